@@ -1,0 +1,3 @@
+//! The command `s3log`: the other end of the pipe.
+
+fn main() {}

@@ -1,0 +1,30 @@
+//! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
+//!
+//! The folders are the path a record takes, and a dependency only ever points down it or to a
+//! leaf (`config`, `clock`, `error`, `stats`):
+//!
+//! | module | from | to |
+//! |---|---|---|
+//! | `vmod` | VCL, a finished task | a view of the request |
+//! | [`record`] | that view and a compiled format | one line of bytes |
+//! | [`ring`] | many workers | one reader, through a mapped file |
+//! | [`block`] | lines | chunks: gzip members or zstd frames, hashed and named |
+//! | [`spool`] | chunks | blocks in a directory that survives restarts |
+//! | [`s3`] | a sealed block | an object, by a signed PUT |
+//! | [`pipeline`] | owns the threads that move bytes along the path | |
+//! | [`cli`] | reads the other end | |
+
+pub mod block;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod pipeline;
+pub mod record;
+pub mod ring;
+pub mod s3;
+pub mod spool;
+pub mod stats;
+#[cfg(feature = "vmod")]
+#[allow(unsafe_code)]
+mod vmod;

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Installs or finds what the build, the demo and the tests need. Everything that is not a Debian
+# package goes into .deps/ beside this checkout; what is there already is not done again.
+#
+#   .deps/varnish   Varnish built from source, only where the system has none that fits
+#   .deps/venv      a Python environment with the S3 server and boto3, pinned by hash
+#   .deps/env       sourced by the Makefile and the scripts: where Varnish is
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deps=$PWD/.deps
+mkdir -p "$deps"
+
+say() { printf 'deps: %s\n' "$*"; }
+die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
+
+# --- Rust -----------------------------------------------------------------------------------
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+command -v cargo >/dev/null 2>&1 ||
+  die "cargo was not found: install Rust $rust_wanted or newer (rustup is the usual way) and run this again"
+rust_found=$(rustc --version | awk '{print $2}')
+printf '%s\n%s\n' "$rust_wanted" "$rust_found" | sort -V -C ||
+  die "rustc is $rust_found, but $rust_wanted or newer is needed: update Rust (rustup update) and run this again"
+say "Rust $rust_found"
+
+# --- Debian packages ------------------------------------------------------------------------
+command -v apt-get >/dev/null 2>&1 ||
+  die "apt-get was not found: this script knows Debian 12 and 13; elsewhere see 'From other systems' in docs/install.md"
+if [ "$(id -u)" = 0 ]; then root=(); else root=(sudo -n); fi
+
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; }
+
+updated=no
+apt_install() {
+  local missing=() p
+  for p in "$@"; do installed "$p" || missing+=("$p"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+    die "these Debian packages are missing and this user is neither root nor has sudo: ${missing[*]}"
+  fi
+  say "installing from Debian: ${missing[*]}"
+  if [ $updated = no ]; then "${root[@]}" apt-get update -qq; updated=yes; fi
+  # Nobody asked for a Varnish that starts at boot: no service is started by this installation.
+  local policy=/usr/sbin/policy-rc.d placed=no rc=0
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
+    "${root[@]}" chmod 755 $policy
+    placed=yes
+  fi
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$deps/apt.log" 2>&1 || rc=$?
+  [ $placed = no ] || "${root[@]}" rm -f $policy
+  [ $rc = 0 ] || { tail -n 20 "$deps/apt.log" >&2; die "apt-get install failed; the whole output is in .deps/apt.log"; }
+}
+
+apt_install ca-certificates build-essential pkg-config libclang-dev clang wrk nghttp2-client \
+  curl python3 python3-venv procps
+
+# --- Varnish --------------------------------------------------------------------------------
+varnish_wanted=7.4
+fits() { # the version is at least the wanted one and older than 8, which varnish-rs 0.5 is for
+  [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 8 ]
+}
+candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p'; }
+
+built=$deps/varnish
+prefix=
+system=$(pkg-config --modversion varnishapi 2>/dev/null || true)
+if fits "$system" && command -v varnishd >/dev/null && command -v varnishtest >/dev/null; then
+  prefix=$(pkg-config --variable=exec_prefix varnishapi)
+  say "Varnish $system of this system ($prefix)"
+elif [ -x "$built/sbin/varnishd" ] && [ -e "$built/.complete" ]; then
+  prefix=$built
+  say "Varnish $(cat "$built/.complete") in .deps/varnish"
+elif fits "$(candidate libvarnishapi-dev)"; then
+  apt_install varnish libvarnishapi-dev
+  prefix=$(pkg-config --variable=exec_prefix varnishapi)
+  say "Varnish $(pkg-config --modversion varnishapi) of this system ($prefix)"
+else
+  say "this Debian has no Varnish from $varnish_wanted up: building Debian 13's from source into .deps/varnish (about 3 minutes on 2 cores)"
+  apt_install automake autoconf libtool libedit-dev libncurses-dev libpcre2-dev python3-docutils \
+    dpkg-dev debian-archive-keyring
+  work=$(mktemp -d "$deps/varnish-build.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  # The mirror this machine already uses; its own list and package lists stay untouched.
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' |
+    grep -vE 'security|updates|backports' | sort -u | head -n 1)
+  [ -n "$mirror" ] || die "apt knows no Debian mirror: run 'apt-get update' and try again"
+  mkdir -p "$work/lists/partial" "$work/src"
+  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/sources.list"
+  apt_src=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache::srcpkgcache=" -o "Dir::Cache::pkgcache="
+    -o APT::Sandbox::User=root)
+  log=$deps/varnish-build.log
+  : >"$log"
+  run() { "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; die "building Varnish failed at '$*'; the whole output is in .deps/varnish-build.log"; }; }
+  run apt-get "${apt_src[@]}" update
+  cd "$work/src"
+  run apt-get "${apt_src[@]}" source --tar-only varnish
+  tar xf varnish_*.orig.tar.*
+  cd varnish-*/
+  say "  configure"
+  if [ -x autogen.sh ]; then run ./autogen.sh; fi
+  # Sphinx makes only the HTML manual, which is not built here.
+  run ./configure --prefix="$built" --disable-static --with-sphinx-build=/bin/false
+  say "  make"
+  run make -s -j"$(nproc)"
+  rm -rf "$built"
+  run make -s install
+  cd "$deps/.."
+  PKG_CONFIG_PATH=$built/lib/pkgconfig pkg-config --modversion varnishapi >"$built/.complete"
+  rm -rf "$work"
+  trap - EXIT
+  prefix=$built
+  say "Varnish $(cat "$built/.complete") in .deps/varnish"
+fi
+
+# --- Python: the S3 server and boto3 --------------------------------------------------------
+requirements=tools/requirements.txt
+if ! cmp -s $requirements "$deps/venv/.requirements"; then
+  say "the S3 server (SeaweedFS) and boto3 into .deps/venv"
+  rm -rf "$deps/venv"
+  /usr/bin/python3 -m venv "$deps/venv"
+  "$deps/venv/bin/pip" install --quiet --require-hashes --only-binary :all: -r $requirements >"$deps/pip.log" 2>&1 ||
+    { tail -n 20 "$deps/pip.log" >&2; die "pip failed; the whole output is in .deps/pip.log"; }
+  cp $requirements "$deps/venv/.requirements"
+fi
+say "$("$deps/venv/bin/weed" version | head -n 1)"
+
+# --- what the Makefile and the scripts read -------------------------------------------------
+{
+  echo "VARNISH_PREFIX=$prefix"
+  if [ "$prefix" = "$built" ]; then
+    echo "PKG_CONFIG_PATH=$built/lib/pkgconfig"
+    echo "PATH=$built/sbin:$built/bin:$deps/venv/bin:\$PATH"
+    echo "LD_LIBRARY_PATH=$built/lib"
+    echo "export PKG_CONFIG_PATH LD_LIBRARY_PATH"
+  else
+    echo "PATH=$deps/venv/bin:\$PATH"
+  fi
+  echo "export PATH VARNISH_PREFIX"
+} >"$deps/env"
+say "ready"
