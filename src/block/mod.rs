@@ -1,1 +1,28 @@
-//! To be written.
+//! What a block is made of: members, a name, and what it says of itself.
+//!
+//! A *chunk* of records becomes one independent gzip member or zstd frame ([`ChunkEncoder`]); a
+//! block is a concatenation of members, so `zcat` and `zstdcat` read it as one file, and so does
+//! [`Decoder`]. A block is named by [`Naming`] and described by [`Meta`], which travels as the
+//! object's user metadata and rests beside the file in the spool.
+//!
+//! Non-goals: files, threads and the network; this module turns bytes into bytes.
+//!
+//! Limits: a key is at most 1,024 bytes (S3's limit), all metadata together under 1,024 bytes of
+//! S3's 2,048, host and stream 128 bytes each.
+
+mod codec;
+mod decoder;
+mod digest;
+mod encoder;
+mod key;
+mod meta;
+
+pub use codec::{Codec, CodecError, Kind};
+pub use decoder::{Decoder, Member, members};
+pub use digest::{Digest, Hasher};
+pub use encoder::ChunkEncoder;
+pub use key::{BootId, KEY_MAX, KeyParts, NAME_MAX, NameError, Naming, sanitise};
+pub use meta::{Drops, META_FORMAT, Meta, MetaError};
+
+#[cfg(test)]
+mod tests;

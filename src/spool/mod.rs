@@ -1,1 +1,78 @@
-//! To be written.
+//! Blocks in a directory: one open block that chunks are appended to, and sealed ones that wait for
+//! upload, across restarts and kills at any instruction.
+//!
+//! [`Spool`] is the writing end, one thread's; [`Store`] the sealed blocks, shared with the
+//! uploaders. The spool knows nothing of the ring but this: what a call returned as [`Payload`] is
+//! committed together with the ring's head before the next call.
+//!
+//! Non-goals: several writers, network file systems without working `flock` and rename, mending
+//! what bit rot did to a sealed block (the gateway refuses it by its hash, and it is quarantined).
+//!
+//! # The directory, format 1
+//!
+//! Numbers have ten digits or more, zero padded. The directory is 0700, files are 0600.
+//!
+//! | name | holds |
+//! |---|---|
+//! | `lock` | flock of the process that uses the spool, and its id in decimal |
+//! | `format` | `s3log spool 1` and a newline |
+//! | `ring` | not the spool's |
+//! | `N.data` | members of block N: the open block, or a sealed one that was not transformed |
+//! | `N.sealed` | a sealed block N that was transformed (encrypted) |
+//! | `N.json` | the sidecar: block N is sealed |
+//! | `N.done` | the sidecar of the newest block that is gone: the chain's anchor |
+//! | `S-N.dropped` | the sidecar of a block that `spool_max` dropped, until its count is committed |
+//! | `S-N.lost` | the same for a block whose data was not there |
+//! | `N.new`, `format.new` | not yet renamed to `N.json`, `format`; deleted at start |
+//! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, and `N.reason` with the reason in words |
+//! | `foreign/` | what was found in the directory and is none of the above |
+//!
+//! The bytes of the payload, of a sidecar and of members stand in `payload.rs`, `sidecar.rs` and
+//! the module `block`.
+//!
+//! # Order of operations
+//!
+//! A state is left by exactly one rename or, for an append, by the ring's commit:
+//!
+//! | step | operations, the commit point in bold |
+//! |---|---|
+//! | append | write `N.data`, **ring commit** |
+//! | seal | (write, sync `N.sealed`), sync data, write and sync `N.new`, **rename to `N.json`**, sync directory, (remove `N.data`), ring commit |
+//! | uploaded | **rename `N.json` to `N.done`**, remove data, remove the `.done` before |
+//! | dropped | **rename `N.json` to `S-N.dropped`**, remove data, ring commit with S, remove `S-N.dropped` |
+//! | quarantine | write `N.reason`, **rename `N.json`**, rename data |
+//!
+//! A kill between a seal's rename and its ring commit leaves a payload that still says "N is open".
+//! That is why the newest `N.done`, `S-N.dropped` or quarantined `N.json` stays: a number that was
+//! sealed is never open again, and a block that is gone is not missed.
+//!
+//! # Limits
+//!
+//! 2^64 blocks and bytes; some 60 bytes of memory a sealed block; one open block of any length.
+//! Files are read in pieces of 64 KiB.
+
+mod disk;
+mod error;
+mod files;
+mod memory;
+mod names;
+mod options;
+mod payload;
+mod recover;
+mod salvage;
+mod sidecar;
+mod store;
+mod writer;
+
+pub use disk::{Disk, DiskError};
+pub use error::SpoolError;
+pub use files::Files;
+pub use memory::Memory;
+pub use options::{OnSpoolFull, Options, SyncPolicy, Transform};
+pub use payload::Payload;
+pub use recover::Recovered;
+pub use store::{Counts, SealedBlock, Store, Tally};
+pub use writer::{ChunkStats, Sealed, Spool};
+
+#[cfg(test)]
+mod tests;

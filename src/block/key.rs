@@ -1,0 +1,262 @@
+//! The name of a block in its bucket, and the way back.
+//!
+//! `{path}{timestamp}-{host}-{stream}-{boot}-{number}.log[.gz|.zst][.age|.pgp]`
+//!
+//! | part | what |
+//! |---|---|
+//! | path | strftime in UTC of the first record's time; `/` makes folders |
+//! | timestamp | the same, by default `%Y-%m-%dT%H-%M-%SZ` (no `:`, which many tools trip over) |
+//! | host, stream | `[A-Za-z0-9._-]`, at most 128 bytes each |
+//! | boot | 12 hexadecimal digits: seconds since 1970 at the start (8), random (4) |
+//! | number | decimal, at least 10 digits, zero padded: keys of one boot sort by it |
+//!
+//! Boot and number make the key unique, and a retry uses the same key. The strftime directives are
+//! those of jiff (<https://docs.rs/jiff/latest/jiff/fmt/strtime/>), a superset of POSIX's usual ones.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::digest::{NotHex, from_hex};
+use super::{Kind, Meta};
+
+/// S3's limit for a key, bytes of UTF-8
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+pub const KEY_MAX: usize = 1024;
+
+/// Longest host or stream in a key, bytes.
+pub const NAME_MAX: usize = 128;
+
+/// Room that is kept for what follows the timestamp: two names, boot, 20 digits, suffixes.
+const TAIL_MAX: usize = 2 * (NAME_MAX + 1) + 13 + 21 + 16;
+
+/// Least digits of a block's number.
+const NUMBER_DIGITS: usize = 10;
+
+/// Which start of the process a block was begun in; as text 12 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BootId(pub [u8; 6]);
+
+impl BootId {
+    /// The id of a start at `seconds` since 1970 (its low 32 bits are kept, enough until 2106), with
+    /// `random` to tell two starts in one second apart.
+    #[must_use]
+    pub const fn new(seconds: u64, random: u16) -> Self {
+        let [.., a, b, c, d] = seconds.to_be_bytes();
+        let [e, f] = random.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for BootId {
+    type Err = NotHex;
+
+    fn from_str(text: &str) -> Result<Self, NotHex> {
+        let mut bytes = [0; 6];
+        from_hex(text, &mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for BootId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BootId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|_| serde::de::Error::custom("not 12 hexadecimal digits"))
+    }
+}
+
+/// Makes a name fit for keys: bytes outside `[A-Za-z0-9._-]` become `_`, 128 bytes are kept, and
+/// an empty name becomes `_`.
+#[must_use]
+pub fn sanitise(name: &str) -> String {
+    let clean = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte),
+        _ => '_',
+    };
+    let name: String = name.bytes().take(NAME_MAX).map(clean).collect();
+    if name.is_empty() { "_".to_owned() } else { name }
+}
+
+/// Why `path` or `timestamp_format` was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// A directive that is none.
+    #[error(
+        "{option} = \"{format}\" is no strftime format: {reason}; it takes directives such as %Y %m %d %H %M %S, and %% for a percent sign"
+    )]
+    Directive {
+        /// `path` or `timestamp_format`.
+        option: &'static str,
+        /// What was given.
+        format: String,
+        /// jiff's words.
+        reason: String,
+    },
+    /// A control character, which S3 allows and nearly no tool survives.
+    #[error("{option} holds a control character; it takes printable text")]
+    Control {
+        /// `path` or `timestamp_format`.
+        option: &'static str,
+    },
+    /// Keys would be longer than S3 allows.
+    #[error("path and timestamp_format together give {length} bytes; they may give {limit}")]
+    Long {
+        /// Bytes of the longest of a year.
+        length: usize,
+        /// What is left for them of a key's 1,024 bytes.
+        limit: usize,
+    },
+}
+
+/// Names the blocks of one stream on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    path: String,
+    timestamp_format: String,
+}
+
+impl Default for Naming {
+    /// No path, and [`Naming::DEFAULT_TIMESTAMP`].
+    fn default() -> Self {
+        Self { path: String::new(), timestamp_format: Self::DEFAULT_TIMESTAMP.to_owned() }
+    }
+}
+
+impl Naming {
+    /// `timestamp_format` when none is given: ISO 8601 without `:`.
+    pub const DEFAULT_TIMESTAMP: &str = "%Y-%m-%dT%H-%M-%SZ";
+
+    /// Checks both formats on times of a whole year, so that none fails later.
+    ///
+    /// # Errors
+    /// A sentence for the operator, see [`NameError`].
+    pub fn new(path: &str, timestamp_format: &str) -> Result<Self, NameError> {
+        let options = [("path", path), ("timestamp_format", timestamp_format)];
+        let mut length = 0;
+        for (option, format) in options {
+            if format.chars().any(char::is_control) {
+                return Err(NameError::Control { option });
+            }
+            let mut longest = 0;
+            // Every weekday and month, whose names differ in length, in hours of one and two digits.
+            for day in 0..366_u64 {
+                let time = 1_767_225_600 + day * 86_400 + (day % 24) * 3_600;
+                let text = strftime(format, time * 1_000_000_000).map_err(|reason| {
+                    NameError::Directive { option, format: format.to_owned(), reason }
+                })?;
+                if text.chars().any(char::is_control) {
+                    return Err(NameError::Control { option });
+                }
+                longest = longest.max(text.len());
+            }
+            length += longest;
+        }
+        let limit = KEY_MAX - TAIL_MAX;
+        if length > limit {
+            return Err(NameError::Long { length, limit });
+        }
+        Ok(Self { path: path.to_owned(), timestamp_format: timestamp_format.to_owned() })
+    }
+
+    /// The key of a block; `seal` is what an encryption adds, such as `.age`, or nothing.
+    #[must_use]
+    pub fn key(&self, meta: &Meta, seal: &str) -> String {
+        // Both formats were tried on a year of times in `new`; a failure is not to be expected, and
+        // the key stays unique without the part that failed.
+        let path = strftime(&self.path, meta.first).unwrap_or_default();
+        let timestamp = strftime(&self.timestamp_format, meta.first).unwrap_or_default();
+        format!(
+            "{path}{timestamp}-{}-{}-{}-{:0width$}{}{seal}",
+            sanitise(&meta.host),
+            sanitise(&meta.stream),
+            meta.boot,
+            meta.number,
+            meta.codec.suffix(),
+            width = NUMBER_DIGITS,
+        )
+    }
+
+    /// What stands in a key between the timestamp and the boot: `{host}-{stream}`. `None` when the
+    /// key was not made with these formats, or they hold a directive that cannot be read back.
+    #[must_use]
+    pub fn origin<'k>(&self, parts: &KeyParts<'k>) -> Option<&'k str> {
+        let format = format!("{}{}", self.path, self.timestamp_format);
+        let (_, length) = BrokenDownTime::parse_prefix(format, parts.head).ok()?;
+        parts.head.get(length..)?.strip_prefix('-')
+    }
+}
+
+/// `format` of a time in ns since 1970, in UTC.
+fn strftime(format: &str, ns: u64) -> Result<String, String> {
+    // 2^64 ns after 1970 is the year 2554, far inside what jiff knows.
+    let time = Timestamp::from_nanosecond(i128::from(ns)).map_err(|error| error.to_string())?;
+    BrokenDownTime::from(&time.to_zoned(TimeZone::UTC))
+        .to_string(format)
+        .map_err(|error| error.to_string())
+}
+
+/// A key taken apart from its end, where every part has a known shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyParts<'k> {
+    /// `{path}{timestamp}-{host}-{stream}`. Each of them may hold a `-`: ask [`KeyParts::host`] with
+    /// the stream's name or [`Naming::origin`] with the formats, or read the metadata.
+    pub head: &'k str,
+    /// The boot in which the block was begun.
+    pub boot: BootId,
+    /// The block's number.
+    pub number: u64,
+    /// How it is compressed.
+    pub codec: Kind,
+    /// `.age`, `.pgp` or nothing.
+    pub seal: &'k str,
+}
+
+impl<'k> KeyParts<'k> {
+    /// Takes `key` apart; `None` for a key that is not a block's.
+    #[must_use]
+    pub fn parse(key: &'k str) -> Option<Self> {
+        let (rest, seal) = [".age", ".pgp"]
+            .into_iter()
+            .find_map(|seal| Some((key.strip_suffix(seal)?, key.get(key.len() - seal.len()..)?)))
+            .unwrap_or((key, ""));
+        let (rest, codec) = [Kind::Gzip, Kind::Zstd, Kind::None]
+            .into_iter()
+            .find_map(|kind| Some((rest.strip_suffix(kind.suffix())?, kind)))?;
+        let (rest, digits) = rest.rsplit_once('-')?;
+        let (head, boot) = rest.rsplit_once('-')?;
+        let padded = digits.len() == NUMBER_DIGITS
+            || (digits.len() > NUMBER_DIGITS && !digits.starts_with('0'));
+        if !padded || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { head, boot: boot.parse().ok()?, number: digits.parse().ok()?, codec, seal })
+    }
+
+    /// `{path}{timestamp}-{host}` of a block of `stream`; `None` if it is another stream's.
+    #[must_use]
+    pub fn before_stream(&self, stream: &str) -> Option<&'k str> {
+        self.head.strip_suffix(stream)?.strip_suffix('-')
+    }
+
+    /// The host that wrote it, for the `stream` and the formats it was named with; `None` if it is
+    /// another stream's or was named otherwise.
+    #[must_use]
+    pub fn host(&self, naming: &Naming, stream: &str) -> Option<&'k str> {
+        naming.origin(self)?.strip_suffix(stream)?.strip_suffix('-')
+    }
+}

@@ -1,0 +1,184 @@
+//! What a block says of itself, as S3 user metadata and as JSON.
+//!
+//! As user metadata each pair below is sent as `x-amz-meta-{name}: {value}`; all values are ASCII,
+//! and names and values together stay under 1,024 of the 2,048 bytes that S3 allows, which leaves
+//! room for a signature and for the operator's own pairs.
+//!
+//! | name | value |
+//! |---|---|
+//! | `format` | 1 |
+//! | `stream`, `host` | `[A-Za-z0-9._-]`, at most 128 bytes each |
+//! | `boot` | 12 hexadecimal digits, see [`BootId`] |
+//! | `number` | decimal; one more than the block before |
+//! | `records` | records in this block |
+//! | `raw-bytes` | their bytes, newlines included, uncompressed and in clear |
+//! | `bytes` | length of the object |
+//! | `first`, `last` | times of the first and the last record, ns since 1970-01-01T00:00:00Z |
+//! | `dropped` | `ring,spool,panic,lost`: records dropped since the block before, see [`Drops`] |
+//! | `cut` | records that are in the block but were shortened |
+//! | `codec` | `gzip`, `zstd` or `none` |
+//! | `sha256` | of the object's bytes, 64 hexadecimal digits |
+//! | `previous` | `sha256` of the block before; absent for a stream's first block |
+
+use serde::{Deserialize, Serialize};
+
+use super::{BootId, Digest, Kind, sanitise};
+
+/// Version of the metadata that this code writes and the newest that it reads.
+pub const META_FORMAT: u32 = 1;
+
+/// Records that are in no block, by cause. Each is counted in exactly one place, once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// The ring was full when they were pushed.
+    pub ring: u64,
+    /// The spool was at its limit, and its oldest or newest records went.
+    pub spool: u64,
+    /// Rendering them failed.
+    pub panic: u64,
+    /// They were committed, and the spool's or the ring's file was damaged from outside since.
+    pub lost: u64,
+}
+
+impl Drops {
+    /// All causes together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.ring.saturating_add(self.spool).saturating_add(self.panic).saturating_add(self.lost)
+    }
+
+    /// Adds `more` to each cause.
+    pub const fn add(&mut self, more: &Self) {
+        self.ring = self.ring.saturating_add(more.ring);
+        self.spool = self.spool.saturating_add(more.spool);
+        self.panic = self.panic.saturating_add(more.panic);
+        self.lost = self.lost.saturating_add(more.lost);
+    }
+}
+
+/// What a sealed block says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`META_FORMAT`] of the release that sealed it.
+    pub format: u32,
+    /// The stream's name, sanitised.
+    pub stream: String,
+    /// The node's name, sanitised.
+    pub host: String,
+    /// The boot in which the block was begun.
+    pub boot: BootId,
+    /// Position of the block in its stream on this host, from 1, across boots.
+    pub number: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes of its records before compression.
+    pub raw_bytes: u64,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// Time of the first record, ns since 1970.
+    pub first: u64,
+    /// Time of the last record, ns since 1970.
+    pub last: u64,
+    /// Records dropped after the block before was sealed and before this one was.
+    pub dropped: Drops,
+    /// Records that were shortened to fit.
+    pub cut: u64,
+    /// How it is compressed.
+    pub codec: Kind,
+    /// Of the object's bytes.
+    pub sha256: Digest,
+    /// Digest of the block with the number before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
+}
+
+/// Why user metadata is not a [`Meta`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// Not a block of this module, or stripped on its way.
+    #[error("the metadata has no \"{0}\"")]
+    Missing(&'static str),
+    /// A value that this module never writes.
+    #[error("the metadata's \"{0}\" cannot be read")]
+    Bad(&'static str),
+    /// Written by a later release.
+    #[error(
+        "the metadata has format {0} and this release reads up to {META_FORMAT}: use a newer s3log"
+    )]
+    Newer(u32),
+}
+
+impl Meta {
+    /// The pairs to send, names without the `x-amz-meta-` prefix. Only ASCII, no control characters.
+    #[must_use]
+    pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
+        let Drops { ring, spool, panic, lost } = self.dropped;
+        let mut pairs = vec![
+            ("format", self.format.to_string()),
+            ("stream", sanitise(&self.stream)),
+            ("host", sanitise(&self.host)),
+            ("boot", self.boot.to_string()),
+            ("number", self.number.to_string()),
+            ("records", self.records.to_string()),
+            ("raw-bytes", self.raw_bytes.to_string()),
+            ("bytes", self.bytes.to_string()),
+            ("first", self.first.to_string()),
+            ("last", self.last.to_string()),
+            ("dropped", format!("{ring},{spool},{panic},{lost}")),
+            ("cut", self.cut.to_string()),
+            ("codec", self.codec.name().to_owned()),
+            ("sha256", self.sha256.to_string()),
+        ];
+        if let Some(previous) = self.previous {
+            pairs.push(("previous", previous.to_string()));
+        }
+        pairs
+    }
+
+    /// Reads what [`Meta::to_pairs`] made, from a look-up by name without the prefix; unknown names
+    /// are the caller's business.
+    ///
+    /// # Errors
+    /// A missing or unreadable pair, or a format of a later release.
+    pub fn from_pairs<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, MetaError> {
+        let text = |name| get(name).ok_or(MetaError::Missing(name));
+        let count = |name| number(text(name)?).ok_or(MetaError::Bad(name));
+        let format = u32::try_from(count("format")?).map_err(|_| MetaError::Bad("format"))?;
+        if format > META_FORMAT {
+            return Err(MetaError::Newer(format));
+        }
+        Ok(Self {
+            format,
+            stream: text("stream")?.to_owned(),
+            host: text("host")?.to_owned(),
+            boot: text("boot")?.parse().map_err(|_| MetaError::Bad("boot"))?,
+            number: count("number")?,
+            records: count("records")?,
+            raw_bytes: count("raw-bytes")?,
+            bytes: count("bytes")?,
+            first: count("first")?,
+            last: count("last")?,
+            dropped: drops(text("dropped")?).ok_or(MetaError::Bad("dropped"))?,
+            cut: count("cut")?,
+            codec: Kind::from_name(text("codec")?).ok_or(MetaError::Bad("codec"))?,
+            sha256: text("sha256")?.parse().map_err(|_| MetaError::Bad("sha256"))?,
+            previous: match get("previous") {
+                Some(hex) => Some(hex.parse().map_err(|_| MetaError::Bad("previous"))?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn drops(text: &str) -> Option<Drops> {
+    let mut counts = text.split(',').map(number);
+    let mut next = || counts.next().flatten();
+    let drops = Drops { ring: next()?, spool: next()?, panic: next()?, lost: next()? };
+    // A later release may add causes behind these.
+    Some(drops)
+}

@@ -1,0 +1,3 @@
+mod codec;
+mod key;
+mod meta;

@@ -1,0 +1,183 @@
+//! The spool's directory on a real file system.
+//!
+//! The directory is 0700 and its files 0600 from the moment they exist: log lines are personal data.
+//! Symbolic links in place of files are not followed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::FlockOperation;
+
+use super::Files;
+use super::names::{FOREIGN, LOCK, QUARANTINE};
+
+/// A directory that this process alone writes, until it is dropped.
+#[derive(Debug)]
+pub struct Disk {
+    root: PathBuf,
+    /// Holds the flock; the kernel lets go of it when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Why a directory cannot be the spool.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Another process has it.
+    #[error(
+        "spool {path} is in use by {}: give each varnishd a spool of its own (argument spool)",
+        holder(*.pid)
+    )]
+    InUse {
+        /// The spool's directory.
+        path: PathBuf,
+        /// What the lock file says of its holder.
+        pid: Option<u32>,
+    },
+    /// It cannot be made or written.
+    #[error(
+        "spool {path} cannot be used: {source}; make it a directory that varnishd's cache user may write"
+    )]
+    Io {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+impl Disk {
+    /// Makes the directory if it is not there, and takes its lock.
+    ///
+    /// # Errors
+    /// See [`DiskError`]; nothing was changed in a directory that is in use.
+    pub fn open(root: &Path) -> Result<Self, DiskError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DiskError::Io { path, source }
+        };
+        make_private(root, true).map_err(failed(root))?;
+        let path = root.join(LOCK);
+        let mut lock = private(OpenOptions::new().read(true).write(true).create(true))
+            .open(&path)
+            .map_err(failed(&path))?;
+        if let Err(error) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(DiskError::Io { path, source: error.into() });
+            }
+            let mut text = String::new();
+            let _ = lock.take(20).read_to_string(&mut text);
+            return Err(DiskError::InUse { path: root.to_owned(), pid: text.trim().parse().ok() });
+        }
+        // The id is for a person's eyes only: a disk that is full does not make the lock less held.
+        let _ = lock
+            .set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| writeln!(lock, "{}", std::process::id()));
+        for folder in [QUARANTINE, FOREIGN] {
+            let path = root.join(folder);
+            make_private(&path, false).map_err(failed(&path))?;
+        }
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn open_for_writing(&self, name: &str) -> io::Result<File> {
+        private(OpenOptions::new().write(true)).open(self.root.join(name))
+    }
+}
+
+/// Makes a directory 0700, or narrows the one that is there to it.
+fn make_private(path: &Path, parents: bool) -> io::Result<()> {
+    DirBuilder::new().recursive(parents).mode(0o700).create(path).or_else(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+    })?;
+    let metadata = fs::symlink_metadata(path)?;
+    // A link to a directory elsewhere is the operator's choice for the spool, not for what is in it.
+    let linked = parents && path.is_dir();
+    if !(metadata.is_dir() || linked) {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW)
+}
+
+impl Files for Disk {
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        private(OpenOptions::new().write(true).create(true).truncate(true))
+            .open(self.root.join(name))?
+            .write_all(bytes)
+    }
+
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        private(OpenOptions::new().append(true)).open(self.root.join(name))?.write_all(bytes)
+    }
+
+    fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
+        self.open_for_writing(name)?.set_len(length)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(name))
+    }
+
+    fn list(&self, folder: &str, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(folder))? {
+            each(&entry?.file_name().to_string_lossy());
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        let file = private(OpenOptions::new().read(true)).open(self.root.join(name))?;
+        Ok(Box::new(file))
+    }
+
+    fn length(&self, name: &str) -> io::Result<Option<u64>> {
+        match fs::symlink_metadata(self.root.join(name)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn modified(&self, name: &str) -> io::Result<u64> {
+        let time = fs::symlink_metadata(self.root.join(name))?.modified()?;
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.open_for_writing(name)?.sync_all()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.root)?.sync_all()
+    }
+
+    fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+}

@@ -1,0 +1,71 @@
+//! Why the spool did not do what it was asked for.
+
+use std::io;
+
+/// After any of these nothing is lost: what was committed is as it was, and the call may be tried
+/// again.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A chunk does not fit under `spool_max`, and nothing may be dropped for it. Wait for uploads,
+    /// or drop the chunk's records and say so with [`Spool::count_drops`](super::Spool::count_drops).
+    #[error(
+        "the spool is full: {used} of {limit} bytes are waiting for upload and {wanted} more do not fit"
+    )]
+    Full {
+        /// Bytes of open and sealed blocks.
+        used: u64,
+        /// `spool_max`.
+        limit: u64,
+        /// Bytes of the chunk.
+        wanted: u64,
+    },
+    /// The file system refused.
+    #[error("the spool cannot {doing} {name}: {source}")]
+    Io {
+        /// What was tried, a verb.
+        doing: &'static str,
+        /// The file, relative to the spool's directory.
+        name: String,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The directory was written by another release.
+    #[error(
+        "the spool's {name} has format {found} and this release reads format {reads}: run the release that wrote it, or drain it with that release's s3log"
+    )]
+    Version {
+        /// The file, or what the ring holds of the spool.
+        name: String,
+        /// Its format.
+        found: u64,
+        /// What this code reads.
+        reads: u64,
+    },
+    /// There is no sealed block of that number.
+    #[error("the spool has no sealed block {0}")]
+    NoBlock(u64),
+    /// A sidecar was damaged while the process ran; the next start mends it.
+    #[error("the spool's {name} is damaged")]
+    Damaged {
+        /// The file, relative to the spool's directory.
+        name: String,
+    },
+}
+
+impl SpoolError {
+    /// Whether dropping or uploading blocks, or freeing disk space, is what helps.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, name: name.to_string(), source }
+    }
+}

@@ -1,0 +1,97 @@
+//! The file operations that the spool needs, and no others.
+//!
+//! Everything the spool knows about a file system stands here, so that a test can stop it after any
+//! one operation, or refuse one.
+
+use std::io::{self, Read};
+
+/// A directory with two folders below it, `quarantine` and `foreign`.
+///
+/// Names are relative to it, with at most one `/`. Calls come from several threads, never two at a
+/// time for one name.
+pub trait Files: Send + Sync {
+    /// Makes a file of `bytes`, or makes the one that is there hold exactly them. Not atomic.
+    ///
+    /// # Errors
+    /// The file system's; the file may then hold any part of `bytes`.
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Adds `bytes` to the end of an existing file.
+    ///
+    /// # Errors
+    /// The file system's; any part of `bytes` may then have been added.
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts a file to `length`, which is at most its length.
+    ///
+    /// # Errors
+    /// The file system's, `NotFound` among them.
+    fn truncate(&self, name: &str, length: u64) -> io::Result<()>;
+
+    /// Gives a file another name in one atomic step, replacing what had that name.
+    ///
+    /// # Errors
+    /// The file system's, `NotFound` among them.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// The file system's, `NotFound` among them.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Calls `each` with every name in `folder`; `""` is the directory itself. Names that are not
+    /// UTF-8 come with U+FFFD in them.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn list(&self, folder: &str, each: &mut dyn FnMut(&str)) -> io::Result<()>;
+
+    /// Opens a file for reading from its start.
+    ///
+    /// # Errors
+    /// The file system's, `NotFound` among them.
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Length of a file, bytes; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn length(&self, name: &str) -> io::Result<Option<u64>>;
+
+    /// When a file was last written, ns since 1970; 0 when that is not known.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn modified(&self, name: &str) -> io::Result<u64>;
+
+    /// Brings a file's bytes to the disk.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn sync_file(&self, name: &str) -> io::Result<()>;
+
+    /// Brings the directory's names to the disk.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written, for the status page; `None` when that is not known.
+    fn free(&self) -> Option<u64>;
+}
+
+/// [`Files::remove`] for which a file that is not there is as good as removed.
+pub(super) fn remove_if_there(files: &dyn Files, name: &str) -> io::Result<()> {
+    match files.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// A whole file of at most `limit` bytes; a longer one is cut there.
+pub(super) fn read_small(files: &dyn Files, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    files.read(name)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

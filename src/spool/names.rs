@@ -1,0 +1,95 @@
+//! The names in the spool's directory.
+
+use std::fmt;
+
+pub(super) const LOCK: &str = "lock";
+pub(super) const FORMAT: &str = "format";
+pub(super) const FORMAT_NEW: &str = "format.new";
+pub(super) const QUARANTINE: &str = "quarantine";
+pub(super) const FOREIGN: &str = "foreign";
+
+/// A file that the spool made, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    /// Members of the open block, and of a sealed one that needed no transformation.
+    Data(u64),
+    /// A sealed block that was transformed.
+    Sealed(u64),
+    /// A sidecar in the making.
+    New(u64),
+    /// The sidecar of a sealed block: its existence is what makes the block sealed.
+    Sidecar(u64),
+    /// The sidecar of an uploaded block.
+    Done(u64),
+    /// The sidecar of a block that is gone and not uploaded.
+    Gone { sequence: u64, number: u64, why: Why },
+    /// Why a block is in quarantine, in words.
+    Reason(u64),
+}
+
+/// How a block that was not uploaded came to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// `spool_max`.
+    Dropped,
+    /// Its data was not there any more.
+    Lost,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(number) => write!(f, "{number:010}.data"),
+            Self::Sealed(number) => write!(f, "{number:010}.sealed"),
+            Self::New(number) => write!(f, "{number:010}.new"),
+            Self::Sidecar(number) => write!(f, "{number:010}.json"),
+            Self::Done(number) => write!(f, "{number:010}.done"),
+            Self::Gone { sequence, number, why: Why::Dropped } => {
+                write!(f, "{sequence:010}-{number:010}.dropped")
+            }
+            Self::Gone { sequence, number, why: Why::Lost } => {
+                write!(f, "{sequence:010}-{number:010}.lost")
+            }
+            Self::Reason(number) => write!(f, "{number:010}.reason"),
+        }
+    }
+}
+
+impl Name {
+    /// The file that a name stands for; `None` for a name that the spool does not give.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (stem, suffix) = text.rsplit_once('.')?;
+        let name = if let Some((sequence, number)) = stem.split_once('-') {
+            let why = match suffix {
+                "dropped" => Why::Dropped,
+                "lost" => Why::Lost,
+                _ => return None,
+            };
+            Self::Gone { sequence: sequence.parse().ok()?, number: number.parse().ok()?, why }
+        } else {
+            let number = stem.parse().ok()?;
+            match suffix {
+                "data" => Self::Data(number),
+                "sealed" => Self::Sealed(number),
+                "new" => Self::New(number),
+                "json" => Self::Sidecar(number),
+                "done" => Self::Done(number),
+                "reason" => Self::Reason(number),
+                _ => return None,
+            }
+        };
+        // "+1", "1" and "00000000001" are not names that the spool gives.
+        (name.to_string() == text).then_some(name)
+    }
+
+    pub(super) fn quarantined(self) -> String {
+        format!("{QUARANTINE}/{self}")
+    }
+}
+
+/// Names that are other parts' business or the file system's.
+pub(super) fn is_not_ours(name: &str) -> bool {
+    [LOCK, FORMAT, QUARANTINE, FOREIGN, "ring", "lost+found"].contains(&name)
+        || name.starts_with("ring.")
+        || name.starts_with(".nfs")
+}

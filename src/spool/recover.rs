@@ -1,0 +1,564 @@
+//! What a start finds in the directory, and what it makes of it.
+//!
+//! Recovery is a function of the directory and the ring's payload. It may be stopped after any
+//! operation and begun again: it commits nothing to the ring itself, each thing it mends stays
+//! mended, and what it counts as lost is counted from what is there until the caller has committed
+//! [`Recovered::payload`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::files::{read_small, remove_if_there};
+use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, Why, is_not_ours};
+use super::payload::{BadPayload, State};
+use super::salvage::{cut, good_members, hash, set_aside};
+use super::sidecar::{self, Sidecar};
+use super::store::{Entry, Index, load, move_to_quarantine};
+use super::writer::{Heal, empty_block, write_sidecar};
+use super::{Counts, Files, Options, Payload, Spool, SpoolError, Store, SyncPolicy};
+use crate::block::{Digest, Drops, Hasher, Kind, META_FORMAT, Meta, sanitise};
+
+/// Version of the directory that this code writes and the only one that it reads.
+const FORMAT_VERSION: u64 = 1;
+
+/// What stands before the version in the file `format`.
+const FORMAT_PREFIX: &str = "s3log spool ";
+
+/// Most names that [`Recovered::set_aside`] lists, and most foreign files moved in one start.
+const NAMES_MAX: usize = 1000;
+
+/// What [`Spool::open`] found.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// **Commit this to the ring before the first append.**
+    pub payload: Payload,
+    /// What waits for upload, what is in quarantine, what was lost.
+    pub counts: Counts,
+    /// Records in the open block.
+    pub open_records: u64,
+    /// Bytes of a chunk that was written and not committed; its records come again from the ring.
+    pub uncommitted_bytes: u64,
+    /// Blocks whose sidecars were made anew from their data.
+    pub rebuilt: Vec<u64>,
+    /// Files that were moved or copied to `foreign/`, under their names there; at most 1,000.
+    pub set_aside: Vec<String>,
+    /// Files that should have been and could not be; they stay where they are.
+    pub left_in_place: u64,
+    /// The ring's payload was damaged, or older than the spool: records that the ring still holds
+    /// may be sent a second time.
+    pub stale_payload: bool,
+}
+
+impl Spool {
+    /// Opens a stream's spool and mends what the last process left.
+    ///
+    /// `last_commit` is what the ring's commit record holds; `None` or empty when the ring is new. A
+    /// new ring beside an old spool loses nothing that is in the spool: the open block's whole
+    /// members are kept.
+    ///
+    /// # Errors
+    /// A directory of another release, or a file system that does not let itself be read. Damaged
+    /// and foreign files are no error.
+    pub fn open(
+        files: Arc<dyn Files>,
+        options: Options,
+        last_commit: Option<&[u8]>,
+    ) -> Result<(Self, Recovered), SpoolError> {
+        check_format(&*files)?;
+        let (last, damaged) = match last_commit {
+            None | Some([]) => (None, false),
+            Some(bytes) => match State::decode(bytes) {
+                Ok(state) => (Some(state), false),
+                Err(BadPayload::Damaged) => (None, true),
+                Err(BadPayload::Version(found)) => {
+                    return Err(SpoolError::Version {
+                        name: "commit record".to_owned(),
+                        found: u64::from(found),
+                        reads: 1,
+                    });
+                }
+            },
+        };
+        let mut recovery = Recovery {
+            files: &*files,
+            options: &options,
+            last,
+            index: Index::default(),
+            newest: None,
+            lost: Vec::new(),
+            rebuilt: Vec::new(),
+            set_aside: Vec::new(),
+            left_in_place: 0,
+        };
+        recovery.run()?;
+        let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
+        let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, .. } = recovery;
+        let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
+        if state.length == 0 {
+            // The next append makes the file anew, but a sealed spool should not keep a stray one.
+            let name = Name::Data(state.number).to_string();
+            uncommitted_bytes = files.length(&name).ok().flatten().unwrap_or(0);
+            remove_if_there(&*files, &name).map_err(SpoolError::io("remove", name))?;
+        }
+        let other_codec = state.length > 0 && state.codec != options.codec;
+        let store = Arc::new(Store::new(files, index));
+        let mut spool = Self {
+            store,
+            options,
+            state,
+            hasher,
+            heal: Heal::default(),
+            gone: lost,
+            handed_out: 0,
+        };
+        if other_codec {
+            spool.seal(&Drops::default())?;
+        } else if spool.state.length == 0 {
+            spool.state.codec = spool.options.codec;
+            spool.state.boot = spool.options.boot;
+        }
+        spool.handed_out = spool.state.sequence;
+        let recovered = Recovered {
+            payload: spool.payload(),
+            counts: spool.store.counts(),
+            open_records: spool.state.records,
+            uncommitted_bytes,
+            rebuilt,
+            set_aside,
+            left_in_place,
+            stale_payload: damaged || stale,
+        };
+        Ok((spool, recovered))
+    }
+}
+
+/// What the names in the directory say of one block.
+#[derive(Debug, Default, Clone, Copy)]
+struct Found {
+    data: bool,
+    sealed: bool,
+    sidecar: bool,
+    done: bool,
+    gone: Option<(u64, Why)>,
+}
+
+/// The newest block that was sealed, whatever became of it.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    number: u64,
+    sequence: u64,
+    /// `None` when its sidecar cannot be read any more.
+    sha256: Option<Digest>,
+}
+
+struct Recovery<'a> {
+    files: &'a dyn Files,
+    options: &'a Options,
+    last: Option<State>,
+    index: Index,
+    newest: Option<Newest>,
+    /// Dropped and lost blocks whose last file is still there.
+    lost: Vec<Name>,
+    rebuilt: Vec<u64>,
+    set_aside: Vec<String>,
+    left_in_place: u64,
+}
+
+impl Recovery<'_> {
+    /// Everything but the open block.
+    fn run(&mut self) -> Result<(), SpoolError> {
+        let (mut found, foreign, leftovers) = self.scan()?;
+        for name in leftovers {
+            remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
+        }
+        for name in foreign {
+            self.put_aside(&name);
+        }
+        self.quarantined(&mut found)?;
+        for (number, found) in found {
+            self.block(number, found)?;
+        }
+        Ok(())
+    }
+
+    /// Sorts the names of the directory: blocks, foreign files, files that were never renamed.
+    #[expect(clippy::type_complexity, reason = "three lists that live for one call")]
+    fn scan(&self) -> Result<(BTreeMap<u64, Found>, Vec<String>, Vec<String>), SpoolError> {
+        let mut blocks = BTreeMap::<u64, Found>::new();
+        let (mut foreign, mut leftovers) = (Vec::new(), Vec::new());
+        let mut each = |text: &str| match Name::parse(text) {
+            Some(Name::Data(number)) => blocks.entry(number).or_default().data = true,
+            Some(Name::Sealed(number)) => blocks.entry(number).or_default().sealed = true,
+            Some(Name::Sidecar(number)) => blocks.entry(number).or_default().sidecar = true,
+            Some(Name::Done(number)) => blocks.entry(number).or_default().done = true,
+            Some(Name::Gone { sequence, number, why }) => {
+                blocks.entry(number).or_default().gone = Some((sequence, why));
+            }
+            Some(Name::New(_)) => leftovers.push(text.to_owned()),
+            _ if text == FORMAT_NEW => leftovers.push(text.to_owned()),
+            Some(Name::Reason(_)) | None => {
+                if !is_not_ours(text) && foreign.len() < NAMES_MAX {
+                    foreign.push(text.to_owned());
+                }
+            }
+        };
+        self.files.list("", &mut each).map_err(SpoolError::io("list", "its directory"))?;
+        Ok((blocks, foreign, leftovers))
+    }
+
+    /// Counts the quarantine and finishes moves into it that were cut short.
+    fn quarantined(&mut self, found: &mut BTreeMap<u64, Found>) -> Result<(), SpoolError> {
+        let mut numbers = Vec::new();
+        let mut each = |text: &str| {
+            if let Some(Name::Sidecar(number)) = Name::parse(text) {
+                numbers.push(number);
+            }
+        };
+        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
+        for number in numbers {
+            let sidecar = load(self.files, &Name::Sidecar(number).quarantined()).ok();
+            if let Some(sidecar) = &sidecar {
+                self.index.counts.quarantined.add(sidecar.meta.records, sidecar.meta.bytes);
+            } else {
+                self.index.counts.quarantined.add(0, 0);
+            }
+            self.see(number, sidecar.as_ref());
+            let Some(found) = found.get_mut(&number) else { continue };
+            if found.sidecar || found.done || found.gone.is_some() {
+                continue;
+            }
+            let names =
+                [(&mut found.data, Name::Data(number)), (&mut found.sealed, Name::Sealed(number))];
+            for (there, name) in names {
+                if *there {
+                    let (from, to) = (name.to_string(), name.quarantined());
+                    self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+                    *there = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One block, in the order of numbers.
+    fn block(&mut self, number: u64, found: Found) -> Result<(), SpoolError> {
+        let Found { data, sealed, sidecar, done, gone } = found;
+        let (data_name, sealed_name) = (Name::Data(number), Name::Sealed(number));
+        if done {
+            let name = Name::Done(number);
+            let anchor = load(self.files, &name.to_string()).ok();
+            self.see(number, anchor.as_ref());
+            if sidecar {
+                self.put_aside(&Name::Sidecar(number).to_string());
+            }
+            self.remove(data, data_name)?;
+            self.remove(sealed, sealed_name)?;
+            if let Some(before) = self.index.anchor.replace(number) {
+                self.remove(true, Name::Done(before))?;
+            }
+            return Ok(());
+        }
+        if let Some((sequence, why)) = gone {
+            let name = Name::Gone { sequence, number, why };
+            let last = load(self.files, &name.to_string()).ok();
+            self.see(number, last.as_ref());
+            self.remove(data, data_name)?;
+            self.remove(sealed, sealed_name)?;
+            self.lost.push(name);
+            return Ok(());
+        }
+        if sidecar {
+            match load(self.files, &Name::Sidecar(number).to_string()) {
+                Ok(sidecar) => return self.sealed(number, &sidecar, found),
+                Err(SpoolError::Damaged { name }) => self.put_aside(&name),
+                Err(error) => return Err(error),
+            }
+        }
+        // No sidecar that can be read. `last` says whether this is the open block.
+        match self.last {
+            Some(last) if last.number == number => {
+                // A transformation that was not finished.
+                self.remove(sealed, sealed_name)
+            }
+            Some(last) if last.number < number => {
+                self.put_all_aside(found, number);
+                Ok(())
+            }
+            _ if data && !sealed => self.rebuild(number),
+            _ => {
+                self.put_all_aside(found, number);
+                Ok(())
+            }
+        }
+    }
+
+    /// A block with a good sidecar.
+    fn sealed(&mut self, number: u64, sidecar: &Sidecar, found: Found) -> Result<(), SpoolError> {
+        self.see(number, Some(sidecar));
+        let (name, other, other_there) = if sidecar.transformed {
+            (Name::Sealed(number), Name::Data(number), found.data)
+        } else {
+            (Name::Data(number), Name::Sealed(number), found.sealed)
+        };
+        let length = self.files.length(&name.to_string()).map_err(SpoolError::io("read", name))?;
+        let Meta { bytes, records, .. } = sidecar.meta;
+        match length {
+            Some(length) if length == bytes => {
+                self.remove(other_there, other)?;
+                self.index.insert(number, Entry::of(sidecar));
+            }
+            Some(length) => {
+                let reason = format!("the file has {length} bytes and was sealed with {bytes}\n");
+                move_to_quarantine(self.files, number, name, &reason)?;
+                self.index.counts.quarantined.add(records, bytes);
+            }
+            None => {
+                let sequence = self.next_sequence();
+                let gone = Name::Gone { sequence, number, why: Why::Lost };
+                let from = Name::Sidecar(number).to_string();
+                self.files
+                    .rename(&from, &gone.to_string())
+                    .map_err(SpoolError::io("rename", from))?;
+                self.lost.push(gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a sidecar for a block that has none, from its data.
+    fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
+        let name = Name::Data(number).to_string();
+        let io = |doing| SpoolError::io(doing, name.clone());
+        let mut start = [0; 4];
+        let mut source = self.files.read(&name).map_err(io("read"))?;
+        let kind = match io::Read::read_exact(&mut source, &mut start) {
+            Ok(()) => Kind::sniff(&start),
+            Err(_) => Kind::None,
+        };
+        let good = good_members(self.files, &name, kind, u64::MAX)?;
+        if good.length == 0 {
+            self.put_aside(&name);
+            return Ok(());
+        }
+        if let Some(copy) = cut(self.files, &name, good.length)? {
+            self.note_aside(copy);
+        }
+        let (_, sha256, bytes) = hash(self.files, &name, good.length)?;
+        let time = self.files.modified(&name).map_err(io("read"))?;
+        let meta = Meta {
+            format: META_FORMAT,
+            stream: sanitise(&self.options.stream),
+            host: sanitise(&self.options.host),
+            boot: self.options.boot,
+            number,
+            records: good.records,
+            raw_bytes: good.raw_bytes,
+            bytes,
+            first: time,
+            last: time,
+            dropped: Drops::default(),
+            cut: 0,
+            codec: kind,
+            sha256,
+            previous: self
+                .newest
+                .filter(|newest| newest.number + 1 == number)
+                .and_then(|newest| newest.sha256),
+        };
+        let sidecar = Sidecar {
+            format: sidecar::FORMAT,
+            key: self.options.naming.key(&meta, ""),
+            transformed: false,
+            sequence: self.newest.map_or(0, |newest| newest.sequence),
+            rebuilt: true,
+            meta,
+        };
+        write_sidecar(self.files, &sidecar, self.options.sync != SyncPolicy::None)?;
+        self.see(number, Some(&sidecar));
+        self.index.insert(number, Entry::of(&sidecar));
+        self.rebuilt.push(number);
+        Ok(())
+    }
+
+    /// The state to go on from, with the hash of the open block and the uncommitted bytes cut off.
+    fn open_block(&mut self) -> Result<(State, Hasher, u64), SpoolError> {
+        let empty = empty_block(self.options);
+        let mut state = match (self.last, self.newest) {
+            (Some(last), Some(newest)) if last.number <= newest.number => State {
+                number: newest.number + 1,
+                sequence: newest.sequence,
+                previous: newest.sha256,
+                ..empty
+            },
+            (Some(last), _) => last,
+            (None, Some(newest)) => State {
+                number: newest.number + 1,
+                sequence: newest.sequence,
+                previous: newest.sha256,
+                ..empty
+            },
+            (None, None) => empty,
+        };
+        let hasher;
+        let mut uncommitted = 0;
+        if state.length > 0 {
+            (state, hasher, uncommitted) = self.check_open(state)?;
+        } else {
+            hasher = Hasher::default();
+        }
+        self.count_gone(&mut state)?;
+        Ok((state, hasher, uncommitted))
+    }
+
+    fn check_open(&mut self, mut state: State) -> Result<(State, Hasher, u64), SpoolError> {
+        let name = Name::Data(state.number).to_string();
+        let found = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
+        let length = found.unwrap_or(0);
+        let mut uncommitted = 0;
+        if length >= state.length {
+            let (hasher, digest, _) = hash(self.files, &name, state.length)?;
+            if digest == state.content {
+                uncommitted = length - state.length;
+                if uncommitted > 0 {
+                    self.files
+                        .truncate(&name, state.length)
+                        .map_err(SpoolError::io("truncate", &name))?;
+                }
+                return Ok((state, hasher, uncommitted));
+            }
+        }
+        // Damaged from outside: by a power cut, or by hand.
+        let mut good_length = 0;
+        let mut good_records = 0;
+        let mut good_raw = 0;
+        let checkable = state.codec != Kind::None || length < state.length;
+        if found.is_some() && checkable {
+            let good = good_members(self.files, &name, state.codec, state.length)?;
+            (good_length, good_records, good_raw) = (good.length, good.records, good.raw_bytes);
+        }
+        if good_length == 0 && length > 0 {
+            self.put_aside(&name);
+        } else if let Some(copy) = cut(self.files, &name, good_length)? {
+            self.note_aside(copy);
+        }
+        let lost = state.records.saturating_sub(good_records);
+        self.index.counts.lost.add(lost, state.length.saturating_sub(good_length));
+        state.drops.add(&Drops { lost, ..Drops::default() });
+        let (hasher, content, _) = if good_length > 0 {
+            hash(self.files, &name, good_length)?
+        } else {
+            let hasher = Hasher::default();
+            let digest = hasher.digest();
+            (hasher, digest, 0)
+        };
+        state.length = good_length;
+        state.records = good_records;
+        state.raw_bytes = good_raw;
+        state.cut = state.cut.min(good_records);
+        state.content = content;
+        Ok((state, hasher, uncommitted))
+    }
+
+    /// Counts the dropped and lost blocks that the payload does not count yet.
+    fn count_gone(&mut self, state: &mut State) -> Result<(), SpoolError> {
+        let counted = state.sequence;
+        for name in &self.lost {
+            let Name::Gone { sequence, why, .. } = *name else { continue };
+            if sequence <= counted {
+                continue;
+            }
+            state.sequence = state.sequence.max(sequence);
+            // What cannot be read cannot be counted, and must not keep the stream from starting.
+            let Ok(sidecar) = load(self.files, &name.to_string()) else { continue };
+            let (records, bytes) = (sidecar.meta.records, sidecar.meta.bytes);
+            match why {
+                Why::Dropped => {
+                    state.drops.spool = state.drops.spool.saturating_add(records);
+                    self.index.counts.dropped.add(records, bytes);
+                }
+                Why::Lost => {
+                    state.drops.lost = state.drops.lost.saturating_add(records);
+                    self.index.counts.lost.add(records, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Above every sequence that was ever given.
+    fn next_sequence(&self) -> u64 {
+        let of_files = self.lost.iter().map(|name| match name {
+            Name::Gone { sequence, .. } => *sequence,
+            _ => 0,
+        });
+        let of_state = self.last.map_or(0, |last| last.sequence);
+        let of_blocks = self.newest.map_or(0, |newest| newest.sequence);
+        of_files.max().unwrap_or(0).max(of_state).max(of_blocks) + 1
+    }
+
+    fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
+        if self.newest.is_none_or(|newest| newest.number < number) {
+            let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
+            let sha256 = sidecar.map(|sidecar| sidecar.meta.sha256);
+            self.newest = Some(Newest { number, sequence, sha256 });
+        }
+    }
+
+    fn remove(&self, there: bool, name: Name) -> Result<(), SpoolError> {
+        if there {
+            let name = name.to_string();
+            remove_if_there(self.files, &name).map_err(SpoolError::io("remove", name))?;
+        }
+        Ok(())
+    }
+
+    fn put_all_aside(&mut self, found: Found, number: u64) {
+        for (there, name) in
+            [(found.data, Name::Data(number)), (found.sealed, Name::Sealed(number))]
+        {
+            if there {
+                self.put_aside(&name.to_string());
+            }
+        }
+    }
+
+    /// Never fatal: what cannot be moved stays and is counted.
+    fn put_aside(&mut self, name: &str) {
+        match set_aside(self.files, name) {
+            Ok(copy) => self.note_aside(copy),
+            Err(_) => self.left_in_place += 1,
+        }
+    }
+
+    fn note_aside(&mut self, name: String) {
+        if self.set_aside.len() < NAMES_MAX {
+            self.set_aside.push(name);
+        }
+    }
+}
+
+/// Refuses a directory of another release; writes the version into one that has none.
+fn check_format(files: &dyn Files) -> Result<(), SpoolError> {
+    let there = files.length(FORMAT).map_err(SpoolError::io("read", FORMAT))?.is_some();
+    if there {
+        let bytes = read_small(files, FORMAT, 64).map_err(SpoolError::io("read", FORMAT))?;
+        let version = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.strip_prefix(FORMAT_PREFIX)?.strip_suffix('\n')?.parse().ok());
+        match version {
+            Some(FORMAT_VERSION) => return Ok(()),
+            Some(found) => {
+                let name = FORMAT.to_owned();
+                return Err(SpoolError::Version { name, found, reads: FORMAT_VERSION });
+            }
+            // Torn: only this release's neighbours could have written it.
+            None => {}
+        }
+    }
+    let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
+    files
+        .create(FORMAT_NEW, text.as_bytes())
+        .and_then(|()| files.rename(FORMAT_NEW, FORMAT))
+        .map_err(SpoolError::io("write", FORMAT))
+}

@@ -1,0 +1,76 @@
+//! What stands beside a sealed block, `N.json`.
+//!
+//! Two lines, each a JSON text and ended by a newline: an object, and a string with the CRC-32C of
+//! the first line without its newline.
+//!
+//! ```json
+//! {"format":1,"key":"...","transformed":false,"sequence":0,"rebuilt":false,"meta":{...}}
+//! "crc32c:00000000"
+//! ```
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format` | 1; a release refuses a spool with a newer one |
+//! | `key` | the object's key |
+//! | `transformed` | the bytes to upload are in `N.sealed`, else in `N.data` |
+//! | `sequence` | newest dropped or lost block that `meta.dropped` counts |
+//! | `rebuilt` | made anew from the data, because the first sidecar was lost |
+//! | `meta` | [`Meta`] |
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::Meta;
+
+/// Version that this code writes and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// Longest sidecar that is read, bytes; a real one has less than 4 KiB.
+pub(super) const LIMIT: u64 = 64 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sidecar {
+    pub(super) format: u32,
+    pub(super) key: String,
+    pub(super) transformed: bool,
+    pub(super) sequence: u64,
+    #[serde(default)]
+    pub(super) rebuilt: bool,
+    pub(super) meta: Meta,
+}
+
+/// Why bytes are not a [`Sidecar`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BadSidecar {
+    /// Whole, but of another release.
+    Version(u32),
+    /// Torn, damaged or something else.
+    Damaged,
+}
+
+impl Sidecar {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec(self)?;
+        let check = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(format!("\n\"crc32c:{check:08x}\"\n").as_bytes());
+        Ok(bytes)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadSidecar> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |_| BadSidecar::Damaged;
+        let end = memchr::memchr(b'\n', bytes).ok_or(BadSidecar::Damaged)?;
+        let (line, rest) = bytes.split_at(end);
+        let check = format!("\n\"crc32c:{:08x}\"\n", crc32c::crc32c(line));
+        if rest != check.as_bytes() {
+            return Err(BadSidecar::Damaged);
+        }
+        let Version { format } = serde_json::from_slice(line).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(BadSidecar::Version(format));
+        }
+        serde_json::from_slice(line).map_err(damaged)
+    }
+}

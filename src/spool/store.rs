@@ -1,0 +1,332 @@
+//! The sealed blocks: what uploaders take from, from any thread.
+//!
+//! Memory: about 60 bytes a block, 6 MB for 100,000; sidecars are read when a block is opened.
+//! The lock is held for look-ups and single renames, never while a block is read, and no request
+//! ever waits for it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::files::{read_small, remove_if_there};
+use super::names::Name;
+use super::sidecar::{self, BadSidecar, Sidecar};
+use super::{Files, SpoolError};
+use crate::block::Meta;
+
+/// The sealed blocks of a stream. Made by [`Spool::open`](super::Spool::open).
+pub struct Store {
+    pub(super) files: Arc<dyn Files>,
+    index: Mutex<Index>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+/// A number of blocks with what is in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Blocks.
+    pub blocks: u64,
+    /// Their records.
+    pub records: u64,
+    /// Their bytes as stored.
+    pub bytes: u64,
+}
+
+impl Tally {
+    pub(super) const fn add(&mut self, records: u64, bytes: u64) {
+        self.blocks += 1;
+        self.records = self.records.saturating_add(records);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    const fn subtract(&mut self, records: u64, bytes: u64) {
+        self.blocks = self.blocks.saturating_sub(1);
+        self.records = self.records.saturating_sub(records);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// What the store holds and what became of the rest, all read at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sealed, waiting for upload or being uploaded.
+    pub sealed: Tally,
+    /// In quarantine, those of earlier starts included.
+    pub quarantined: Tally,
+    /// Uploaded since the start.
+    pub uploaded: Tally,
+    /// Dropped by `spool_max` since the start.
+    pub dropped: Tally,
+    /// Found damaged or gone since the start; an open block counts as a block.
+    pub lost: Tally,
+    /// Time of the first record of the oldest sealed block, ns since 1970.
+    pub oldest: Option<u64>,
+    /// Files of blocks that are done with and could not be removed; the next start tries again.
+    pub left_behind: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) first: u64,
+    pub(super) transformed: bool,
+    claimed: bool,
+}
+
+impl Entry {
+    pub(super) const fn of(sidecar: &Sidecar) -> Self {
+        Self {
+            records: sidecar.meta.records,
+            bytes: sidecar.meta.bytes,
+            first: sidecar.meta.first,
+            transformed: sidecar.transformed,
+            claimed: false,
+        }
+    }
+
+    const fn data(&self, number: u64) -> Name {
+        if self.transformed { Name::Sealed(number) } else { Name::Data(number) }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    blocks: BTreeMap<u64, Entry>,
+    pub(super) counts: Counts,
+    /// The block whose `N.done` stays: the newest that is gone. It carries the chain on when the
+    /// ring's file is lost.
+    pub(super) anchor: Option<u64>,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, number: u64, entry: Entry) {
+        self.counts.sealed.add(entry.records, entry.bytes);
+        self.blocks.insert(number, entry);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.blocks.remove(&number)?;
+        self.counts.sealed.subtract(entry.records, entry.bytes);
+        Some(entry)
+    }
+}
+
+/// A block that `spool_max` dropped.
+pub(super) struct DroppedBlock {
+    pub(super) number: u64,
+    pub(super) records: u64,
+    /// Its data is deleted; else its last file has to stay until a start has deleted it.
+    pub(super) clean: bool,
+}
+
+/// A sealed block, opened for upload.
+pub struct SealedBlock {
+    /// What it says of itself; `bytes` is the length of `content`, `sha256` its hash.
+    pub meta: Meta,
+    /// The object's key.
+    pub key: String,
+    /// Its bytes, from the start. Open it again to read it again.
+    pub content: Box<dyn Read + Send>,
+}
+
+impl std::fmt::Debug for SealedBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedBlock")
+            .field("meta", &self.meta)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    pub(super) fn new(files: Arc<dyn Files>, index: Index) -> Self {
+        Self { files, index: Mutex::new(index) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in the store and what became of the rest.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let index = self.lock();
+        let oldest = index.blocks.values().next().map(|entry| entry.first);
+        Counts { oldest, ..index.counts }
+    }
+
+    /// Numbers of all sealed blocks, oldest first.
+    #[must_use]
+    pub fn sealed(&self) -> Vec<u64> {
+        self.lock().blocks.keys().copied().collect()
+    }
+
+    /// The oldest block that nobody has claimed, now claimed: no other call returns it and
+    /// `spool_max` does not drop it, until it is [released](Store::release), uploaded or
+    /// quarantined.
+    #[must_use]
+    pub fn claim(&self) -> Option<u64> {
+        let mut index = self.lock();
+        let (number, entry) = index.blocks.iter_mut().find(|(_, entry)| !entry.claimed)?;
+        entry.claimed = true;
+        Some(*number)
+    }
+
+    /// Gives a claimed block back: it was not uploaded.
+    pub fn release(&self, number: u64) {
+        if let Some(entry) = self.lock().blocks.get_mut(&number) {
+            entry.claimed = false;
+        }
+    }
+
+    /// Opens a sealed block for upload. Reads its sidecar; the content is read by the caller.
+    ///
+    /// # Errors
+    /// [`SpoolError::NoBlock`], or a file that cannot be read.
+    pub fn open_block(&self, number: u64) -> Result<SealedBlock, SpoolError> {
+        let entry = self.lock().blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        let name = Name::Sidecar(number);
+        let Sidecar { key, meta, .. } = load(&*self.files, &name.to_string())?;
+        let data = entry.data(number);
+        let content = self.files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
+        Ok(SealedBlock { meta, key, content })
+    }
+
+    /// The block is in the bucket: forgets it and deletes its files.
+    ///
+    /// Its sidecar becomes `N.done` in one rename; whatever happens after that, the block is not
+    /// uploaded again and not missed. Data that cannot be deleted is counted in
+    /// [`Counts::left_behind`].
+    ///
+    /// # Errors
+    /// When the rename fails: call it again. Should the process end before that, the block is sent
+    /// once more under the same key, and found to be there.
+    pub fn uploaded(&self, number: u64) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        let name = Name::Sidecar(number).to_string();
+        match self.files.rename(&name, &Name::Done(number).to_string()) {
+            // Taken away from outside; there is nothing left to be sent again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(SpoolError::io("rename", name))?,
+        }
+        index.take(number);
+        index.counts.uploaded.add(entry.records, entry.bytes);
+        // While data is left, `N.done` has to stay and say that it is not to be sent again.
+        if self.tidy(&mut index, entry.data(number)) {
+            self.retire(&mut index, number, Name::Done(number));
+        }
+        Ok(())
+    }
+
+    /// Sets a block aside that the gateway will never take: moves its files to `quarantine/` and
+    /// writes `reason` beside them. Nothing is deleted.
+    ///
+    /// # Errors
+    /// When a file operation fails: call it again, the block is still in the store.
+    pub fn quarantine(&self, number: u64, reason: &str) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        move_to_quarantine(&*self.files, number, entry.data(number), reason)?;
+        index.take(number);
+        index.counts.quarantined.add(entry.records, entry.bytes);
+        Ok(())
+    }
+
+    /// Drops the oldest block that is not claimed, as the `sequence`th of this spool's life. Its
+    /// sidecar stays under another name until the count of its records has been committed.
+    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Option<DroppedBlock>, SpoolError> {
+        use super::names::Why;
+        let mut index = self.lock();
+        let Some((number, entry)) =
+            index.blocks.iter().find(|(_, entry)| !entry.claimed).map(|(n, e)| (*n, *e))
+        else {
+            return Ok(None);
+        };
+        let name = Name::Sidecar(number).to_string();
+        let gone = Name::Gone { sequence, number, why: Why::Dropped }.to_string();
+        match self.files.rename(&name, &gone) {
+            // Taken away from outside; an error would stop every append from now on.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(SpoolError::io("rename", name))?,
+        }
+        index.take(number);
+        index.counts.dropped.add(entry.records, entry.bytes);
+        let clean = self.tidy(&mut index, entry.data(number));
+        Ok(Some(DroppedBlock { number, records: entry.records, clean }))
+    }
+
+    /// Removes `last`, the last file of a block that is gone, or keeps it as the anchor.
+    pub(super) fn retire(&self, index: &mut Index, number: u64, last: Name) {
+        let done = Name::Done(number);
+        match index.anchor {
+            Some(anchor) if anchor >= number => {
+                self.tidy(index, last);
+            }
+            before => {
+                if last != done {
+                    match self.files.rename(&last.to_string(), &done.to_string()) {
+                        Ok(()) => {}
+                        Err(error) => {
+                            let gone = error.kind() == io::ErrorKind::NotFound;
+                            index.counts.left_behind += u64::from(!gone);
+                            return;
+                        }
+                    }
+                }
+                index.anchor = Some(number);
+                if let Some(before) = before {
+                    self.tidy(index, Name::Done(before));
+                }
+            }
+        }
+    }
+
+    /// Whether the file is gone now.
+    fn tidy(&self, index: &mut Index, name: Name) -> bool {
+        let gone = remove_if_there(&*self.files, &name.to_string()).is_ok();
+        index.counts.left_behind += u64::from(!gone);
+        gone
+    }
+}
+
+/// The sidecar is moved first: from then on the block is in quarantine, and a stop before its data
+/// has followed is mended at the next start.
+pub(super) fn move_to_quarantine(
+    files: &dyn Files,
+    number: u64,
+    data: Name,
+    reason: &str,
+) -> Result<(), SpoolError> {
+    let note = Name::Reason(number).quarantined();
+    files.create(&note, reason.as_bytes()).map_err(SpoolError::io("write", note))?;
+    let sidecar = Name::Sidecar(number);
+    match files.rename(&sidecar.to_string(), &sidecar.quarantined()) {
+        // An earlier try got this far.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        moved => moved.map_err(SpoolError::io("rename", sidecar))?,
+    }
+    match files.rename(&data.to_string(), &data.quarantined()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => moved.map_err(SpoolError::io("rename", data)),
+    }
+}
+
+/// Reads and checks a sidecar.
+pub(super) fn load(files: &dyn Files, name: &str) -> Result<Sidecar, SpoolError> {
+    let bytes = read_small(files, name, sidecar::LIMIT).map_err(SpoolError::io("read", name))?;
+    Sidecar::decode(&bytes).map_err(|bad| match bad {
+        BadSidecar::Damaged => SpoolError::Damaged { name: name.to_owned() },
+        BadSidecar::Version(found) => SpoolError::Version {
+            name: name.to_owned(),
+            found: u64::from(found),
+            reads: u64::from(sidecar::FORMAT),
+        },
+    })
+}

@@ -1,0 +1,482 @@
+//! The open block: chunks are appended to it until it is sealed. One thread's business.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use super::files::remove_if_there;
+use super::names::{Name, Why};
+use super::payload::State;
+use super::sidecar::{self, Sidecar};
+use super::store::{DroppedBlock, Entry};
+use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy};
+use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
+
+/// Bytes read at a time from the spool's files.
+const BUFFER: usize = 64 * 1024;
+
+/// The writing end of a stream's spool.
+///
+/// Each call that returns a [`Payload`] has changed what is on disk so that the payload describes
+/// it; **commit it to the ring before the next call**. A process that is killed in between comes up
+/// with the payload before, and recovery takes back what was done since.
+#[derive(Debug)]
+pub struct Spool {
+    pub(super) store: Arc<Store>,
+    pub(super) options: Options,
+    pub(super) state: State,
+    /// Of the open block's committed length.
+    pub(super) hasher: Hasher,
+    /// What a failed operation has left and the next call takes away.
+    pub(super) heal: Heal,
+    /// Dropped and lost blocks whose last file goes when their count has been committed.
+    pub(super) gone: Vec<Name>,
+    /// `state.sequence` of the last payload that was handed out.
+    pub(super) handed_out: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Heal {
+    /// The open block's file may be longer than its committed length.
+    pub(super) tail: bool,
+    /// A seal may have left files.
+    pub(super) seal: bool,
+}
+
+/// What the packer knows of a chunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChunkStats {
+    /// Records in it.
+    pub records: u64,
+    /// Their bytes before compression.
+    pub raw_bytes: u64,
+    /// Time of the first record, ns since 1970.
+    pub first: u64,
+    /// Time of the last record, ns since 1970.
+    pub last: u64,
+    /// Records that were cut to fit.
+    pub truncated: u64,
+}
+
+/// A block that was just sealed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Its number; the store has it.
+    pub number: u64,
+    /// What it says of itself.
+    pub meta: Meta,
+    /// Its key.
+    pub key: String,
+    /// The block is sealed, but the directory could not be synced: a power cut may undo it.
+    pub unsynced: Option<io::Error>,
+}
+
+impl Spool {
+    /// The sealed blocks, for the uploaders.
+    #[must_use]
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Committed bytes of the open block; 0 when nothing is in it.
+    #[must_use]
+    pub const fn open_len(&self) -> u64 {
+        self.state.length
+    }
+
+    /// Records in the open block.
+    #[must_use]
+    pub const fn open_records(&self) -> u64 {
+        self.state.records
+    }
+
+    /// Time of the open block's first record, ns since 1970; `None` when nothing is in it.
+    #[must_use]
+    pub const fn open_since(&self) -> Option<u64> {
+        if self.state.length == 0 { None } else { Some(self.state.first) }
+    }
+
+    /// Number of the open block.
+    #[must_use]
+    pub const fn open_number(&self) -> u64 {
+        self.state.number
+    }
+
+    /// Drops that no sealed block tells of yet.
+    #[must_use]
+    pub const fn pending_drops(&self) -> Drops {
+        self.state.drops
+    }
+
+    /// The payload of the present state.
+    #[must_use]
+    pub fn payload(&self) -> Payload {
+        self.state.encode()
+    }
+
+    /// Appends a chunk, one whole member, to the open block.
+    ///
+    /// Under [`OnSpoolFull::DropOldest`] it makes room first; what was dropped is in
+    /// [`Counts::dropped`](super::Counts::dropped) and in the next block's metadata.
+    ///
+    /// # Errors
+    /// The open block is as it was; keep the records in the ring and try again later.
+    pub fn append(&mut self, chunk: &[u8], stats: ChunkStats) -> Result<Payload, SpoolError> {
+        self.heal()?;
+        self.forget_gone();
+        let wanted = chunk.len() as u64;
+        self.make_room(wanted)?;
+        let name = Name::Data(self.state.number);
+        let files = &*self.store.files;
+        let written = if self.state.length == 0 {
+            files.create(&name.to_string(), chunk)
+        } else {
+            files.append(&name.to_string(), chunk)
+        };
+        if let Err(source) = written {
+            self.heal.tail = true;
+            // Gives a full disk its bytes back at once; if that fails, the next call tries again.
+            let _ = self.heal();
+            return Err(SpoolError::Io { doing: "write", name: name.to_string(), source });
+        }
+        self.hasher.update(chunk);
+        let state = &mut self.state;
+        if state.length == 0 {
+            state.first = stats.first;
+            state.last = stats.last;
+        }
+        state.length += wanted;
+        state.records += stats.records;
+        state.raw_bytes += stats.raw_bytes;
+        state.cut += stats.truncated;
+        state.first = state.first.min(stats.first);
+        state.last = state.last.max(stats.last);
+        state.content = self.hasher.digest();
+        Ok(self.hand_out())
+    }
+
+    /// Counts records that will never be in a block; the next sealed block's metadata tells of them.
+    /// Commit the payload with the ring's head behind them.
+    pub fn count_drops(&mut self, drops: &Drops) -> Payload {
+        self.state.drops.add(drops);
+        self.hand_out()
+    }
+
+    /// Seals the open block, `drops` having been counted since the last call; `None` when it has no
+    /// records, and `drops` then wait for the next block.
+    ///
+    /// The commit point is the rename of the sidecar: from then on the store has the block, whether
+    /// or not the returned payload is ever committed.
+    ///
+    /// # Errors
+    /// The block is open as it was, and `drops` are not counted.
+    pub fn seal(&mut self, drops: &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError> {
+        self.heal()?;
+        self.forget_gone();
+        if self.state.length == 0 {
+            self.state.drops.add(drops);
+            return Ok(None);
+        }
+        self.heal.seal = true;
+        let sidecar = match self.write_sealed(drops) {
+            Ok(sidecar) => sidecar,
+            Err(error) => {
+                let _ = self.heal();
+                return Err(error);
+            }
+        };
+        self.heal.seal = false;
+        let files = &*self.store.files;
+        let number = self.state.number;
+        let mut unsynced = None;
+        if self.options.sync != SyncPolicy::None {
+            unsynced = files.sync_directory().err();
+        }
+        {
+            let mut index = self.store.lock();
+            if sidecar.transformed
+                && remove_if_there(files, &Name::Data(number).to_string()).is_err()
+            {
+                index.counts.left_behind += 1;
+            }
+            index.insert(number, Entry::of(&sidecar));
+        }
+        let Sidecar { meta, key, .. } = sidecar;
+        self.next_block(Some(meta.sha256));
+        let sealed = Sealed { number, meta, key, unsynced };
+        Ok(Some((sealed, self.hand_out())))
+    }
+
+    /// Brings the open block to the disk, for [`SyncPolicy::Every`]. The caller syncs the ring.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn sync(&mut self) -> Result<(), SpoolError> {
+        if self.state.length == 0 {
+            return Ok(());
+        }
+        let name = Name::Data(self.state.number);
+        let files = &*self.store.files;
+        files.sync_file(&name.to_string()).map_err(SpoolError::io("sync", name))?;
+        files.sync_directory().map_err(SpoolError::io("sync", "its directory"))
+    }
+
+    /// Starts the block after the present one, empty.
+    pub(super) fn next_block(&mut self, previous: Option<Digest>) {
+        self.hasher = Hasher::default();
+        self.state = State {
+            number: self.state.number + 1,
+            sequence: self.state.sequence,
+            previous,
+            ..empty_block(&self.options)
+        };
+    }
+
+    /// All of a seal up to and including its commit point.
+    fn write_sealed(&mut self, drops: &Drops) -> Result<Sidecar, SpoolError> {
+        let files = Arc::clone(&self.store.files);
+        let files = &*files;
+        let state = self.state;
+        let sync = self.options.sync != SyncPolicy::None;
+        let data = Name::Data(state.number);
+        let (mut sha256, mut bytes, mut seal) = (state.content, state.length, String::new());
+        let mut stored = data;
+        let transformed = self.options.transform.is_some();
+        if let Some(transform) = &mut self.options.transform {
+            stored = Name::Sealed(state.number);
+            seal = transform.suffix().to_owned();
+            let name = stored.to_string();
+            let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
+            files.create(&name, &[]).map_err(SpoolError::io("write", &name))?;
+            let mut sink = Sink::new(files, &name);
+            transform
+                .transform(&mut source, &mut sink)
+                .and_then(|()| sink.flush())
+                .map_err(SpoolError::io("encrypt", data))?;
+            (sha256, bytes) = (sink.hasher.digest(), sink.length);
+        }
+        if sync {
+            let name = stored.to_string();
+            files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
+        }
+        let mut dropped = state.drops;
+        dropped.add(drops);
+        let meta = Meta {
+            format: META_FORMAT,
+            stream: sanitise(&self.options.stream),
+            host: sanitise(&self.options.host),
+            boot: state.boot,
+            number: state.number,
+            records: state.records,
+            raw_bytes: state.raw_bytes,
+            bytes,
+            first: state.first,
+            last: state.last,
+            dropped,
+            cut: state.cut,
+            codec: state.codec,
+            sha256,
+            previous: state.previous,
+        };
+        let sidecar = Sidecar {
+            format: sidecar::FORMAT,
+            key: self.options.naming.key(&meta, &seal),
+            transformed,
+            sequence: state.sequence,
+            rebuilt: false,
+            meta,
+        };
+        write_sidecar(files, &sidecar, sync)?;
+        Ok(sidecar)
+    }
+
+    /// Takes away what a failed call has left.
+    pub(super) fn heal(&mut self) -> Result<(), SpoolError> {
+        let store = Arc::clone(&self.store);
+        let files = &*store.files;
+        let number = self.state.number;
+        if self.heal.seal {
+            // The sidecar first: while it is there, the block counts as sealed.
+            for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
+                let name = name.to_string();
+                remove_if_there(files, &name).map_err(SpoolError::io("remove", &name))?;
+            }
+            self.heal.seal = false;
+        }
+        if self.heal.tail {
+            let name = Name::Data(number).to_string();
+            match files.truncate(&name, self.state.length) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if self.state.length > 0 {
+                        self.give_up_open();
+                    }
+                }
+                done => done.map_err(SpoolError::io("truncate", &name))?,
+            }
+            self.heal.tail = false;
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self) -> Payload {
+        self.handed_out = self.state.sequence;
+        self.payload()
+    }
+
+    /// Drops the last files of those that a payload counts which was handed out before, and which
+    /// is therefore committed: see [`Spool`].
+    fn forget_gone(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let mut index = self.store.lock();
+        let (store, counted) = (&self.store, self.handed_out);
+        self.gone.retain(|name| match *name {
+            Name::Gone { sequence, number, .. } if sequence <= counted => {
+                store.retire(&mut index, number, *name);
+                false
+            }
+            _ => true,
+        });
+    }
+
+    /// The open block's file was taken away from outside: its records are lost, and the block
+    /// begins anew.
+    fn give_up_open(&mut self) {
+        let state = self.state;
+        self.store.lock().counts.lost.add(state.records, state.length);
+        self.state = State {
+            number: state.number,
+            sequence: state.sequence,
+            drops: state.drops,
+            previous: state.previous,
+            ..empty_block(&self.options)
+        };
+        self.state.drops.add(&Drops { lost: state.records, ..Drops::default() });
+        self.hasher = Hasher::default();
+    }
+
+    fn make_room(&mut self, wanted: u64) -> Result<(), SpoolError> {
+        let limit = self.options.spool_max;
+        loop {
+            let used = self.store.counts().sealed.bytes.saturating_add(self.state.length);
+            if used.saturating_add(wanted) <= limit {
+                return Ok(());
+            }
+            let full = SpoolError::Full { used, limit, wanted };
+            // A chunk that could not fit into an empty spool is no reason to empty it.
+            if self.options.on_full == OnSpoolFull::DropNewest
+                || self.state.length.saturating_add(wanted) > limit
+            {
+                return Err(full);
+            }
+            let sequence = self.state.sequence + 1;
+            let Some(DroppedBlock { number, records, clean }) = self.store.drop_oldest(sequence)?
+            else {
+                return Err(full);
+            };
+            self.state.sequence = sequence;
+            self.state.drops.add(&Drops { spool: records, ..Drops::default() });
+            if clean {
+                self.gone.push(Name::Gone { sequence, number, why: Why::Dropped });
+            }
+        }
+    }
+}
+
+/// A block with nothing in it.
+pub(super) fn empty_block(options: &Options) -> State {
+    State {
+        number: 1,
+        length: 0,
+        records: 0,
+        raw_bytes: 0,
+        cut: 0,
+        first: 0,
+        last: 0,
+        boot: options.boot,
+        codec: options.codec,
+        sequence: 0,
+        drops: Drops::default(),
+        content: Hasher::default().digest(),
+        previous: None,
+    }
+}
+
+/// Makes `sidecar` appear whole or not at all.
+pub(super) fn write_sidecar(
+    files: &dyn Files,
+    sidecar: &Sidecar,
+    sync: bool,
+) -> Result<(), SpoolError> {
+    let new = Name::New(sidecar.meta.number).to_string();
+    let bytes = sidecar.encode().map_err(|error| SpoolError::Io {
+        doing: "write",
+        name: new.clone(),
+        source: error.into(),
+    })?;
+    files.create(&new, &bytes).map_err(SpoolError::io("write", &new))?;
+    if sync {
+        files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
+    }
+    let name = Name::Sidecar(sidecar.meta.number).to_string();
+    files.rename(&new, &name).map_err(SpoolError::io("rename", &new))
+}
+
+/// Hashes and hands out up to `length` bytes of a file; how many there were.
+pub(super) fn for_each_buffer(
+    files: &dyn Files,
+    name: &str,
+    length: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut source = files.read(name)?.take(length);
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(n) => {
+                each(buffer.get(..n).unwrap_or_default())?;
+                total += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Collects what a transformation writes, hashes it and appends it to a file in large pieces.
+struct Sink<'a> {
+    files: &'a dyn Files,
+    name: &'a str,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl<'a> Sink<'a> {
+    fn new(files: &'a dyn Files, name: &'a str) -> Self {
+        let buffer = Vec::with_capacity(BUFFER);
+        Self { files, name, buffer, hasher: Hasher::default(), length: 0 }
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.files.append(self.name, &self.buffer)?;
+            self.hasher.update(&self.buffer);
+            self.length += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
