@@ -472,6 +472,7 @@ impl Recovery<'_> {
             // What cannot be read cannot be counted, and must not keep the stream from starting.
             let Ok(sidecar) = load(self.files, &name.to_string()) else { continue };
             let (records, bytes) = (sidecar.meta.records, sidecar.meta.bytes);
+            state.drops.add(&sidecar.meta.dropped);
             match why {
                 Why::Dropped => {
                     state.drops.spool = state.drops.spool.saturating_add(records);

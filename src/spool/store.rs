@@ -12,7 +12,7 @@ use super::files::{read_small, remove_if_there};
 use super::names::Name;
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
-use crate::block::Meta;
+use crate::block::{Drops, Meta};
 
 /// The sealed blocks of a stream. Made by [`Spool::open`](super::Spool::open).
 pub struct Store {
@@ -120,7 +120,8 @@ impl Index {
 /// A block that `spool_max` dropped.
 pub(super) struct DroppedBlock {
     pub(super) number: u64,
-    pub(super) records: u64,
+    /// Its records, and what it told of drops before it.
+    pub(super) drops: Drops,
     /// Its data is deleted; else its last file has to stay until a start has deleted it.
     pub(super) clean: bool,
 }
@@ -250,6 +251,10 @@ impl Store {
             return Ok(None);
         };
         let name = Name::Sidecar(number).to_string();
+        // What the block told of drops before it is told by nobody once it is gone.
+        let mut drops = load(&*self.files, &name)
+            .map_or_else(|_| Drops::default(), |sidecar| sidecar.meta.dropped);
+        drops.add(&Drops { spool: entry.records, ..Drops::default() });
         let gone = Name::Gone { sequence, number, why: Why::Dropped }.to_string();
         match self.files.rename(&name, &gone) {
             // Taken away from outside; an error would stop every append from now on.
@@ -259,7 +264,7 @@ impl Store {
         index.take(number);
         index.counts.dropped.add(entry.records, entry.bytes);
         let clean = self.tidy(&mut index, entry.data(number));
-        Ok(Some(DroppedBlock { number, records: entry.records, clean }))
+        Ok(Some(DroppedBlock { number, drops, clean }))
     }
 
     /// Removes `last`, the last file of a block that is gone, or keeps it as the anchor.

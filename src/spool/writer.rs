@@ -370,12 +370,12 @@ impl Spool {
                 return Err(full);
             }
             let sequence = self.state.sequence + 1;
-            let Some(DroppedBlock { number, records, clean }) = self.store.drop_oldest(sequence)?
+            let Some(DroppedBlock { number, drops, clean }) = self.store.drop_oldest(sequence)?
             else {
                 return Err(full);
             };
             self.state.sequence = sequence;
-            self.state.drops.add(&Drops { spool: records, ..Drops::default() });
+            self.state.drops.add(&drops);
             if clean {
                 self.gone.push(Name::Gone { sequence, number, why: Why::Dropped });
             }
