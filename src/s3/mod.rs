@@ -1,1 +1,43 @@
-//! To be written.
+//! Sealed blocks into a bucket: signed PUTs, retried until the object is there.
+//!
+//! Knows S3's REST protocol, credentials and failures; nothing of spool, pipeline or Varnish.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`endpoint`] | scheme, host, bucket: the URL of a key |
+//! | [`credentials`] | where the access key comes from |
+//! | [`sign`] | Signature Version 4 |
+//! | [`put`], [`options`] | an object and the headers it is stored with |
+//! | [`client`] | one attempt, bounded in bytes and time, classified |
+//! | [`outcome`] | the closed set of outcomes and what is done about each |
+//! | [`backoff`], [`retry`] | attempts until the object is there |
+//!
+//! Non-goals: multipart uploads (a block is at most 5 GiB), aws-chunked bodies (gateways refuse
+//! them), presigned URLs.
+//!
+//! Limits: keys 1,024 bytes; metadata 2 KiB; 64 KiB of an error's body; 8 MiB of a listing's page;
+//! 64 KiB of memory a connection and direction, whatever the block's size.
+
+pub mod backoff;
+mod body;
+pub mod client;
+pub mod credentials;
+pub mod date;
+pub mod encode;
+pub mod endpoint;
+mod http;
+pub mod options;
+pub mod outcome;
+pub mod put;
+pub mod retry;
+pub mod sign;
+pub mod xml;
+
+pub use backoff::Backoff;
+pub use client::{Client, Get, Head};
+pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
+pub use http::SetupError;
+pub use options::{Checksum, ObjectOptions, Options, Proxy};
+pub use outcome::{Action, Answer, Failure, Outcome, decide};
+pub use put::{PutObject, Sums};
+pub use retry::{Finished, Quiet, Store, upload};

@@ -1,0 +1,63 @@
+//! `AWS_ACCESS_KEY_ID` and its companions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::types::{Credentials, CredentialsError, Provider};
+
+/// Where variables are looked up; a test brings its own.
+pub trait Variables: Send + Sync + fmt::Debug {
+    /// The variable's value; `None` when it is not set, is empty or is not UTF-8.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessEnvironment;
+
+impl Variables for ProcessEnvironment {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+}
+
+/// Static or temporary keys from the environment.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    variables: Arc<dyn Variables>,
+}
+
+impl Environment {
+    /// Reads `variables` each time it is asked.
+    #[must_use]
+    pub fn new(variables: Arc<dyn Variables>) -> Self {
+        Self { variables }
+    }
+}
+
+impl Provider for Environment {
+    fn name(&self) -> String {
+        "environment".to_owned()
+    }
+
+    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+        let get = |name: &str| self.variables.get(name).map(zeroize::Zeroizing::new);
+        let half = |missing: &str| CredentialsError::Broken {
+            place: self.name(),
+            reason: format!("{missing} is not set, and its other half is: set both or none"),
+        };
+        match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(half("AWS_SECRET_ACCESS_KEY")),
+            (None, Some(_)) => Err(half("AWS_ACCESS_KEY_ID")),
+            (Some(access), Some(secret)) => Ok(Some(Credentials::new(
+                access.as_str(),
+                secret.as_str(),
+                get("AWS_SESSION_TOKEN").as_ref().map(|token| token.as_str()),
+                None,
+                self.name(),
+            ))),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Credentials in a file: the one named by `credentials=`, or AWS's shared one.
+
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::ini::{self, IniError};
+use super::types::{Credentials, CredentialsError, Provider, Stamp};
+
+/// A profile of an INI file. See [`ini`] for the format.
+#[derive(Debug, Clone)]
+pub struct File {
+    path: PathBuf,
+    profile: String,
+    /// Whether somebody named this very file: then it must be there.
+    required: bool,
+}
+
+impl File {
+    /// The file that the operator named: missing is an error.
+    #[must_use]
+    pub fn explicit(path: impl Into<PathBuf>, profile: impl Into<String>) -> Self {
+        Self { path: path.into(), profile: profile.into(), required: true }
+    }
+
+    /// The shared file: missing, or without a key pair in the default profile, means that it is
+    /// not configured. `required` when the operator named the profile.
+    #[must_use]
+    pub fn shared(path: impl Into<PathBuf>, profile: impl Into<String>, required: bool) -> Self {
+        Self { path: path.into(), profile: profile.into(), required }
+    }
+
+    fn broken(&self, reason: impl Into<String>) -> CredentialsError {
+        CredentialsError::Broken { place: self.name(), reason: reason.into() }
+    }
+}
+
+impl Provider for File {
+    fn name(&self) -> String {
+        format!("file {} [{}]", self.path.display(), self.profile)
+    }
+
+    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+        let bytes = match read_bounded(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.required => {
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(self.broken(format!(
+                    "{error}; the user that varnishd's child runs as must be able to read it"
+                )));
+            }
+        };
+        let section = match ini::profile(&bytes, &self.profile) {
+            Ok(section) => section,
+            Err(IniError::NoProfile(_)) if !self.required => return Ok(None),
+            Err(error) => return Err(self.broken(error.to_string())),
+        };
+        let get = |key: &str| section.get(key).map(|v| v.as_str()).filter(|v| !v.is_empty());
+        let missing = |key| self.broken(IniError::NoKey(self.profile.clone(), key).to_string());
+        match (get("aws_access_key_id"), get("aws_secret_access_key")) {
+            (Some(access), Some(secret)) => Ok(Some(Credentials::new(
+                access,
+                secret,
+                get("aws_session_token").or_else(|| get("aws_security_token")),
+                None,
+                self.name(),
+            ))),
+            (None, None) if !self.required => Ok(None),
+            (None, _) => Err(missing("aws_access_key_id")),
+            (_, None) => Err(missing("aws_secret_access_key")),
+        }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        Some(stamp(&self.path))
+    }
+}
+
+/// Changes whenever the file is written, replaced, removed or made.
+pub(super) fn stamp(path: &Path) -> Stamp {
+    Stamp(match std::fs::metadata(path) {
+        Ok(meta) => vec![
+            meta.dev(),
+            meta.ino(),
+            meta.size(),
+            meta.mtime().cast_unsigned(),
+            meta.mtime_nsec().cast_unsigned(),
+        ],
+        Err(_) => Vec::new(),
+    })
+}
+
+/// A small file that may hold a secret; the buffer is zeroized when dropped.
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
+    // Grown once, so that no reallocation leaves a copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ini::LARGEST as usize + 1));
+    file.take(ini::LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > ini::LARGEST {
+        return Err(std::io::Error::other("is larger than 64 KiB"));
+    }
+    Ok(bytes)
+}

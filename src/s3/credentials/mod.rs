@@ -1,0 +1,30 @@
+//! Where the access key comes from, and how long it is good for.
+//!
+//! | order | source | provider |
+//! |---|---|---|
+//! | 1 | the file named by `credentials=`; alone when it is given | [`File`] |
+//! | 2 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | [`Environment`] |
+//! | 3 | the shared credentials file and its profile | [`File`] |
+//!
+//! The first source that is configured decides: when it is there and broken, that is an error with
+//! its name in it, never a silent step to the next one.
+//!
+//! Secrets are zeroized when the last copy goes, are printed by no `Debug` or `Display` here, and
+//! are kept out of every error. (`aws-sigv4` makes short-lived copies while it signs.)
+
+mod cache;
+mod chain;
+mod environment;
+mod file;
+mod ini;
+mod types;
+
+pub use cache::Cache;
+pub use chain::{Sources, chain};
+pub use environment::{Environment, ProcessEnvironment, Variables};
+pub use file::File;
+pub use ini::{IniError, Section, profile};
+pub use types::{Credentials, CredentialsError, Provider, Stamp};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! One HTTP/1.1 exchange, bounded in bytes and time. Knows nothing of S3.
+//!
+//! Limits: 64 KiB of response headers; the body is bounded by the caller; a response's body gets
+//! 10 s after its headers; everything together gets the request's deadline. Redirects are
+//! returned, never followed: a redirect to another region must be seen, and a signature is good
+//! for one host only.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, AsSendBody, SendBody, Timeout};
+
+use super::options::{Options, Proxy};
+use super::outcome::Outcome;
+
+/// Longest time for a response's body after its headers.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a gateway may take to answer `Expect: 100-continue` before the body is sent anyway.
+const CONTINUE_TIME: Duration = Duration::from_secs(2);
+
+/// Why a client cannot be made from these options.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// A certificate or key file that cannot be used.
+    #[error("{option} {path}: {reason}")]
+    Pem {
+        /// The option's name.
+        option: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A proxy URL that is none. Not quoted: it may hold a password.
+    #[error("proxy takes http://[user:password@]host:port")]
+    Proxy,
+}
+
+/// A keep-alive agent for one endpoint; shared by all threads.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    agent: Agent,
+}
+
+/// What is sent.
+pub(super) struct Request<'a, 'b> {
+    pub(super) method: &'static str,
+    pub(super) url: &'a str,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    /// The body; its length stands in `content-length`.
+    pub(super) body: Option<&'b mut (dyn Read + 'b)>,
+    pub(super) deadline: Duration,
+    /// Send the headers, and the body when the gateway says so.
+    pub(super) ask_first: bool,
+    pub(super) patience: Patience,
+}
+
+/// How long a response's body may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// 10 s: its bytes do not matter.
+    Short,
+    /// What the request's deadline leaves.
+    Deadline,
+    /// The deadline for each read: the caller takes the bytes at his own pace.
+    EachRead,
+}
+
+/// What came back.
+pub(super) struct Response {
+    pub(super) status: u16,
+    headers: ureq::http::HeaderMap,
+    body: ureq::Body,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub(super) struct TransportError {
+    pub(super) outcome: Outcome,
+    pub(super) text: String,
+}
+
+impl Http {
+    pub(super) fn new(options: &Options, loopback: bool) -> Result<Self, SetupError> {
+        let proxy = match &options.proxy {
+            _ if loopback => None,
+            Proxy::None => None,
+            Proxy::Environment => ureq::Proxy::try_from_env(),
+            Proxy::Url(url) => Some(ureq::Proxy::new(url).map_err(|_| SetupError::Proxy)?),
+        };
+        let config = Agent::config_builder()
+            .tls_config(tls(options)?)
+            .proxy(proxy)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("vmod-s3log/", env!("CARGO_PKG_VERSION")))
+            .accept("")
+            .accept_encoding("")
+            // A block is read and written in pieces of this size: flat memory for any block.
+            .output_buffer_size(64 * 1024)
+            .input_buffer_size(64 * 1024)
+            .max_response_header_size(64 * 1024)
+            .timeout_resolve(Some(options.connect_timeout))
+            .timeout_connect(Some(options.connect_timeout))
+            .timeout_await_100(Some(CONTINUE_TIME))
+            .build();
+        Ok(Self { agent: config.new_agent() })
+    }
+
+    pub(super) fn send(&self, request: Request<'_, '_>) -> Result<Response, TransportError> {
+        let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        if request.ask_first {
+            builder = builder.header("expect", "100-continue");
+        }
+        let times = (request.deadline, request.patience);
+        match request.body {
+            Some(reader) => self.run(builder.body(SendBody::from_reader(reader)), times),
+            None => self.run(builder.body(()), times),
+        }
+    }
+
+    fn run(
+        &self,
+        built: Result<ureq::http::Request<impl AsSendBody>, ureq::http::Error>,
+        (deadline, patience): (Duration, Patience),
+    ) -> Result<Response, TransportError> {
+        let built = built.map_err(|error| TransportError {
+            outcome: Outcome::Damaged,
+            text: error.to_string(),
+        })?;
+        let config = self.agent.configure_request(built);
+        let config = match patience {
+            Patience::Short => {
+                config.timeout_global(Some(deadline)).timeout_recv_body(Some(BODY_TIME))
+            }
+            Patience::Deadline => config.timeout_global(Some(deadline)),
+            Patience::EachRead => config
+                .timeout_send_request(Some(deadline))
+                .timeout_recv_response(Some(deadline))
+                .timeout_per_read(Some(deadline)),
+        };
+        let response = self.agent.run(config.build()).map_err(TransportError::from)?;
+        let (parts, body) = response.into_parts();
+        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+}
+
+impl Response {
+    /// A header as text; `None` when it is missing or not ASCII.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The `x-amz-meta-` headers without that prefix.
+    pub(super) fn metadata(&self) -> Vec<(String, String)> {
+        let pair = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            let name = name.as_str().strip_prefix("x-amz-meta-")?;
+            Some((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        };
+        self.headers.iter().filter_map(pair).collect()
+    }
+
+    /// At most `limit` bytes of the body and whether that was all of it. What a broken connection
+    /// leaves is returned too: the status has been said already.
+    pub(super) fn read(self, limit: u64) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        let mut reader = self.body.into_reader();
+        let whole = match reader.by_ref().take(limit).read_to_end(&mut bytes) {
+            // One read more lets the connection notice its end and go back to the pool.
+            Ok(_) => matches!(reader.read(&mut [0; 1]), Ok(0)),
+            Err(_) => false,
+        };
+        (bytes, whole)
+    }
+
+    /// The body as it comes.
+    pub(super) fn into_reader(self) -> impl Read + Send + 'static {
+        self.body.into_reader()
+    }
+}
+
+impl From<ureq::Error> for TransportError {
+    fn from(error: ureq::Error) -> Self {
+        use std::io::ErrorKind;
+        use ureq::Error;
+        let outcome = match &error {
+            Error::HostNotFound
+            | Error::ConnectionFailed
+            | Error::ConnectProxyFailed(_)
+            | Error::InvalidProxyUrl
+            | Error::Timeout(Timeout::Resolve | Timeout::Connect) => Outcome::Unreachable,
+            Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => Outcome::Tls,
+            Error::Timeout(_) => Outcome::TimedOut,
+            Error::Io(io) => match io.kind() {
+                ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+                | ErrorKind::AddrNotAvailable => Outcome::Unreachable,
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => Outcome::TimedOut,
+                // rustls reports a failed handshake so.
+                ErrorKind::InvalidData => Outcome::Tls,
+                // The resolver's errors have no kind of their own.
+                _ if io.to_string().contains("lookup address") => Outcome::Unreachable,
+                _ => Outcome::Broken,
+            },
+            _ => Outcome::Broken,
+        };
+        Self { outcome, text: error.to_string() }
+    }
+}
+
+fn tls(options: &Options) -> Result<TlsConfig, SetupError> {
+    let roots = match &options.ca_file {
+        None => RootCerts::PlatformVerifier,
+        Some(path) => {
+            let (certificates, _) = pem("ca_file", path)?;
+            if certificates.is_empty() {
+                return Err(pem_error("ca_file", path, "has no certificate in PEM"));
+            }
+            RootCerts::new_with_certs(&certificates)
+        }
+    };
+    let client = match &options.client_certificate {
+        None => None,
+        Some((chain_file, key_file)) => {
+            let (chain, _) = pem("client_certificate", chain_file)?;
+            if chain.is_empty() {
+                let reason = "has no certificate in PEM";
+                return Err(pem_error("client_certificate", chain_file, reason));
+            }
+            let (_, key) = pem("client_key", key_file)?;
+            let key = key.ok_or_else(|| {
+                pem_error("client_key", key_file, "has no unencrypted private key in PEM")
+            })?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+    };
+    Ok(TlsConfig::builder().root_certs(roots).client_cert(client).build())
+}
+
+type Pem = (Vec<Certificate<'static>>, Option<PrivateKey<'static>>);
+
+fn pem(option: &'static str, path: &Path) -> Result<Pem, SetupError> {
+    let bytes = std::fs::read(path)
+        .map(zeroize::Zeroizing::new)
+        .map_err(|e| pem_error(option, path, &e.to_string()))?;
+    let mut certificates = Vec::new();
+    let mut key = None;
+    for item in parse_pem(&bytes) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(PemItem::PrivateKey(found)) => key = key.or(Some(found)),
+            Ok(_) => (),
+            Err(_) => return Err(pem_error(option, path, "is not valid PEM")),
+        }
+    }
+    Ok((certificates, key))
+}
+
+fn pem_error(option: &'static str, path: &Path, reason: &str) -> SetupError {
+    SetupError::Pem { option, path: path.display().to_string(), reason: reason.to_owned() }
+}

@@ -1,0 +1,103 @@
+//! From one attempt to a stored block: attempts, waits, and who hears about it.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::outcome::{Action, Answer, Failure};
+use super::put::PutObject;
+use crate::clock::Clock;
+
+/// What an upload is made of; [`Client`](super::Client) is one, a test brings another.
+pub trait Store {
+    /// One attempt.
+    fn put(&self, object: &PutObject<'_>) -> Answer;
+    /// The credentials were not taken: read them again before the next attempt.
+    fn reread_credentials(&self);
+}
+
+/// How an upload ended.
+#[derive(Debug)]
+pub enum Finished {
+    /// The object is there.
+    Stored {
+        /// Attempts, the successful one among them.
+        attempts: u32,
+        /// Time from the first attempt to the end.
+        elapsed: Duration,
+        /// An earlier attempt, perhaps of an earlier process, had stored it.
+        already: bool,
+    },
+    /// Set the block aside and say why.
+    Quarantine(Failure),
+    /// `wait` said to stop; the block is kept. The failure is the last one.
+    Stopped(Failure),
+}
+
+/// Tries until the object is there, is to be set aside, or `wait` says to stop.
+///
+/// `wait` waits for the given time and returns `false` to stop; so shutdown can interrupt a wait.
+/// `notice` hears of every failed attempt with what is done about it and the wait that follows;
+/// see [`Quiet`] for saying it once a minute.
+pub fn upload(
+    store: &dyn Store,
+    object: &PutObject<'_>,
+    clock: &dyn Clock,
+    mut backoff: Backoff,
+    wait: &mut dyn FnMut(Duration) -> bool,
+    notice: &mut dyn FnMut(&Failure, Action, Duration),
+) -> Finished {
+    let start = clock.monotonic();
+    let mut attempts = 0u32;
+    loop {
+        let answer = store.put(object);
+        attempts = attempts.saturating_add(1);
+        let elapsed = clock.monotonic().saturating_sub(start);
+        let action = answer.action();
+        let already = answer.outcome == super::outcome::Outcome::AlreadyStored;
+        let failure =
+            Failure { method: "PUT", key: object.key.to_owned(), attempts, elapsed, answer };
+        let pause = match action {
+            Action::Done => return Finished::Stored { attempts, elapsed, already },
+            Action::Retry { after } => backoff.next(after),
+            Action::RetryCredentials => {
+                store.reread_credentials();
+                backoff.at_cap()
+            }
+            Action::RetryConfiguration => backoff.at_cap(),
+            Action::Quarantine => {
+                notice(&failure, action, Duration::ZERO);
+                return Finished::Quarantine(failure);
+            }
+        };
+        notice(&failure, action, pause);
+        if !wait(pause) {
+            return Finished::Stopped(failure);
+        }
+    }
+}
+
+/// Says the same thing once a minute, and how often it was not said.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    last: Option<(super::outcome::Outcome, Duration)>,
+    held_back: u64,
+}
+
+impl Quiet {
+    /// How long one outcome is silent after it was said.
+    pub const INTERVAL: Duration = Duration::from_secs(60);
+
+    /// `Some(n)`: say it now, `n` like it were held back since the last time. `None`: be quiet.
+    pub fn say(&mut self, outcome: super::outcome::Outcome, now: Duration) -> Option<u64> {
+        match self.last {
+            Some((last, at)) if last == outcome && now.saturating_sub(at) < Self::INTERVAL => {
+                self.held_back += 1;
+                None
+            }
+            _ => {
+                self.last = Some((outcome, now));
+                Some(std::mem::take(&mut self.held_back))
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Clients and objects for the tests of `s3`.
+
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use vmod_s3log::clock::Clock;
+use vmod_s3log::s3::credentials::{Cache, Credentials, CredentialsError, Provider};
+use vmod_s3log::s3::{Addressing, Answer, Bucket, Client, Endpoint, Options, PutObject, Sums};
+
+use super::s3_server::BUCKET;
+
+/// One key for ever.
+#[derive(Debug)]
+pub struct Fixed(pub Credentials);
+
+impl Provider for Fixed {
+    fn name(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn load(&self, _now: std::time::Duration) -> Result<Option<Credentials>, CredentialsError> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// A client with one key.
+pub fn client(
+    endpoint: &str,
+    keys: (&str, &str),
+    options: Options,
+    clock: impl Clock + 'static,
+) -> Client {
+    let endpoint = Endpoint::parse(endpoint, false).unwrap();
+    let bucket = Bucket::new(endpoint, BUCKET, Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new(keys.0, keys.1, None, None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    Client::new(bucket, options, cache, Arc::new(clock)).unwrap()
+}
+
+/// Calls `with` with an object of these bytes, its hash under `sha256`.
+pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T) -> T {
+    let sha256: [u8; 32] = Sha256::digest(body).into();
+    let metadata = [
+        ("sha256".to_owned(), vmod_s3log::s3::encode::hex(&sha256)),
+        ("records".to_owned(), "3".to_owned()),
+        ("host".to_owned(), "käse  box".to_owned()),
+    ];
+    let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(body.to_vec()))) };
+    with(&PutObject {
+        key,
+        len: body.len() as u64,
+        sha256,
+        sums: Sums::default(),
+        metadata: &metadata,
+        sha256_name: "sha256",
+        open: &open,
+    })
+}
+
+/// One attempt.
+pub fn put(client: &Client, key: &str, body: &[u8]) -> Answer {
+    object(key, body, |object| client.put(object))
+}

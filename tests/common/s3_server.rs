@@ -1,0 +1,66 @@
+//! An S3 server inside the test process: `s3s-fs` on a port of its own, in a directory that goes
+//! away. Checks signatures, payload hashes and preconditions; knows no object lock or tags, and
+//! answers 200 for a bucket that is missing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::runtime::Runtime;
+
+/// The access key that the server knows.
+pub const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+/// Its secret.
+pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+/// The bucket that is there from the start.
+pub const BUCKET: &str = "logs";
+
+/// A running server; dropping it ends it.
+#[derive(Debug)]
+pub struct S3Server {
+    address: SocketAddr,
+    root: tempfile::TempDir,
+    // Dropped first of all that matters: it ends the tasks.
+    _runtime: Runtime,
+}
+
+impl S3Server {
+    /// Listens before it returns.
+    pub fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = builder.build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                let answer = move |request| hyper::service::Service::call(&service, request);
+                let io = hyper_util::rt::TokioIo::new(stream);
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(io, hyper::service::service_fn(answer)),
+                );
+            }
+        });
+        Self { address, root, _runtime: runtime }
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where the server keeps its files, the bucket's directory among them.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+}
