@@ -269,7 +269,8 @@ impl Client {
             query.push_str(&encode::query(next));
             query.push('&');
         }
-        query.push_str("encoding-type=url&list-type=2&prefix=");
+        // No encoding-type=url: there are servers that say they did and did not.
+        query.push_str("list-type=2&prefix=");
         query.push_str(&encode::query(prefix));
         let call = Call { query: Some(&query), ..Call::get("GET", self.options.timeout) };
         let (response, credentials) = self.send(call)?;

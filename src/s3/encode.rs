@@ -33,33 +33,6 @@ fn percent(text: &str, bare: impl Fn(u8) -> bool) -> String {
     out
 }
 
-/// Reverses [`query`] (and form encoding's `+`). A `%` that starts no byte stays as it is; bytes
-/// that are not UTF-8 become U+FFFD.
-#[must_use]
-pub fn unquery(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let mut ahead = rest.clone();
-                let high = ahead.next().and_then(|b| char::from(b).to_digit(16));
-                let low = ahead.next().and_then(|b| char::from(b).to_digit(16));
-                match high.zip(low).and_then(|(h, l)| u8::try_from(h * 16 + l).ok()) {
-                    Some(decoded) => {
-                        out.push(decoded);
-                        rest = ahead;
-                    }
-                    None => out.push(byte),
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
-}
-
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -107,16 +80,6 @@ mod tests {
     #[test]
     fn a_query_value_escapes_the_slash_too() {
         assert_eq!(query("a/b=c&d"), "a%2Fb%3Dc%26d");
-    }
-
-    #[test]
-    fn decoding_reverses_encoding_and_survives_broken_escapes() {
-        for text in ["", "plain", "10:30 +é%2F/&=", "日本語"] {
-            assert_eq!(unquery(&query(text)), text);
-        }
-        assert_eq!(unquery("a+b%2"), "a b%2");
-        assert_eq!(unquery("%zz%"), "%zz%");
-        assert_eq!(unquery("%ff"), "\u{fffd}");
     }
 
     #[test]

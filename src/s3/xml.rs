@@ -7,8 +7,6 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use super::encode;
-
 /// Characters kept of one field of an error.
 const FIELD: usize = 512;
 /// Elements deeper than this are not looked at.
@@ -76,7 +74,6 @@ pub fn page(bytes: &[u8]) -> Option<Page> {
     let mut page = Page::default();
     let mut entry = Entry::default();
     let mut truncated = false;
-    let mut encoded = false;
     let mut seen = false;
     let whole = walk_with_end(bytes, |path, event| match (path, event) {
         (["ListBucketResult"], Piece::End) => seen = true,
@@ -93,18 +90,12 @@ pub fn page(bytes: &[u8]) -> Option<Page> {
         (["ListBucketResult", field], Piece::Text(text)) => match *field {
             "IsTruncated" => truncated = text.trim() == "true",
             "NextContinuationToken" => page.next = Some(text.to_owned()),
-            "EncodingType" => encoded = text.trim() == "url",
             _ => (),
         },
         _ => (),
     });
     if !whole || !seen {
         return None;
-    }
-    if encoded {
-        for entry in &mut page.entries {
-            entry.key = encode::unquery(&entry.key);
-        }
     }
     if !truncated {
         page.next = None;
@@ -188,10 +179,8 @@ fn walk_with_end(bytes: &[u8], mut on: impl FnMut(&[&str], Piece<'_>)) -> bool {
                     b"apos" => Some('\''),
                     _ => reference.resolve_char_ref().ok().flatten(),
                 };
-                match named {
-                    Some(c) => text.push(c),
-                    None => return false,
-                }
+                // `&#1;` is no character of XML 1.0, yet a key may hold it: the rest still counts.
+                text.push(named.unwrap_or(char::REPLACEMENT_CHARACTER));
             }
             Ok(Event::Eof) => return depth == 0,
             Ok(_) => (),
@@ -247,16 +236,16 @@ mod tests {
     fn a_page_lists_keys_in_the_servers_order_and_says_where_to_go_on() {
         let read = page(
             b"<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-              <Name>logs</Name><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
+              <Name>logs</Name><IsTruncated>true</IsTruncated>\
               <NextContinuationToken>t/1=</NextContinuationToken>\
-              <Contents><Key>b%2Fc+d</Key><Size>12</Size><ETag>&quot;x&quot;</ETag>\
+              <Contents><Key>b/c&amp;d%20+</Key><Size>12</Size><ETag>&quot;x&quot;</ETag>\
               <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
               <Contents><Key>a</Key><Size>0</Size></Contents></ListBucketResult>",
         )
         .unwrap();
         assert_eq!(read.next.as_deref(), Some("t/1="));
         let keys: Vec<_> = read.entries.iter().map(|e| (e.key.as_str(), e.size)).collect();
-        assert_eq!(keys, [("b/c d", 12), ("a", 0)]);
+        assert_eq!(keys, [("b/c&d%20+", 12), ("a", 0)]);
         assert_eq!(read.entries[0].etag, "\"x\"");
     }
 

@@ -1,6 +1,13 @@
 //! Shared by the integration tests.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests; and each test binary uses its own part"
+)]
 
 pub mod clock;
+pub mod fake;
 pub mod s3_objects;
 pub mod s3_server;
