@@ -3,6 +3,7 @@
     dead_code,
     missing_docs,
     unreachable_pub,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "tests; and each test binary uses its own part"
 )]
