@@ -1,0 +1,180 @@
+//! Every interleaving of small cases, with at most a few preemptions each.
+//!
+//! A ring of 64 bytes holds four records of up to 8 bytes, or two of 24.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::loom::thread;
+
+use super::check::Key;
+use super::producer::{PushError, Ring};
+use super::reader::Reader;
+use super::sync::Memory;
+use crate::clock::Clock;
+
+const CAPACITY: usize = 64;
+
+fn model(body: impl Fn() + Send + Sync + 'static) {
+    let mut model = ::loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(body);
+}
+
+fn open() -> (Arc<Ring>, Reader) {
+    let ring = Arc::new(Ring::new(Memory::anonymous(CAPACITY).unwrap(), Key(0x5eed)));
+    let reader = Reader::new(Arc::clone(&ring), 0, 1);
+    (ring, reader)
+}
+
+/// The next record, waited for.
+fn wait_for_next(reader: &mut Reader) -> Vec<u8> {
+    loop {
+        if let Some(record) = reader.next() {
+            return record.to_vec();
+        }
+        assert!(!reader.damaged());
+        thread::yield_now();
+    }
+}
+
+fn push_until_taken(ring: &Ring, record: &[u8]) {
+    while ring.push(record) == Err(PushError::Full) {
+        thread::yield_now();
+    }
+}
+
+/// Moves the ring on by `count` records of 16 bytes, headers included.
+fn advance(ring: &Ring, reader: &mut Reader, count: usize) {
+    for _ in 0..count {
+        ring.push(b"advance").unwrap();
+        reader.next().unwrap();
+    }
+    reader.commit(b"").unwrap();
+}
+
+#[test]
+fn two_producers_and_a_reader_pass_every_record_on_once() {
+    model(|| {
+        let (ring, mut reader) = open();
+        let producers = [b"one", b"two"].map(|record| {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.push(record).unwrap())
+        });
+        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
+        seen.sort();
+        assert_eq!(seen, [b"one", b"two"]);
+        assert_eq!(reader.next(), None);
+        producers.into_iter().for_each(|p| p.join().unwrap());
+    });
+}
+
+#[test]
+fn records_that_race_for_the_end_of_the_region_go_behind_one_pad() {
+    model(|| {
+        let (ring, mut reader) = open();
+        advance(&ring, &mut reader, 3);
+        // 16 bytes are left before the end, and each of these takes 24.
+        let producers = [b"first record", b"other record"].map(|record| {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.push(record).unwrap())
+        });
+        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
+        seen.sort();
+        assert_eq!(seen, [b"first record", b"other record"]);
+        assert_eq!(reader.cursor(), 48 + 16 + 2 * 24);
+        reader.commit(b"").unwrap();
+        producers.into_iter().for_each(|p| p.join().unwrap());
+    });
+}
+
+#[test]
+fn a_push_into_a_full_ring_is_refused_or_lands_in_released_space() {
+    model(|| {
+        let (ring, mut reader) = open();
+        for record in [b"a", b"b", b"c", b"d"] {
+            ring.push(record).unwrap();
+        }
+        let pushed = thread::spawn({
+            let ring = Arc::clone(&ring);
+            move || ring.push(b"e")
+        });
+        assert_eq!(reader.next(), Some(&b"a"[..]));
+        assert_eq!(reader.next(), Some(&b"b"[..]));
+        reader.commit(b"").unwrap();
+        assert_eq!(reader.next(), Some(&b"c"[..]));
+        assert_eq!(reader.next(), Some(&b"d"[..]));
+        match pushed.join().unwrap() {
+            Ok(()) => assert_eq!(reader.next(), Some(&b"e"[..])),
+            Err(e) => assert_eq!((e, reader.next()), (PushError::Full, None)),
+        }
+        assert_eq!(reader.next(), None);
+    });
+}
+
+/// A clock that stands still; to sleep is to let others run.
+struct Still;
+
+impl Clock for Still {
+    fn unix(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _: Duration) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_waiting_push_gets_in_once_the_reader_commits() {
+    model(|| {
+        let (ring, mut reader) = open();
+        for record in [b"a", b"b", b"c", b"d"] {
+            ring.push(record).unwrap();
+        }
+        let waiting = thread::spawn({
+            let ring = Arc::clone(&ring);
+            move || ring.push_wait(b"e", Duration::from_secs(1), &Still)
+        });
+        assert_eq!(reader.next(), Some(&b"a"[..]));
+        reader.commit(b"").unwrap();
+        for record in [b"b", b"c", b"d", b"e"] {
+            assert_eq!(wait_for_next(&mut reader), record);
+        }
+        assert_eq!(waiting.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn commits_that_race_with_pushes_around_the_end_lose_and_repeat_nothing() {
+    model(|| {
+        let (ring, mut reader) = open();
+        advance(&ring, &mut reader, 3);
+        let long = thread::spawn({
+            let ring = Arc::clone(&ring);
+            move || push_until_taken(&ring, b"a long record here")
+        });
+        let short = thread::spawn({
+            let ring = Arc::clone(&ring);
+            move || {
+                push_until_taken(&ring, b"1");
+                push_until_taken(&ring, b"2");
+            }
+        });
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            seen.push(wait_for_next(&mut reader));
+            reader.commit(b"").unwrap();
+        }
+        let shorts: Vec<_> = seen.iter().filter(|record| record.len() == 1).collect();
+        assert_eq!(shorts, [b"1", b"2"]);
+        assert!(seen.contains(&b"a long record here".to_vec()));
+        long.join().unwrap();
+        short.join().unwrap();
+        assert_eq!(ring.usage().used, 0);
+    });
+}

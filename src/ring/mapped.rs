@@ -1,0 +1,136 @@
+//! The ring's bytes: a shared mapping of a file, or anonymous memory.
+//!
+//! Every access is in bounds by construction: a position is masked into the region, a length is
+//! cut at the region's end, a header offset is one of the constants of [`layout`]. So a caller
+//! owes only one thing, that nobody writes the bytes meanwhile; [`super`] argues who may.
+//!
+//! [`layout`]: super::layout
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+use memmap2::{MmapMut, MmapRaw};
+
+use super::layout::{COMMIT_AT, COMMIT_WORDS, HEADER_BYTES};
+
+/// Producers write `tail` all the time and only read `released`: 128 bytes apart, for two cache
+/// lines are often fetched as one.
+const TAIL_AT: usize = 256;
+const RELEASED_AT: usize = 384;
+
+/// A header page and a region whose size is a power of two.
+pub(super) struct Memory {
+    map: MmapRaw,
+    /// Bytes of the region: a power of two, at least 8, and `HEADER_BYTES` less than the map.
+    capacity: usize,
+}
+
+impl Memory {
+    /// Zeroed memory that ends with the process.
+    pub(super) fn anonymous(capacity: usize) -> io::Result<Self> {
+        let map = MmapMut::map_anon(HEADER_BYTES + capacity)?;
+        Ok(Self { map: map.into(), capacity })
+    }
+
+    /// Maps `file`, whose length the caller has made `HEADER_BYTES + capacity`.
+    pub(super) fn shared(file: &File, capacity: usize) -> io::Result<Self> {
+        let map = memmap2::MmapOptions::new().len(HEADER_BYTES + capacity).map_raw(file)?;
+        Ok(Self { map, capacity })
+    }
+
+    /// Bytes of the region.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Where the next claim starts.
+    pub(super) fn tail(&self) -> &AtomicU64 {
+        self.atomic(TAIL_AT)
+    }
+
+    /// Up to where producers may claim, less one capacity.
+    pub(super) fn released(&self) -> &AtomicU64 {
+        self.atomic(RELEASED_AT)
+    }
+
+    /// A word of the two commit slots; the reader alone touches them.
+    pub(super) fn commit_word(&self, index: usize) -> &AtomicU64 {
+        self.atomic(COMMIT_AT + 8 * (index % COMMIT_WORDS))
+    }
+
+    /// The word at a position, its low three bits ignored: where a record's header stands.
+    pub(super) fn header(&self, position: u64) -> &AtomicU64 {
+        self.atomic(HEADER_BYTES + (self.offset(position) & !7))
+    }
+
+    /// Copies `bytes` to a position, cut at the region's end.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads or writes those bytes during the call.
+    pub(super) unsafe fn write(&self, position: u64, bytes: &[u8]) {
+        let offset = self.offset(position);
+        let len = bytes.len().min(self.capacity - offset);
+        let to = self.pointer(offset);
+        // SAFETY: `len` bytes are in bounds on both sides, and the caller owns those of the map.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), len) }
+    }
+
+    /// `len` bytes at a position, cut at the region's end.
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes those bytes while the slice lives.
+    pub(super) unsafe fn bytes(&self, position: u64, len: usize) -> &[u8] {
+        let offset = self.offset(position);
+        let len = len.min(self.capacity - offset);
+        let from = self.pointer(offset);
+        // SAFETY: in bounds, and the caller keeps writers away.
+        unsafe { std::slice::from_raw_parts(from, len) }
+    }
+
+    /// Zeroes `len` bytes at a position, cut at the region's end.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads or writes those bytes during the call.
+    pub(super) unsafe fn zero(&self, position: u64, len: usize) {
+        let offset = self.offset(position);
+        let len = len.min(self.capacity - offset);
+        let to = self.pointer(offset);
+        // SAFETY: in bounds, and the caller owns the bytes.
+        unsafe { to.write_bytes(0, len) }
+    }
+
+    /// Writes the header page through to the disk.
+    pub(super) fn sync_header(&self) -> io::Result<()> {
+        self.map.flush_range(0, HEADER_BYTES)
+    }
+
+    /// Writes everything through to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.map.flush()
+    }
+
+    /// Always less than `capacity`; the cast drops only bits that the mask drops as well.
+    #[allow(clippy::cast_possible_truncation)]
+    fn offset(&self, position: u64) -> usize {
+        position as usize & (self.capacity - 1)
+    }
+
+    /// `offset` is less than `capacity`.
+    fn pointer(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset < self.capacity);
+        self.map.as_mut_ptr().wrapping_add(HEADER_BYTES + offset)
+    }
+
+    /// `at` is a multiple of 8 and less than the map's length.
+    fn atomic(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at.is_multiple_of(8) && at + 8 <= self.map.len());
+        let word = self.map.as_mut_ptr().wrapping_add(at).cast::<u64>();
+        // SAFETY: aligned (a map starts on a page), in bounds, and lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+}

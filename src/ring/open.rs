@@ -1,0 +1,362 @@
+//! Makes, opens and replaces a ring's file.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::check::Key;
+use super::layout::{COMMIT_AT, Commit, HEADER_BYTES, Preamble, SLOT_WORDS, Unreadable, VERSION};
+use super::producer::Ring;
+use super::reader::{CommitTooLong, Reader};
+use super::recover::{Walk, recover};
+use super::sync::Memory;
+
+/// Bytes of a ring's region: a power of two, 1 MiB to 1 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Capacity(u32);
+
+/// A size that no ring can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a ring takes a power of two from 1 MiB to 1 GiB, not {0} bytes")]
+pub struct BadCapacity(pub u64);
+
+impl Capacity {
+    /// 1 MiB.
+    pub const MIN: Self = Self(1 << 20);
+    /// 1 GiB.
+    pub const MAX: Self = Self(1 << 30);
+
+    /// A capacity in bytes.
+    ///
+    /// # Errors
+    ///
+    /// `bytes` is not a power of two or not within [`Capacity::MIN`] and [`Capacity::MAX`].
+    pub fn new(bytes: u64) -> Result<Self, BadCapacity> {
+        u32::try_from(bytes)
+            .ok()
+            .filter(|bytes| bytes.is_power_of_two())
+            .map(Self)
+            .filter(|capacity| (Self::MIN..=Self::MAX).contains(capacity))
+            .ok_or(BadCapacity(bytes))
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0.into()
+    }
+
+    /// A ring small enough to fill in a test; a power of two from 64.
+    #[cfg(test)]
+    #[cfg(not(s3log_loom))]
+    pub(super) fn tiny(bytes: u32) -> Self {
+        assert!(bytes.is_power_of_two() && bytes >= 64);
+        Self(bytes)
+    }
+}
+
+impl Default for Capacity {
+    /// 16 MiB.
+    fn default() -> Self {
+        Self(16 << 20)
+    }
+}
+
+/// What holds the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing<'a> {
+    /// A file that outlives the process. Made if there is none; nobody else may have it open,
+    /// which the caller's lock sees to.
+    File(&'a Path),
+    /// Memory that ends with the process.
+    Memory,
+}
+
+/// A ring that is ready for use.
+#[derive(Debug)]
+pub struct Opened {
+    /// For the producers.
+    pub ring: Arc<Ring>,
+    /// For the one consumer; it starts at the last commit.
+    pub reader: Reader,
+    /// What was there before.
+    pub recovered: Recovered,
+}
+
+/// What a ring's file held when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Whole records that wait for the reader.
+    pub records: u64,
+    /// Places where bytes were skipped: claimed by a producer that died before it published, or
+    /// damaged. Each held at least one record, and records next to each other count as one.
+    pub torn: u64,
+    /// Bytes in those places.
+    pub skipped_bytes: u64,
+    /// What the last commit said; `None` if it said nothing or there was none.
+    pub payload: Option<Vec<u8>>,
+    /// The file keeps its own size, which is not the wanted one: drain it, then
+    /// [`Ring::replace`] it.
+    pub capacity_differs: bool,
+    /// The ring was made anew.
+    pub fresh: bool,
+}
+
+/// Why a ring could not be opened. No file was changed, save that an unfinished new one beside it
+/// may be left.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not one of our files.
+    #[error("{} is not a ring; it was left as it is", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// One of ours, but unusable.
+    #[error("the ring {} is damaged: {what}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// Written by a later release.
+    #[error("the ring {} has format {found}; this release knows {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// There is no space for the whole file. It must be there from the start: writing to a hole
+    /// of a mapping on a full disk kills the process.
+    #[error("no space for the ring {} of {bytes} bytes: {source}", path.display())]
+    Allocate {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Anything else that the system refused.
+    #[error("cannot {verb} the ring {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried: a verb.
+        verb: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The payload given to [`Ring::replace`].
+    #[error(transparent)]
+    Payload(#[from] CommitTooLong),
+}
+
+impl OpenError {
+    /// Whether the file itself is at fault: moved aside, a new one can take its place.
+    #[must_use]
+    pub fn blames_file(&self) -> bool {
+        match self {
+            Self::Foreign { .. } | Self::Corrupt { .. } | Self::Newer { .. } => true,
+            Self::Allocate { .. } | Self::Io { .. } | Self::Payload(_) => false,
+        }
+    }
+}
+
+impl Ring {
+    /// Opens the ring of `backing`, recovering what a file holds, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. A file that is not ours, damaged or newer is never overwritten.
+    pub fn open(backing: Backing<'_>, capacity: Capacity) -> Result<Opened, OpenError> {
+        let path = match backing {
+            Backing::Memory => return in_memory(capacity),
+            Backing::File(path) => path,
+        };
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => existing(path, &file, capacity),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fresh(path, capacity, random_key(), &[])
+            }
+            Err(source) => Err(failed("open", path)(source)),
+        }
+    }
+
+    /// Puts a new, empty ring in the place of the file at `path`, in one step, with `payload` as
+    /// if it had been committed. For a drained ring of another capacity, or a file set aside.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. The file at `path` is whole in any case, the old one or the new.
+    pub fn replace(path: &Path, capacity: Capacity, payload: &[u8]) -> Result<Opened, OpenError> {
+        fresh(path, capacity, random_key(), payload)
+    }
+}
+
+/// The part of [`Ring::replace`] that tests call with a key of their own.
+pub(super) fn fresh(
+    path: &Path,
+    capacity: Capacity,
+    key: Key,
+    payload: &[u8],
+) -> Result<Opened, OpenError> {
+    let preamble = Preamble { capacity: capacity.bytes(), key };
+    let words = Commit::encode(1, 0, payload).ok_or(CommitTooLong(payload.len()))?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    match std::fs::remove_file(&beside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("make", &beside)(e)),
+        _ => {}
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed("make", &beside))?;
+    let filled = allocate(&file, path, capacity).and_then(|()| {
+        write_header(&file, preamble, &words)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&beside, path))
+            .and_then(|()| sync_directory(path))
+            .map_err(failed("make", path))
+    });
+    if let Err(error) = filled {
+        // The space is wanted elsewhere now. If this fails as well, the next start removes it.
+        let _ = std::fs::remove_file(&beside);
+        return Err(error);
+    }
+    let opened = start(path, &file, preamble, Commit::latest(&encoded_slots(&words)))?;
+    let payload = Some(payload.to_vec()).filter(|payload| !payload.is_empty());
+    Ok(Opened { recovered: Recovered { payload, fresh: true, ..Recovered::default() }, ..opened })
+}
+
+fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
+    let refused = |source| OpenError::Allocate {
+        path: PathBuf::from("in memory"),
+        bytes: capacity.bytes(),
+        source,
+    };
+    let memory = Memory::anonymous(usize_of(capacity)).map_err(refused)?;
+    let ring = Arc::new(Ring::new(memory, random_key()));
+    let reader = Reader::new(Arc::clone(&ring), 0, 1);
+    Ok(Opened { ring, reader, recovered: Recovered { fresh: true, ..Recovered::default() } })
+}
+
+fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenError> {
+    let metadata = file.metadata().map_err(failed("read", path))?;
+    let mut page = Vec::with_capacity(HEADER_BYTES);
+    let mut start_of_file: &File = file;
+    Read::by_ref(&mut start_of_file)
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut page)
+        .map_err(failed("read", path))?;
+    let path_buf = path.to_path_buf();
+    let preamble = Preamble::decode(&page, metadata.len()).map_err(|reason| match reason {
+        Unreadable::Foreign => OpenError::Foreign { path: path_buf },
+        Unreadable::Corrupt(what) => OpenError::Corrupt { path: path_buf, what },
+        Unreadable::Newer { found } => OpenError::Newer { path: path_buf, found, known: VERSION },
+    })?;
+    // A copy of a ring may have holes where the ring had zeros.
+    let own = u32::try_from(preamble.capacity).map_or(Capacity::MAX, Capacity);
+    allocate(file, path, own)?;
+    let opened = start(path, file, preamble, Commit::latest(&page))?;
+    let recovered = Recovered { capacity_differs: own != wanted, ..opened.recovered };
+    Ok(Opened { recovered, ..opened })
+}
+
+/// Maps the file and recovers.
+fn start(
+    path: &Path,
+    file: &File,
+    preamble: Preamble,
+    commit: Option<Commit>,
+) -> Result<Opened, OpenError> {
+    let Some(commit) = commit else {
+        let what = "neither of its commits holds";
+        return Err(OpenError::Corrupt { path: path.to_path_buf(), what });
+    };
+    let Preamble { capacity, key } = preamble;
+    let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+    let memory = Memory::shared(file, capacity).map_err(failed("map", path))?;
+    let Walk { records, torn, skipped_bytes } = recover(&memory, key, commit.head);
+    let ring = Arc::new(Ring::new(memory, key));
+    let reader = Reader::new(Arc::clone(&ring), commit.head, commit.generation);
+    let payload = Some(commit.payload).filter(|payload| !payload.is_empty());
+    let recovered = Recovered { records, torn, skipped_bytes, payload, ..Recovered::default() };
+    Ok(Opened { ring, reader, recovered })
+}
+
+fn allocate(file: &File, path: &Path, capacity: Capacity) -> Result<(), OpenError> {
+    let bytes = HEADER_BYTES as u64 + capacity.bytes();
+    let done = match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, bytes),
+        done => done.map_err(io::Error::from),
+    };
+    done.map_err(|source| OpenError::Allocate { path: path.to_path_buf(), bytes, source })
+}
+
+/// For file systems that cannot allocate: writes each byte with what it was, so that none is a
+/// hole. A kill in between changes nothing.
+pub(super) fn rewrite(file: &File, bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    if file.metadata()?.len() < bytes {
+        file.set_len(bytes)?;
+    }
+    let mut at = 0;
+    while at < bytes {
+        let wanted = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        file.read_exact_at(piece, at)?;
+        file.write_all_at(piece, at)?;
+        at += wanted as u64;
+    }
+    Ok(())
+}
+
+fn write_header(file: &File, preamble: Preamble, words: &[u64; SLOT_WORDS]) -> io::Result<()> {
+    file.write_all_at(&preamble.encode(), 0)?;
+    let slots = encoded_slots(words);
+    file.write_all_at(slots.get(COMMIT_AT..).unwrap_or_default(), COMMIT_AT as u64)
+}
+
+/// The header page's bytes of a first commit, which stands in slot 1.
+fn encoded_slots(words: &[u64; SLOT_WORDS]) -> Vec<u8> {
+    let mut page = vec![0; COMMIT_AT + SLOT_WORDS * 8];
+    page.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+    page
+}
+
+/// Makes a rename survive a power cut.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Unpredictable to clients: the standard library seeds its hash maps from the system.
+fn random_key() -> Key {
+    Key(RandomState::new().build_hasher().finish())
+}
+
+fn usize_of(capacity: Capacity) -> usize {
+    usize::try_from(capacity.0).unwrap_or(usize::MAX)
+}
+
+fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Io { path: path.to_path_buf(), verb, source }
+}

@@ -1,0 +1,208 @@
+//! The producers' side: claim space, copy, publish.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::AtomicU64 as PlainU64;
+use std::time::Duration;
+
+use super::check::{Key, Kind};
+use super::layout::{MAX_PAYLOAD, record_bytes};
+use super::sync::{Memory, Ordering, SPINS, spin_loop};
+use crate::clock::Clock;
+
+/// The first and the longest sleep of a waiting push.
+const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
+
+/// Why a record was not taken. The ring counts neither; the caller does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The reader is behind by a whole ring.
+    #[error("the ring is full; make `ring` larger or the reader faster")]
+    Full,
+    /// Longer than [`Ring::max_payload`].
+    #[error("the record is longer than the ring takes; 65536 bytes is the most")]
+    TooLong,
+}
+
+/// The shared side: any number of threads push.
+pub struct Ring {
+    pub(super) memory: Memory,
+    pub(super) key: Key,
+    high_water: HighWater,
+}
+
+/// Alone on its cache lines: every push reads it, and it changes only when a record is broken.
+#[repr(align(128))]
+struct HighWater(PlainU64);
+
+/// What anyone may ask a ring at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the region.
+    pub capacity: u64,
+    /// Bytes claimed and not yet released, headers and padding included; 0 to `capacity`.
+    pub used: u64,
+    /// The largest `used` that a push has made since this ring was opened.
+    pub high_water: u64,
+}
+
+impl Ring {
+    pub(super) fn new(memory: Memory, key: Key) -> Self {
+        Self { memory, key, high_water: HighWater(PlainU64::new(0)) }
+    }
+
+    /// Copies `payload` into the ring; 0 to [`Ring::max_payload`] bytes.
+    ///
+    /// Once this returns `Ok`, the record survives the death of the process. It neither
+    /// allocates, nor locks, nor calls the system (a first touch of a file's page can fault).
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] or [`PushError::TooLong`]; the record is not in the ring then.
+    pub fn push(&self, payload: &[u8]) -> Result<(), PushError> {
+        self.check_length(payload)?;
+        self.place(payload, crc32c::crc32c(payload))
+    }
+
+    /// Like [`Ring::push`], but a full ring is waited for: a short spin, then sleeps of 50 us to
+    /// 1 ms until there is space or `max_wait` has passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::push`]; `Full` after at least `max_wait` of `clock`'s time.
+    pub fn push_wait(
+        &self,
+        payload: &[u8],
+        max_wait: Duration,
+        clock: &dyn Clock,
+    ) -> Result<(), PushError> {
+        self.check_length(payload)?;
+        let crc = crc32c::crc32c(payload);
+        for _ in 0..SPINS {
+            match self.place(payload, crc) {
+                Err(PushError::Full) => spin_loop(),
+                done => return done,
+            }
+        }
+        let start = clock.monotonic();
+        let mut nap = NAPS.0;
+        loop {
+            // Asked before the attempt, so that the last attempt comes after the whole wait.
+            let waited = clock.monotonic().saturating_sub(start);
+            match self.place(payload, crc) {
+                Err(PushError::Full) if waited < max_wait => {
+                    clock.sleep(nap.min(max_wait.saturating_sub(waited)));
+                    nap = (nap * 2).min(NAPS.1);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The longest payload that [`Ring::push`] takes: 65536 bytes. (A ring smaller than any
+    /// [`Capacity`](super::Capacity) takes less: a record and the pad before it must fit.)
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        MAX_PAYLOAD.min(self.memory.capacity() / 2 - 8)
+    }
+
+    /// How full the ring is. A snapshot: three loads, no promise that they are of one moment.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let capacity = self.memory.capacity() as u64;
+        // Relaxed: numbers for people; nothing is read through them.
+        let released = self.memory.released().load(Ordering::Relaxed);
+        let used = self.reserved().saturating_sub(released).min(capacity);
+        // Relaxed: as above.
+        let high_water = self.high_water.0.load(std::sync::atomic::Ordering::Relaxed);
+        Usage { capacity, used, high_water }
+    }
+
+    /// Writes every published record through to the disk; for memory without a file, nothing.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.memory.sync()
+    }
+
+    /// Up to where producers have claimed.
+    pub(super) fn reserved(&self) -> u64 {
+        // Relaxed: only compared and shown; bytes are reached through their header's Acquire.
+        self.memory.tail().load(Ordering::Relaxed)
+    }
+
+    fn check_length(&self, payload: &[u8]) -> Result<(), PushError> {
+        if payload.len() > self.max_payload() { Err(PushError::TooLong) } else { Ok(()) }
+    }
+
+    fn place(&self, payload: &[u8], crc: u32) -> Result<(), PushError> {
+        let position = self.claim(record_bytes(payload.len())).ok_or(PushError::Full)?;
+        // SAFETY: the claim gave these bytes to this call alone until it publishes them.
+        unsafe { self.memory.write(position + 8, payload) }
+        self.publish(position, Kind::Record, payload.len(), crc);
+        Ok(())
+    }
+
+    /// Takes `size` bytes that do not wrap, publishing a pad before them where they would.
+    /// `None` when the ring is full.
+    fn claim(&self, size: u64) -> Option<u64> {
+        let capacity = self.memory.capacity() as u64;
+        // Relaxed: a position, not a message. A stale one only makes the exchange below fail.
+        let mut tail = self.memory.tail().load(Ordering::Relaxed);
+        loop {
+            // The capacity is a power of two, and a division would be a third of a push.
+            let room = capacity - (tail & (capacity - 1));
+            let pad = if size > room { room } else { 0 };
+            let end = tail.wrapping_add(pad + size);
+            // Acquire pairs with the Release store in `Reader::release`: the bytes up to there
+            // are zeroed, and the reader does not look at them again.
+            let released = self.memory.released().load(Ordering::Acquire);
+            // A stale `tail` may lie below `released`; then the exchange fails.
+            let used = end.saturating_sub(released);
+            if used > capacity {
+                return None;
+            }
+            // Relaxed both ways: the exchange hands out disjoint ranges, which its atomicity
+            // does; the bytes were received by the Acquire above, and are sent by `publish`.
+            match self.memory.tail().compare_exchange_weak(
+                tail,
+                end,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    self.note(used);
+                    if pad > 0 {
+                        self.publish(tail, Kind::Pad, pad.saturating_sub(8) as usize, 0);
+                    }
+                    return Some(end.wrapping_sub(size));
+                }
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    fn publish(&self, position: u64, kind: Kind, len: usize, crc: u32) {
+        let header = self.key.seal(position, kind, len, crc);
+        // Release pairs with the Acquire load in `frame::read`: the payload is there first, for
+        // the reader and, since a killed thread stops between two instructions, for recovery.
+        self.memory.header(position).store(header, Ordering::Release);
+    }
+
+    fn note(&self, used: u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        // Relaxed: a statistic. The load spares the shared line a write on nearly every push.
+        if used > self.high_water.0.load(Relaxed) {
+            self.high_water.0.fetch_max(used, Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    /// Without the key, which no client may learn.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! The one consumer: read on, commit, release.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering as PlainOrdering, compiler_fence};
+
+use super::check::Kind;
+use super::frame::{self, Found};
+use super::layout::{Commit, SLOT_WORDS, pieces};
+use super::producer::Ring;
+use super::sync::Ordering;
+
+/// A commit's payload is longer than [`MAX_COMMIT_PAYLOAD`](super::MAX_COMMIT_PAYLOAD).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a commit takes 232 bytes of payload, not {0}")]
+pub struct CommitTooLong(pub usize);
+
+/// Why a synced commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// Nothing was changed.
+    #[error(transparent)]
+    TooLong(#[from] CommitTooLong),
+    /// The commit holds for this process and its successors, but may not survive a power cut;
+    /// the space is not released. The next commit, even of the same bytes, tries both again.
+    #[error("the ring's header could not be written through to the disk: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The consuming side; there is one a ring.
+///
+/// Positions count bytes since the ring was made and never go back:
+/// `released <= head <= cursor <= head + capacity`, each a multiple of 8.
+pub struct Reader {
+    ring: Arc<Ring>,
+    /// Producers may claim up to this plus one capacity. Less than `head` only after a synced
+    /// commit that failed.
+    released: u64,
+    /// Committed up to here: records before it are never seen again.
+    head: u64,
+    /// The next record to look at.
+    cursor: u64,
+    /// Of the last commit; it stands in slot `generation % 2`.
+    generation: u64,
+    damaged: bool,
+}
+
+impl Reader {
+    pub(super) fn new(ring: Arc<Ring>, head: u64, generation: u64) -> Self {
+        Self { ring, released: head, head, cursor: head, generation, damaged: false }
+    }
+
+    /// The next published record, in the order of the claims; the cursor moves behind it.
+    ///
+    /// `None` when there is none yet: the ring is empty, or the next producer has claimed and is
+    /// still copying, or the ring is [damaged](Reader::damaged). Space is not released.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<&[u8]> {
+        let limit = self.released + self.ring.memory.capacity() as u64;
+        loop {
+            // A whole lap without a release: here starts what was read first.
+            if self.damaged || self.cursor >= limit {
+                return None;
+            }
+            // SAFETY: a producer is done with a frame that it has published, and gets its bytes
+            // again only by `release`, which needs `&mut self`.
+            match unsafe { frame::read(&self.ring.memory, self.ring.key, self.cursor, limit) } {
+                Found::Nothing => return None,
+                Found::Damaged => self.damaged = true,
+                Found::Frame(found) => {
+                    self.cursor += found.size;
+                    if found.kind == Kind::Record {
+                        return Some(found.payload);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the next record is looked for, in bytes since the ring was made.
+    #[must_use]
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Bytes claimed behind the cursor, headers and padding included. More than 0 with
+    /// [`Reader::next`] at `None` means that a producer is copying.
+    #[must_use]
+    pub fn pending_bytes(&self) -> u64 {
+        self.ring.reserved().saturating_sub(self.cursor)
+    }
+
+    /// Whether bytes that were published have changed under the reader: a stray write in this
+    /// process, or somebody else's in the file. Reading stops for good, for what is claimed
+    /// behind the damage cannot be told from what is still being copied; the next
+    /// [`Ring::open`] steps over it and counts it as torn.
+    #[must_use]
+    pub fn damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// Back to the last commit: the records since then will be read again.
+    pub fn rewind(&mut self) {
+        self.cursor = self.head;
+    }
+
+    /// Makes "everything before the cursor is consumed" and `payload` durable in one step, then
+    /// releases the space. A kill at any instruction leaves either the commit before or this
+    /// one. With a cursor that has not moved, only the payload changes.
+    ///
+    /// # Errors
+    ///
+    /// `payload` is longer than 232 bytes; nothing was changed.
+    pub fn commit(&mut self, payload: &[u8]) -> Result<(), CommitTooLong> {
+        self.record(payload)?;
+        self.release();
+        Ok(())
+    }
+
+    /// Like [`Reader::commit`], and the commit is on the disk before the records are erased: what
+    /// a power cut asks for. Call it when the consumer's own file is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`SyncError`].
+    pub fn commit_synced(&mut self, payload: &[u8]) -> Result<(), SyncError> {
+        self.record(payload)?;
+        self.ring.memory.sync_header()?;
+        self.release();
+        Ok(())
+    }
+
+    /// The ring that this reader drains.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// The atomic half of a commit: writes the older slot, then its generation.
+    pub(super) fn record(&mut self, payload: &[u8]) -> Result<(), CommitTooLong> {
+        // Relaxed, and only the compiler fenced: this thread alone touches the slots, and the
+        // other party is recovery after its death, which sees a prefix of its instructions. For
+        // a power cut both slots have a check over all of their bytes.
+        let relaxed = PlainOrdering::Relaxed;
+        let generation = self.generation + 1;
+        let words =
+            Commit::encode(generation, self.cursor, payload).ok_or(CommitTooLong(payload.len()))?;
+        let slot = if generation.is_multiple_of(2) { 0 } else { SLOT_WORDS };
+        let memory = &self.ring.memory;
+        memory.commit_word(slot).store(0, relaxed);
+        compiler_fence(PlainOrdering::SeqCst);
+        for (index, word) in words.iter().enumerate().skip(1) {
+            memory.commit_word(slot + index).store(*word, relaxed);
+        }
+        compiler_fence(PlainOrdering::SeqCst);
+        memory.commit_word(slot).store(generation, relaxed);
+        // Nor may the erasing in `release` move up before the commit.
+        compiler_fence(PlainOrdering::SeqCst);
+        self.generation = generation;
+        self.head = self.cursor;
+        Ok(())
+    }
+
+    /// The other half: erases what was consumed, then hands it to the producers.
+    pub(super) fn release(&mut self) {
+        let memory = &self.ring.memory;
+        let capacity = memory.capacity() as u64;
+        for (at, len) in pieces(self.released, self.head, capacity, capacity) {
+            // SAFETY: read by nobody but this reader, whose slices ended with `&mut self`, and
+            // not given to producers before the store below.
+            unsafe { memory.zero(at, len as usize) }
+        }
+        self.released = self.head;
+        // Release pairs with the Acquire load in `Ring::claim`: whoever claims these bytes finds
+        // them zeroed, so that no old header can be taken for a published one.
+        memory.released().store(self.head, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("head", &self.head)
+            .field("cursor", &self.cursor)
+            .field("generation", &self.generation)
+            .field("damaged", &self.damaged)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::{Backing, Capacity, Ring, alter, make, place, reopen, rest};
+use crate::ring::{BadCapacity, OpenError};
+
+#[test]
+fn a_capacity_is_a_power_of_two_from_one_mebibyte_to_one_gibibyte() {
+    assert_eq!(Capacity::new(1 << 20), Ok(Capacity::MIN));
+    assert_eq!(Capacity::new(1 << 30), Ok(Capacity::MAX));
+    assert_eq!(Capacity::default().bytes(), 16 << 20);
+    for bytes in [0, 1, 1 << 19, (1 << 20) + 1, 3 << 20, 1 << 31, 1 << 32, u64::MAX] {
+        assert_eq!(Capacity::new(bytes), Err(BadCapacity(bytes)));
+    }
+    assert_eq!(
+        BadCapacity(7).to_string(),
+        "a ring takes a power of two from 1 MiB to 1 GiB, not 7 bytes"
+    );
+}
+
+#[test]
+fn the_file_is_private_and_wholly_allocated() {
+    let (_dir, path) = place();
+    Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert_eq!(metadata.len(), 4096 + (1 << 20));
+    assert!(metadata.blocks() * 512 >= metadata.len());
+    assert!(!path.with_extension("new").exists());
+}
+
+#[test]
+fn a_copy_with_holes_is_allocated_when_it_is_opened() {
+    let (_dir, path) = place();
+    drop(Ring::open(Backing::File(&path), Capacity::MIN).unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    let sparse = path.with_file_name("sparse");
+    std::fs::write(&sparse, &bytes[..4096]).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&sparse).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    assert!(std::fs::metadata(&sparse).unwrap().blocks() * 512 < bytes.len() as u64);
+    Ring::open(Backing::File(&sparse), Capacity::MIN).unwrap();
+    assert!(std::fs::metadata(&sparse).unwrap().blocks() * 512 >= bytes.len() as u64);
+}
+
+#[test]
+fn without_fallocate_rewriting_fills_holes_and_keeps_the_bytes() {
+    let (_dir, path) = place();
+    std::fs::write(&path, b"kept").unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    crate::ring::open::rewrite(&file, 200_000).unwrap();
+    let metadata = file.metadata().unwrap();
+    assert!(metadata.len() == 200_000 && metadata.blocks() * 512 >= 200_000);
+    assert_eq!(&std::fs::read(&path).unwrap()[..5], b"kept\0");
+}
+
+#[test]
+fn a_ring_that_does_not_fit_the_disk_is_refused_when_it_is_opened() {
+    // A limit on the child's files stands in for a full disk: both refuse the allocation.
+    let (dir, path) = place();
+    let output = std::process::Command::new("sh")
+        .arg("-c")
+        .arg("ulimit -f 100; trap '' XFSZ; exec \"$0\" --exact ring::tests::files::child --nocapture")
+        .arg(std::env::current_exe().unwrap())
+        .env("RING_TO_OPEN", &path)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("no space for the ring"), "{output:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn child() {
+    if let Some(path) = std::env::var_os("RING_TO_OPEN") {
+        println!("{}", Ring::open(Backing::File(path.as_ref()), Capacity::MIN).unwrap_err());
+    }
+}
+
+#[test]
+fn a_foreign_file_is_refused_and_left_alone() {
+    let (_dir, path) = place();
+    for content in [&b""[..], b"not a ring", &[0; 8192], b"S3LRING"] {
+        std::fs::write(&path, content).unwrap();
+        let error = Ring::open(Backing::File(&path), Capacity::MIN).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert!(error.blames_file());
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_ring_of_a_later_release_is_refused_and_left_alone() {
+    let (_dir, path) = place();
+    drop(make(&path, 1024));
+    alter(&path, |bytes| bytes[8..12].copy_from_slice(&2_u32.to_ne_bytes()));
+    let before = std::fs::read(&path).unwrap();
+    let error = Ring::open(Backing::File(&path), Capacity::MIN).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().ends_with("has format 2; this release knows 1"));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_ring_with_a_bad_header_is_refused_and_left_alone() {
+    let (_dir, path) = place();
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(Damage, &str); 5] = [
+        (|bytes| bytes[20] ^= 1, "its header fails its check"),
+        (|bytes| bytes[33] ^= 1, "its header fails its check"),
+        (|bytes| bytes.truncate(30), "it ends inside its header"),
+        (|bytes| bytes.truncate(4096 + 512), "its length is not what its header says"),
+        (|bytes| bytes[768..1024].fill(0xff), "neither of its commits holds"),
+    ];
+    for (damage, reason) in damages {
+        drop(make(&path, 1024));
+        alter(&path, damage);
+        let before = std::fs::read(&path).unwrap();
+        let error = Ring::open(Backing::File(&path), Capacity::tiny(1024)).unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { what, .. } if what == reason), "{error}");
+        assert!(error.blames_file());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_file_of_another_size_is_drained_and_then_replaced() {
+    let (_dir, path) = place();
+    let opened = make(&path, 1024);
+    opened.ring.push(b"old").unwrap();
+    drop(opened);
+    let mut old = reopen(&path, 2048);
+    assert!(old.recovered.capacity_differs);
+    assert_eq!((old.ring.usage().capacity, old.recovered.records), (1024, 1));
+    assert_eq!(rest(&mut old.reader), [b"old"]);
+    old.reader.commit(b"drained").unwrap();
+
+    let new = Ring::replace(&path, Capacity::tiny(2048), b"drained").unwrap();
+    assert!(new.recovered.fresh && !new.recovered.capacity_differs);
+    assert_eq!(new.recovered.payload.as_deref(), Some(&b"drained"[..]));
+    new.ring.push(b"new").unwrap();
+    drop((old, new));
+    let mut again = reopen(&path, 2048);
+    assert!(!again.recovered.fresh && !again.recovered.capacity_differs);
+    assert_eq!(again.recovered.payload.as_deref(), Some(&b"drained"[..]));
+    assert_eq!(rest(&mut again.reader), [b"new"]);
+}
+
+#[test]
+fn an_unfinished_new_file_of_a_killed_process_is_in_nobodys_way() {
+    let (_dir, path) = place();
+    std::fs::write(path.with_file_name("ring.new"), b"half").unwrap();
+    assert!(Ring::open(Backing::File(&path), Capacity::MIN).unwrap().recovered.fresh);
+    assert!(!path.with_file_name("ring.new").exists());
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named_in_the_error() {
+    let (dir, _) = place();
+    let path = dir.path().join("no/ring");
+    let error = Ring::open(Backing::File(&path), Capacity::MIN).unwrap_err();
+    assert!(matches!(error, OpenError::Io { verb: "make", .. }), "{error}");
+    assert!(!error.blames_file());
+    assert!(error.to_string().contains("no/ring"));
+}

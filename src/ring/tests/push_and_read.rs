@@ -1,0 +1,192 @@
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Backing, Capacity, Ring, make, place, rest};
+use crate::clock::Clock;
+use crate::ring::{CommitTooLong, MAX_PAYLOAD, PushError};
+
+#[test]
+fn records_come_out_in_the_order_they_went_in() {
+    let mut opened = Ring::open(Backing::Memory, Capacity::MIN).unwrap();
+    assert!(opened.recovered.fresh);
+    for record in [&b"one\n"[..], b"", b"a third one\n", b"\0\xff"] {
+        opened.ring.push(record).unwrap();
+    }
+    assert_eq!(rest(&mut opened.reader), [&b"one\n"[..], b"", b"a third one\n", b"\0\xff"]);
+    assert!(!opened.reader.damaged());
+}
+
+#[test]
+fn a_record_that_does_not_fit_before_the_end_goes_behind_a_pad() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 64);
+    for _ in 0..3 {
+        opened.ring.push(b"12345678").unwrap();
+    }
+    assert_eq!(rest(&mut opened.reader).len(), 3);
+    opened.reader.commit(b"").unwrap();
+    opened.ring.push(b"123456789").unwrap();
+    assert_eq!(opened.reader.pending_bytes(), 16 + 24);
+    assert_eq!(opened.reader.next(), Some(&b"123456789"[..]));
+    assert_eq!(opened.reader.cursor(), 64 + 24);
+    assert_eq!(opened.reader.pending_bytes(), 0);
+}
+
+#[test]
+fn a_full_ring_refuses_until_the_reader_commits() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 64);
+    for _ in 0..4 {
+        opened.ring.push(b"12345678").unwrap();
+    }
+    assert_eq!(opened.ring.push(b""), Err(PushError::Full));
+    opened.reader.next().unwrap();
+    assert_eq!(opened.ring.push(b""), Err(PushError::Full));
+    opened.reader.commit(b"").unwrap();
+    assert_eq!(opened.ring.push(b""), Ok(()));
+    let usage = opened.ring.usage();
+    assert_eq!((usage.capacity, usage.used, usage.high_water), (64, 56, 64));
+}
+
+#[test]
+fn the_reader_does_not_run_past_what_it_has_not_released() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 64);
+    for _ in 0..4 {
+        opened.ring.push(b"12345678").unwrap();
+    }
+    assert_eq!(rest(&mut opened.reader).len(), 4);
+    assert_eq!(opened.reader.next(), None);
+    assert!(!opened.reader.damaged());
+}
+
+#[test]
+fn rewinding_reads_what_was_not_committed_again() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 256);
+    opened.ring.push(b"a").unwrap();
+    opened.ring.push(b"b").unwrap();
+    opened.ring.push(b"c").unwrap();
+    opened.reader.next().unwrap();
+    opened.reader.commit(b"").unwrap();
+    opened.reader.next().unwrap();
+    opened.reader.rewind();
+    assert_eq!(rest(&mut opened.reader), [b"b", b"c"]);
+}
+
+#[test]
+fn the_longest_record_goes_in_and_a_longer_one_is_refused() {
+    let mut opened = Ring::open(Backing::Memory, Capacity::MIN).unwrap();
+    let longest = vec![b'x'; MAX_PAYLOAD];
+    opened.ring.push(&longest).unwrap();
+    let longer = vec![b'x'; MAX_PAYLOAD + 1];
+    assert_eq!(opened.ring.push(&longer), Err(PushError::TooLong));
+    assert_eq!(rest(&mut opened.reader), [longest]);
+}
+
+#[test]
+fn a_record_of_the_longest_length_fits_an_empty_ring_wherever_it_starts() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 128);
+    for start in 0..64 {
+        let longest = vec![b'x'; opened.ring.max_payload()];
+        opened.ring.push(&longest).unwrap_or_else(|e| panic!("{e} at start {start}"));
+        opened.ring.push(b"").unwrap_or_else(|e| assert_eq!(e, PushError::Full));
+        rest(&mut opened.reader);
+        opened.reader.commit(b"").unwrap();
+    }
+}
+
+#[test]
+fn a_commit_with_a_payload_too_long_changes_nothing() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 64);
+    opened.ring.push(b"a").unwrap();
+    opened.reader.next().unwrap();
+    assert_eq!(opened.reader.commit(&[0; 233]), Err(CommitTooLong(233)));
+    opened.reader.rewind();
+    assert_eq!(opened.reader.next(), Some(&b"a"[..]));
+    assert_eq!(opened.reader.commit(&[0; 232]), Ok(()));
+}
+
+#[test]
+fn bytes_that_change_under_the_reader_stop_it_and_are_reported() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 256);
+    opened.ring.push(b"good").unwrap();
+    opened.ring.push(b"to be overwritten").unwrap();
+    super::alter(&path, |bytes| assert_eq!(bytes.len(), super::REGION + 256));
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"X", super::REGION as u64 + 30).unwrap();
+    assert_eq!(opened.reader.next(), Some(&b"good"[..]));
+    assert_eq!(opened.reader.next(), None);
+    assert!(opened.reader.damaged());
+}
+
+/// A clock that moves only when somebody sleeps, and then calls a function.
+struct Steps<F>(RefCell<(Duration, F)>);
+
+// The tests that use it have one thread; `Clock` asks for `Sync`.
+struct OneThread<T>(std::sync::Mutex<T>);
+
+impl<F: FnMut(Duration) + Send> Clock for OneThread<Steps<F>> {
+    fn unix(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.lock().unwrap().0.borrow().0
+    }
+
+    fn sleep(&self, duration: Duration) {
+        let steps = self.0.lock().unwrap();
+        let mut state = steps.0.borrow_mut();
+        state.0 += duration;
+        let now = state.0;
+        (state.1)(now);
+    }
+}
+
+fn clock<F: FnMut(Duration) + Send>(on_sleep: F) -> OneThread<Steps<F>> {
+    OneThread(std::sync::Mutex::new(Steps(RefCell::new((Duration::ZERO, on_sleep)))))
+}
+
+#[test]
+fn a_waiting_push_gives_up_after_its_time_and_not_before() {
+    let (_dir, path) = place();
+    let opened = make(&path, 64);
+    while opened.ring.push(b"12345678").is_ok() {}
+    let max_wait = Duration::from_millis(10);
+    let clock = clock(|_| {});
+    assert_eq!(opened.ring.push_wait(b"late", max_wait, &clock), Err(PushError::Full));
+    assert_eq!(clock.monotonic(), max_wait);
+}
+
+#[test]
+fn a_waiting_push_gets_in_when_space_comes_free() {
+    let (_dir, path) = place();
+    let opened = make(&path, 64);
+    while opened.ring.push(b"12345678").is_ok() {}
+    let mut reader = opened.reader;
+    let clock = clock(|now| {
+        if now >= Duration::from_millis(3) {
+            reader.next();
+            reader.commit(b"").unwrap();
+        }
+    });
+    assert_eq!(opened.ring.push_wait(b"late", Duration::from_secs(1), &clock), Ok(()));
+    assert!(clock.monotonic() < Duration::from_millis(5));
+}
+
+#[test]
+fn a_ring_in_memory_works_from_several_threads() {
+    let mut opened = Ring::open(Backing::Memory, Capacity::MIN).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let ring = Arc::clone(&opened.ring);
+            scope.spawn(move || (0..100).for_each(|_| ring.push(b"line\n").unwrap()));
+        }
+    });
+    assert_eq!(rest(&mut opened.reader).len(), 400);
+}
