@@ -1,1 +1,52 @@
-//! To be written.
+//! From a compiled format and a finished task to one line of bytes.
+//!
+//! A [`Program`] is compiled once from a format string: the union of Fastly's variables and
+//! varnishncsa's. [`Program::render`] walks the task's own log buffer once, by varnishncsa's
+//! rules, takes from the task's structs what the buffer cut or lost, and appends one line.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`tags`], [`vsl`] | Varnish's log tags and the layout of a task's log buffer |
+//! | [`task`] | what the VMOD hands over |
+//! | `compile`, `program` | format string to operations |
+//! | `walk`, `heal` | which record a value comes from, and what replaces it |
+//! | `render`, [`time`], [`escape`], `limit`, `prefix` | operations to bytes |
+//! | [`privacy`] | pseudonyms for values that VCL sets |
+//!
+//! Limits: a format has at most 1,000 specifiers; a line at most `max_line` bytes (default
+//! 16 KiB, 256 to 65,000), a longer one is cut visibly and counted; nothing but formats with
+//! more than 32 captured values or unusual time conversions allocates. Nothing here reads a
+//! clock, takes a lock, or knows a type of Varnish's.
+//!
+//! Not here: which tasks are logged, and when.
+
+mod base64;
+mod compile;
+mod error;
+pub mod escape;
+mod heal;
+mod limit;
+mod options;
+mod prefix;
+pub mod privacy;
+mod program;
+mod render;
+pub mod tags;
+pub mod task;
+pub mod time;
+pub mod vsl;
+mod walk;
+
+pub use error::FormatError;
+pub use limit::MARK;
+pub use options::{
+    Dialect, Escape, MAX_LINE_DEFAULT, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options,
+};
+pub use program::Program;
+pub use render::Rendered;
+pub use tags::{Tag, TagTable};
+pub use task::{Acct, Side, Structs, Task};
+pub use time::Zone;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The escapers: any bytes in, one line's worth of text out.
+//!
+//! | mode | turns | into |
+//! |---|---|---|
+//! | clf | `"` `\` | `\"` `\\` |
+//! | | newline, return, tab | `\n` `\r` `\t` |
+//! | | other bytes below 0x20 and above 0x7e | `\xhh` (Apache: backspace `\b`, vertical tab `\v`) |
+//! | json | `"` `\` and bytes below 0x20, 0x7f | JSON's escapes |
+//! | | valid UTF-8 | itself |
+//! | | a byte `b` that is not part of valid UTF-8 | `\uefbb`: the character U+EF00 + b |
+//! | tsv | `\`, tab, newline, return, NUL, backspace, form feed | `\\` `\t` `\n` `\r` `\0` `\b` `\f` |
+//! | none | newline, return | `\n` `\r` |
+//!
+//! The JSON mapping is reversible. A byte outside UTF-8 becomes one of the private characters
+//! U+EF80 to U+EFFF, and a client that really sent such a character has its three bytes mapped
+//! one by one, so a reader gets every byte back: characters U+EF80 to U+EFFF become their low
+//! byte, all others their UTF-8.
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+fn hex(nibble: u8) -> u8 {
+    HEX.get(usize::from(nibble & 15)).copied().unwrap_or(b'0')
+}
+
+/// Bytes that clf and json copy as they are.
+#[inline]
+fn plain(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
+}
+
+/// Length of the prefix that is printable ASCII without `"` and `\`, eight bytes at a time.
+#[inline]
+fn plain_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let mut rest = bytes;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let x = u64::from_ne_bytes(*chunk);
+        let zero = |v: u64| v.wrapping_sub(ONES) & !v;
+        let low = x.wrapping_sub(ONES * 0x20) & !x;
+        let special = zero(x ^ (ONES * 0x22)) | zero(x ^ (ONES * 0x5c)) | zero(x ^ (ONES * 0x7f));
+        if (x | low | special) & HIGH != 0 {
+            break;
+        }
+        at += 8;
+        rest = tail;
+    }
+    at + rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len())
+}
+
+/// Escapes as `VSB_quote` with `VSB_QUOTE_ESCHEX` does, or with `apache` as `mod_log_config`.
+#[inline]
+pub fn clf(value: &[u8], apache: bool, out: &mut Vec<u8>) {
+    let mut rest = value;
+    loop {
+        let (head, tail) = rest.split_at_checked(plain_len(rest)).unwrap_or((rest, &[]));
+        out.extend_from_slice(head);
+        let Some((byte, tail)) = tail.split_first() else { return };
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 if apache => out.extend_from_slice(b"\\b"),
+            0x0b if apache => out.extend_from_slice(b"\\v"),
+            _ => out.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(*byte)]),
+        }
+        rest = tail;
+    }
+}
+
+/// Escapes for the inside of a JSON string.
+#[inline]
+pub fn json(value: &[u8], out: &mut Vec<u8>) {
+    let (head, tail) = value.split_at_checked(plain_len(value)).unwrap_or((value, &[]));
+    out.extend_from_slice(head);
+    if !tail.is_empty() {
+        json_slow(tail, out);
+    }
+}
+
+fn json_slow(value: &[u8], out: &mut Vec<u8>) {
+    for chunk in value.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        loop {
+            let dirty = |b: &u8| matches!(b, 0..=0x1f | b'"' | b'\\' | 0x7f | 0xee);
+            let at = rest.iter().position(dirty).unwrap_or(rest.len());
+            let (head, tail) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+            out.extend_from_slice(head);
+            rest = match tail {
+                [] => break,
+                [0xee, second @ (0xbe | 0xbf), third, after @ ..] => {
+                    [0xee, *second, *third].into_iter().for_each(|byte| foreign(byte, out));
+                    after
+                }
+                [0xee, after @ ..] => {
+                    out.push(0xee);
+                    after
+                }
+                [byte, after @ ..] => {
+                    control(*byte, out);
+                    after
+                }
+            };
+        }
+        chunk.invalid().iter().for_each(|byte| foreign(*byte, out));
+    }
+}
+
+fn control(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        0x08 => out.extend_from_slice(b"\\b"),
+        0x0c => out.extend_from_slice(b"\\f"),
+        _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte)]),
+    }
+}
+
+fn foreign(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'\\', b'u', b'e', b'f', hex(byte >> 4), hex(byte)]);
+}
+
+/// Gives back the bytes that [`json`] was given, from the decoded string.
+///
+/// ```
+/// use vmod_s3log::record::escape;
+/// let mut out = Vec::new();
+/// escape::json(b"caf\xc3\xa9 \xe9", &mut out);
+/// assert_eq!(out, "café \\uefe9".as_bytes());
+/// assert_eq!(escape::unjson("café \u{efe9}"), b"caf\xc3\xa9 \xe9");
+/// ```
+#[must_use]
+pub fn unjson(decoded: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(decoded.len());
+    for character in decoded.chars() {
+        match u32::from(character) {
+            code @ 0xef80..=0xefff => bytes.push((code & 0xff) as u8),
+            _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// Escapes for a tab-separated column as ClickHouse and PostgreSQL read it.
+pub fn tsv(value: &[u8], out: &mut Vec<u8>) {
+    for byte in value {
+        let letter = match byte {
+            b'\\' => b'\\',
+            b'\t' => b't',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            0 => b'0',
+            0x08 => b'b',
+            0x0c => b'f',
+            _ => {
+                out.push(*byte);
+                continue;
+            }
+        };
+        out.extend_from_slice(&[b'\\', letter]);
+    }
+}
+
+/// Copies, but lets no value start a new line.
+pub fn none(value: &[u8], out: &mut Vec<u8>) {
+    for byte in value {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            _ => out.push(*byte),
+        }
+    }
+}
+
+/// Whether `value` may stand in a JSON text without quotes: `true`, `false`, `null`, or a
+/// number that every reader holds exactly (at most 15 digits, no exponent).
+#[must_use]
+pub fn bare(value: &[u8]) -> bool {
+    if matches!(value, b"true" | b"false" | b"null") {
+        return true;
+    }
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let point = digits.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = match point.and_then(|at| digits.split_at_checked(at)) {
+        Some((whole, fraction)) => (whole, fraction.get(1..)),
+        None => (digits, None),
+    };
+    let numeric = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let zero_led = whole.len() > 1 && whole.first() == Some(&b'0');
+    digits.len() <= 16 && numeric(whole) && !zero_led && fraction.is_none_or(numeric)
+}

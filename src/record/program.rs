@@ -1,0 +1,183 @@
+//! What a format compiles to: a list of operations and the values they watch for.
+
+use jiff::tz::TimeZone;
+
+use super::options::{Dialect, Escape, MessageType};
+use super::tags::{Tag, TagTable};
+use super::task::Address;
+use super::time::Layout;
+
+/// Index of a captured value; the first ones are the same in every program.
+pub(super) mod slot {
+    pub(crate) const PROTOCOL: u16 = 0;
+    pub(crate) const PATH: u16 = 1;
+    pub(crate) const QUERY: u16 = 2;
+    pub(crate) const HOST_IP: u16 = 3;
+    pub(crate) const METHOD: u16 = 4;
+    pub(crate) const STATUS: u16 = 5;
+    pub(crate) const PIPE_IN: u16 = 6;
+    pub(crate) const PIPE_OUT: u16 = 7;
+    pub(crate) const START: u16 = 8;
+    pub(crate) const END: u16 = 9;
+    pub(crate) const FIRST_BYTE: u16 = 10;
+    pub(crate) const HOST: u16 = 11;
+    pub(crate) const AUTH: u16 = 12;
+    pub(crate) const PORT: u16 = 13;
+    pub(crate) const FIXED: u16 = 14;
+}
+
+/// What stands for a value that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// `-`; nothing inside a JSON string.
+    Dash,
+    /// `-`; `0` inside a JSON string in dialect varnishncsa.
+    Int,
+    /// Nothing.
+    Empty,
+    /// This text.
+    Text(&'static str),
+}
+
+/// Which occurrence of a repeated header is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// varnishncsa's choice for the side and direction.
+    Usual,
+    First,
+    Last,
+}
+
+/// Which end of the task a time is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    Begin,
+    End,
+}
+
+/// What a time is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Seconds,
+    Millis,
+    Micros,
+    MillisFraction,
+    MicrosFraction,
+}
+
+/// A value that an operation prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    Slot(u16, Missing),
+    Status,
+    RequestLine,
+    User,
+    Clock(Edge, Layout),
+    Epoch(Edge, Unit),
+    Elapsed(Unit),
+    FirstByte,
+    BodyBytes { dash_for_zero: bool },
+    BytesIn,
+    BytesOut,
+    AcctField(Side2, u8),
+    HitMiss,
+    Handling,
+    Side,
+    Vxid,
+    Cookie(u16, Vec<u8>),
+    Address(Address),
+    Connection,
+    Fixed(&'static str),
+    Value(Vec<u8>),
+}
+
+/// The side whose counters an `%{VSL:ReqAcct}x` or `%{VSL:BereqAcct}x` means.
+pub(super) type Side2 = super::task::Side;
+
+/// Where in the line a value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a line that is not JSON.
+    Text,
+    /// Inside a JSON string.
+    Quoted,
+    /// In JSON, where a value is expected.
+    Bare,
+}
+
+/// One step of rendering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Op {
+    Literal(Vec<u8>),
+    Print(Place, What),
+}
+
+/// A header that some operation prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeaderWatch {
+    pub(super) name: Vec<u8>,
+    pub(super) which: Which,
+    pub(super) slot: u16,
+}
+
+/// A `std.log("key: value")` that some operation prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogWatch {
+    pub(super) key: Vec<u8>,
+    pub(super) slot: u16,
+}
+
+/// A log record of any tag that some operation prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TagWatch {
+    pub(super) number: u8,
+    pub(super) raw: bool,
+    pub(super) prefix: Vec<u8>,
+    /// 0 for the whole text, else the field, from 1.
+    pub(super) field: u8,
+    pub(super) slot: u16,
+}
+
+/// A compiled format.
+///
+/// It holds no state of a request: one program serves all worker threads at once.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub(super) ops: Vec<Op>,
+    pub(super) tags: TagTable,
+    pub(super) request: Vec<HeaderWatch>,
+    pub(super) response: Vec<HeaderWatch>,
+    pub(super) logs: Vec<LogWatch>,
+    pub(super) any: Vec<TagWatch>,
+    /// Bit n: slot n of the fixed ones is printed by some operation.
+    pub(super) used: u32,
+    pub(super) slots: u16,
+    pub(super) uses_handling: bool,
+    pub(super) dialect: Dialect,
+    pub(super) escape: Escape,
+    pub(super) message: MessageType,
+    pub(super) prefix: super::prefix::Prefix,
+    pub(super) zone: Option<TimeZone>,
+    pub(super) max_line: usize,
+    pub(super) heal: bool,
+}
+
+impl Program {
+    pub(super) fn uses(&self, slot: u16) -> bool {
+        slot >= slot::FIXED || self.used & (1 << slot) != 0
+    }
+
+    pub(super) fn masked(&self, mask: &[u8], tag: Tag) -> bool {
+        if mask.is_empty() {
+            return false;
+        }
+        let Some(number) = self.tags.number(tag) else { return true };
+        mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
+    }
+
+    /// How the values of this program are escaped.
+    #[must_use]
+    pub fn escape(&self) -> Escape {
+        self.escape
+    }
+}

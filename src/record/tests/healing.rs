@@ -1,0 +1,125 @@
+//! Logs that were cut, flushed or masked.
+
+use super::support::{Known, Log, apache, client, csa, full, tag_number, task};
+use crate::record::task::Handling;
+use crate::record::{Options, Side, Task};
+
+fn long_url() -> Vec<u8> {
+    let mut url = b"/p?".to_vec();
+    url.extend(std::iter::repeat_n(b'x', 600));
+    url
+}
+
+fn long_agent(length: usize) -> Vec<u8> {
+    let mut header = b"User-Agent: ".to_vec();
+    header.extend(std::iter::repeat_n(b'u', length));
+    header
+}
+
+fn cut_log() -> Log {
+    Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
+        .rec("ReqMethod", "GET")
+        .rec("ReqURL", long_url())
+        .rec("ReqHeader", long_agent(400))
+        .rec("VCL_call", "RECV")
+}
+
+#[test]
+fn a_cut_record_is_whole_again_from_the_structs() {
+    let log = cut_log();
+    let known = Known {
+        url: Some(long_url()),
+        received: vec![b"Host: h".to_vec(), long_agent(400)],
+        ..Known::default()
+    };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%U%q %{User-Agent}i", &apache(), &task);
+    assert_eq!(line.len(), 603 + 1 + 400);
+    assert!(!rendered.incomplete);
+}
+
+#[test]
+fn dialect_varnishncsa_without_healing_prints_the_cut() {
+    let log = cut_log();
+    let known = Known { url: Some(long_url()), ..Known::default() };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%U%q %{User-Agent}i", &csa(), &task);
+    assert_eq!(line.len(), 254 + 1 + (254 - 12));
+    assert!(rendered.incomplete, "a cut value is counted");
+}
+
+#[test]
+fn a_header_that_vcl_changed_does_not_stand_in_for_the_one_logged() {
+    let log = cut_log();
+    let mut other = long_agent(400);
+    other[15] = b'X';
+    let known = Known { url: Some(long_url()), received: vec![other], ..Known::default() };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%{User-Agent}i", &apache(), &task);
+    assert_eq!(line.len(), 254 - 12);
+    assert!(rendered.incomplete);
+}
+
+#[test]
+fn a_flushed_log_is_answered_by_the_structs() {
+    let log = Log::new()
+        .rec("ReqHeader", "User-Agent: set by VCL")
+        .rec("VCL_call", "DELIVER")
+        .rec("Timestamp", "Resp: 1700000000.373456 0.250000 0.249456");
+    let known = Known {
+        method: Some(b"GET".to_vec()),
+        url: Some(b"/flushed?q".to_vec()),
+        received: vec![b"Host: h.example".to_vec(), b"User-Agent: as received".to_vec()],
+        response: vec![b"Content-Type: text/html".to_vec()],
+        status: Some(206),
+        handling: Some(Handling::Miss),
+        times: Some((1_700_000_000.123_456_7, 1_700_000_000.4, 1_700_000_000.2)),
+        ..Known::default()
+    };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let format = "%h %t %r %s %{User-Agent}i %{X}i %{Content-Type}o %{Varnish:handling}x \
+                  %{Varnish:hitmiss}x %D %{Varnish:time_firstbyte}x %{remote}p";
+    let (line, rendered) = full(format, &apache(), &task);
+    assert_eq!(
+        String::from_utf8_lossy(&line),
+        "192.0.2.7 [14/Nov/2023:22:13:20 +0000] GET /flushed?q HTTP/1.1 206 as received - \
+         text/html miss miss 250000 0.076544 51234"
+    );
+    assert!(!rendered.incomplete);
+}
+
+#[test]
+fn a_line_that_nobody_can_complete_is_counted() {
+    let log = Log::new().rec("VCL_call", "DELIVER");
+    let task = task(&log, Side::Client);
+    for format in ["%m", "%s", "%t", "%{X}i", "%{X}o", "%{VCL_Log:k}x", "%{Varnish:handling}x"] {
+        let (_, rendered) = full(format, &apache(), &task);
+        assert!(rendered.incomplete, "{format}");
+    }
+}
+
+#[test]
+fn a_whole_log_leaves_nothing_to_count() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    let (_, rendered) = full("%m %s %t %{X}i %{X}o %{VCL_Log:k}x %{VSL:Gzip}x", &apache(), &task);
+    assert!(!rendered.incomplete);
+}
+
+#[test]
+fn a_masked_tag_is_answered_by_the_structs() {
+    let log = Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
+        .rec("VCL_call", "RECV");
+    let mut mask = [0u8; 32];
+    let number = tag_number("ReqHeader");
+    mask[usize::from(number >> 3)] |= 0x80 >> (number & 7);
+    let known = Known { received: vec![b"X: here".to_vec()], ..Known::default() };
+    let task = Task { structs: &known, mask: &mask, ..task(&log, Side::Client) };
+    assert_eq!(full("%{X}i", &apache(), &task).0, b"here");
+    assert_eq!(full("%{X}i", &Options { heal: false, ..apache() }, &task).0, b"-");
+    assert_eq!(full("%m", &apache(), &task).0, b"-", "a tag that is not masked was not logged");
+}

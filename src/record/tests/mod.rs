@@ -1,0 +1,7 @@
+mod errors;
+mod escapes;
+mod healing;
+mod limits;
+mod specifiers;
+pub(crate) mod support;
+mod times;

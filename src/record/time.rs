@@ -1,0 +1,279 @@
+//! Times as text: strftime in the C locale, and the numbers around it.
+//!
+//! Usual conversions are written directly, without an allocation; the rest of C's go through
+//! `jiff`, whose own extensions are refused so that a format means what it means in C.
+
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+
+/// Which zone `%t` speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zone {
+    /// `+0000`.
+    Utc,
+    /// The process's zone (`TZ`, `/etc/localtime`), looked up once when a format is compiled.
+    Local,
+}
+
+impl Zone {
+    pub(super) fn resolve(self) -> Option<TimeZone> {
+        match self {
+            Self::Utc => None,
+            Self::Local => Some(TimeZone::system()),
+        }
+    }
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+/// Seconds of 0001-01-01 and of 9999-12-30: beyond them no calendar is asked.
+const RANGE: (i64, i64) = (-62_135_596_800, 253_402_128_000);
+/// The conversions that strftime(3) documents, but for `%n`, which would split a record.
+const KNOWN: &[u8] = b"aAbBcCdDeFgGhHIjklmMpPrRsStTuUVwWxXyYzZ%";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Literal(Vec<u8>),
+    Year,
+    Month,
+    MonthName,
+    Day,
+    DayBlank,
+    DayName,
+    DayOfYear,
+    Hour,
+    Minute,
+    Second,
+    Offset,
+    Other(String),
+}
+
+/// A compiled strftime format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    pieces: Vec<Piece>,
+}
+
+impl Layout {
+    /// Compiles `format`; the error is the conversion that is not known.
+    pub(super) fn compile(format: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut chars = format.chars();
+        while let Some(character) = chars.next() {
+            if character != '%' {
+                literal(&mut pieces, character);
+                continue;
+            }
+            let mut spec = String::from("%");
+            let conversion = loop {
+                match chars.next() {
+                    Some('E' | 'O') => {}
+                    Some(flag @ ('_' | '-' | '0' | '^' | '#')) => spec.push(flag),
+                    Some(other) => break other,
+                    None => return Err("%".to_owned()),
+                }
+            };
+            spec.push(conversion);
+            if !u8::try_from(conversion).is_ok_and(|byte| KNOWN.contains(&byte)) {
+                return Err(spec);
+            }
+            if spec.len() > 2 {
+                pieces.push(Piece::Other(spec));
+                continue;
+            }
+            expand(&mut pieces, conversion, spec);
+        }
+        Ok(Self { pieces })
+    }
+
+    /// Writes the time `seconds` after 1970, in `zone` or UTC.
+    pub(super) fn write(&self, seconds: i64, zone: Option<&TimeZone>, out: &mut Vec<u8>) {
+        let seconds = seconds.clamp(RANGE.0, RANGE.1);
+        let offset = zone.map_or(0, |zone| offset_of(zone, seconds));
+        let civil = Civil::new(seconds + i64::from(offset));
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => out.extend_from_slice(text),
+                Piece::Year => year(civil.year, out),
+                Piece::Month => two(civil.month, out),
+                Piece::MonthName => name(&MONTHS, civil.month.saturating_sub(1), out),
+                Piece::Day => two(civil.day, out),
+                Piece::DayBlank if civil.day < 10 => {
+                    out.extend_from_slice(&[b' ', digit(civil.day)]);
+                }
+                Piece::DayBlank => two(civil.day, out),
+                Piece::DayName => name(&DAYS, civil.weekday, out),
+                Piece::DayOfYear => {
+                    out.push(digit(civil.day_of_year / 100));
+                    two(civil.day_of_year % 100, out);
+                }
+                Piece::Hour => two(civil.hour, out),
+                Piece::Minute => two(civil.minute, out),
+                Piece::Second => two(civil.second, out),
+                Piece::Offset => zone_offset(offset, out),
+                Piece::Other(spec) => other(spec, seconds, zone, out),
+            }
+        }
+    }
+}
+
+fn literal(pieces: &mut Vec<Piece>, character: char) {
+    let mut buffer = [0; 4];
+    let bytes = character.encode_utf8(&mut buffer).as_bytes();
+    if let Some(Piece::Literal(text)) = pieces.last_mut() {
+        text.extend_from_slice(bytes);
+    } else {
+        pieces.push(Piece::Literal(bytes.to_vec()));
+    }
+}
+
+fn expand(pieces: &mut Vec<Piece>, conversion: char, spec: String) {
+    let text: &[char] = match conversion {
+        'T' => &['H', ':', 'M', ':', 'S'],
+        'R' => &['H', ':', 'M'],
+        'F' => &['Y', '-', 'm', '-', 'd'],
+        _ => &[],
+    };
+    for part in text {
+        match part {
+            ':' | '-' => literal(pieces, *part),
+            _ => expand(pieces, *part, String::new()),
+        }
+    }
+    if !text.is_empty() {
+        return;
+    }
+    pieces.push(match conversion {
+        'Y' => Piece::Year,
+        'm' => Piece::Month,
+        'b' | 'h' => Piece::MonthName,
+        'd' => Piece::Day,
+        'e' => Piece::DayBlank,
+        'a' => Piece::DayName,
+        'j' => Piece::DayOfYear,
+        'H' => Piece::Hour,
+        'M' => Piece::Minute,
+        'S' => Piece::Second,
+        'z' => Piece::Offset,
+        '%' => return literal(pieces, '%'),
+        't' => return literal(pieces, '\t'),
+        _ => Piece::Other(spec),
+    });
+}
+
+fn offset_of(zone: &TimeZone, seconds: i64) -> i32 {
+    jiff::Timestamp::from_second(seconds).map_or(0, |time| zone.to_offset(time).seconds())
+}
+
+fn other(spec: &str, seconds: i64, zone: Option<&TimeZone>, out: &mut Vec<u8>) {
+    let Ok(time) = jiff::Timestamp::from_second(seconds) else { return };
+    let zoned = time.to_zoned(zone.cloned().unwrap_or(TimeZone::UTC));
+    let config = strtime::Config::new().custom(strtime::PosixCustom::new()).lenient(true);
+    let broken = strtime::BrokenDownTime::from(&zoned);
+    if let Ok(text) = broken.to_string_with_config(&config, spec) {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn digit(value: u32) -> u8 {
+    b'0' + (value % 10) as u8
+}
+
+fn two(value: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[digit(value / 10), digit(value)]);
+}
+
+fn year(value: i64, out: &mut Vec<u8>) {
+    let value = value.unsigned_abs() as u32;
+    two(value / 100 % 100, out);
+    two(value % 100, out);
+}
+
+fn name(names: &[&str], at: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(names.get(at as usize).unwrap_or(&"").as_bytes());
+}
+
+fn zone_offset(offset: i32, out: &mut Vec<u8>) {
+    out.push(if offset < 0 { b'-' } else { b'+' });
+    let minutes = offset.unsigned_abs() / 60;
+    two(minutes / 60, out);
+    two(minutes % 60, out);
+}
+
+/// A moment in the proleptic Gregorian calendar.
+struct Civil {
+    year: i64,
+    month: u32,
+    day: u32,
+    weekday: u32,
+    day_of_year: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+}
+
+impl Civil {
+    /// From seconds of local time since 1970; eras of 400 years start on 1 March, so that the
+    /// leap day is the last day of its year.
+    fn new(local: i64) -> Self {
+        let days = local.div_euclid(86_400);
+        let second = local.rem_euclid(86_400) as u32;
+        let shifted = days + 719_468;
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let from_march = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let index = (5 * from_march + 2) / 153;
+        let month = if index < 10 { index + 3 } else { index - 9 };
+        let year = year_of_era + shifted.div_euclid(146_097) * 400 + i64::from(month <= 2);
+        let leap = i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+        let day_of_year = if month > 2 { from_march + 60 + leap } else { from_march - 305 };
+        Self {
+            year,
+            month: month as u32,
+            day: (from_march - (153 * index + 2) / 5 + 1) as u32,
+            weekday: (days + 4).rem_euclid(7) as u32,
+            day_of_year: day_of_year as u32,
+            hour: second / 3_600,
+            minute: second / 60 % 60,
+            second: second % 60,
+        }
+    }
+}
+
+/// Reads seconds since 1970 the way `strtod` reads what `VSLb_ts` printed (`%ju.%06ju`).
+///
+/// `None` for anything but digits with at most one point; the value is the double nearest to
+/// the decimal number, as strtod's is.
+pub(super) fn parse(text: &[u8]) -> Option<f64> {
+    let mut whole: u64 = 0;
+    let mut scale: u64 = 1;
+    let mut point = false;
+    if text.len() > 17 || !text.first()?.is_ascii_digit() {
+        return slow(text);
+    }
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                whole = whole.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                scale = if point { scale.wrapping_mul(10) } else { scale };
+            }
+            b'.' if !point => point = true,
+            _ => return slow(text),
+        }
+    }
+    // Both are exact doubles up to 2^53, so their quotient is the correctly rounded one.
+    if whole < 1 << 53 { Some(whole as f64 / scale as f64) } else { slow(text) }
+}
+
+#[cold]
+fn slow(text: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// Cuts a time to the microseconds that `VSLb_ts` would have printed.
+pub(super) fn quantise(time: f64) -> f64 {
+    (time * 1e6).floor() / 1e6
+}

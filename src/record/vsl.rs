@@ -1,0 +1,62 @@
+//! The records of one task's private log buffer (`struct vsl_log`, `include/vapi/vsl_int.h`).
+//!
+//! | word | bits | meaning |
+//! |---|---|---|
+//! | 0 | 31..24 | tag |
+//! | 0 | 15..0 | length of the text in bytes, its NUL included |
+//! | 1 | all | low 32 bits of the transaction's number (vxid) |
+//! | 2 | 18..0 | high bits of it, from Varnish 7.3 on |
+//! | 3.. | | text, padded to a whole word |
+//!
+//! Words are in the machine's order. The walk is bounded by the slice it was given: whatever
+//! the bytes say, it neither panics nor reads beyond them, and it ends.
+
+/// One record: its tag number and its text with the NUL that ends it, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The tag's number in the running Varnish.
+    pub tag: u8,
+    /// The text as it lies in the buffer, at most 65,535 bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Iterates over the records between `wlb` and `wlp`.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    header: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Reads `log`, whose records have `overhead` words before their text: 3 from Varnish 7.3
+    /// on, 2 before. A smaller number is taken as 1, so that every step moves on.
+    #[must_use]
+    pub fn new(log: &'a [u8], overhead: usize) -> Self {
+        Self { rest: log, header: overhead.clamp(1, 16) * 4 }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let word = u32::from_ne_bytes(*self.rest.first_chunk::<4>()?);
+        let length = (word & 0xffff) as usize;
+        let text = self.rest.get(self.header..)?;
+        let bytes = text.get(..length)?;
+        self.rest = text.get(length.div_ceil(4) * 4..).unwrap_or_default();
+        Some(Record { tag: (word >> 24) as u8, bytes })
+    }
+}
+
+/// A record's text without the NULs that end it.
+#[must_use]
+#[inline]
+pub fn text(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let [head @ .., 0] = rest {
+        rest = head;
+    }
+    rest
+}

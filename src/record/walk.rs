@@ -1,0 +1,369 @@
+//! One walk over a task's log, by varnishncsa's rules, into captured values.
+//!
+//! The rules (`dispatch_f`, `frag_needed` in varnishncsa.c):
+//!
+//! | value | client side | backend side |
+//! |---|---|---|
+//! | of the request | the first, until `VCL_call RECV` | the last, until `VCL_call BACKEND_RESPONSE` |
+//! | of the response | the last | the first, until `VCL_call BACKEND_RESPONSE` |
+//! | anything else | the first | the first |
+
+use smallvec::SmallVec;
+
+use super::program::{HeaderWatch, Program, Which, slot};
+use super::tags::Tag;
+use super::task::{Handling, Side, Task};
+use super::vsl::{Records, text};
+
+/// A captured value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slot<'a> {
+    pub(super) bytes: Option<&'a [u8]>,
+    /// The value ends where Varnish cut its record.
+    pub(super) cut: bool,
+    /// A header that was there and was taken away again.
+    pub(super) gone: bool,
+}
+
+/// What one walk found.
+#[derive(Debug)]
+pub(super) struct Captured<'a> {
+    pub(super) slots: SmallVec<[Slot<'a>; 32]>,
+    pub(super) handling: Option<Handling>,
+    /// The text `hitmiss` has apart from `handling`: the last event decides both.
+    pub(super) hit: Option<bool>,
+    /// A `PipeAcct` record was found.
+    pub(super) piped: bool,
+    /// The log begins with the transaction's first record.
+    pub(super) whole: bool,
+    /// Some captured value was cut.
+    pub(super) cut: bool,
+    /// A value was neither in the log nor in the structs.
+    pub(super) incomplete: bool,
+}
+
+impl<'a> Captured<'a> {
+    pub(super) fn get(&self, slot: u16) -> Slot<'a> {
+        self.slots.get(usize::from(slot)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn put(&mut self, slot: u16, bytes: &'a [u8], cut: bool) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            *place = Slot { bytes: Some(bytes), cut, gone: false };
+            self.cut |= cut;
+        }
+    }
+
+    fn empty(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.bytes.is_none())
+    }
+
+    fn handled(&mut self, handling: Option<Handling>, hit: Option<bool>) {
+        self.handling = handling;
+        self.hit = hit;
+    }
+}
+
+/// When a record's value is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Internal,
+    Request,
+    Response,
+}
+
+struct Walk<'p, 'a> {
+    program: &'p Program,
+    side: Side,
+    received: bool,
+    found: Captured<'a>,
+    cut: bool,
+}
+
+/// Walks `task`'s log.
+pub(super) fn walk<'a>(program: &Program, task: &Task<'a>) -> Captured<'a> {
+    let mut slots = SmallVec::new();
+    slots.resize(usize::from(program.slots), Slot::default());
+    let mut walk = Walk {
+        program,
+        side: task.side,
+        received: false,
+        found: Captured {
+            slots,
+            handling: None,
+            hit: None,
+            piped: false,
+            whole: false,
+            cut: false,
+            incomplete: false,
+        },
+        cut: false,
+    };
+    let mut records = Records::new(task.log, task.overhead).peekable();
+    walk.found.whole =
+        records.peek().is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
+    // After a flush nobody can tell whether a request's header was received or set by VCL.
+    let guess = !walk.found.whole && program.heal && task.side == Side::Client;
+    for record in records {
+        let tag = program.tags.kind(record.tag);
+        walk.cut = record.bytes.len() >= task.reclen;
+        let request = matches!(
+            tag,
+            Tag::ReqMethod | Tag::ReqUrl | Tag::ReqProtocol | Tag::ReqHeader | Tag::ReqUnset
+        );
+        if tag != Tag::Other && !(request && guess) {
+            walk.record(tag, text(record.bytes));
+        }
+        if !program.any.is_empty() {
+            walk.any(record.tag, record.bytes);
+        }
+    }
+    walk.found
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn record(&mut self, tag: Tag, text: &'a [u8]) {
+        match tag {
+            Tag::PipeAcct => {
+                self.found.piped = true;
+                self.field(text, 3, slot::PIPE_IN);
+                self.field(text, 4, slot::PIPE_OUT);
+            }
+            Tag::BackendOpen => self.field(text, 3, slot::HOST_IP),
+            Tag::ReqStart => {
+                self.field(text, 1, slot::HOST_IP);
+                self.field(text, 2, slot::PORT);
+            }
+            Tag::BereqMethod | Tag::ReqMethod => self.line(Policy::Request, text, slot::METHOD),
+            Tag::BereqUrl | Tag::ReqUrl => self.url(text),
+            Tag::BereqProtocol | Tag::ReqProtocol => {
+                self.line(Policy::Request, text, slot::PROTOCOL);
+            }
+            Tag::BerespStatus | Tag::RespStatus => self.line(Policy::Response, text, slot::STATUS),
+            Tag::Timestamp => self.timestamp(text),
+            Tag::BereqHeader | Tag::ReqHeader => self.request_header(text, false),
+            Tag::BereqUnset | Tag::ReqUnset => self.request_header(text, true),
+            Tag::BerespHeader | Tag::RespHeader => self.response_header(text, false),
+            Tag::BerespUnset | Tag::RespUnset => self.response_header(text, true),
+            Tag::HitMiss => self.found.handled(Some(Handling::HitMiss), Some(false)),
+            Tag::HitPass => self.found.handled(Some(Handling::HitPass), Some(false)),
+            Tag::VclCall => self.call(text),
+            Tag::VclReturn if text.eq_ignore_ascii_case(b"pipe") => {
+                self.found.handled(Some(Handling::Pipe), Some(false));
+            }
+            Tag::VclLog => self.log(text),
+            _ => {}
+        }
+    }
+
+    /// Whether `slot` takes a value now.
+    #[inline]
+    fn wants(&self, policy: Policy, which: Which, slot: u16) -> bool {
+        let client = self.side == Side::Client;
+        let (first, open) = match policy {
+            Policy::Internal => (true, true),
+            Policy::Request => (client, !self.received),
+            Policy::Response => (!client, client || !self.received),
+        };
+        let first = match which {
+            Which::Usual => first,
+            Which::First => true,
+            Which::Last => false,
+        };
+        open && (!first || self.found.empty(slot))
+    }
+
+    fn line(&mut self, policy: Policy, text: &'a [u8], slot: u16) {
+        if self.program.uses(slot) && self.wants(policy, Which::Usual, slot) {
+            self.found.put(slot, trim(text), self.cut);
+        }
+    }
+
+    fn field(&mut self, text: &'a [u8], number: u8, slot: u16) {
+        if self.program.uses(slot)
+            && self.wants(Policy::Internal, Which::Usual, slot)
+            && let Some((word, last)) = field(text, number)
+        {
+            self.found.put(slot, word, self.cut && last);
+        }
+    }
+
+    fn url(&mut self, text: &'a [u8]) {
+        if self.received || !(self.program.uses(slot::PATH) || self.program.uses(slot::QUERY)) {
+            return;
+        }
+        let at = memchr::memchr(b'?', text).unwrap_or(text.len());
+        let (path, query) = text.split_at_checked(at).unwrap_or((text, &[]));
+        let cut = self.cut;
+        self.cut = cut && query.is_empty();
+        self.line(Policy::Request, path, slot::PATH);
+        self.cut = cut;
+        self.line(Policy::Request, query, slot::QUERY);
+    }
+
+    fn timestamp(&mut self, text: &'a [u8]) {
+        let Some(at) = memchr::memchr(b':', text) else { return };
+        let (label, rest) = text.split_at_checked(at + 1).unwrap_or((text, &[]));
+        let is = |name: &[u8]| label.eq_ignore_ascii_case(name);
+        if is(b"Start:") {
+            self.field(rest, 1, slot::START);
+        } else if is(b"Resp:") || is(b"PipeSess:") || is(b"BerespBody:") {
+            self.field(rest, 1, slot::END);
+        } else if is(b"Process:") || is(b"Pipe:") || is(b"Beresp:") {
+            self.field(rest, 2, slot::FIRST_BYTE);
+        }
+    }
+
+    fn request_header(&mut self, text: &'a [u8], unset: bool) {
+        if self.received {
+            return;
+        }
+        let program = self.program;
+        self.headers(&program.request, Policy::Request, text, unset);
+        if unset {
+            return;
+        }
+        if program.uses(slot::HOST)
+            && let Some(value) = header(text, b"Host")
+        {
+            self.line(Policy::Request, value, slot::HOST);
+        } else if program.uses(slot::AUTH)
+            && let Some(value) = header(text, b"Authorization").and_then(basic)
+        {
+            self.line(Policy::Request, value, slot::AUTH);
+        }
+    }
+
+    fn response_header(&mut self, text: &'a [u8], unset: bool) {
+        let program = self.program;
+        self.headers(&program.response, Policy::Response, text, unset);
+    }
+
+    #[inline]
+    fn headers(&mut self, watches: &[HeaderWatch], policy: Policy, text: &'a [u8], unset: bool) {
+        for watch in watches {
+            if let Some(value) = header(text, &watch.name)
+                && self.wants(policy, watch.which, watch.slot)
+            {
+                // varnishncsa prints "-" for a header that was taken away, and keeps to it.
+                self.found.put(watch.slot, trim(value), self.cut && !unset);
+                if unset && let Some(slot) = self.found.slots.get_mut(usize::from(watch.slot)) {
+                    slot.gone = true;
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, text: &'a [u8]) {
+        let is = |name: &[u8]| text.eq_ignore_ascii_case(name);
+        let now = self.found.handling;
+        if is(b"recv") {
+            self.received = true;
+            self.found.handled(None, None);
+        } else if is(b"hit") {
+            self.found.handled(Some(Handling::Hit), Some(true));
+        } else if is(b"miss") && now != Some(Handling::HitMiss) {
+            self.found.handled(Some(Handling::Miss), Some(false));
+        } else if is(b"pass") && now != Some(Handling::HitPass) {
+            self.found.handled(Some(Handling::Pass), Some(false));
+        } else if is(b"synth") {
+            self.found.handled(Some(Handling::Synth), Some(false));
+        } else if is(b"backend_response") {
+            self.received = true;
+        }
+    }
+
+    fn log(&mut self, text: &'a [u8]) {
+        for watch in &self.program.logs {
+            if let Some(value) = text.strip_prefix(watch.key.as_slice())
+                && self.wants(Policy::Internal, Which::Usual, watch.slot)
+            {
+                self.found.put(watch.slot, trim(value), self.cut);
+            }
+        }
+    }
+
+    fn any(&mut self, number: u8, bytes: &'a [u8]) {
+        for watch in self.program.any.iter().filter(|watch| watch.number == number) {
+            if !self.wants(Policy::Internal, Which::Usual, watch.slot) {
+                continue;
+            }
+            let all = if watch.raw { bytes } else { text(bytes) };
+            let Some(value) = after_prefix(all, &watch.prefix) else { continue };
+            if watch.field == 0 {
+                self.found.put(watch.slot, trim(value), self.cut);
+            } else if let Some((word, last)) = field(value, watch.field) {
+                self.found.put(watch.slot, word, self.cut && last);
+            }
+        }
+    }
+}
+
+/// The value of header `name` in `Name: value`, leading spaces kept.
+#[inline]
+pub(super) fn header<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    if line.get(name.len()) != Some(&b':') {
+        return None;
+    }
+    let (head, rest) = line.split_at_checked(name.len())?;
+    if head.eq_ignore_ascii_case(name) { rest.get(1..) } else { None }
+}
+
+/// What follows `Basic ` in an Authorization header.
+pub(super) fn basic(value: &[u8]) -> Option<&[u8]> {
+    let value = skip_spaces(value);
+    let (scheme, rest) = value.split_at_checked(6)?;
+    scheme.eq_ignore_ascii_case(b"basic ").then(|| trim(rest))
+}
+
+fn after_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    if prefix.is_empty() {
+        return Some(text);
+    }
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| skip_spaces(rest))
+}
+
+fn skip_spaces(text: &[u8]) -> &[u8] {
+    let at = text.iter().position(|byte| *byte != b' ').unwrap_or(text.len());
+    text.get(at..).unwrap_or_default()
+}
+
+/// C's `isspace` in the C locale.
+fn space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+/// Without white space at either end.
+#[inline]
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    let mut text = text;
+    while let [first, rest @ ..] = text
+        && space(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && space(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// Word `number` (from 1) of `text`, and whether it runs up to the end of the text.
+fn field(text: &[u8], number: u8) -> Option<(&[u8], bool)> {
+    let mut rest = text;
+    let mut left = number;
+    loop {
+        let from = rest.iter().position(|byte| !space(*byte))?;
+        rest = rest.get(from..)?;
+        let to = rest.iter().position(|byte| space(*byte)).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at_checked(to)?;
+        left = left.saturating_sub(1);
+        if left == 0 {
+            return Some((word, tail.is_empty()));
+        }
+        rest = tail;
+    }
+}
