@@ -1,7 +1,8 @@
 //! Any sequence of what a packer, its uploaders and a killer do, against a file system that stops
 //! after any operation: every record that was pushed is in exactly one place, in order.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, reason = "a test has no users")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod spool_sim;
 
@@ -373,7 +374,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    // PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2000),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn after_any_stop_every_record_is_in_one_place_in_order(

@@ -228,13 +228,23 @@ impl Recovery<'_> {
             if found.sidecar || found.done || found.gone.is_some() {
                 continue;
             }
-            let names =
-                [(&mut found.data, Name::Data(number)), (&mut found.sealed, Name::Sealed(number))];
-            for (there, name) in names {
-                if *there {
+            let transformed = sidecar.map(|sidecar| sidecar.transformed);
+            let names = [
+                (&mut found.data, Name::Data(number), transformed == Some(true)),
+                (&mut found.sealed, Name::Sealed(number), transformed == Some(false)),
+            ];
+            for (there, name, superseded) in names {
+                if !*there {
+                    continue;
+                }
+                *there = false;
+                if superseded {
+                    // The members of a transformed block, or a transformation not finished.
+                    remove_if_there(self.files, &name.to_string())
+                        .map_err(SpoolError::io("remove", name))?;
+                } else {
                     let (from, to) = (name.to_string(), name.quarantined());
                     self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
-                    *there = false;
                 }
             }
         }

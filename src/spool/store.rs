@@ -220,7 +220,7 @@ impl Store {
         index.take(number);
         index.counts.uploaded.add(entry.records, entry.bytes);
         // While data is left, `N.done` has to stay and say that it is not to be sent again.
-        if self.tidy(&mut index, entry.data(number)) {
+        if self.tidy_data(&mut index, number, entry) {
             self.retire(&mut index, number, Name::Done(number));
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Store {
         }
         index.take(number);
         index.counts.dropped.add(entry.records, entry.bytes);
-        let clean = self.tidy(&mut index, entry.data(number));
+        let clean = self.tidy_data(&mut index, number, entry);
         Ok(Some(DroppedBlock { number, drops, clean }))
     }
 
@@ -291,6 +291,13 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Whether the block's data is gone now. A transformed one may have left its members, too, when
+    /// they could not be removed at its seal.
+    fn tidy_data(&self, index: &mut Index, number: u64, entry: Entry) -> bool {
+        let members_gone = !entry.transformed || self.tidy(index, Name::Data(number));
+        self.tidy(index, entry.data(number)) && members_gone
     }
 
     /// Whether the file is gone now.

@@ -3,6 +3,8 @@
 //! A stop is a killed process: what was written stays, a write that was under way is there in part,
 //! and every later operation fails until [`Sim::restart`].
 
+#![allow(unreachable_pub, dead_code, reason = "shared by several test crates")]
+
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard};
 
