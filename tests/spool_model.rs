@@ -23,8 +23,13 @@ enum Action {
     /// Pack up to so many records; whether the process lives long enough to commit.
     Pack(u8, bool),
     Seal(bool),
-    /// A seal whose block is uploaded by another thread before the ring is told; then a kill.
-    SealAndUploadUncommitted,
+    /// A seal whose block another thread uploads, or puts into quarantine, before the ring is told;
+    /// then a kill.
+    SealAndFinishUncommitted {
+        quarantine: bool,
+    },
+    /// A pack of which one operation fails, and another one that is killed before its commit.
+    PackFailsThenIsKilled(u32, u8),
     /// The PUT succeeds or fails; whether the process lives long enough to note it.
     Upload {
         put: bool,
@@ -43,13 +48,15 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (1..20_u8).prop_map(Action::Push),
         5 => (1..12_u8, prop::bool::weighted(0.9)).prop_map(|(n, c)| Action::Pack(n, c)),
         3 => prop::bool::weighted(0.9).prop_map(Action::Seal),
-        1 => Just(Action::SealAndUploadUncommitted),
+        1 => any::<bool>()
+            .prop_map(|quarantine| Action::SealAndFinishUncommitted { quarantine }),
+        1 => (0..4_u32, 1..12_u8).prop_map(|(a, n)| Action::PackFailsThenIsKilled(a, n)),
         3 => (any::<bool>(), prop::bool::weighted(0.9))
             .prop_map(|(put, noted)| Action::Upload { put, noted }),
         1 => Just(Action::Quarantine),
         1 => Just(Action::Kill),
         3 => (0..12_u32).prop_map(Action::StopIn),
-        1 => (0..8_u32, 1..5_u32, any::<bool>()).prop_map(|(a, n, s)| Action::FailIn(a, n, s)),
+        2 => (0..8_u32, 1..5_u32, any::<bool>()).prop_map(|(a, n, s)| Action::FailIn(a, n, s)),
         1 => (0..10_u32).prop_map(Action::RestartStoppedIn),
     ]
 }
@@ -65,7 +72,7 @@ struct Settings {
 fn settings() -> impl Strategy<Value = Settings> {
     (
         prop_oneof![3 => Just(Codec::None), 1 => Just(Codec::Gzip(1)), 1 => Just(Codec::Zstd(1))],
-        prop_oneof![2 => Just(u64::MAX), 1 => 60..400_u64],
+        prop_oneof![Just(u64::MAX), 60..400_u64],
         prop_oneof![Just(OnSpoolFull::DropOldest), Just(OnSpoolFull::DropNewest)],
         prop::bool::weighted(0.3),
     )
@@ -258,12 +265,21 @@ impl World {
             }
             Action::Pack(count, commit) => self.pack(count, commit),
             Action::Seal(commit) => self.seal(commit),
-            Action::SealAndUploadUncommitted => {
+            Action::SealAndFinishUncommitted { quarantine } => {
                 if let Ok(Some((sealed, _))) = self.spool().seal(&Drops::default()) {
-                    if self.put(sealed.number) {
+                    if quarantine {
+                        let _ = self.store().quarantine(sealed.number, "refused");
+                    } else if self.put(sealed.number) {
                         self.note(sealed.number);
                     }
                     self.restart();
+                }
+            }
+            Action::PackFailsThenIsKilled(after, count) => {
+                self.sim.fail_in(after, 1, io::ErrorKind::StorageFull);
+                self.pack(count, true);
+                if !self.sim.stopped() {
+                    self.pack(count, false);
                 }
             }
             Action::Upload { put, noted } => self.upload(put, noted),
