@@ -132,7 +132,11 @@ impl State {
             return Err(BadPayload::Version(version));
         }
         let damaged = || BadPayload::Damaged;
-        let whole: &[u8; LENGTH] = bytes.try_into().map_err(|_| damaged())?;
+        // A ring may give back all of its room, zeroes behind what was put into it.
+        let (whole, rest) = bytes.split_first_chunk::<LENGTH>().ok_or_else(damaged)?;
+        if rest.iter().any(|byte| *byte != 0) {
+            return Err(BadPayload::Damaged);
+        }
         if u32::from_le_bytes(read.take().ok_or_else(damaged)?) != check(whole) {
             return Err(BadPayload::Damaged);
         }

@@ -1,0 +1,60 @@
+use std::io::{self, Read};
+
+use super::lines;
+use crate::block::{ChunkEncoder, Codec, Kind, Member, members};
+
+fn walk(block: &[u8], kind: Kind) -> (Vec<Member>, Option<String>) {
+    let mut found = Vec::new();
+    let stopped = members(block, kind, |member| found.push(member)).unwrap();
+    (found, stopped)
+}
+
+#[test]
+fn each_member_is_reported_with_its_lengths_and_lines() {
+    for codec in [Codec::Gzip(3), Codec::Zstd(3)] {
+        let mut encoder = ChunkEncoder::new(codec).unwrap();
+        let (mut block, mut expected) = (Vec::new(), Vec::new());
+        for count in [3, 0, 1000] {
+            let chunk = lines(count);
+            let before = block.len();
+            encoder.encode(chunk.as_bytes(), &mut block).unwrap();
+            let stored = (block.len() - before) as u64;
+            expected.push(Member { stored, raw: chunk.len() as u64, lines: count });
+        }
+        assert_eq!(walk(&block, codec.kind()), (expected.clone(), None));
+        for cut in 1..40 {
+            let (found, stopped) = walk(&block[..block.len() - cut], codec.kind());
+            assert_eq!(found, expected[..2]);
+            assert!(stopped.is_some());
+        }
+        block.extend_from_slice(&[0; 4096]);
+        let (found, stopped) = walk(&block, codec.kind());
+        assert_eq!(found, expected, "{codec}");
+        assert!(stopped.is_some());
+    }
+}
+
+#[test]
+fn of_plain_lines_the_whole_ones_are_reported() {
+    let (found, stopped) = walk(b"one\ntwo\nthr", Kind::None);
+    let stored = [4, 4];
+    assert_eq!(found.iter().map(|member| member.stored).collect::<Vec<_>>(), stored);
+    assert_eq!(stopped.as_deref(), Some("a line without its newline"));
+}
+
+#[test]
+fn a_source_that_fails_is_an_error_and_not_a_bad_member() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the disk is broken"))
+        }
+    }
+    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::None] {
+        let mut block = Vec::new();
+        ChunkEncoder::new(codec).unwrap().encode(lines(100).as_bytes(), &mut block).unwrap();
+        let half = block[..block.len() / 2].chain(Broken);
+        let error = members(half, codec.kind(), |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "the disk is broken", "{codec}");
+    }
+}
