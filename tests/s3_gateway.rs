@@ -51,7 +51,8 @@ fn connect(
 }
 
 fn from_environment() -> Cache {
-    Cache::new(chain(&Sources::default(), &(Arc::new(ProcessEnvironment) as Arc<_>)))
+    chain(&Sources::default(), &(Arc::new(ProcessEnvironment) as Arc<_>), &Options::default())
+        .unwrap()
 }
 
 #[test]

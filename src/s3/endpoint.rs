@@ -140,6 +140,16 @@ impl Endpoint {
         self.port
     }
 
+    /// The `Host` header: the port only where it is not the scheme's own, as HTTP clients send it.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.port() {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// Whether nothing leaves the machine on the way there.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -248,19 +258,13 @@ impl Bucket {
         &self.endpoint
     }
 
-    /// The `Host` header: the port only where it is not the scheme's own, as HTTP clients send it.
+    /// The `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
-        let Endpoint { scheme, host, port, .. } = &self.endpoint;
-        let mut authority = match self.addressing {
-            Addressing::Path => host.clone(),
-            Addressing::Virtual => format!("{}.{host}", self.name),
-        };
-        if *port != scheme.port() {
-            authority.push(':');
-            authority.push_str(&port.to_string());
+        match self.addressing {
+            Addressing::Path => self.endpoint.authority(),
+            Addressing::Virtual => format!("{}.{}", self.name, self.endpoint.authority()),
         }
-        authority
     }
 
     /// The URL of an object, or of the bucket with an already encoded query.

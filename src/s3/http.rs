@@ -39,9 +39,16 @@ pub enum SetupError {
 }
 
 /// A keep-alive agent for one endpoint; shared by all threads.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Http {
     agent: Agent,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The agent's own would print all of its settings, a proxy's among them.
+        f.debug_struct("Http").finish_non_exhaustive()
+    }
 }
 
 /// What is sent.

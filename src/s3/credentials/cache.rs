@@ -115,10 +115,7 @@ impl Cache {
         // Taken before reading: a change in between is seen the next time.
         let stamps = self.stamps();
         let found = self.providers.iter().find_map(|provider| provider.load(now).transpose());
-        let found = found.unwrap_or_else(|| {
-            let names: Vec<String> = self.providers.iter().map(|p| p.name()).collect();
-            Err(CredentialsError::None(names.join(", ")))
-        });
+        let found = found.unwrap_or_else(|| Err(CredentialsError::None(self.names().join(", "))));
         let mut state = self.state();
         state.stamps = stamps;
         state.looked = now;
@@ -146,10 +143,11 @@ impl Cache {
                 state.not_before = now + backoff.min(LONGEST_BACKOFF);
                 state.error = Some(error.clone());
                 match &state.current {
-                    // Down is not gone: what was good still is, until it expires. A source that
-                    // is there and broken has been changed by somebody.
+                    // Down is not gone, and what was lent until a time is good until then. A file
+                    // that is there and broken has been changed by somebody.
                     Some(old)
-                        if matches!(error, CredentialsError::Down { .. })
+                        if (matches!(error, CredentialsError::Down { .. })
+                            || old.expires().is_some())
                             && !due(old, now, Duration::ZERO) =>
                     {
                         Ok(old.clone())
@@ -161,6 +159,20 @@ impl Cache {
                 }
             }
         }
+    }
+
+    /// Changes when what any provider has read changes.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        // An empty stamp is a file that is not there: the lengths keep the parts apart.
+        let parts = self.providers.iter().filter_map(|provider| provider.stamp());
+        Stamp(parts.flat_map(|part| std::iter::once(part.0.len() as u64).chain(part.0)).collect())
+    }
+
+    /// The providers' names in their order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.providers.iter().map(|provider| provider.name()).collect()
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {

@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::super::http::{Http, SetupError};
+use super::super::options::{Options, Proxy};
+use super::cache::Cache;
+use super::container::Container;
 use super::environment::{Environment, Variables};
 use super::file::File;
+use super::imds::Imds;
+use super::sts::{AssumeRole, Role, WebIdentity};
 use super::types::Provider;
 
 /// What the operator chose; all of it is optional.
@@ -14,15 +21,36 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// `profile=`: the section in that file or in the shared one; `AWS_PROFILE`, then `default`.
     pub profile: Option<String>,
+    /// `role_arn=`: a role on top of what is found.
+    pub role: Option<Role>,
 }
 
-/// The providers in the order in which they are asked; the first that is configured decides.
-#[must_use]
-pub fn chain(sources: &Sources, variables: &Arc<dyn Variables>) -> Vec<Box<dyn Provider>> {
+/// The cache over the providers, in the order in which they are asked. `options` says how STS is
+/// reached: region, proxy, authorities.
+///
+/// # Errors
+/// When a certificate file or the proxy's URL cannot be used.
+pub fn chain(
+    sources: &Sources,
+    variables: &Arc<dyn Variables>,
+    options: &Options,
+) -> Result<Cache, SetupError> {
+    let base = Cache::new(providers(sources, variables, options)?);
+    let Some(role) = sources.role.clone() else { return Ok(base) };
+    let sts = Http::new(options, false)?;
+    let role = AssumeRole::new(base, role, Arc::clone(variables), sts, &options.region);
+    Ok(Cache::new(vec![Box::new(role)]))
+}
+
+fn providers(
+    sources: &Sources,
+    variables: &Arc<dyn Variables>,
+    options: &Options,
+) -> Result<Vec<Box<dyn Provider>>, SetupError> {
     let chosen = sources.profile.clone();
     if let Some(path) = &sources.file {
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
-        return vec![Box::new(File::explicit(path, profile))];
+        return Ok(vec![Box::new(File::explicit(path, profile))]);
     }
     let chosen = chosen.or_else(|| variables.get("AWS_PROFILE"));
     let mut providers: Vec<Box<dyn Provider>> =
@@ -36,5 +64,16 @@ pub fn chain(sources: &Sources, variables: &Arc<dyn Variables>) -> Vec<Box<dyn P
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
         providers.push(Box::new(File::shared(path, profile, required)));
     }
-    providers
+    let sts = Http::new(options, false)?;
+    providers.push(Box::new(WebIdentity::new(Arc::clone(variables), sts, &options.region)));
+    // Metadata is the machine's own: no proxy leads there.
+    let direct = Options {
+        proxy: Proxy::None,
+        connect_timeout: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let direct = Http::new(&direct, true)?;
+    providers.push(Box::new(Container::new(Arc::clone(variables), direct.clone())));
+    providers.push(Box::new(Imds::new(Arc::clone(variables), direct)));
+    Ok(providers)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::types::{Credentials, CredentialsError, Provider};
 
 /// Where variables are looked up; a test brings its own.
-pub trait Variables: Send + Sync + fmt::Debug {
+pub trait Variables: Send + Sync {
     /// The variable's value; `None` when it is not set, is empty or is not UTF-8.
     fn get(&self, name: &str) -> Option<String>;
 }
@@ -22,17 +22,33 @@ impl Variables for ProcessEnvironment {
     }
 }
 
+/// Variables that no `Debug` prints: there are secrets among them.
+#[derive(Clone)]
+pub(super) struct Hidden(pub(super) Arc<dyn Variables>);
+
+impl Hidden {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables")
+    }
+}
+
 /// Static or temporary keys from the environment.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    variables: Arc<dyn Variables>,
+    variables: Hidden,
 }
 
 impl Environment {
     /// Reads `variables` each time it is asked.
     #[must_use]
     pub fn new(variables: Arc<dyn Variables>) -> Self {
-        Self { variables }
+        Self { variables: Hidden(variables) }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::super::options::Options;
 use super::*;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -33,7 +34,9 @@ fn write(path: &Path, access: &str) {
 }
 
 fn find(sources: &Sources, variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-    Cache::new(chain(sources, &FakeEnvironment::of(variables))).get(NOW)
+    let mut all = vec![("AWS_EC2_METADATA_DISABLED", "true")];
+    all.extend(variables);
+    chain(sources, &FakeEnvironment::of(&all), &Options::default()).unwrap().get(NOW)
 }
 
 #[test]

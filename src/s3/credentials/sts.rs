@@ -1,0 +1,188 @@
+//! Roles by STS: with a web identity's token, or on top of other credentials.
+//!
+//! Both are a form in a POST, so that no token stands in a URL.
+//! Source: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+//! and `API_AssumeRole.html` beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::super::http::Http;
+use super::super::sign::{self, Service};
+use super::super::{encode, endpoint::Endpoint};
+use super::cache::Cache;
+use super::environment::{Hidden, Variables};
+use super::file::{read_bounded, stamp};
+use super::types::{Credentials, CredentialsError, Provider, Stamp};
+use super::web::{Document, Place};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const FORM: &str = "application/x-www-form-urlencoded";
+/// What the sessions are called when nobody chose a name.
+pub(super) const SESSION: &str = "s3log";
+
+/// Where STS is: `AWS_ENDPOINT_URL_STS`, or the region's own at AWS.
+fn address(variables: &Hidden, region: &str) -> String {
+    variables
+        .get("AWS_ENDPOINT_URL_STS")
+        .unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com"))
+}
+
+fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(
+        fields.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum(),
+    ));
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(name);
+        out.push('=');
+        out.push_str(&Zeroizing::new(encode::query(value)));
+    }
+    out
+}
+
+/// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`: a role for who holds the token (EKS).
+#[derive(Debug)]
+pub struct WebIdentity {
+    variables: Hidden,
+    http: Http,
+    region: String,
+}
+
+impl WebIdentity {
+    pub(super) fn new(variables: Arc<dyn Variables>, http: Http, region: &str) -> Self {
+        Self { variables: Hidden(variables), http, region: region.to_owned() }
+    }
+
+    fn token_file(&self) -> Option<String> {
+        self.variables.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    }
+}
+
+impl Provider for WebIdentity {
+    fn name(&self) -> String {
+        "web identity".to_owned()
+    }
+
+    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+        let Some(path) = self.token_file() else { return Ok(None) };
+        let name = self.name();
+        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
+        let role = self
+            .variables
+            .get("AWS_ROLE_ARN")
+            .ok_or_else(|| place.broken("AWS_WEB_IDENTITY_TOKEN_FILE needs AWS_ROLE_ARN too"))?;
+        let bytes = read_bounded(Path::new(&path))
+            .map_err(|e| place.broken(format!("token file {path}: {e}")))?;
+        let token = Zeroizing::new(String::from_utf8_lossy(&bytes).trim().to_owned());
+        let session = self.variables.get("AWS_ROLE_SESSION_NAME");
+        let body = form(&[
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &role),
+            ("RoleSessionName", session.as_deref().unwrap_or(SESSION)),
+            ("WebIdentityToken", &token),
+        ]);
+        let url = address(&self.variables, &self.region);
+        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let headers = [("content-type", FORM)];
+        let answer =
+            place.send("POST", &format!("{endpoint}/"), &headers, Some(body.as_bytes()))?;
+        let document = Document::xml(&place.accept(answer, &token)?);
+        place.credentials(&document).map(Some)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.token_file().map(|path| stamp(Path::new(&path)))
+    }
+}
+
+/// A role to take on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Role {
+    /// `role_arn`.
+    pub arn: String,
+    /// `external_id`, when the role asks for one.
+    pub external_id: Option<String>,
+    /// What the session is called in the account's trail; `s3log` by default.
+    pub session_name: Option<String>,
+}
+
+/// `role_arn`: a role on top of whatever the chain below it found.
+#[derive(Debug)]
+pub struct AssumeRole {
+    base: Cache,
+    role: Role,
+    variables: Hidden,
+    http: Http,
+    region: String,
+}
+
+impl AssumeRole {
+    pub(super) fn new(
+        base: Cache,
+        role: Role,
+        variables: Arc<dyn Variables>,
+        http: Http,
+        region: &str,
+    ) -> Self {
+        Self { base, role, variables: Hidden(variables), http, region: region.to_owned() }
+    }
+}
+
+impl Provider for AssumeRole {
+    fn name(&self) -> String {
+        format!("role {}", self.role.arn)
+    }
+
+    fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+        let base = self.base.get(now)?;
+        let name = format!("{} on top of {}", self.name(), base.source());
+        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
+        let body = form(&[
+            ("Action", "AssumeRole"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &self.role.arn),
+            ("RoleSessionName", self.role.session_name.as_deref().unwrap_or(SESSION)),
+            ("ExternalId", self.role.external_id.as_deref().unwrap_or_default()),
+        ]);
+        let url = address(&self.variables, &self.region);
+        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let url = format!("{endpoint}/");
+        let authority = endpoint.authority();
+        let length = body.len().to_string();
+        let headers =
+            [("host", authority.as_str()), ("content-type", FORM), ("content-length", &length)];
+        let hash = encode::hex(&Sha256::digest(body.as_bytes()));
+        let request =
+            sign::Request { method: "POST", url: &url, headers: &headers, payload_sha256: &hash };
+        let signed = sign::sign(&request, &base, &self.region, Service::Other("sts"), now)
+            .map_err(|e| place.broken(e.to_string()))?;
+        let mut all = vec![("content-type", FORM)];
+        all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
+        let answer = place.send("POST", &url, &all, Some(body.as_bytes()))?;
+        if matches!(answer.status, 401 | 403) {
+            self.base.refused();
+        }
+        let document = Document::xml(&place.accept(answer, "").map_err(|error| {
+            // The message is the server's: it may repeat what it was sent.
+            match error {
+                CredentialsError::Broken { place, reason } => {
+                    CredentialsError::Broken { place, reason: base.redact(&reason) }
+                }
+                other => other,
+            }
+        })?);
+        place.credentials(&document).map(Some)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        Some(self.base.stamp())
+    }
+}
