@@ -10,9 +10,11 @@ use super::body::{self, Exact, Fault};
 use super::credentials::{Cache, Credentials};
 use super::encode;
 use super::endpoint::Bucket;
+use super::gateway::Gateway;
 use super::http::{Http, Patience, Request, Response, SetupError};
 use super::options::Options;
 use super::outcome::{Answer, Outcome, classify};
+use super::pace::Pace;
 use super::put::{self, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
@@ -33,6 +35,8 @@ pub struct Client {
     credentials: Arc<Cache>,
     clock: Arc<dyn Clock>,
     http: Http,
+    gateway: Gateway,
+    pace: Pace,
     /// Seconds to add to our clock to have the gateway's.
     offset: AtomicI64,
     /// The gateway cut a body short: ask before the next one is sent. A gateway that refuses a
@@ -106,13 +110,16 @@ impl Client {
     /// Opens no connection yet.
     ///
     /// # Errors
-    /// When a certificate file or the proxy's URL cannot be used.
+    /// When a certificate file or the proxy's URL cannot be used, or an option does not suit the
+    /// gateway.
     pub fn new(
         bucket: Bucket,
         options: Options,
         credentials: Arc<Cache>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
+        let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
+        gateway.check(&options.object)?;
         let http = Http::new(&options, bucket.endpoint().is_loopback())?;
         Ok(Self {
             bucket,
@@ -120,6 +127,8 @@ impl Client {
             credentials,
             clock,
             http,
+            gateway,
+            pace: Pace::new(gateway.pace()),
             offset: AtomicI64::new(0),
             ask_first: AtomicBool::new(false),
         })
@@ -129,6 +138,18 @@ impl Client {
     #[must_use]
     pub fn bucket(&self) -> &Bucket {
         &self.bucket
+    }
+
+    /// The kind of gateway.
+    #[must_use]
+    pub fn gateway(&self) -> Gateway {
+        self.gateway
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Where the credentials come from.
@@ -257,7 +278,8 @@ impl Client {
     }
 
     /// A page of the keys that begin with `prefix`; `next` of the last page goes on. Keys come in
-    /// the gateway's order, which need not be sorted; Storj takes only prefixes that end in `/`.
+    /// the gateway's order, which need not be sorted, and a page may be empty and not the last.
+    /// Storj lists folders only: there the folder is listed and the rest is left out here.
     ///
     /// # Errors
     /// The answer of an attempt that did not work.
@@ -271,7 +293,9 @@ impl Client {
         }
         // No encoding-type=url: there are servers that say they did and did not.
         query.push_str("list-type=2&prefix=");
-        query.push_str(&encode::query(prefix));
+        let folder = prefix.rfind('/').and_then(|slash| prefix.get(..=slash)).unwrap_or_default();
+        let asked = if self.gateway.lists_folders_only() { folder } else { prefix };
+        query.push_str(&encode::query(asked));
         let call = Call { query: Some(&query), ..Call::get("GET", self.options.timeout) };
         let (response, credentials) = self.send(call)?;
         if classify(response.status, "") != Some(Outcome::Stored) {
@@ -281,8 +305,11 @@ impl Client {
         if !whole {
             return Err(Answer::local(Outcome::Broken, "the listing was cut short"));
         }
-        xml::page(&bytes)
-            .ok_or_else(|| Answer::local(Outcome::Broken, "the listing is not a ListBucketResult"))
+        let mut page = xml::page(&bytes).ok_or_else(|| {
+            Answer::local(Outcome::Broken, "the listing is not a ListBucketResult")
+        })?;
+        page.entries.retain(|entry| entry.key.starts_with(prefix));
+        Ok(page)
     }
 
     fn send(&self, call: Call<'_, '_>) -> Result<(Response, Credentials), Answer> {
@@ -308,6 +335,7 @@ impl Client {
         )
         .map_err(|error| Answer::local(Outcome::Damaged, error.to_string()))?;
         headers.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
+        self.pace.wait(&*self.clock);
         let ask_first = call.body.is_some() && self.ask_first.load(Ordering::Relaxed);
         let response = self.http.send(Request {
             method: call.method,

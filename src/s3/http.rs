@@ -12,6 +12,7 @@ use std::time::Duration;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, SendBody, Timeout};
 
+use super::option_text::OptionError;
 use super::options::{Options, Proxy};
 use super::outcome::Outcome;
 
@@ -36,6 +37,9 @@ pub enum SetupError {
     /// A proxy URL that is none. Not quoted: it may hold a password.
     #[error("proxy takes http://[user:password@]host:port")]
     Proxy,
+    /// An option that does not suit the gateway or another option.
+    #[error(transparent)]
+    Option(#[from] OptionError),
 }
 
 /// A keep-alive agent for one endpoint; shared by all threads.

@@ -8,6 +8,7 @@
 //! | [`credentials`] | where the access key comes from |
 //! | [`sign`] | Signature Version 4 |
 //! | [`put`], [`options`] | an object and the headers it is stored with |
+//! | [`gateway`], [`option_text`] | what a provider takes, and what the operator writes |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
@@ -25,9 +26,12 @@ pub mod credentials;
 pub mod date;
 pub mod encode;
 pub mod endpoint;
+pub mod gateway;
 mod http;
+pub mod option_text;
 pub mod options;
 pub mod outcome;
+mod pace;
 pub mod put;
 pub mod retry;
 pub mod sign;
@@ -36,7 +40,9 @@ pub mod xml;
 pub use backoff::Backoff;
 pub use client::{Client, Get, Head};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
+pub use gateway::Gateway;
 pub use http::SetupError;
+pub use option_text::OptionError;
 pub use options::{Checksum, ObjectOptions, Options, Proxy};
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use put::{PutObject, Sums};

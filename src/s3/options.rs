@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::gateway::Gateway;
+
 /// How the client talks to the gateway.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -23,6 +25,8 @@ pub struct Options {
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// The HTTP proxy. Loopback endpoints never use one.
     pub proxy: Proxy,
+    /// The kind of gateway; `None` goes by the host's name.
+    pub gateway: Option<Gateway>,
     /// What every object is stored with.
     pub object: ObjectOptions,
 }
@@ -37,6 +41,7 @@ impl Default for Options {
             ca_file: None,
             client_certificate: None,
             proxy: Proxy::Environment,
+            gateway: None,
             object: ObjectOptions::default(),
         }
     }
