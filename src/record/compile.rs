@@ -482,6 +482,11 @@ impl<'t> Compiler<'t> {
             self.print(What::AcctField(side, field));
             return Ok(());
         }
+        if info.tag == Tag::End && prefix.is_empty() && field == 0 {
+            // Logged after the task is over, and always empty.
+            self.print(What::Fixed(""));
+            return Ok(());
+        }
         let slot = self.next_slot();
         self.any.push(TagWatch { number: info.number, raw: info.raw, prefix, field, slot });
         self.print(What::Slot(slot, Missing::Dash));
@@ -504,15 +509,15 @@ impl<'t> Compiler<'t> {
                 }
             }
         }
-        if self.escape == Escape::Json {
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&skeleton) {
-                let what = error.to_string();
-                let what = what.split(" at line ").next().unwrap_or_default();
-                return Err(FormatError::whole(format!(
-                    "the format is not JSON even with every value filled in: {what}, after: {}",
-                    tail(&skeleton, error.column())
-                )));
-            }
+        if self.escape == Escape::Json
+            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&skeleton)
+        {
+            let what = error.to_string();
+            let what = what.split(" at line ").next().unwrap_or_default();
+            return Err(FormatError::whole(format!(
+                "the format is not JSON even with every value filled in: {what}, after: {}",
+                tail(&skeleton, error.column())
+            )));
         }
         if literal > options.max_line {
             return Err(FormatError::whole(format!(

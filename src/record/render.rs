@@ -174,7 +174,7 @@ impl<'a> Line<'_, '_, 'a> {
                 None => self.unknown(place),
             },
             What::Fixed(text) if *text == "-" => self.unknown(place),
-            What::Fixed(text) => self.out.extend_from_slice(text.as_bytes()),
+            What::Fixed(text) => self.text(place, text.as_bytes()),
             What::Value(key) => {
                 let structs = self.task.structs;
                 match structs.value(key) {

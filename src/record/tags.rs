@@ -97,6 +97,103 @@ const UNUSED: [&str; 15] = [
     "ObjLost",
 ];
 
+/// The tags of Varnish 7.4 to 7.7 in the order of `include/tbl/vsl_tags.h`, from number 1.
+pub const VARNISH_7: [&str; 93] = [
+    "Debug",
+    "Error",
+    "CLI",
+    "SessOpen",
+    "SessClose",
+    "BackendOpen",
+    "BackendClose",
+    "HttpGarbage",
+    "Proxy",
+    "ProxyGarbage",
+    "Length",
+    "FetchError",
+    "ReqMethod",
+    "ReqURL",
+    "ReqProtocol",
+    "ReqStatus",
+    "ReqReason",
+    "ReqHeader",
+    "ReqUnset",
+    "ReqLost",
+    "RespMethod",
+    "RespURL",
+    "RespProtocol",
+    "RespStatus",
+    "RespReason",
+    "RespHeader",
+    "RespUnset",
+    "RespLost",
+    "BereqMethod",
+    "BereqURL",
+    "BereqProtocol",
+    "BereqStatus",
+    "BereqReason",
+    "BereqHeader",
+    "BereqUnset",
+    "BereqLost",
+    "BerespMethod",
+    "BerespURL",
+    "BerespProtocol",
+    "BerespStatus",
+    "BerespReason",
+    "BerespHeader",
+    "BerespUnset",
+    "BerespLost",
+    "ObjMethod",
+    "ObjURL",
+    "ObjProtocol",
+    "ObjStatus",
+    "ObjReason",
+    "ObjHeader",
+    "ObjUnset",
+    "ObjLost",
+    "BogoHeader",
+    "LostHeader",
+    "TTL",
+    "Fetch_Body",
+    "VCL_acl",
+    "VCL_call",
+    "VCL_trace",
+    "VCL_return",
+    "ReqStart",
+    "Hit",
+    "HitPass",
+    "ExpBan",
+    "ExpKill",
+    "WorkThread",
+    "ESI_xmlerror",
+    "Hash",
+    "Backend_health",
+    "VCL_Log",
+    "VCL_Error",
+    "Gzip",
+    "Link",
+    "Begin",
+    "End",
+    "VSL",
+    "Storage",
+    "Timestamp",
+    "ReqAcct",
+    "PipeAcct",
+    "BereqAcct",
+    "VfpAcct",
+    "Witness",
+    "H2RxHdr",
+    "H2RxBody",
+    "H2TxHdr",
+    "H2TxBody",
+    "HitMiss",
+    "Filters",
+    "SessError",
+    "VCL_use",
+    "Notice",
+    "VdpAcct",
+];
+
 /// Why a tag's name does not stand for one tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagError {
@@ -146,6 +243,12 @@ impl TagTable {
         }
         table.names.sort_by_key(|(number, _)| *number);
         table
+    }
+
+    /// The table of [`VARNISH_7`], for tests and tools that have no Varnish at hand.
+    #[must_use]
+    pub fn varnish_7() -> Self {
+        Self::new((1u8..).zip(VARNISH_7))
     }
 
     /// What a tag number stands for; [`Tag::Other`] for numbers no pair named.

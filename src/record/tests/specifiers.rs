@@ -221,7 +221,8 @@ fn the_default_format_is_varnishncsas() {
 
 #[test]
 fn handling_follows_the_calls_of_vcl() {
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+    type Records = &'static [(&'static str, &'static str)];
+    let cases: &[(Records, &str, &str)] = &[
         (&[("VCL_call", "HIT")], "hit", "hit"),
         (&[("VCL_call", "MISS")], "miss", "miss"),
         (&[("HitMiss", "1 2.0"), ("VCL_call", "MISS")], "miss", "hitmiss"),

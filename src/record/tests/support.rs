@@ -5,109 +5,12 @@ use crate::record::{
     Acct, Dialect, Escape, Options, Program, Rendered, Side, Structs, TagTable, Task, Zone,
 };
 
-/// The tags of Varnish 7.7.0 in the order of `include/tbl/vsl_tags.h`, from number 1.
-pub(crate) const TAGS: &[&str] = &[
-    "Debug",
-    "Error",
-    "CLI",
-    "SessOpen",
-    "SessClose",
-    "BackendOpen",
-    "BackendClose",
-    "HttpGarbage",
-    "Proxy",
-    "ProxyGarbage",
-    "Length",
-    "FetchError",
-    "ReqMethod",
-    "ReqURL",
-    "ReqProtocol",
-    "ReqStatus",
-    "ReqReason",
-    "ReqHeader",
-    "ReqUnset",
-    "ReqLost",
-    "RespMethod",
-    "RespURL",
-    "RespProtocol",
-    "RespStatus",
-    "RespReason",
-    "RespHeader",
-    "RespUnset",
-    "RespLost",
-    "BereqMethod",
-    "BereqURL",
-    "BereqProtocol",
-    "BereqStatus",
-    "BereqReason",
-    "BereqHeader",
-    "BereqUnset",
-    "BereqLost",
-    "BerespMethod",
-    "BerespURL",
-    "BerespProtocol",
-    "BerespStatus",
-    "BerespReason",
-    "BerespHeader",
-    "BerespUnset",
-    "BerespLost",
-    "ObjMethod",
-    "ObjURL",
-    "ObjProtocol",
-    "ObjStatus",
-    "ObjReason",
-    "ObjHeader",
-    "ObjUnset",
-    "ObjLost",
-    "BogoHeader",
-    "LostHeader",
-    "TTL",
-    "Fetch_Body",
-    "VCL_acl",
-    "VCL_call",
-    "VCL_trace",
-    "VCL_return",
-    "ReqStart",
-    "Hit",
-    "HitPass",
-    "ExpBan",
-    "ExpKill",
-    "WorkThread",
-    "ESI_xmlerror",
-    "Hash",
-    "Backend_health",
-    "VCL_Log",
-    "VCL_Error",
-    "Gzip",
-    "Link",
-    "Begin",
-    "End",
-    "VSL",
-    "Storage",
-    "Timestamp",
-    "ReqAcct",
-    "PipeAcct",
-    "BereqAcct",
-    "VfpAcct",
-    "Witness",
-    "H2RxHdr",
-    "H2RxBody",
-    "H2TxHdr",
-    "H2TxBody",
-    "HitMiss",
-    "Filters",
-    "SessError",
-    "VCL_use",
-    "Notice",
-    "VdpAcct",
-];
-
 pub(crate) fn tags() -> TagTable {
-    TagTable::new(TAGS.iter().enumerate().map(|(at, name)| (at as u8 + 1, *name)))
+    TagTable::varnish_7()
 }
 
 pub(crate) fn tag_number(name: &str) -> u8 {
-    TAGS.iter().position(|known| *known == name).expect("a tag") as u8 + 1
+    tags().find(name).expect("a tag").number
 }
 
 /// A log buffer under construction.
@@ -135,7 +38,7 @@ impl Log {
         self.bytes.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0x40]);
         self.bytes.extend_from_slice(&text[..length - 1]);
         self.bytes.push(0);
-        while self.bytes.len() % 4 != 0 {
+        while !self.bytes.len().is_multiple_of(4) {
             self.bytes.push(0xaa);
         }
     }
