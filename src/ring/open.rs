@@ -239,7 +239,9 @@ pub(super) fn fresh(
         let _ = std::fs::remove_file(&beside);
         return Err(error);
     }
-    let opened = start(path, &file, preamble, Commit::latest(&encoded_slots(&words)))?;
+    // Nothing to walk: a new file is all zero, and looking would touch every page of it.
+    let commit = Commit::latest(&encoded_slots(&words));
+    let opened = start(path, &file, preamble, commit, |_, _, _| Walk::default())?;
     let payload = Some(payload.to_vec()).filter(|payload| !payload.is_empty());
     Ok(Opened { recovered: Recovered { payload, fresh: true, ..Recovered::default() }, ..opened })
 }
@@ -273,17 +275,18 @@ fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenEr
     // A copy of a ring may have holes where the ring had zeros.
     let own = u32::try_from(preamble.capacity).map_or(Capacity::MAX, Capacity);
     allocate(file, path, own)?;
-    let opened = start(path, file, preamble, Commit::latest(&page))?;
+    let opened = start(path, file, preamble, Commit::latest(&page), recover)?;
     let recovered = Recovered { capacity_differs: own != wanted, ..opened.recovered };
     Ok(Opened { recovered, ..opened })
 }
 
-/// Maps the file and recovers.
+/// Maps the file and recovers it with `walk`.
 fn start(
     path: &Path,
     file: &File,
     preamble: Preamble,
     commit: Option<Commit>,
+    walk: fn(&Memory, Key, u64) -> Walk,
 ) -> Result<Opened, OpenError> {
     let Some(commit) = commit else {
         let what = "neither of its commits holds";
@@ -292,7 +295,7 @@ fn start(
     let Preamble { capacity, key } = preamble;
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
     let memory = Memory::shared(file, capacity).map_err(failed("map", path))?;
-    let Walk { records, torn, skipped_bytes } = recover(&memory, key, commit.head);
+    let Walk { records, torn, skipped_bytes } = walk(&memory, key, commit.head);
     let ring = Arc::new(Ring::new(memory, key));
     let reader = Reader::new(Arc::clone(&ring), commit.head, commit.generation);
     let payload = Some(commit.payload).filter(|payload| !payload.is_empty());

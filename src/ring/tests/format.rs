@@ -69,6 +69,17 @@ fn a_header_never_promises_more_than_the_longest_record() {
 }
 
 #[test]
+fn a_payload_full_of_plausible_words_does_not_make_recovery_crawl() {
+    // Each word says "a record of 65,000 bytes", and a client can send 8192 of them. Every one
+    // that opens costs recovery a CRC of that length.
+    for tag in (0..1 << 13).step_by(61) {
+        let word = u64::from(65_000_u32 | 1 << 17 | tag << 19);
+        let opened = (0..8192).filter(|n| KEY.open(n * 8, word).is_some()).count();
+        assert!(opened < 12, "{opened} of 8192 opened with tag {tag}");
+    }
+}
+
+#[test]
 fn neither_debug_print_shows_the_key() {
     let (_dir, path) = place();
     let opened = make(&path, 64);

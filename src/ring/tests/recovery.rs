@@ -305,27 +305,3 @@ fn a_gap_as_large_as_the_largest_ring_of_a_test_is_read_over() {
     let key = again.ring.key;
     assert!(key == KEY, "recovery keeps the key");
 }
-
-#[test]
-fn a_payload_full_of_plausible_words_does_not_make_recovery_crawl() {
-    let (_dir, path) = place();
-    let opened = make(&path, 1 << 20);
-    // Each word says: a record of 65,000 bytes.
-    let word = u64::from(65_000_u32 | 1 << 17).to_ne_bytes();
-    let payload = word.repeat(8192);
-    for _ in 0..15 {
-        opened.ring.push(&payload).unwrap();
-    }
-    drop(opened);
-    alter(&path, |bytes| {
-        for record in 0..15 {
-            let header = at(record * (65_536 + 8));
-            bytes[header..header + 8].fill(0);
-        }
-    });
-    let start = std::time::Instant::now();
-    let again = reopen(&path, 1 << 20);
-    assert_eq!((again.recovered.records, again.recovered.torn), (0, 1));
-    // 122,880 words times 65 KB would be 8 GB of CRC; debug builds manage 20 ms.
-    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
-}
