@@ -1,1 +1,111 @@
-//! To be written.
+//! What a stream counts, as plain atomics that any thread may read at any time.
+//!
+//! Only a worker that loses or cuts a record touches these on a request's path; everything else
+//! is counted by the threads behind the ring. Counters (`c`) only grow while the process lives,
+//! gauges (`g`) move both ways. At rest
+//!
+//! ```text
+//! records + recovered = uploaded_records + spooled_records + dropped_spool
+//! ```
+//!
+//! holds: `records` counts what left the ring, and what never entered it is in `dropped_ring` and
+//! `dropped_panic`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! stats {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The counters and gauges of one stream.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: AtomicU64,)+
+        }
+
+        impl Stats {
+            /// Every name with its value now, in the order of the declaration.
+            #[must_use]
+            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+                // Relaxed: each value stands for itself, no other memory is read through it.
+                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)+]
+            }
+        }
+    };
+}
+
+stats! {
+    /// c: records that left the ring for a block.
+    records,
+    /// c: bytes of those records, uncompressed.
+    raw_bytes,
+    /// c: bytes of chunks written to the spool, compressed.
+    stored_bytes,
+    /// c: records found in the ring and in blocks of an earlier process.
+    recovered,
+    /// c: torn records found at start: a worker died while writing them.
+    torn,
+    /// c: records lost because the ring was full.
+    dropped_ring,
+    /// c: records lost because the spool was full or a block's file was gone.
+    dropped_spool,
+    /// c: records lost because the task's workspace was used up when VCL called .log().
+    dropped_workspace,
+    /// c: records lost to a panic caught at the module's edge.
+    dropped_panic,
+    /// c: lines cut at max_line.
+    truncated,
+    /// c: lines in which a value was not to be had any more and stands as absent.
+    incomplete,
+    /// c: blocks closed.
+    blocks_sealed,
+    /// c: blocks that the gateway has.
+    blocks_uploaded,
+    /// c: records in those blocks.
+    uploaded_records,
+    /// c: bytes of those blocks.
+    uploaded_bytes,
+    /// c: upload attempts that did not succeed and are made again.
+    upload_retries,
+    /// c: blocks set aside because the gateway will never take them.
+    blocks_quarantined,
+    /// c: records in those blocks.
+    quarantined_records,
+    /// c: writes to the spool that failed and are made again.
+    spool_errors,
+    /// g: bytes of the ring in use.
+    ring_used,
+    /// g: the most bytes of the ring that were in use.
+    ring_high_water,
+    /// g: bytes the ring can hold.
+    ring_size,
+    /// g: blocks in the spool that are not uploaded, the open one included.
+    spooled_blocks,
+    /// g: records in those blocks.
+    spooled_records,
+    /// g: bytes of those blocks.
+    spooled_bytes,
+    /// g: seconds since the first record of the oldest block that is not uploaded.
+    oldest_unsent,
+    /// g: HTTP status of the last answer of the gateway, 0 for none.
+    last_status,
+    /// g: milliseconds that the last upload took.
+    last_upload_ms,
+}
+
+/// Adds to a counter.
+pub fn add(counter: &AtomicU64, n: u64) {
+    // Relaxed: see Stats::snapshot.
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Sets a gauge.
+pub fn set(gauge: &AtomicU64, value: u64) {
+    // Relaxed: see Stats::snapshot.
+    gauge.store(value, Ordering::Relaxed);
+}
+
+/// Reads a counter or a gauge.
+#[must_use]
+pub fn get(value: &AtomicU64) -> u64 {
+    // Relaxed: see Stats::snapshot.
+    value.load(Ordering::Relaxed)
+}

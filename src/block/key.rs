@@ -141,6 +141,12 @@ impl Naming {
     /// `timestamp_format` when none is given: ISO 8601 without `:`.
     pub const DEFAULT_TIMESTAMP: &str = "%Y-%m-%dT%H-%M-%SZ";
 
+    /// What keys begin with, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Checks both formats on times of a whole year, so that none fails later.
     ///
     /// # Errors

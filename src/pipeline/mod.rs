@@ -1,1 +1,290 @@
-//! To be written.
+//! The threads that move a stream's bytes along the path, and their life cycle.
+//!
+//! One packer thread a stream reads the ring, closes chunks and blocks ([`packer`]); a few
+//! uploader threads store sealed blocks ([`uploader`]). No request ever waits for either.
+//!
+//! ```text
+//! attached to a VCL         last VCL discarded           drained, or exit_timeout over
+//!     running     ------------>    draining    ------------------>    closed
+//!                 <------------
+//!                 attached again
+//! ```
+//!
+//! Two VCLs that name the same stream and spool share one pipeline, so that a reload neither
+//! splits blocks nor doubles threads. The settings of the VCL that was loaded last are in force;
+//! when it is discarded those of the one before are. Blocks that wait in the spool go to where
+//! the settings in force say: a reload with a mended bucket mends the blocks that wait as well.
+//!
+//! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
+//! what the codec needs.
+
+pub mod packer;
+mod registry;
+mod settings;
+mod start;
+pub mod uploader;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::clock::Clock;
+use crate::error::Events;
+use crate::ring::{PushError, Ring};
+use crate::s3::Client;
+use crate::spool::Store;
+use crate::stats::{self, Stats};
+
+pub use registry::{Attachment, Registry};
+pub use settings::{DEFAULT_SPOOL, OnFull, Place, Settings, variables};
+pub use start::StartError;
+
+/// What a pipeline is given from outside.
+#[derive(Clone)]
+pub struct Environment {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told what happens.
+    pub events: Arc<dyn Events>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
+/// Is shown the counters several times a second, by the packer's thread.
+pub trait Observer: Send {
+    /// Looks at the counters now.
+    fn observe(&mut self, stats: &Stats);
+}
+
+/// Settings and the client made from them.
+#[derive(Debug)]
+struct Target {
+    settings: Settings,
+    client: Client,
+}
+
+/// What the VCL side asks of the threads.
+#[derive(Debug)]
+struct Control {
+    /// Who is attached, with whose settings; the last is in force. Never empty: the settings of
+    /// the last one to leave stay in force while the pipeline drains.
+    attached: Vec<(u64, Arc<Target>)>,
+    /// How many of those still hold on.
+    holders: usize,
+    next: u64,
+    /// When draining ends without success, in the clock's monotonic time.
+    deadline: Option<Duration>,
+    closed: bool,
+}
+
+/// A stream at work.
+pub struct Pipeline {
+    ring: Arc<Ring>,
+    store: Arc<Store>,
+    stats: Stats,
+    environment: Environment,
+    control: Mutex<Control>,
+    /// Goes up with every change of `control`, so that threads need not lock it to see none.
+    generation: AtomicU64,
+    /// Microseconds that a worker waits when the ring is full.
+    max_wait: AtomicU64,
+    /// Everything that was pushed before draining began is in the bucket.
+    drained: AtomicBool,
+    /// The packer has sealed all there was when draining began.
+    flushed: AtomicBool,
+    /// Uploaders that have a block in hand.
+    busy: AtomicUsize,
+    wakers: Vec<Sender<()>>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("control", &self.control).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// Hands one line, newline included, to the packer. Never blocks, unless the settings ask a
+    /// worker to wait for a full ring; a line that finds no room is counted.
+    pub fn push(&self, line: &[u8]) {
+        // Relaxed: a setting, read for itself.
+        let wait = self.max_wait.load(Ordering::Relaxed);
+        let pushed = if wait == 0 {
+            self.ring.push(line)
+        } else {
+            self.ring.push_wait(line, Duration::from_micros(wait), &*self.environment.clock)
+        };
+        match pushed {
+            Ok(()) => (),
+            Err(PushError::Full | PushError::TooLong) => stats::add(&self.stats.dropped_ring, 1),
+        }
+    }
+
+    /// The stream's counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The stream's state as one line of JSON.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let (target, draining) = {
+            let control = self.control();
+            (Self::in_force(&control), control.deadline.is_some())
+        };
+        let Some(target) = target else { return "{}".to_owned() };
+        let counters: serde_json::Map<_, _> = self
+            .stats
+            .snapshot()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        serde_json::json!({
+            "stream": target.settings.stream,
+            "host": target.settings.host,
+            "bucket": target.settings.bucket.to_string(),
+            "state": if draining { "draining" } else { "running" },
+            "counters": counters,
+        })
+        .to_string()
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_force(control: &Control) -> Option<Arc<Target>> {
+        control.attached.last().map(|(_, target)| Arc::clone(target))
+    }
+
+    fn target(&self) -> Option<Arc<Target>> {
+        Self::in_force(&self.control())
+    }
+
+    /// A number that changes with the settings and with draining.
+    fn generation(&self) -> u64 {
+        // Acquire pairs with the Release in changed(): who sees the number sees the change.
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// To be called with `control` changed and unlocked.
+    fn changed(&self) {
+        if let Some(target) = self.target() {
+            let wait = match target.settings.on_full {
+                OnFull::Drop => 0,
+                OnFull::Wait(wait) => u64::try_from(wait.as_micros()).unwrap_or(u64::MAX),
+            };
+            // Relaxed: see push().
+            self.max_wait.store(wait, Ordering::Relaxed);
+        }
+        // Release pairs with the Acquire in generation().
+        self.generation.fetch_add(1, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            // A full channel means that it has been woken already.
+            let _ = waker.try_send(());
+        }
+    }
+
+    /// Adds a holder whose settings are in force from now on. `None` when it is too late: the
+    /// pipeline is closed.
+    fn attach(&self, target: Target) -> Option<u64> {
+        let id = {
+            let mut control = self.control();
+            if control.closed {
+                return None;
+            }
+            if control.holders == 0 {
+                control.attached.clear();
+            }
+            control.next += 1;
+            let id = control.next;
+            control.attached.push((id, Arc::new(target)));
+            control.holders += 1;
+            control.deadline = None;
+            id
+        };
+        self.resume();
+        Some(id)
+    }
+
+    /// Takes a holder away; with the last one draining begins.
+    fn detach(&self, id: u64) {
+        {
+            let mut control = self.control();
+            control.holders = control.holders.saturating_sub(1);
+            if control.holders > 0 {
+                control.attached.retain(|(other, _)| *other != id);
+            } else if let Some(target) = Self::in_force(&control) {
+                let now = self.environment.clock.monotonic();
+                control.deadline = Some(now.saturating_add(target.settings.exit_timeout));
+            }
+        }
+        self.resume();
+    }
+
+    /// Asks for everything to be sealed and uploaded now, for at most `exit_timeout`; the
+    /// deadline.
+    fn drain(&self) -> Duration {
+        let deadline = {
+            let mut control = self.control();
+            let timeout = Self::in_force(&control)
+                .map_or(Duration::ZERO, |target| target.settings.exit_timeout);
+            let deadline = self.environment.clock.monotonic().saturating_add(timeout);
+            control.deadline = Some(deadline);
+            deadline
+        };
+        self.resume();
+        deadline
+    }
+
+    /// After a change of who holds on: what was drained before says nothing any more.
+    fn resume(&self) {
+        // Relaxed: both are only looked at with the generation in hand, see changed().
+        self.drained.store(false, Ordering::Relaxed);
+        self.flushed.store(false, Ordering::Relaxed);
+        self.changed();
+    }
+
+    fn draining(&self) -> Option<Duration> {
+        self.control().deadline
+    }
+
+    fn is_drained(&self) -> bool {
+        // Acquire pairs with the packer's Release: the blocks are gone when this says so.
+        self.drained.load(Ordering::Acquire)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.control().closed
+    }
+
+    /// Ends the pipeline at once; what is in ring and spool stays there.
+    fn abandon(&self) {
+        self.control().closed = true;
+        self.changed();
+    }
+
+    /// Ends the pipeline unless somebody holds on. Whether it is closed.
+    fn try_close(&self) -> bool {
+        let closed = {
+            let mut control = self.control();
+            control.closed = control.closed || control.holders == 0;
+            control.closed
+        };
+        if closed {
+            self.changed();
+        }
+        closed
+    }
+}

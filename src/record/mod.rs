@@ -26,6 +26,7 @@ mod error;
 pub mod escape;
 mod heal;
 mod limit;
+mod line;
 mod options;
 mod prefix;
 pub mod privacy;

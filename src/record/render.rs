@@ -57,7 +57,7 @@ impl Program {
 }
 
 /// Puts the length of `out[start..]` and a space before it.
-fn frame(out: &mut Vec<u8>, start: usize) {
+pub(super) fn frame(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start;
     let mut buffer = itoa(length as u64);
     let digits = buffer.bytes().len() + 1;

@@ -222,6 +222,12 @@ pub struct Bucket {
     addressing: Addressing,
 }
 
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.endpoint, self.name)
+    }
+}
+
 impl Bucket {
     /// A bucket by name.
     ///

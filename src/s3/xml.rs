@@ -171,7 +171,7 @@ fn walk_with_end(bytes: &[u8], mut on: impl FnMut(&[&str], Piece<'_>)) -> bool {
                 Err(_) => return false,
             },
             Ok(Event::GeneralRef(reference)) => {
-                let named = match reference.as_ref() {
+                let named = match &*reference {
                     b"amp" => Some('&'),
                     b"lt" => Some('<'),
                     b"gt" => Some('>'),

@@ -107,6 +107,15 @@ impl Spool {
         self.state.drops
     }
 
+    /// Changes the options for blocks that are begun from now on. To be called between a seal and
+    /// the next chunk: the open block keeps what it was begun with.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.options);
+        if self.state.length == 0 {
+            self.state.codec = self.options.codec;
+        }
+    }
+
     /// The payload of the present state.
     #[must_use]
     pub fn payload(&self) -> Payload {

@@ -1,1 +1,226 @@
-//! To be written.
+//! The face that VCL sees, and the only place that knows Varnish.
+//!
+//! `unsafe` is allowed below this module: it reads Varnish's structs and calls its functions.
+//! Every entry point catches a panic, counts it and carries on, because an unwinding destructor
+//! ends varnishd's child (`docs/design.md`).
+
+mod counters;
+mod events;
+mod exit;
+mod registry;
+mod shared;
+mod structs;
+mod task;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use varnish::vcl::Ctx;
+
+use self::shared::Shared;
+use crate::config::Arguments;
+use crate::stats;
+
+/// The VCL object `s3log.stream`.
+#[allow(non_camel_case_types, unreachable_pub)]
+pub struct stream {
+    shared: Arc<Shared>,
+}
+
+/// Puts the arguments that VCL gave, each under its own name, into one list.
+macro_rules! arguments {
+    ($name:expr; $($argument:ident)*) => {{
+        let name: &CStr = $name;
+        let mut arguments = Arguments::new(&name.to_string_lossy());
+        // As it came, so that a sentence about it can show it.
+        $(arguments.set(
+            stringify!($argument),
+            $argument.map(|text: &CStr| text.to_string_lossy().into_owned()),
+        );)*
+        arguments
+    }};
+}
+
+// Varnish calls what is public in this module; the crate does not.
+#[allow(clippy::too_many_arguments, missing_docs, unreachable_pub)]
+#[varnish::vmod(docs = "API.md")]
+/// Every request's log line, in a format of your own, packed into blocks and in an S3 bucket
+/// seconds later.
+///
+/// Arguments are texts; VCL's own literals (`10s`, `65536`, `true`) may stand without quotes.
+/// A wrong one fails `vcl.load` with a sentence that names it. Durations are written `500ms`,
+/// `10s`, `5m`, `1h`, `1d`; sizes `65536`, `"64KB"`, `"64MB"`, `"5GB"` (powers of 1024).
+mod s3log {
+    use super::*;
+
+    /// The module's version, for example `0.1.0`.
+    pub fn version() -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// A stream: a format, a destination and a spool, under the name of the VCL object.
+    ///
+    /// ```vcl
+    /// sub vcl_init {
+    ///     new access = s3log.stream(
+    ///         endpoint = "https://gateway.storjshare.io",
+    ///         bucket = "edge-logs",
+    ///         path = "varnish/%Y/%m/%d/",
+    ///         period = 10s);
+    /// }
+    /// sub vcl_deliver { access.log(); }
+    /// sub vcl_synth   { access.log(); }
+    /// ```
+    impl stream {
+        /// Opens the stream, or joins the one of the same name and spool that another VCL has.
+        /// A gateway that is down is no error: blocks wait in the spool until it is up.
+        pub fn new(
+            #[vcl_name] name: &CStr,
+            /// The gateway: `https://host[:port]`. Plain `http://` is taken for loopback
+            /// addresses, and elsewhere only with `allow_http = true`. Required.
+            endpoint: Option<&CStr>,
+            /// The bucket. It is not created. Required.
+            bucket: Option<&CStr>,
+            /// What keys begin with, strftime in UTC of a block's first record: a `/` makes a
+            /// folder. Default: nothing.
+            path: Option<&CStr>,
+            /// How a key goes on after `path`, strftime. Default: `%Y-%m-%dT%H-%M-%SZ`.
+            timestamp_format: Option<&CStr>,
+            /// The bucket's region. Default: `us-east-1`.
+            region: Option<&CStr>,
+            /// A file with `aws_access_key_id` and `aws_secret_access_key`, as AWS's shared
+            /// credentials file; read again when it changes. Default: the environment, then the
+            /// sources that `docs/install.md` lists. Keys are never given in VCL, which
+            /// `vcl.show` prints.
+            credentials: Option<&CStr>,
+            /// Which section of the credentials file. Default: `default`.
+            profile: Option<&CStr>,
+            /// Whether plain `http://` is taken for a host that is not this machine.
+            /// Default: false.
+            allow_http: Option<&CStr>,
+            /// The line, in the language of `docs/formats.md`. Default: the combined format,
+            /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`.
+            format: Option<&CStr>,
+            /// Whose rules hold where formats differ: `apache` or `varnishncsa`.
+            /// Default: `apache`.
+            dialect: Option<&CStr>,
+            /// How values are made fit for the line: `clf`, `json`, `tsv` or `none`.
+            /// Default: `json` for a format that begins with `{`, else `clf`.
+            escape: Option<&CStr>,
+            /// What stands before each line: `blank`, `classic` (RFC 3164), `loggly`
+            /// (RFC 5424) or `logplex`. Default: `blank`.
+            message_type: Option<&CStr>,
+            /// The host name in that prefix and in keys. Default: this machine's.
+            hostname: Option<&CStr>,
+            /// The program's name in that prefix. Default: the stream's name.
+            tag: Option<&CStr>,
+            /// The zone of `%t`: `utc` or `local`. Default: `utc`, and `local` in the dialect
+            /// varnishncsa.
+            timezone: Option<&CStr>,
+            /// The longest line, from 256 bytes to 65,000; a longer one is cut, marked and
+            /// counted. Default: 16KB.
+            max_line: Option<&CStr>,
+            /// Whether ESI fragments have records of their own. Default: false.
+            esi: Option<&CStr>,
+            /// How long after its first record a block is closed and uploaded, from 100ms to
+            /// 1d. Default: 60s.
+            period: Option<&CStr>,
+            /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
+            max_bytes: Option<&CStr>,
+            /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, or `none`.
+            /// Default: `gzip`, which is level 3.
+            compression: Option<&CStr>,
+            /// The directory in which blocks wait for the gateway, one folder a stream in it.
+            /// It must be there and be writable by varnishd's cache process. `none` keeps them
+            /// in memory, and what is not uploaded dies with the process.
+            /// Default: `/var/lib/vmod-s3log`.
+            spool: Option<&CStr>,
+            /// The size of the ring between the workers and the packer, a power of two from 1MB
+            /// to 1GB; an existing ring keeps its size until it is empty at a start.
+            /// Default: 16MB.
+            ring: Option<&CStr>,
+            /// What a worker does when the ring is full: `drop` counts the record and goes on,
+            /// `wait` waits up to `max_wait` first. Default: `drop`.
+            on_full: Option<&CStr>,
+            /// The longest wait, from 1ms to 10s. Default: 100ms.
+            max_wait: Option<&CStr>,
+            /// How much may wait in the spool, from 1MB to 100TB. Default: 10GB.
+            spool_max: Option<&CStr>,
+            /// What goes when the spool is full: `drop_oldest` or `drop_newest`, counted in
+            /// records. Default: `drop_oldest`.
+            on_spool_full: Option<&CStr>,
+            /// When the spool is forced to the disk: `none`, `block`, or a duration from 10ms
+            /// to 1h. Only a power cut makes a difference (`docs/guarantees.md`).
+            /// Default: `block`.
+            sync: Option<&CStr>,
+            /// How long varnishd's exit may wait for the last upload, up to 10m; what is not
+            /// uploaded waits in the spool. Default: 5s.
+            exit_timeout: Option<&CStr>,
+            /// How many blocks are uploaded at a time, from 1 to 16. Default: 2.
+            upload_threads: Option<&CStr>,
+            /// A TOML file with these same keys in a table named as the stream; arguments given
+            /// in VCL win. Default: none.
+            config: Option<&CStr>,
+        ) -> Result<Self, String> {
+            let config = config.map(CStr::to_string_lossy);
+            let mut arguments = arguments!(name;
+                endpoint bucket path timestamp_format region credentials profile allow_http
+                format dialect escape message_type hostname tag timezone max_line esi
+                period max_bytes compression
+                spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
+                upload_threads);
+            std::panic::catch_unwind(move || {
+                if let Some(path) = config {
+                    arguments
+                        .fill_from_file(path.as_ref().as_ref())
+                        .map_err(|error| error.to_string())?;
+                }
+                Ok(Self { shared: Arc::new(Shared::open(&arguments)?) })
+            })
+            .unwrap_or_else(|_| Err("s3log: the module panicked while opening a stream".to_owned()))
+        }
+
+        /// Logs this task: the record is completed and pushed when the task ends, after the
+        /// body went out, with the true status, byte counts and times. May be called from any
+        /// client or backend subroutine; called twice it logs once. `std.rollback()` and a
+        /// switch to another VCL forget it.
+        pub fn log(&self, ctx: &mut Ctx) {
+            self.shared.guard(|| {
+                if !task::register(ctx.raw, &self.shared) {
+                    stats::add(&self.shared.pipeline.stats().dropped_workspace, 1);
+                }
+            });
+        }
+
+        /// Pushes this line now, from any subroutine. A line break in it is written as `\n`.
+        pub fn log_line(
+            &self,
+            ctx: &mut Ctx,
+            /// The line.
+            line: &CStr,
+        ) {
+            self.shared.guard(|| task::write_line(ctx.raw, &self.shared, line.to_bytes()));
+        }
+
+        /// Puts a value into this task's record, where the format has `%{key}x`.
+        pub fn set(
+            &self,
+            ctx: &mut Ctx,
+            /// The key.
+            key: &CStr,
+            /// The value; the last one set for a key counts.
+            value: &CStr,
+        ) {
+            self.shared.guard(|| {
+                if !task::set(ctx.raw, &self.shared, key.to_bytes(), value.to_bytes()) {
+                    stats::add(&self.shared.pipeline.stats().incomplete, 1);
+                }
+            });
+        }
+
+        /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
+        pub fn status(&self) -> String {
+            self.shared.guard(|| self.shared.pipeline.status())
+        }
+    }
+}

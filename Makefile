@@ -1,0 +1,55 @@
+# The single door: `make help` lists what it opens.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+# Where Varnish and the S3 server are, once `make deps` has run.
+ENV := . ./.deps/env
+PYTHON := .deps/venv/bin/python
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: deps
+deps: ## install or find what the rest needs (Debian 12 or 13, root or sudo)
+	@tools/deps.sh
+
+.PHONY: build
+build: deps ## build the module and the command, optimised, into target/release
+	@$(ENV)
+	cargo build --release --locked
+
+.PHONY: demo
+demo: build ## real Varnish, real S3 server, thousands of requests; KEEP=1 leaves it running
+	@$(ENV)
+	$(PYTHON) tools/demo.py $(if $(KEEP),--keep)
+
+.PHONY: test
+test: deps lint ## everything that is checked on every change
+	@$(ENV)
+	cargo build --locked
+	cargo test --locked
+	$(PYTHON) tools/load.py --profile debug --requests 20000
+
+.PHONY: lint
+lint: deps ## formatting, clippy, the dependency wall, documentation, generated files
+	@$(ENV)
+	cargo fmt --check
+	echo "lint: without Varnish"
+	env -u PKG_CONFIG_PATH cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+	echo "lint: with Varnish"
+	cargo clippy --locked --all-targets -- -D warnings
+	tools/lint.sh
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --quiet
+
+.PHONY: load
+load: build ## wrk against a real Varnish: every request is in the bucket once
+	@$(ENV)
+	$(PYTHON) tools/load.py --profile release --seconds 20
+
+.PHONY: clean
+clean: ## remove what was built; .deps stays
+	cargo clean

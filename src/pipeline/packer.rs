@@ -1,0 +1,363 @@
+//! The packer: one thread a stream, from the ring to sealed blocks.
+//!
+//! It copies records out of the ring into one buffer until a chunk is due: at a mebibyte, when
+//! the block is due, or when the ring is half full. The chunk is compressed, appended to the open
+//! block, and then the ring's head is moved on in the same commit that records the block's new
+//! length. A kill at any instant repeats nothing and loses nothing.
+//!
+//! When the spool cannot be written the records stay in the ring and the chunk is tried again
+//! once a second; what then finds the ring full is dropped and counted by the workers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::{Observer, Pipeline, Target};
+use crate::block::{ChunkEncoder, Codec, Drops};
+use crate::error::{Level, RateLimit};
+use crate::ring::Reader;
+use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy};
+use crate::stats::{add, get, set};
+
+/// The longest time between two looks at the ring.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long a spool that cannot be written is left alone.
+const SPOOL_RETRY: Duration = Duration::from_secs(1);
+
+/// Between two looks of the observer.
+const OBSERVE: Duration = Duration::from_millis(100);
+
+/// The packer's own state.
+pub struct Packer {
+    pub(super) reader: Reader,
+    pub(super) spool: Spool,
+    pub(super) observer: Box<dyn Observer>,
+    pub(super) encoder: ChunkEncoder,
+    pub(super) codec: Codec,
+    /// Records copied out of the ring and not committed yet.
+    pub(super) raw: Vec<u8>,
+    pub(super) chunk: ChunkStats,
+    /// Compressed bytes of the chunk, ready to be appended; empty while it is still open.
+    pub(super) member: Vec<u8>,
+    /// When the open block's first record was read, in monotonic time.
+    pub(super) since: Option<Duration>,
+    pub(super) told: Drops,
+    /// Records dropped because the spool was full and may not make room.
+    pub(super) dropped_newest: u64,
+    pub(super) limit: RateLimit,
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").field("spool", &self.spool).finish_non_exhaustive()
+    }
+}
+
+/// What one round came to.
+enum Round {
+    /// There is more in the ring.
+    More,
+    /// The ring is empty.
+    Idle,
+}
+
+impl Packer {
+    /// Runs until the pipeline is closed.
+    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Receiver<()>) {
+        let clock = &*pipeline.environment.clock;
+        let mut generation = None;
+        let mut target: Option<Arc<Target>> = None;
+        let mut blocked_until = Duration::ZERO;
+        let mut observed = Duration::ZERO;
+        let mut synced = Duration::ZERO;
+        loop {
+            let now = clock.monotonic();
+            let seen = pipeline.generation();
+            if generation != Some(seen) {
+                generation = Some(seen);
+                target = pipeline.target();
+            }
+            let Some(target) = &target else { return };
+            let mut round = Round::Idle;
+            if now >= blocked_until {
+                match self.round(pipeline, target, now) {
+                    Ok(done) => round = done,
+                    Err(error) => {
+                        blocked_until = now.saturating_add(SPOOL_RETRY);
+                        self.complain(pipeline, target, &error);
+                    }
+                }
+            }
+            if let SyncPolicy::Every(every) = target.settings.sync
+                && now.saturating_sub(synced) >= every
+            {
+                synced = now;
+                self.sync(pipeline, target);
+            }
+            if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
+                observed = now;
+                self.observe(pipeline);
+            }
+            if let Some(deadline) = pipeline.draining() {
+                self.note_drained(pipeline);
+                if self.may_close(pipeline, deadline, now) && pipeline.try_close() {
+                    self.observe(pipeline);
+                    return;
+                }
+            }
+            if matches!(round, Round::Idle) {
+                // Woken or not, the ring is looked at.
+                let _ = woken.recv_timeout(TICK);
+            }
+        }
+    }
+
+    /// Reads what there is, up to one chunk, and closes chunk and block if they are due.
+    fn round(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        now: Duration,
+    ) -> Result<Round, SpoolError> {
+        let usage = pipeline.ring.usage();
+        let full = target.settings.chunk_bytes(usage.capacity);
+        if self.member.is_empty() {
+            self.fill(pipeline, full, now);
+        }
+        let draining = pipeline.draining().is_some();
+        let block_due = draining
+            || self.since.is_some_and(|since| now.saturating_sub(since) >= target.settings.period);
+        let pressed = usage.used > usage.capacity / 2;
+        let whole = self.raw.len() >= full;
+        if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
+            self.close_chunk(pipeline, target)?;
+        }
+        let grown = self.spool.open_len() >= target.settings.max_bytes;
+        if self.spool.open_len() > 0 && (block_due || grown) {
+            self.seal(pipeline, target, now)?;
+        }
+        Ok(if whole { Round::More } else { Round::Idle })
+    }
+
+    /// Copies records out of the ring until the chunk is full or the ring empty.
+    fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
+        let unix = nanoseconds(pipeline.environment.clock.unix());
+        while self.raw.len() < full {
+            let Some(record) = self.reader.next() else { break };
+            self.raw.extend_from_slice(record);
+            self.chunk.records += 1;
+        }
+        if self.chunk.records > 0 {
+            self.chunk.raw_bytes = self.raw.len() as u64;
+            self.chunk.last = unix;
+            if self.chunk.first == 0 {
+                self.chunk.first = unix;
+            }
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// Compresses the chunk, appends it to the open block and commits both ends.
+    fn close_chunk(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        if self.member.is_empty() {
+            if self.codec != target.settings.codec {
+                self.change_codec(pipeline, target)?;
+            }
+            self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
+                doing: "compress",
+                name: "a chunk".to_owned(),
+                source,
+            })?;
+        }
+        let open = self.spool.open_len();
+        if open > 0 && open + self.member.len() as u64 > target.settings.max_bytes {
+            // What follows belongs to the next block, whose first record this chunk has.
+            self.seal(pipeline, target, pipeline.environment.clock.monotonic())?;
+        }
+        match self.spool.append(&self.member, self.chunk) {
+            Ok(payload) => self.commit(&payload),
+            Err(error @ SpoolError::Full { .. }) => {
+                self.drop_chunk(pipeline, target, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        add(&pipeline.stats.records, self.chunk.records);
+        add(&pipeline.stats.raw_bytes, self.chunk.raw_bytes);
+        add(&pipeline.stats.stored_bytes, self.member.len() as u64);
+        self.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.raw.clear();
+        self.member.clear();
+        self.chunk = ChunkStats::default();
+    }
+
+    /// The spool is at its limit and may not make room: the chunk's records are dropped and told.
+    fn drop_chunk(&mut self, pipeline: &Pipeline, target: &Target, why: &SpoolError) {
+        let records = self.chunk.records;
+        let drops = Drops { spool: records, ..Drops::default() };
+        let payload = self.spool.count_drops(&drops);
+        self.commit(&payload);
+        add(&pipeline.stats.records, records);
+        self.dropped_newest += records;
+        let message = format!("{records} records dropped: {why}");
+        self.tell(pipeline, target, Level::Error, "dropped", &message);
+        self.clear();
+        if self.spool.open_len() == 0 {
+            self.since = None;
+        }
+    }
+
+    /// Another codec means another kind of block: the open one is sealed first.
+    fn change_codec(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        let now = pipeline.environment.clock.monotonic();
+        if self.spool.open_len() > 0 {
+            self.seal(pipeline, target, now)?;
+        }
+        let codec = target.settings.codec;
+        self.encoder = ChunkEncoder::new(codec).map_err(|source| SpoolError::Io {
+            doing: "compress",
+            name: format!("as {codec}"),
+            source,
+        })?;
+        self.codec = codec;
+        Ok(())
+    }
+
+    fn seal(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        now: Duration,
+    ) -> Result<(), SpoolError> {
+        let drops = Drops {
+            ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),
+            panic: get(&pipeline.stats.dropped_panic),
+            ..Drops::default()
+        };
+        let since = Drops {
+            ring: drops.ring.saturating_sub(self.told.ring),
+            panic: drops.panic.saturating_sub(self.told.panic),
+            ..Drops::default()
+        };
+        let sealed = self.spool.seal(&since)?;
+        self.told = drops;
+        self.since = (self.chunk.records > 0).then_some(now);
+        if let Some((sealed, payload)) = sealed {
+            self.commit(&payload);
+            add(&pipeline.stats.blocks_sealed, 1);
+            if let Some(error) = sealed.unsynced {
+                let message = format!("block {}: the spool is not synced: {error}", sealed.number);
+                self.tell(pipeline, target, Level::Warn, "sync", &message);
+            }
+            self.configure(target);
+            pipeline.wake();
+        }
+        Ok(())
+    }
+
+    /// The settings in force hold for blocks that are begun from now on.
+    fn configure(&mut self, target: &Target) {
+        let settings = &target.settings;
+        self.spool.configure(|options| {
+            options.codec = settings.codec.kind();
+            options.naming = settings.naming.clone();
+            options.host.clone_from(&settings.host);
+            options.spool_max = settings.spool_max;
+            options.on_full = settings.on_spool_full;
+            options.sync = settings.sync;
+        });
+    }
+
+    fn commit(&mut self, payload: &Payload) {
+        // The payload's length is a constant that the ring takes.
+        let _ = self.reader.commit(payload.as_bytes());
+    }
+
+    fn sync(&mut self, pipeline: &Pipeline, target: &Target) {
+        if let Err(error) = self.spool.sync() {
+            self.complain(pipeline, target, &error);
+        }
+        if let Err(error) = pipeline.ring.sync() {
+            let message = format!("the ring cannot be synced: {error}");
+            self.tell(pipeline, target, Level::Warn, "sync", &message);
+        }
+    }
+
+    fn complain(&self, pipeline: &Pipeline, target: &Target, error: &SpoolError) {
+        add(&pipeline.stats.spool_errors, 1);
+        let message = format!("{error}; the records wait in the ring");
+        self.tell(pipeline, target, Level::Warn, "spool", &message);
+    }
+
+    fn tell(
+        &self,
+        pipeline: &Pipeline,
+        target: &Target,
+        level: Level,
+        kind: &'static str,
+        message: &str,
+    ) {
+        let now = pipeline.environment.clock.monotonic();
+        if let Some(held) = self.limit.admit(kind, now) {
+            let stream = &target.settings.stream;
+            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
+            let text = format!("stream {stream}: {message}{held}");
+            pipeline.environment.events.event(level, &text);
+        }
+    }
+
+    /// Notes when everything is sealed, and when everything is uploaded.
+    fn note_drained(&self, pipeline: &Pipeline) {
+        let flushed = self.chunk.records == 0
+            && self.spool.open_len() == 0
+            && self.reader.pending_bytes() == 0
+            && pipeline.ring.usage().used == 0;
+        if !flushed {
+            return;
+        }
+        // Release pairs with the Acquire in Pipeline::is_drained.
+        pipeline.flushed.store(true, Ordering::Release);
+        if pipeline.store.sealed().is_empty() {
+            pipeline.drained.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether nothing is left to wait for: all uploaded, or the time is over and no uploader has
+    /// a block in hand.
+    fn may_close(&self, pipeline: &Pipeline, deadline: Duration, now: Duration) -> bool {
+        // Acquire pairs with the uploaders' Release: a block that was put back is in the store.
+        let idle = pipeline.busy.load(Ordering::Acquire) == 0;
+        idle && (pipeline.is_drained() || now >= deadline)
+    }
+
+    fn observe(&mut self, pipeline: &Pipeline) {
+        let stats = &pipeline.stats;
+        let counts = pipeline.store.counts();
+        let usage = pipeline.ring.usage();
+        let open = u64::from(self.spool.open_len() > 0);
+        set(&stats.dropped_spool, self.dropped_newest + counts.dropped.records);
+        set(&stats.ring_used, usage.used);
+        set(&stats.ring_high_water, usage.high_water);
+        set(&stats.ring_size, usage.capacity);
+        set(&stats.spooled_blocks, counts.sealed.blocks + open);
+        set(&stats.spooled_records, counts.sealed.records + self.spool.open_records());
+        set(&stats.spooled_bytes, counts.sealed.bytes + self.spool.open_len());
+        let oldest = counts.oldest.into_iter().chain(self.spool.open_since()).min();
+        let now = nanoseconds(pipeline.environment.clock.unix());
+        let age = oldest.map_or(0, |first| now.saturating_sub(first) / 1_000_000_000);
+        set(&stats.oldest_unsent, age);
+        self.observer.observe(stats);
+    }
+}
+
+/// Nanoseconds since 1970, as block metadata has them.
+fn nanoseconds(unix: Duration) -> u64 {
+    u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)
+}

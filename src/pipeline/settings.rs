@@ -1,0 +1,218 @@
+//! The settings of a stream's pipeline, read from its arguments.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::block::{Codec, Naming};
+use crate::config::{Arguments, Error};
+use crate::ring::Capacity;
+use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
+use crate::s3::{Addressing, Bucket, Endpoint, Options};
+use crate::spool::{OnSpoolFull, SyncPolicy};
+
+/// Where blocks wait for the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In this directory, which survives the process.
+    Directory(PathBuf),
+    /// In memory, by explicit choice.
+    Memory,
+}
+
+/// What a worker does when the ring is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// Counts the record and goes on.
+    Drop,
+    /// Waits up to this long first.
+    Wait(Duration),
+}
+
+/// Everything that the threads behind the ring go by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The stream's name.
+    pub stream: String,
+    /// This node's name in keys.
+    pub host: String,
+    /// The gateway and the bucket.
+    pub bucket: Bucket,
+    /// How requests are made.
+    pub s3: Options,
+    /// Where the access key comes from.
+    pub sources: Sources,
+    /// How blocks are named.
+    pub naming: Naming,
+    /// How chunks are compressed.
+    pub codec: Codec,
+    /// How long after its first record a block is closed.
+    pub period: Duration,
+    /// How large a block may grow, compressed.
+    pub max_bytes: u64,
+    /// Where blocks wait.
+    pub place: Place,
+    /// The ring's size.
+    pub ring: Capacity,
+    /// What a worker does when it is full.
+    pub on_full: OnFull,
+    /// How much may wait in the spool.
+    pub spool_max: u64,
+    /// What goes when it is full.
+    pub on_spool_full: OnSpoolFull,
+    /// When the spool is forced to the disk.
+    pub sync: SyncPolicy,
+    /// How long the process's exit may wait for the last upload.
+    pub exit_timeout: Duration,
+    /// How many blocks are uploaded at a time.
+    pub upload_threads: usize,
+}
+
+/// The directory that the package makes.
+pub const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
+
+const MIB: u64 = 1 << 20;
+
+impl Settings {
+    /// Reads and checks the arguments.
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub fn read(arguments: &Arguments) -> Result<Self, Error> {
+        Ok(Self {
+            stream: arguments.stream().to_owned(),
+            host: host(arguments),
+            bucket: bucket(arguments)?,
+            s3: Options {
+                region: region(arguments)?,
+                ..Options::default()
+            },
+            sources: Sources {
+                file: arguments.get("credentials").map(PathBuf::from),
+                profile: arguments.get("profile").map(str::to_owned),
+                role: None,
+            },
+            naming: naming(arguments)?,
+            codec: match arguments.get("compression") {
+                None => Codec::default(),
+                Some(text) => {
+                    text.parse().map_err(|error| arguments.problem("compression", error))?
+                }
+            },
+            period: arguments.duration(
+                "period",
+                Duration::from_secs(60),
+                Duration::from_millis(100)..=Duration::from_secs(86_400),
+            )?,
+            max_bytes: arguments.bytes("max_bytes", 64 * MIB, 1024..=5 * 1024 * MIB)?,
+            place: place(arguments)?,
+            ring: ring(arguments)?,
+            on_full: on_full(arguments)?,
+            spool_max: arguments.bytes("spool_max", 10_240 * MIB, MIB..=100 << 40)?,
+            on_spool_full: arguments.choice(
+                "on_spool_full",
+                OnSpoolFull::DropOldest,
+                &[
+                    ("drop_oldest", OnSpoolFull::DropOldest),
+                    ("drop_newest", OnSpoolFull::DropNewest),
+                ],
+            )?,
+            sync: sync(arguments)?,
+            exit_timeout: arguments.duration(
+                "exit_timeout",
+                Duration::from_secs(5),
+                Duration::ZERO..=Duration::from_secs(600),
+            )?,
+            upload_threads: usize::try_from(arguments.number("upload_threads", 2, 1..=16)?)
+                .unwrap_or(2),
+        })
+    }
+
+    /// Raw bytes after which a chunk is closed: a mebibyte, less for small blocks and small rings.
+    #[must_use]
+    pub fn chunk_bytes(&self, ring: u64) -> usize {
+        usize::try_from(MIB.min(self.max_bytes).min(ring / 4)).unwrap_or(usize::MAX)
+    }
+}
+
+/// The node's name: `hostname`, else the machine's.
+fn host(arguments: &Arguments) -> String {
+    arguments.get("hostname").map_or_else(
+        || rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        str::to_owned,
+    )
+}
+
+fn bucket(arguments: &Arguments) -> Result<Bucket, Error> {
+    let allow_http = arguments.flag("allow_http", false)?;
+    let text = arguments.required("endpoint", "https://host, optionally with a port")?;
+    let endpoint = Endpoint::parse(text, allow_http)
+        .map_err(|error| arguments.problem("endpoint", error))?;
+    let name = arguments.required("bucket", "the name of a bucket")?;
+    Bucket::new(endpoint, name, Addressing::Path)
+        .map_err(|error| arguments.problem("bucket", error))
+}
+
+fn region(arguments: &Arguments) -> Result<String, Error> {
+    arguments.parsed("region", "us-east-1".to_owned(), |text| {
+        let fits = !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if fits { Ok(text.to_owned()) } else { Err("a region's name, as us-east-1".to_owned()) }
+    })
+}
+
+fn naming(arguments: &Arguments) -> Result<Naming, Error> {
+    let path = arguments.get("path").unwrap_or_default();
+    let format = arguments.get("timestamp_format").unwrap_or(Naming::DEFAULT_TIMESTAMP);
+    Naming::new(path, format).map_err(|error| arguments.problem("path", error))
+}
+
+fn place(arguments: &Arguments) -> Result<Place, Error> {
+    let directory = match arguments.get("spool") {
+        Some("none") => return Ok(Place::Memory),
+        Some(text) => PathBuf::from(text),
+        None => PathBuf::from(DEFAULT_SPOOL),
+    };
+    if !directory.is_absolute() {
+        return Err(arguments.bad("spool", "an absolute path, or \"none\""));
+    }
+    Ok(Place::Directory(directory))
+}
+
+fn ring(arguments: &Arguments) -> Result<Capacity, Error> {
+    let bytes = arguments.bytes("ring", 16 * MIB, MIB..=1024 * MIB)?;
+    Capacity::new(bytes).map_err(|_| {
+        arguments.bad("ring", "a power of two from 1MB to 1GB, as \"16MB\" or \"64MB\"")
+    })
+}
+
+fn on_full(arguments: &Arguments) -> Result<OnFull, Error> {
+    let wait = arguments.duration(
+        "max_wait",
+        Duration::from_millis(100),
+        Duration::from_millis(1)..=Duration::from_secs(10),
+    )?;
+    arguments.choice(
+        "on_full",
+        OnFull::Drop,
+        &[("drop", OnFull::Drop), ("wait", OnFull::Wait(wait))],
+    )
+}
+
+fn sync(arguments: &Arguments) -> Result<SyncPolicy, Error> {
+    match arguments.get("sync") {
+        None | Some("block") => Ok(SyncPolicy::Block),
+        Some("none") => Ok(SyncPolicy::None),
+        Some(text) => crate::config::parse_duration(text)
+            .filter(|every| (10..=3_600_000).contains(&every.as_millis()))
+            .map(SyncPolicy::Every)
+            .ok_or_else(|| arguments.bad("sync", "none, block, or a duration from 10ms to 1h")),
+    }
+}
+
+/// The process's environment, for the credentials that stand there.
+#[must_use]
+pub fn variables() -> Arc<dyn Variables> {
+    Arc::new(ProcessEnvironment)
+}

@@ -1,0 +1,368 @@
+//! Opens a stream's ring and spool, takes up what an earlier process left, and starts the threads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::packer::Packer;
+use super::{Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables};
+use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
+use crate::error::{Level, RateLimit};
+use crate::ring::{Backing, OpenError, Opened, Ring};
+use crate::s3::credentials::{CredentialsError, chain};
+use crate::s3::{Client, SetupError};
+use crate::spool::{ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError};
+use crate::stats::{Stats, set};
+
+/// Between two messages of a kind.
+const MESSAGES: Duration = Duration::from_secs(60);
+
+/// Why a stream cannot be opened; the text names the stream and the argument.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The client cannot be made.
+    #[error("s3log: stream {stream}: {source}")]
+    Client {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: SetupError,
+    },
+    /// The file that was named holds no credentials.
+    #[error("s3log: stream {stream}: credentials: {source}")]
+    Credentials {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: CredentialsError,
+    },
+    /// The spool's directory cannot be used.
+    #[error("s3log: stream {stream}: {source}")]
+    Disk {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: DiskError,
+    },
+    /// What is in the spool cannot be taken up.
+    #[error("s3log: stream {stream}: {source}")]
+    Spool {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: SpoolError,
+    },
+    /// The ring cannot be opened.
+    #[error("s3log: stream {stream}: {source}")]
+    Ring {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A file or a thread that the system refused.
+    #[error("s3log: stream {stream}: cannot {doing}: {source}")]
+    System {
+        /// The stream.
+        stream: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The stream's earlier pipeline has not let go of the spool yet.
+    #[error("s3log: stream {stream}: the spool is still being closed: load the VCL again")]
+    Closing {
+        /// The stream.
+        stream: String,
+    },
+}
+
+impl Target {
+    /// Makes the client. A credentials file that was named must be there and be readable; every
+    /// other source may still come.
+    pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
+        let stream = || settings.stream.clone();
+        let failed = |source| StartError::Client { stream: stream(), source };
+        let credentials =
+            chain(&settings.sources, &variables(), &settings.s3).map_err(failed)?;
+        if settings.sources.file.is_some() && settings.sources.role.is_none() {
+            credentials
+                .get(environment.clock.unix())
+                .map_err(|source| StartError::Credentials { stream: stream(), source })?;
+        }
+        let client = Client::new(
+            settings.bucket.clone(),
+            settings.s3.clone(),
+            Arc::new(credentials),
+            Arc::clone(&environment.clock),
+        )
+        .map_err(failed)?;
+        Ok(Self { settings, client })
+    }
+}
+
+/// Starts the pipeline for its first holder, whose ticket is 1. `closed` is called by the packer
+/// when it has let go of ring and spool.
+pub(super) fn start(
+    target: Target,
+    environment: &Environment,
+    observer: Box<dyn Observer>,
+    closed: Box<dyn FnOnce() + Send>,
+) -> Result<Arc<Pipeline>, StartError> {
+    let settings = &target.settings;
+    let stream = settings.stream.clone();
+    let mut opening = Opening { settings, environment, notes: Vec::new() };
+    let (opened, spool, recovered) = opening.open()?;
+    let notes = opening.notes;
+    let stats = Stats::default();
+    set(&stats.torn, opened.recovered.torn);
+    set(&stats.recovered, recovered);
+    let encoder = ChunkEncoder::new(settings.codec).map_err(|source| StartError::System {
+        stream: stream.clone(),
+        doing: "prepare compression",
+        source,
+    })?;
+    let codec = settings.codec;
+    let threads = settings.upload_threads;
+    let (wakers, woken): (Vec<_>, Vec<_>) =
+        (0..=threads).map(|_| crossbeam_channel::bounded(1)).unzip();
+    let pipeline = Arc::new(Pipeline {
+        ring: opened.ring,
+        store: spool.store(),
+        stats,
+        environment: environment.clone(),
+        control: Mutex::new(Control {
+            attached: vec![(1, Arc::new(target))],
+            holders: 1,
+            next: 1,
+            deadline: None,
+            closed: false,
+        }),
+        generation: AtomicU64::new(0),
+        max_wait: AtomicU64::new(0),
+        drained: AtomicBool::new(false),
+        flushed: AtomicBool::new(false),
+        busy: AtomicUsize::new(0),
+        wakers,
+    });
+    pipeline.changed();
+    for (level, note) in notes {
+        environment.events.event(level, &format!("stream {stream}: {note}"));
+    }
+    let packer = Packer {
+        since: (spool.open_len() > 0).then(|| environment.clock.monotonic()),
+        reader: opened.reader,
+        spool,
+        observer,
+        encoder,
+        codec,
+        raw: Vec::new(),
+        chunk: ChunkStats::default(),
+        member: Vec::new(),
+        told: Drops::default(),
+        dropped_newest: 0,
+        limit: RateLimit::new(MESSAGES),
+    };
+    if let Err(source) = spawn_all(&pipeline, packer, woken, closed) {
+        // Those that run already must not run on alone.
+        pipeline.abandon();
+        return Err(StartError::System { stream, doing: "start a thread", source });
+    }
+    Ok(pipeline)
+}
+
+fn spawn_all(
+    pipeline: &Arc<Pipeline>,
+    packer: Packer,
+    woken: Vec<crossbeam_channel::Receiver<()>>,
+    closed: Box<dyn FnOnce() + Send>,
+) -> io::Result<()> {
+    let mut woken = woken.into_iter();
+    let Some(first) = woken.next() else { return Ok(()) };
+    for receiver in woken {
+        let pipeline = Arc::clone(pipeline);
+        spawn("s3log-upload", move || uploader::run(&pipeline, &receiver))?;
+    }
+    let pipeline = Arc::clone(pipeline);
+    spawn("s3log-pack", move || {
+        packer.run(&pipeline, &first);
+        closed();
+    })
+}
+
+/// Starts a thread that no signal is delivered to: they are varnishd's.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut before = SigSet::empty();
+    // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
+    nix::sys::signal::pthread_sigmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut before),
+    )?;
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    spawned.map(drop)
+}
+
+struct Opening<'a> {
+    settings: &'a Settings,
+    environment: &'a Environment,
+    notes: Vec<(Level, String)>,
+}
+
+impl Opening<'_> {
+    fn stream(&self) -> String {
+        self.settings.stream.clone()
+    }
+
+    /// The ring, the spool, and how many records the spool held already.
+    fn open(&mut self) -> Result<(Opened, Spool, u64), StartError> {
+        let (files, path): (Arc<dyn Files>, Option<PathBuf>) = match &self.settings.place {
+            Place::Memory => (Arc::new(Memory::new()), None),
+            Place::Directory(directory) => {
+                let root = directory.join(sanitise(&self.settings.stream));
+                // The directory of all streams is the operator's to make; ours is below it.
+                let disk = Disk::open(&root)
+                    .map_err(|source| StartError::Disk { stream: self.stream(), source })?;
+                (Arc::new(disk), Some(root.join("ring")))
+            }
+        };
+        let mut opened = self.open_ring(path.as_deref())?;
+        let options = self.options();
+        let (mut spool, found) =
+            Spool::open(files, options, opened.recovered.payload.as_deref())
+                .map_err(|source| StartError::Spool { stream: self.stream(), source })?;
+        let records = spool.store().counts().sealed.records + spool.open_records();
+        // The ring's length of the state is a constant that it takes.
+        let _ = opened.reader.commit(found.payload.as_bytes());
+        self.note_spool(&found);
+        if opened.recovered.torn > 0 {
+            let torn = opened.recovered.torn;
+            let note = format!("{torn} torn records in the ring: written by workers that died");
+            self.notes.push((Level::Warn, note));
+        }
+        if opened.recovered.records + records > 0 {
+            let note = format!(
+                "takes up {} records from the ring and {records} from the spool",
+                opened.recovered.records
+            );
+            self.notes.push((Level::Info, note));
+        }
+        if opened.recovered.capacity_differs
+            && let Some(path) = path
+        {
+            opened = self.resize(opened, &mut spool, &path)?;
+        }
+        Ok((opened, spool, records))
+    }
+
+    /// What the spool's recovery found besides blocks.
+    fn note_spool(&mut self, found: &Recovered) {
+        let mut warn = |note: String| self.notes.push((Level::Warn, note));
+        if !found.rebuilt.is_empty() {
+            warn(format!("blocks {:?}: what stood beside them was damaged, made anew", found.rebuilt));
+        }
+        if !found.set_aside.is_empty() {
+            let names = found.set_aside.join(", ");
+            warn(format!("files that are not the spool's, moved to its folder foreign: {names}"));
+        }
+        if found.left_in_place > 0 {
+            let count = found.left_in_place;
+            warn(format!("{count} files that are not the spool's could not be moved"));
+        }
+        if found.stale_payload {
+            warn("the ring is older than the spool: some records may be sent twice".to_owned());
+        }
+    }
+
+    fn options(&self) -> Options {
+        let settings = self.settings;
+        let boot = BootId::new(self.environment.clock.unix().as_secs(), fastrand::u16(..));
+        Options {
+            codec: settings.codec.kind(),
+            naming: settings.naming.clone(),
+            spool_max: settings.spool_max,
+            on_full: settings.on_spool_full,
+            sync: settings.sync,
+            ..Options::new(&settings.stream, &settings.host, boot)
+        }
+    }
+
+    fn open_ring(&mut self, path: Option<&Path>) -> Result<Opened, StartError> {
+        let backing = path.map_or(Backing::Memory, Backing::File);
+        let capacity = self.settings.ring;
+        let stream = self.stream();
+        match Ring::open(backing, capacity) {
+            Err(error) if error.blames_file() && path.is_some() => {
+                let path = path.unwrap_or_else(|| Path::new(""));
+                let aside = set_aside(path, self.environment.clock.unix()).map_err(|source| {
+                    StartError::System { stream: stream.clone(), doing: "set a ring aside", source }
+                })?;
+                let note = format!("{error}; it is set aside as {}", aside.display());
+                self.notes.push((Level::Error, note));
+                Ring::open(backing, capacity).map_err(|source| StartError::Ring { stream, source })
+            }
+            opened => opened.map_err(|source| StartError::Ring { stream, source }),
+        }
+    }
+
+    /// The ring has another size than the settings ask for: what is in it goes to the spool, then
+    /// a ring of the right size takes its place. If the spool cannot take it, the ring stays.
+    fn resize(
+        &mut self,
+        mut opened: Opened,
+        spool: &mut Spool,
+        path: &Path,
+    ) -> Result<Opened, StartError> {
+        let stream = self.stream();
+        let now = u64::try_from(self.environment.clock.unix().as_nanos()).unwrap_or(u64::MAX);
+        let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(|source| {
+            StartError::System { stream: stream.clone(), doing: "prepare compression", source }
+        })?;
+        loop {
+            let (mut raw, mut member) = (Vec::new(), Vec::new());
+            let mut chunk = ChunkStats { first: now, last: now, ..ChunkStats::default() };
+            while raw.len() < self.settings.chunk_bytes(1 << 30) {
+                let Some(record) = opened.reader.next() else { break };
+                raw.extend_from_slice(record);
+                chunk.records += 1;
+            }
+            if chunk.records == 0 {
+                break;
+            }
+            chunk.raw_bytes = raw.len() as u64;
+            let packed = encoder.encode(&raw, &mut member).map_err(|source| SpoolError::Io {
+                doing: "compress",
+                name: "a chunk".to_owned(),
+                source,
+            });
+            match packed.and_then(|()| spool.append(&member, chunk)) {
+                Ok(payload) => {
+                    let _ = opened.reader.commit(payload.as_bytes());
+                }
+                Err(error) => {
+                    opened.reader.rewind();
+                    let note = format!("the ring keeps its size for now: {error}");
+                    self.notes.push((Level::Warn, note));
+                    return Ok(opened);
+                }
+            }
+        }
+        let payload = spool.payload();
+        drop(opened);
+        Ring::replace(path, self.settings.ring, payload.as_bytes())
+            .map_err(|source| StartError::Ring { stream, source })
+    }
+}
+
+/// Renames a file that is not ours or is damaged; nothing is deleted.
+fn set_aside(path: &Path, now: Duration) -> io::Result<PathBuf> {
+    let aside = path.with_extension(format!("aside-{}", now.as_secs()));
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
+}

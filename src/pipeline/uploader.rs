@@ -1,0 +1,209 @@
+//! The uploaders: sealed blocks, oldest first, into the bucket.
+//!
+//! An uploader claims a block, tries until the gateway has it, and forgets it. What it cannot
+//! send it keeps: a reload, an exit or a change of settings puts the block back, and the next
+//! attempt is made with the settings then in force.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::{Pipeline, Target};
+use crate::error::Level;
+use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Quiet, Sums};
+use crate::spool::{SealedBlock, SpoolError};
+use crate::stats::{add, set};
+
+/// How often an idle uploader looks for a block that nobody woke it for.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How long a block whose files cannot be read or removed is left alone.
+const SPOOL_RETRY: Duration = Duration::from_secs(5);
+
+/// Runs until the pipeline is closed.
+pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
+    let mut quiet = Quiet::default();
+    loop {
+        if pipeline.is_closed() {
+            return;
+        }
+        match claim(pipeline) {
+            Some(number) => {
+                let done = pipeline.target().is_some_and(|target| {
+                    Upload { pipeline, target, number, woken }.run(&mut quiet)
+                });
+                // Release pairs with the packer's Acquire: the block is in its place again.
+                pipeline.busy.fetch_sub(1, Ordering::Release);
+                if !done {
+                    let _ = woken.recv_timeout(Duration::from_millis(100));
+                }
+            }
+            None => {
+                let _ = woken.recv_timeout(IDLE);
+            }
+        }
+    }
+}
+
+/// The oldest block nobody has in hand; counts as busy from now on.
+fn claim(pipeline: &Pipeline) -> Option<u64> {
+    // Before the claim, so that the packer never sees a claimed block and no busy uploader.
+    pipeline.busy.fetch_add(1, Ordering::AcqRel);
+    let late = pipeline
+        .draining()
+        .is_some_and(|deadline| pipeline.environment.clock.monotonic() >= deadline);
+    let number = if late { None } else { pipeline.store.claim() };
+    if number.is_none() {
+        pipeline.busy.fetch_sub(1, Ordering::Release);
+    }
+    number
+}
+
+/// One claimed block on its way.
+struct Upload<'a> {
+    pipeline: &'a Pipeline,
+    target: Arc<Target>,
+    number: u64,
+    woken: &'a Receiver<()>,
+}
+
+impl Upload<'_> {
+    /// Whether the block is done with; if not it is back in the store.
+    fn run(&self, quiet: &mut Quiet) -> bool {
+        let block = match self.pipeline.store.open_block(self.number) {
+            Ok(block) => block,
+            Err(error) => {
+                self.spool_error(&error);
+                self.pipeline.store.release(self.number);
+                return false;
+            }
+        };
+        let SealedBlock { meta, key, content } = block;
+        drop(content);
+        let metadata: Vec<(String, String)> =
+            meta.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let object = PutObject {
+            key: &key,
+            len: meta.bytes,
+            sha256: meta.sha256.0,
+            sums: Sums::default(),
+            metadata: &metadata,
+            sha256_name: "sha256",
+            open: &|| self.open(),
+        };
+        let clock = &*self.pipeline.environment.clock;
+        let generation = self.pipeline.generation();
+        let finished = s3::upload(
+            &self.target.client,
+            &object,
+            clock,
+            Backoff::new(fastrand::Rng::new()),
+            &mut |pause| self.wait(pause, generation),
+            &mut |failure, action, pause| self.notice(failure, action, pause, quiet),
+        );
+        match finished {
+            Finished::Stored { elapsed, .. } => {
+                let stats = &self.pipeline.stats;
+                add(&stats.blocks_uploaded, 1);
+                add(&stats.uploaded_records, meta.records);
+                add(&stats.uploaded_bytes, meta.bytes);
+                set(&stats.last_status, 200);
+                set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
+                self.insist(|| self.pipeline.store.uploaded(self.number));
+                true
+            }
+            Finished::Quarantine(failure) => {
+                add(&self.pipeline.stats.blocks_quarantined, 1);
+                add(&self.pipeline.stats.quarantined_records, meta.records);
+                let reason = failure.to_string();
+                self.insist(|| self.pipeline.store.quarantine(self.number, &reason));
+                true
+            }
+            Finished::Stopped(_) => {
+                self.pipeline.store.release(self.number);
+                false
+            }
+        }
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read>> {
+        let block = self.pipeline.store.open_block(self.number).map_err(io::Error::other)?;
+        Ok(block.content)
+    }
+
+    /// Does what the block's end asks of the spool, again and again until it is done or the
+    /// pipeline is closed: the block is in the bucket, and must not be sent once more.
+    fn insist(&self, mut act: impl FnMut() -> Result<(), SpoolError>) {
+        while let Err(error) = act() {
+            self.spool_error(&error);
+            let clock = &self.pipeline.environment.clock;
+            let late = self.pipeline.draining().is_some_and(|end| clock.monotonic() >= end);
+            if late || self.pipeline.is_closed() {
+                // The next start sends it again, finds it there by its hash, and forgets it.
+                return;
+            }
+            let _ = self.woken.recv_timeout(SPOOL_RETRY);
+        }
+    }
+
+    fn spool_error(&self, error: &SpoolError) {
+        add(&self.pipeline.stats.spool_errors, 1);
+        self.tell(Level::Warn, &format!("block {}: {error}", self.number));
+    }
+
+    /// Waits before the next attempt; `false` to give the block back.
+    fn wait(&self, pause: Duration, generation: u64) -> bool {
+        let clock = &self.pipeline.environment.clock;
+        let end = clock.monotonic().saturating_add(pause);
+        loop {
+            if self.pipeline.generation() != generation || self.pipeline.is_closed() {
+                // Other settings, or draining: whoever claims the block next knows.
+                return false;
+            }
+            let now = clock.monotonic();
+            if self.pipeline.draining().is_some_and(|deadline| now >= deadline) {
+                return false;
+            }
+            let left = end.saturating_sub(now);
+            if left.is_zero() {
+                return true;
+            }
+            let _ = self.woken.recv_timeout(left.min(IDLE));
+        }
+    }
+
+    fn notice(&self, failure: &Failure, action: Action, pause: Duration, quiet: &mut Quiet) {
+        let stats = &self.pipeline.stats;
+        set(&stats.last_status, failure.answer.status.unwrap_or(0).into());
+        let (level, what) = match action {
+            Action::Done => return,
+            Action::Retry { .. } => (Level::Warn, "kept, tried again"),
+            Action::RetryCredentials | Action::RetryConfiguration => {
+                (Level::Error, "kept, tried again")
+            }
+            Action::Quarantine => (Level::Error, "set aside in the spool's quarantine"),
+        };
+        if !matches!(action, Action::Quarantine) {
+            add(&stats.upload_retries, 1);
+        }
+        let now = self.pipeline.environment.clock.monotonic();
+        if let Some(held) = quiet.say(failure.answer.outcome, now) {
+            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
+            let pause = if pause.is_zero() {
+                String::new()
+            } else {
+                format!(" in {:.1} s", pause.as_secs_f64())
+            };
+            self.tell(level, &format!("block {}: {failure}; {what}{pause}{held}", self.number));
+        }
+    }
+
+    fn tell(&self, level: Level, message: &str) {
+        let stream = &self.target.settings.stream;
+        let text = format!("stream {stream}: {message}");
+        self.pipeline.environment.events.event(level, &text);
+    }
+}

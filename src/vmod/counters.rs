@@ -1,0 +1,128 @@
+//! The stream's counters as Varnish's own: `varnishstat -f 'S3LOG.*'`.
+
+use std::sync::atomic::AtomicU64;
+
+use varnish::{Vsc, VscMetric};
+
+use crate::pipeline::Observer;
+use crate::stats::{Stats, get, set};
+
+/// Mirrors [`Stats`] in Varnish's shared memory.
+#[derive(VscMetric)]
+#[repr(C)]
+struct Counters {
+    /// Records taken from the ring
+    #[counter]
+    records: AtomicU64,
+    /// Bytes of records, uncompressed
+    #[counter(format = "bytes")]
+    raw_bytes: AtomicU64,
+    /// Bytes written to the spool, compressed
+    #[counter(format = "bytes")]
+    stored_bytes: AtomicU64,
+    /// Records found in ring and spool at start
+    #[counter]
+    recovered: AtomicU64,
+    /// Torn records found at start
+    #[counter(level = "diag")]
+    torn: AtomicU64,
+    /// Records dropped: ring full
+    #[counter]
+    dropped_ring: AtomicU64,
+    /// Records dropped: spool full or damaged
+    #[counter]
+    dropped_spool: AtomicU64,
+    /// Records dropped: no workspace for .log()
+    #[counter]
+    dropped_workspace: AtomicU64,
+    /// Records dropped: panic caught in the module
+    #[counter]
+    dropped_panic: AtomicU64,
+    /// Lines cut at max_line
+    #[counter]
+    truncated: AtomicU64,
+    /// Lines with a value that was not to be had any more
+    #[counter]
+    incomplete: AtomicU64,
+    /// Blocks closed
+    #[counter]
+    blocks_sealed: AtomicU64,
+    /// Blocks stored by the gateway
+    #[counter]
+    blocks_uploaded: AtomicU64,
+    /// Records in uploaded blocks
+    #[counter]
+    uploaded_records: AtomicU64,
+    /// Bytes of uploaded blocks
+    #[counter(format = "bytes")]
+    uploaded_bytes: AtomicU64,
+    /// Upload attempts that failed and were made again
+    #[counter]
+    upload_retries: AtomicU64,
+    /// Blocks set aside, refused by the gateway
+    #[counter]
+    blocks_quarantined: AtomicU64,
+    /// Records in blocks set aside
+    #[counter]
+    quarantined_records: AtomicU64,
+    /// Failed writes to the spool that are made again
+    #[counter]
+    spool_errors: AtomicU64,
+    /// Bytes of the ring in use
+    #[gauge(format = "bytes")]
+    ring_used: AtomicU64,
+    /// Most bytes of the ring in use so far
+    #[gauge(level = "diag", format = "bytes")]
+    ring_high_water: AtomicU64,
+    /// Size of the ring
+    #[gauge(level = "diag", format = "bytes")]
+    ring_size: AtomicU64,
+    /// Blocks not uploaded yet
+    #[gauge]
+    spooled_blocks: AtomicU64,
+    /// Records in blocks not uploaded yet
+    #[gauge]
+    spooled_records: AtomicU64,
+    /// Bytes of blocks not uploaded yet
+    #[gauge(format = "bytes")]
+    spooled_bytes: AtomicU64,
+    /// Age of the oldest record not uploaded
+    #[gauge(format = "duration")]
+    oldest_unsent: AtomicU64,
+    /// HTTP status of the gateway's last answer
+    #[gauge(level = "diag")]
+    last_status: AtomicU64,
+    /// Milliseconds the last upload took
+    #[gauge(level = "diag")]
+    last_upload_ms: AtomicU64,
+}
+
+/// Copies a stream's [`Stats`] to where varnishstat reads them.
+pub(super) struct Publisher(Vsc<Counters>);
+
+// SAFETY: the segment is memory that Varnish shares between processes; only the packer's thread
+// writes it after it was made, and freeing it takes Varnish's own lock.
+unsafe impl Send for Publisher {}
+
+impl Publisher {
+    /// Makes the segment `S3LOG.<stream>`. To be called from the CLI thread.
+    pub(super) fn new(stream: &str) -> Self {
+        // The name is a printf format to Varnish.
+        Self(Vsc::new("S3LOG", &crate::block::sanitise(stream)))
+    }
+}
+
+macro_rules! copy {
+    ($to:expr, $from:expr; $($name:ident)*) => { $(set(&$to.$name, get(&$from.$name));)* };
+}
+
+impl Observer for Publisher {
+    fn observe(&mut self, stats: &Stats) {
+        copy!(self.0, stats;
+            records raw_bytes stored_bytes recovered torn dropped_ring dropped_spool
+            dropped_workspace dropped_panic truncated incomplete blocks_sealed blocks_uploaded
+            uploaded_records uploaded_bytes upload_retries blocks_quarantined
+            quarantined_records spool_errors ring_used ring_high_water ring_size spooled_blocks
+            spooled_records spooled_bytes oldest_unsent last_status last_upload_ms);
+    }
+}

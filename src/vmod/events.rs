@@ -1,0 +1,34 @@
+//! Messages to the operator: into Varnish's log, and WARN and above to syslog.
+//!
+//! In Varnish's log they are records without a transaction, tag `Error` for WARN and ERROR and
+//! `Debug` for the rest, that begin with `S3LOG`:
+//! `varnishlog -g raw -q 'Error ~ "^S3LOG"'`. What the cache process writes to its standard error
+//! the manager passes on to syslog and to its own standard error.
+
+use std::ffi::CString;
+use std::io::Write as _;
+
+use varnish::ffi;
+
+use crate::error::{Events, Level};
+
+/// varnishd's log and syslog.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Varnish;
+
+impl Events for Varnish {
+    fn event(&self, level: Level, message: &str) {
+        let text = format!("S3LOG {}: {message}", level.word());
+        if level >= Level::Warn {
+            // A closed standard error is nobody's loss.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+        let tag = match level {
+            Level::Info => ffi::VslTag::Debug,
+            Level::Warn | Level::Error => ffi::VslTag::Error,
+        };
+        let Ok(text) = CString::new(text) else { return };
+        // SAFETY: both strings are NUL-terminated; the format takes one string.
+        unsafe { ffi::VSL(tag, ffi::vxids { vxid: 0 }, c"%s".as_ptr(), text.as_ptr()) };
+    }
+}

@@ -1,0 +1,135 @@
+//! What stands behind a VCL stream object.
+
+use std::ffi::{CStr, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+use crate::config::{Arguments, Error};
+use crate::pipeline::{Attachment, Pipeline, Settings};
+use crate::record::{
+    Dialect, Escape, MAX_LINE_DEFAULT, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options, Program,
+    TagTable, Zone,
+};
+use crate::stats;
+
+/// Fastly's combined format, the default.
+const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
+
+/// The same for varnishncsa, which knows no `%>s`.
+const NCSA: &str = "%{Varnish:default_format}x";
+
+/// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object and
+/// by every task that has a record pending.
+pub(super) struct Shared {
+    /// The compiled format.
+    pub program: Program,
+    /// Whether ESI fragments have records of their own.
+    pub esi: bool,
+    /// Whether the format asks for response headers.
+    pub reads_response: bool,
+    /// Where lines go.
+    pub pipeline: Arc<Pipeline>,
+    attachment: Attachment,
+}
+
+impl Shared {
+    /// Compiles the format, then opens the spool and starts the threads, or joins those that a
+    /// stream of the same name and spool has.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(super) fn open(arguments: &Arguments) -> Result<Self, String> {
+        let text = |error: Error| error.to_string();
+        let settings = Settings::read(arguments).map_err(text)?;
+        let options = options(arguments, &settings).map_err(text)?;
+        let format = arguments.get("format").unwrap_or(match options.dialect {
+            Dialect::Apache => COMBINED,
+            Dialect::Varnishncsa => NCSA,
+        });
+        let program = Program::compile(format, &options, &TAGS)
+            .map_err(|error| text(arguments.problem("format", error)))?;
+        let esi = arguments.flag("esi", false).map_err(text)?;
+        let (pipeline, attachment) = super::registry::attach(settings)?;
+        let reads_response = program.reads_response_headers();
+        Ok(Self { program, esi, reads_response, pipeline, attachment })
+    }
+
+    /// Runs `body` so that a panic in it costs one record and nothing else.
+    pub(super) fn guard<T: Default>(&self, body: impl FnOnce() -> T) -> T {
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+            stats::add(&self.pipeline.stats().dropped_panic, 1);
+            T::default()
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        super::registry::detach(&self.pipeline, &self.attachment);
+    }
+}
+
+fn options(arguments: &Arguments, settings: &Settings) -> Result<Options, Error> {
+    let max_line = arguments.bytes(
+        "max_line",
+        MAX_LINE_DEFAULT as u64,
+        MAX_LINE_MIN as u64..=MAX_LINE_MAX as u64,
+    )?;
+    Ok(Options {
+        dialect: arguments.choice(
+            "dialect",
+            Dialect::Apache,
+            &[("apache", Dialect::Apache), ("varnishncsa", Dialect::Varnishncsa)],
+        )?,
+        escape: arguments.choice(
+            "escape",
+            None,
+            &[
+                ("clf", Some(Escape::Clf)),
+                ("json", Some(Escape::Json)),
+                ("tsv", Some(Escape::Tsv)),
+                ("none", Some(Escape::None)),
+            ],
+        )?,
+        message: arguments.choice(
+            "message_type",
+            MessageType::Blank,
+            &[
+                ("blank", MessageType::Blank),
+                ("classic", MessageType::Classic),
+                ("loggly", MessageType::Loggly),
+                ("logplex", MessageType::Logplex),
+            ],
+        )?,
+        hostname: settings.host.clone(),
+        tag: arguments.get("tag").unwrap_or(arguments.stream()).to_owned(),
+        pid: std::process::id(),
+        max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),
+        zone: arguments.choice(
+            "timezone",
+            None,
+            &[("utc", Some(Zone::Utc)), ("local", Some(Zone::Local))],
+        )?,
+        heal: true,
+    })
+}
+
+unsafe extern "C" {
+    /// The running Varnish's tag names by number, null for numbers without a tag
+    /// (`include/vapi/vsl.h`).
+    static VSL_tags: [*const c_char; 256];
+}
+
+/// The running Varnish's log tags.
+static TAGS: LazyLock<TagTable> = LazyLock::new(|| {
+    // SAFETY: a constant table of libvarnishapi.
+    let names = unsafe { &VSL_tags };
+    TagTable::new((0u8..=255).zip(names).filter_map(|(number, name)| {
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: a constant C string of libvarnishapi.
+        let name = unsafe { CStr::from_ptr(*name) };
+        Some((number, name.to_str().ok()?))
+    }))
+});

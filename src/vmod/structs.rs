@@ -1,0 +1,195 @@
+//! Varnish's request structs, as the record needs them.
+//!
+//! Everything here reads memory that Varnish owns and that stands until the task's last
+//! destructor has run: `struct req` or `struct busyobj`, their `struct http`s and the workspace
+//! that their header lines lie in (`bin/varnishd/cache/cache.h`).
+
+use std::cell::OnceCell;
+use std::ffi::{CStr, c_char};
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+use varnish::ffi;
+
+use super::task::Pending;
+use crate::record::task::{Address, Connection, Handling, Message, Moment, Part, Structs};
+
+/// The bytes of one header line or first-line part; `None` where there is none.
+fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
+    if txt.b.is_null() || txt.e.is_null() {
+        return None;
+    }
+    let length = usize::try_from((txt.e as isize).checked_sub(txt.b as isize)?).ok()?;
+    // SAFETY: Varnish keeps b..e readable for as long as the http it belongs to.
+    Some(unsafe { std::slice::from_raw_parts(txt.b.cast::<u8>(), length) })
+}
+
+/// The used slots of `http->hd[]`, the first-line parts included.
+fn slots(http: *const ffi::http) -> &'static [ffi::txt] {
+    // SAFETY: a http of this task is null or valid until the task's destructors have run.
+    let Some(http) = (unsafe { http.as_ref() }) else { return &[] };
+    if http.hd.is_null() {
+        return &[];
+    }
+    // SAFETY: hd[] has shd slots, of which the first nhd are in use.
+    unsafe { std::slice::from_raw_parts(http.hd, usize::from(http.nhd.min(http.shd))) }
+}
+
+/// The header lines of `http` alone, as `Name: value`.
+pub(super) fn headers(http: *const ffi::http) -> &'static [ffi::txt] {
+    slots(http).get(ffi::HTTP_HDR_FIRST as usize..).unwrap_or_default()
+}
+
+fn first_line(http: *const ffi::http, part: Part) -> Option<&'static [u8]> {
+    let index = match part {
+        Part::Method => ffi::HTTP_HDR_METHOD,
+        Part::Url => ffi::HTTP_HDR_URL,
+        Part::Protocol => ffi::HTTP_HDR_PROTO,
+    };
+    slots(http).get(index as usize).and_then(line_of)
+}
+
+/// A C string that Varnish keeps.
+pub(super) fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: a non-null string of Varnish's is NUL-terminated and outlives the task.
+    Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
+type Text = SmallVec<[u8; 48]>;
+
+/// The structs of a client task.
+pub(super) struct Client<'a> {
+    /// The request.
+    pub req: &'a ffi::req,
+    /// What VCL left for the end of the task.
+    pub pending: &'a Pending,
+    server: OnceCell<Option<(Text, Text)>>,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(req: &'a ffi::req, pending: &'a Pending) -> Self {
+        Self { req, pending, server: OnceCell::new() }
+    }
+
+    fn server(&self) -> Option<&(Text, Text)> {
+        self.server
+            .get_or_init(|| {
+                let mut address: *mut ffi::suckaddr = std::ptr::null_mut();
+                // SAFETY: the session outlives its request.
+                if unsafe { ffi::SES_Get_server_addr(self.req.sp, &raw mut address) } != 0 {
+                    return None;
+                }
+                let socket: Option<SocketAddr> = ffi::VCL_IP(address).into();
+                let socket = socket?;
+                let (mut ip, mut port) = (Text::new(), Text::new());
+                write!(ip, "{}", socket.ip()).ok()?;
+                write!(port, "{}", socket.port()).ok()?;
+                Some((ip, port))
+            })
+            .as_ref()
+    }
+
+    fn session_text(&self, which: ffi::SessionAttr) -> Option<&[u8]> {
+        // SAFETY: the session outlives its request; the attribute is a string of its workspace.
+        text(unsafe { ffi::SES_Get_String_Attr(self.req.sp, which) })
+    }
+}
+
+impl Structs for Client<'_> {
+    fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
+        match message {
+            Message::Received => first_line(self.req.http0, part),
+            Message::Request => first_line(self.req.http, part),
+            Message::Response => None,
+        }
+    }
+
+    fn header(&self, message: Message, index: usize) -> Option<&[u8]> {
+        let headers = match message {
+            Message::Received => headers(self.req.http0),
+            Message::Request => headers(self.req.http),
+            Message::Response => self.pending.response(),
+        };
+        headers.get(index).and_then(line_of)
+    }
+
+    fn address(&self, which: Address) -> Option<&[u8]> {
+        match which {
+            Address::ClientIp => self.session_text(ffi::SessionAttr::ClientIp),
+            Address::ClientPort => self.session_text(ffi::SessionAttr::ClientPort),
+            Address::ServerIp => self.server().map(|(ip, _)| ip.as_slice()),
+            Address::ServerPort => self.server().map(|(_, port)| port.as_slice()),
+        }
+    }
+
+    fn moment(&self, which: Moment) -> Option<f64> {
+        let time = match which {
+            Moment::Start => self.req.t_first.0,
+            Moment::End => self.req.t_prev.0,
+            Moment::FirstByte => self.req.t_resp.0,
+        };
+        (time > 0.0).then_some(time)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        // SAFETY: doclose points to one of Varnish's constant descriptions.
+        let reason = unsafe { self.req.doclose.as_ref() }?;
+        Some(match text(reason.name)? {
+            b"null" => Connection::KeptAlive,
+            b"REM_CLOSE" | b"TX_ERROR" | b"RX_BODY" | b"RX_TIMEOUT" => Connection::Aborted,
+            _ => Connection::Closed,
+        })
+    }
+
+    fn handling(&self) -> Option<Handling> {
+        (self.req.is_hit() != 0).then_some(Handling::Hit)
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.pending.value(key)
+    }
+}
+
+/// The structs of a backend task.
+pub(super) struct Backend<'a> {
+    /// The fetch.
+    pub bo: &'a ffi::busyobj,
+    /// What VCL left for the end of the task.
+    pub pending: &'a Pending,
+}
+
+impl Structs for Backend<'_> {
+    fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
+        match message {
+            Message::Received => first_line(self.bo.bereq0, part),
+            Message::Request => first_line(self.bo.bereq, part),
+            Message::Response => None,
+        }
+    }
+
+    fn header(&self, message: Message, index: usize) -> Option<&[u8]> {
+        let headers = match message {
+            Message::Received => headers(self.bo.bereq0),
+            Message::Request => headers(self.bo.bereq),
+            Message::Response => headers(self.bo.beresp),
+        };
+        headers.get(index).and_then(line_of)
+    }
+
+    fn moment(&self, which: Moment) -> Option<f64> {
+        let time = match which {
+            Moment::Start => self.bo.t_first.0,
+            Moment::End => self.bo.t_prev.0,
+            Moment::FirstByte => self.bo.t_resp.0,
+        };
+        (time > 0.0).then_some(time)
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.pending.value(key)
+    }
+}
