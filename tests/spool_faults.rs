@@ -319,6 +319,25 @@ fn another_codec_after_a_restart_starts_another_block() {
 }
 
 #[test]
+fn another_codec_on_a_full_disk_starts_and_seals_later() {
+    let sim = Arc::new(Sim::new());
+    let last = three(&sim);
+    sim.restart();
+    sim.fail_in(0, 2, ErrorKind::StorageFull);
+    let mut zstd = options();
+    zstd.codec = vmod_s3log::block::Kind::Zstd;
+    let files = Arc::clone(&sim) as Arc<dyn Files>;
+    let (mut spool, recovered) = Spool::open(files, zstd, Some(last.as_bytes())).unwrap();
+    assert_eq!((recovered.counts.sealed.blocks, recovered.open_records), (2, 3));
+    let (_, stats) = chunk(&["g"]);
+    let mut member = Vec::new();
+    ChunkEncoder::new(Codec::Zstd(3)).unwrap().encode(b"g\n", &mut member).unwrap();
+    spool.append(&member, stats).unwrap();
+    seal(&mut spool);
+    assert_eq!((text(&spool, 3), text(&spool, 4)), ("d\ne\nf\n".into(), "g\n".into()));
+}
+
+#[test]
 fn a_block_begun_in_one_boot_keeps_its_name_in_the_next() {
     let sim = Arc::new(Sim::new());
     let last = three(&sim);

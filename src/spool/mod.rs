@@ -59,6 +59,7 @@ mod names;
 mod options;
 mod payload;
 mod recover;
+mod reopen;
 mod salvage;
 mod sidecar;
 mod store;

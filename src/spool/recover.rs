@@ -15,9 +15,9 @@ use super::payload::{BadPayload, State};
 use super::salvage::{cut, good_members, hash, set_aside};
 use super::sidecar::{self, Sidecar};
 use super::store::{Entry, Index, load, move_to_quarantine};
-use super::writer::{Heal, empty_block, write_sidecar};
+use super::writer::{Heal, write_sidecar};
 use super::{Counts, Files, Options, Payload, Spool, SpoolError, Store, SyncPolicy};
-use crate::block::{Digest, Drops, Hasher, Kind, META_FORMAT, Meta, sanitise};
+use crate::block::{Digest, Drops, Kind, META_FORMAT, Meta, sanitise};
 
 /// Version of the directory that this code writes and the only one that it reads.
 const FORMAT_VERSION: u64 = 1;
@@ -113,7 +113,8 @@ impl Spool {
             handed_out: 0,
         };
         if other_codec {
-            spool.seal(&Drops::default())?;
+            // A disk that is full must not keep the stream from starting: `append` tries again.
+            let _ = spool.seal(&Drops::default());
         } else if spool.state.length == 0 {
             spool.state.codec = spool.options.codec;
             spool.state.boot = spool.options.boot;
@@ -145,24 +146,25 @@ struct Found {
 
 /// The newest block that was sealed, whatever became of it.
 #[derive(Debug, Clone, Copy)]
-struct Newest {
-    number: u64,
-    sequence: u64,
+pub(super) struct Newest {
+    pub(super) number: u64,
+    pub(super) sequence: u64,
     /// `None` when its sidecar cannot be read any more.
-    sha256: Option<Digest>,
+    pub(super) sha256: Option<Digest>,
 }
 
-struct Recovery<'a> {
-    files: &'a dyn Files,
-    options: &'a Options,
-    last: Option<State>,
-    index: Index,
-    newest: Option<Newest>,
+/// A recovery under way.
+pub(super) struct Recovery<'a> {
+    pub(super) files: &'a dyn Files,
+    pub(super) options: &'a Options,
+    pub(super) last: Option<State>,
+    pub(super) index: Index,
+    pub(super) newest: Option<Newest>,
     /// Dropped and lost blocks whose last file is still there.
-    lost: Vec<Name>,
-    rebuilt: Vec<u64>,
-    set_aside: Vec<String>,
-    left_in_place: u64,
+    pub(super) lost: Vec<Name>,
+    pub(super) rebuilt: Vec<u64>,
+    pub(super) set_aside: Vec<String>,
+    pub(super) left_in_place: u64,
 }
 
 impl Recovery<'_> {
@@ -391,112 +393,6 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// The state to go on from, with the hash of the open block and the uncommitted bytes cut off.
-    fn open_block(&mut self) -> Result<(State, Hasher, u64), SpoolError> {
-        let empty = empty_block(self.options);
-        let mut state = match (self.last, self.newest) {
-            (Some(last), Some(newest)) if last.number <= newest.number => State {
-                number: newest.number + 1,
-                sequence: newest.sequence,
-                previous: newest.sha256,
-                ..empty
-            },
-            (Some(last), _) => last,
-            (None, Some(newest)) => State {
-                number: newest.number + 1,
-                sequence: newest.sequence,
-                previous: newest.sha256,
-                ..empty
-            },
-            (None, None) => empty,
-        };
-        let hasher;
-        let mut uncommitted = 0;
-        if state.length > 0 {
-            (state, hasher, uncommitted) = self.check_open(state)?;
-        } else {
-            hasher = Hasher::default();
-        }
-        self.count_gone(&mut state)?;
-        Ok((state, hasher, uncommitted))
-    }
-
-    fn check_open(&mut self, mut state: State) -> Result<(State, Hasher, u64), SpoolError> {
-        let name = Name::Data(state.number).to_string();
-        let found = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
-        let length = found.unwrap_or(0);
-        let mut uncommitted = 0;
-        if length >= state.length {
-            let (hasher, digest, _) = hash(self.files, &name, state.length)?;
-            if digest == state.content {
-                uncommitted = length - state.length;
-                if uncommitted > 0 {
-                    self.files
-                        .truncate(&name, state.length)
-                        .map_err(SpoolError::io("truncate", &name))?;
-                }
-                return Ok((state, hasher, uncommitted));
-            }
-        }
-        // Damaged from outside: by a power cut, or by hand.
-        let mut good_length = 0;
-        let mut good_records = 0;
-        let mut good_raw = 0;
-        let checkable = state.codec != Kind::None || length < state.length;
-        if found.is_some() && checkable {
-            let good = good_members(self.files, &name, state.codec, state.length)?;
-            (good_length, good_records, good_raw) = (good.length, good.records, good.raw_bytes);
-        }
-        if good_length == 0 && length > 0 {
-            self.put_aside(&name);
-        } else if let Some(copy) = cut(self.files, &name, good_length)? {
-            self.note_aside(copy);
-        }
-        let lost = state.records.saturating_sub(good_records);
-        self.index.counts.lost.add(lost, state.length.saturating_sub(good_length));
-        state.drops.add(&Drops { lost, ..Drops::default() });
-        let (hasher, content, _) = if good_length > 0 {
-            hash(self.files, &name, good_length)?
-        } else {
-            let hasher = Hasher::default();
-            let digest = hasher.digest();
-            (hasher, digest, 0)
-        };
-        state.length = good_length;
-        state.records = good_records;
-        state.raw_bytes = good_raw;
-        state.cut = state.cut.min(good_records);
-        state.content = content;
-        Ok((state, hasher, uncommitted))
-    }
-
-    /// Counts the dropped and lost blocks that the payload does not count yet.
-    fn count_gone(&mut self, state: &mut State) -> Result<(), SpoolError> {
-        let counted = state.sequence;
-        for name in &self.lost {
-            let Name::Gone { sequence, why, .. } = *name else { continue };
-            if sequence <= counted {
-                continue;
-            }
-            state.sequence = state.sequence.max(sequence);
-            // What cannot be read cannot be counted, and must not keep the stream from starting.
-            let Ok(sidecar) = load(self.files, &name.to_string()) else { continue };
-            let (records, bytes) = (sidecar.meta.records, sidecar.meta.bytes);
-            state.drops.add(&sidecar.meta.dropped);
-            match why {
-                Why::Dropped => {
-                    state.drops.spool = state.drops.spool.saturating_add(records);
-                    self.index.counts.dropped.add(records, bytes);
-                }
-                Why::Lost => {
-                    state.drops.lost = state.drops.lost.saturating_add(records);
-                    self.index.counts.lost.add(records, bytes);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Above every sequence that was ever given.
     fn next_sequence(&self) -> u64 {
         let of_files = self.lost.iter().map(|name| match name {
@@ -535,14 +431,14 @@ impl Recovery<'_> {
     }
 
     /// Never fatal: what cannot be moved stays and is counted.
-    fn put_aside(&mut self, name: &str) {
+    pub(super) fn put_aside(&mut self, name: &str) {
         match set_aside(self.files, name) {
             Ok(copy) => self.note_aside(copy),
             Err(_) => self.left_in_place += 1,
         }
     }
 
-    fn note_aside(&mut self, name: String) {
+    pub(super) fn note_aside(&mut self, name: String) {
         if self.set_aside.len() < NAMES_MAX {
             self.set_aside.push(name);
         }

@@ -132,6 +132,10 @@ impl Spool {
     pub fn append(&mut self, chunk: &[u8], stats: ChunkStats) -> Result<Payload, SpoolError> {
         self.heal()?;
         self.forget_gone();
+        if self.state.length > 0 && self.state.codec != self.options.codec {
+            // The settings changed, and the start could not seal what was open.
+            self.seal(&Drops::default())?;
+        }
         let wanted = chunk.len() as u64;
         self.make_room(wanted)?;
         let name = Name::Data(self.state.number);

@@ -1,0 +1,118 @@
+//! The last part of recovery: the open block, and the counts that go on with it.
+
+use super::SpoolError;
+use super::names::{Name, Why};
+use super::payload::State;
+use super::recover::Recovery;
+use super::salvage::{cut, good_members, hash};
+use super::store::load;
+use super::writer::empty_block;
+use crate::block::{Drops, Hasher, Kind};
+
+impl Recovery<'_> {
+    /// The state to go on from, with the hash of the open block and the uncommitted bytes cut off.
+    pub(super) fn open_block(&mut self) -> Result<(State, Hasher, u64), SpoolError> {
+        let empty = empty_block(self.options);
+        let mut state = match (self.last, self.newest) {
+            (Some(last), Some(newest)) if last.number <= newest.number => State {
+                number: newest.number + 1,
+                sequence: newest.sequence,
+                previous: newest.sha256,
+                ..empty
+            },
+            (Some(last), _) => last,
+            (None, Some(newest)) => State {
+                number: newest.number + 1,
+                sequence: newest.sequence,
+                previous: newest.sha256,
+                ..empty
+            },
+            (None, None) => empty,
+        };
+        let hasher;
+        let mut uncommitted = 0;
+        if state.length > 0 {
+            (state, hasher, uncommitted) = self.check_open(state)?;
+        } else {
+            hasher = Hasher::default();
+        }
+        self.count_gone(&mut state)?;
+        Ok((state, hasher, uncommitted))
+    }
+
+    fn check_open(&mut self, mut state: State) -> Result<(State, Hasher, u64), SpoolError> {
+        let name = Name::Data(state.number).to_string();
+        let found = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
+        let length = found.unwrap_or(0);
+        let mut uncommitted = 0;
+        if length >= state.length {
+            let (hasher, digest, _) = hash(self.files, &name, state.length)?;
+            if digest == state.content {
+                uncommitted = length - state.length;
+                if uncommitted > 0 {
+                    self.files
+                        .truncate(&name, state.length)
+                        .map_err(SpoolError::io("truncate", &name))?;
+                }
+                return Ok((state, hasher, uncommitted));
+            }
+        }
+        // Damaged from outside: by a power cut, or by hand.
+        let mut good_length = 0;
+        let mut good_records = 0;
+        let mut good_raw = 0;
+        let checkable = state.codec != Kind::None || length < state.length;
+        if found.is_some() && checkable {
+            let good = good_members(self.files, &name, state.codec, state.length)?;
+            (good_length, good_records, good_raw) = (good.length, good.records, good.raw_bytes);
+        }
+        if good_length == 0 && length > 0 {
+            self.put_aside(&name);
+        } else if let Some(copy) = cut(self.files, &name, good_length)? {
+            self.note_aside(copy);
+        }
+        let lost = state.records.saturating_sub(good_records);
+        self.index.counts.lost.add(lost, state.length.saturating_sub(good_length));
+        state.drops.add(&Drops { lost, ..Drops::default() });
+        let (hasher, content, _) = if good_length > 0 {
+            hash(self.files, &name, good_length)?
+        } else {
+            let hasher = Hasher::default();
+            let digest = hasher.digest();
+            (hasher, digest, 0)
+        };
+        state.length = good_length;
+        state.records = good_records;
+        state.raw_bytes = good_raw;
+        state.cut = state.cut.min(good_records);
+        state.content = content;
+        Ok((state, hasher, uncommitted))
+    }
+
+    /// Counts the dropped and lost blocks that the payload does not count yet.
+    fn count_gone(&mut self, state: &mut State) -> Result<(), SpoolError> {
+        let counted = state.sequence;
+        for name in &self.lost {
+            let Name::Gone { sequence, why, .. } = *name else { continue };
+            if sequence <= counted {
+                continue;
+            }
+            state.sequence = state.sequence.max(sequence);
+            // What cannot be read cannot be counted, and must not keep the stream from starting.
+            let Ok(sidecar) = load(self.files, &name.to_string()) else { continue };
+            let (records, bytes) = (sidecar.meta.records, sidecar.meta.bytes);
+            state.drops.add(&sidecar.meta.dropped);
+            match why {
+                Why::Dropped => {
+                    state.drops.spool = state.drops.spool.saturating_add(records);
+                    self.index.counts.dropped.add(records, bytes);
+                }
+                Why::Lost => {
+                    state.drops.lost = state.drops.lost.saturating_add(records);
+                    self.index.counts.lost.add(records, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+}
