@@ -12,7 +12,7 @@ use std::sync::Arc;
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Meta};
 use vmod_s3log::spool::{
-    ChunkStats, Files, OnSpoolFull, Options, Payload, Recovered, Spool, SpoolError,
+    ChunkStats, Files, OnSpoolFull, Options, Payload, Recovered, Spool, SpoolError, SyncPolicy,
 };
 
 fn options() -> Options {
@@ -90,6 +90,75 @@ fn a_clean_start_finds_what_was_there_and_changes_nothing() {
     assert_eq!(spool.open_since(), Some(1_800_000_000_000_000_000));
     assert_eq!(recovered.counts.oldest, Some(1_800_000_000_000_000_000));
     assert_eq!((text(&spool, 1), text(&spool, 2)), ("a\nb\n".into(), "c\n".into()));
+}
+
+#[test]
+fn the_order_of_operations_is_that_of_the_documentation() {
+    let sim = Arc::new(Sim::new());
+    let (bytes, _) = chunk(&["a"]);
+    let mut small = options();
+    small.spool_max = 3 * bytes.len() as u64;
+    let (mut spool, _) = open_with(&sim, small, None);
+    assert_eq!(sim.take_log(), ["create format.new", "rename format.new format"]);
+    append(&mut spool, &["a"]);
+    assert_eq!(sim.take_log(), ["create 0000000001.data"]);
+    append(&mut spool, &["b"]);
+    assert_eq!(sim.take_log(), ["append 0000000001.data"]);
+    seal(&mut spool);
+    assert_eq!(
+        sim.take_log(),
+        [
+            "sync 0000000001.data",
+            "create 0000000001.new",
+            "sync 0000000001.new",
+            "rename 0000000001.new 0000000001.json",
+            "sync the directory"
+        ]
+    );
+    spool.store().uploaded(1).unwrap();
+    let uploaded = ["rename 0000000001.json 0000000001.done", "remove 0000000001.data"];
+    assert_eq!(sim.take_log(), uploaded);
+    for line in ["c", "d", "e"] {
+        append(&mut spool, &[line]);
+        seal(&mut spool);
+    }
+    sim.take_log();
+    append(&mut spool, &["f"]);
+    assert_eq!(
+        sim.take_log(),
+        [
+            "rename 0000000002.json 0000000001-0000000002.dropped",
+            "remove 0000000002.data",
+            "create 0000000005.data"
+        ]
+    );
+    seal(&mut spool);
+    let log = sim.take_log();
+    let retired =
+        ["rename 0000000001-0000000002.dropped 0000000002.done", "remove 0000000001.done"];
+    assert_eq!(log[..2], retired, "the count is committed, and the newest that is gone stays");
+    spool.store().quarantine(3, "refused").unwrap();
+    assert_eq!(
+        sim.take_log(),
+        [
+            "create quarantine/0000000003.reason",
+            "rename 0000000003.json quarantine/0000000003.json",
+            "rename 0000000003.data quarantine/0000000003.data"
+        ]
+    );
+}
+
+#[test]
+fn without_sync_a_seal_is_two_operations() {
+    let sim = Arc::new(Sim::new());
+    let mut lazy = options();
+    lazy.sync = SyncPolicy::None;
+    let (mut spool, _) = open_with(&sim, lazy, None);
+    append(&mut spool, &["a"]);
+    sim.take_log();
+    seal(&mut spool);
+    let log = ["create 0000000001.new", "rename 0000000001.new 0000000001.json"];
+    assert_eq!(sim.take_log(), log);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
 use vmod_s3log::spool::{
@@ -113,7 +114,8 @@ struct World {
     boots: u16,
     spool: Option<Spool>,
     stop_next_start: Option<u32>,
-    restarts: u32,
+    /// Stops by the simulated file system.
+    stops: u32,
 }
 
 impl World {
@@ -129,7 +131,7 @@ impl World {
             boots: 0,
             spool: None,
             stop_next_start: None,
-            restarts: 0,
+            stops: 0,
         };
         world.restart();
         world
@@ -138,12 +140,12 @@ impl World {
     fn restart(&mut self) {
         loop {
             self.spool = None;
+            self.stops += u32::from(self.sim.stopped());
             self.sim.restart();
             if let Some(operations) = self.stop_next_start.take() {
                 self.sim.stop_in(operations);
             }
             self.boots += 1;
-            self.restarts += 1;
             let boot = BootId::new(1_800_000_000, self.boots);
             let mut options = Options::new("access", "node-1", boot);
             options.codec = self.settings.codec.kind();
@@ -389,10 +391,68 @@ impl World {
     }
 }
 
+/// All that a stream's life has, once or more.
+fn life() -> Vec<Action> {
+    let mut actions = Vec::new();
+    for round in 0..3 {
+        actions.extend([
+            Action::Push(9),
+            Action::Pack(4, true),
+            Action::Pack(3, true),
+            Action::Seal(true),
+            Action::Upload { put: round != 1, noted: true },
+            Action::Push(2),
+            Action::Pack(4, true),
+            Action::Seal(true),
+            Action::SealAndFinishUncommitted { quarantine: round == 2 },
+            Action::Quarantine,
+        ]);
+    }
+    actions
+}
+
+#[test]
+fn a_stop_at_each_operation_of_a_life_and_at_each_of_the_start_after_it() {
+    let mut worlds = 0;
+    for (spool_max, on_full) in [
+        (u64::MAX, OnSpoolFull::DropOldest),
+        (40, OnSpoolFull::DropOldest),
+        (40, OnSpoolFull::DropNewest),
+    ] {
+        for transformed in [false, true] {
+            let settings = Settings { codec: Codec::None, spool_max, on_full, transformed };
+            for stop in 0_u32.. {
+                let mut stops = 0;
+                for second in 0..8 {
+                    let mut world = World::new(settings);
+                    world.sim.stop_in(stop);
+                    world.stop_next_start = Some(second);
+                    let starts = world.stops;
+                    for action in life() {
+                        world.run(&action);
+                    }
+                    stops += world.stops - starts;
+                    world.restart();
+                    world.check();
+                    worlds += 1;
+                }
+                if stops == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(worlds > 500, "{worlds}");
+    println!("{worlds} lives");
+}
+
 proptest! {
     // PROPTEST_CASES asks for more.
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases.max(2000),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/spool_model.proptest-regressions",
+        ))),
         ..ProptestConfig::default()
     })]
 

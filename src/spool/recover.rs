@@ -96,10 +96,12 @@ impl Spool {
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, .. } = recovery;
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
-            // The next append makes the file anew, but a sealed spool should not keep a stray one.
+            // The first chunk of a block, written and not committed.
             let name = Name::Data(state.number).to_string();
-            uncommitted_bytes = files.length(&name).ok().flatten().unwrap_or(0);
-            remove_if_there(&*files, &name).map_err(SpoolError::io("remove", name))?;
+            if let Some(length) = files.length(&name).map_err(SpoolError::io("read", &name))? {
+                uncommitted_bytes = length;
+                remove_if_there(&*files, &name).map_err(SpoolError::io("remove", name))?;
+            }
         }
         let other_codec = state.length > 0 && state.codec != options.codec;
         let store = Arc::new(Store::new(files, index));

@@ -60,7 +60,8 @@ pub struct Counts {
     pub quarantined: Tally,
     /// Uploaded since the start.
     pub uploaded: Tally,
-    /// Dropped by `spool_max` since the start.
+    /// Dropped by `spool_max` since the start. A block that was sent by a process that was killed
+    /// before it could note that may be in the bucket and dropped.
     pub dropped: Tally,
     /// Found damaged or gone since the start; an open block counts as a block.
     pub lost: Tally,

@@ -25,6 +25,7 @@ struct Plan {
 pub struct Sim {
     memory: Memory,
     plan: Mutex<Plan>,
+    log: Mutex<Vec<String>>,
 }
 
 enum Verdict {
@@ -58,6 +59,15 @@ impl Sim {
     /// A new process, with no plan.
     pub fn restart(&self) {
         *self.plan() = Plan::default();
+    }
+
+    /// The changing operations since the last call, in words.
+    pub fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap())
+    }
+
+    fn note(&self, words: String) {
+        self.log.lock().unwrap().push(words);
     }
 
     /// Changing operations since the restart.
@@ -127,22 +137,27 @@ impl Sim {
 
 impl Files for Sim {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.note(format!("create {name}"));
         self.write(bytes, |bytes| self.memory.create(name, bytes))
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.note(format!("append {name}"));
         self.write(bytes, |bytes| self.memory.append(name, bytes))
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
+        self.note(format!("truncate {name} {length}"));
         self.atomic(|| self.memory.truncate(name, length))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.note(format!("rename {from} {to}"));
         self.atomic(|| self.memory.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.note(format!("remove {name}"));
         self.atomic(|| self.memory.remove(name))
     }
 
@@ -165,11 +180,13 @@ impl Files for Sim {
         self.memory.modified(name)
     }
 
-    fn sync_file(&self, _: &str) -> io::Result<()> {
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.note(format!("sync {name}"));
         self.atomic(|| Ok(()))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
+        self.note("sync the directory".to_owned());
         self.atomic(|| Ok(()))
     }
 
