@@ -123,6 +123,29 @@ fn a_path_that_cannot_be_a_spool_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_directory_of_somebody_else_is_refused_and_not_touched() {
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(root.path().join("syslog"), "").unwrap();
+    let error = Disk::open(root.path()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "spool {} is a directory with other files, such as syslog: give an empty one, or one \
+             that does not exist yet",
+            root.path().display()
+        )
+    );
+    assert_eq!(mode(root.path()), 0o755);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    fs::remove_file(root.path().join("syslog")).unwrap();
+    open(root.path(), None);
+    fs::write(root.path().join("notes.txt"), "").unwrap();
+    let (_, recovered) = open(root.path(), None);
+    assert_eq!(recovered.set_aside, ["foreign/notes.txt"], "a spool is kept tidy");
+}
+
+#[test]
 fn a_link_in_place_of_a_file_is_not_followed() {
     let root = tempfile::tempdir().unwrap();
     let victim = root.path().join("victim");

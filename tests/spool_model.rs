@@ -391,6 +391,33 @@ impl World {
     }
 }
 
+/// A seal writes the transformed block, and its eighth operation removes the members. When that
+/// failed, the members followed the block into quarantine, or came back after its upload.
+#[test]
+fn members_that_a_transformed_block_has_left_behind_never_come_back() {
+    for last in [
+        vec![Action::Quarantine],
+        vec![Action::Upload { put: true, noted: true }],
+        vec![Action::Upload { put: true, noted: true }, Action::Seal(true), Action::Kill],
+        vec![Action::SealAndFinishUncommitted { quarantine: true }, Action::Kill],
+    ] {
+        let settings = Settings {
+            codec: Codec::None,
+            spool_max: u64::MAX,
+            on_full: OnSpoolFull::DropOldest,
+            transformed: true,
+        };
+        let mut world = World::new(settings);
+        let start = [Action::Push(1), Action::Pack(1, true), Action::FailIn(7, 1, false)];
+        let more = [Action::Seal(true), Action::Push(1), Action::Pack(1, true)];
+        for action in start.iter().chain(&more).chain(&last) {
+            world.run(action);
+        }
+        world.restart();
+        world.check();
+    }
+}
+
 /// All that a stream's life has, once or more.
 fn life() -> Vec<Action> {
     let mut actions = Vec::new();

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::FlockOperation;
 
 use super::Files;
-use super::names::{FOREIGN, LOCK, QUARANTINE};
+use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, is_not_ours};
 
 /// A directory that this process alone writes, until it is dropped.
 #[derive(Debug)]
@@ -35,6 +35,16 @@ pub enum DiskError {
         path: PathBuf,
         /// What the lock file says of its holder.
         pid: Option<u32>,
+    },
+    /// It is somebody else's: it was never a spool, and there are files in it.
+    #[error(
+        "spool {path} is a directory with other files, such as {name}: give an empty one, or one that does not exist yet"
+    )]
+    NotASpool {
+        /// The directory.
+        path: PathBuf,
+        /// One of its files.
+        name: String,
     },
     /// It cannot be made or written.
     #[error(
@@ -62,6 +72,10 @@ impl Disk {
             let path = path.to_owned();
             move |source| DiskError::Io { path, source }
         };
+        // A wrong path must not narrow the rights of /var/log and sort its files into folders.
+        if let Some(name) = stranger(root) {
+            return Err(DiskError::NotASpool { path: root.to_owned(), name });
+        }
         make_private(root, true).map_err(failed(root))?;
         let path = root.join(LOCK);
         let mut lock = private(OpenOptions::new().read(true).write(true).create(true))
@@ -96,6 +110,19 @@ impl Disk {
     fn open_for_writing(&self, name: &str) -> io::Result<File> {
         private(OpenOptions::new().write(true)).open(self.root.join(name))
     }
+}
+
+/// A file that no spool has, in a directory that does not call itself one.
+fn stranger(root: &Path) -> Option<String> {
+    if root.join(FORMAT).exists() {
+        return None;
+    }
+    // What cannot be listed is refused a moment later, with the reason.
+    fs::read_dir(root)
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|name| Name::parse(name).is_none() && name != FORMAT_NEW && !is_not_ours(name))
 }
 
 /// Makes a directory 0700, or narrows the one that is there to it.
