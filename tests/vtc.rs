@@ -1,1 +1,106 @@
-fn main() {}
+//! Every `tests/vtc/*.vtc` as a test of its own, run by Varnish's own varnishtest against the
+//! S3 server in this process.
+//!
+//! What a test finds as macros: `${vmod}` the module, `${s3}` the server's endpoint, `${bucket}`
+//! a bucket of its own, `${credentials}` a credentials file, `${spool}` a directory of its own,
+//! `${vcl}` the folder of examples, `${closed}` an endpoint where nobody listens, `${lines}` a
+//! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them.
+
+#![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Longest run of one test, seconds.
+const TIMEOUT: &str = "120";
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vtc");
+    let server = Arc::new(S3Server::start());
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .expect("tests/vtc is there")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "vtc"))
+        .collect();
+    files.sort();
+    let trials = files
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            let server = Arc::clone(&server);
+            Trial::test(name.clone(), move || run(&name, &path, &server))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {
+    let place = tempfile::tempdir()?;
+    let at = |file: &str| place.path().join(file).display().to_string();
+    let bucket = name.replace('_', "-");
+    fs::create_dir(server.root().join(&bucket))?;
+    fs::create_dir(at("spool"))?;
+    let credentials = format!(
+        "[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
+    );
+    fs::write(at("credentials"), credentials)?;
+    let lines = format!(
+        r#"#!/bin/sh
+# Waits until the stream $1 has $2 lines in the bucket, and prints them.
+n=0
+while :; do
+    "{command}" cat --endpoint {endpoint} --bucket {bucket} --credentials {credentials} "$1" >"{place}/lines.$1" || exit 1
+    found=$(wc -l <"{place}/lines.$1")
+    [ "$found" -lt "$2" ] || break
+    n=$((n + 1))
+    [ $n -lt 150 ] || break
+    sleep 0.1
+done
+cat "{place}/lines.$1"
+[ "$found" -eq "$2" ] || {{ echo "wanted $2 lines, found $found"; exit 1; }}
+"#,
+        command = env!("CARGO_BIN_EXE_s3log"),
+        endpoint = server.endpoint(),
+        credentials = at("credentials"),
+        place = place.path().display(),
+    );
+    fs::write(at("lines"), lines)?;
+    fs::set_permissions(at("lines"), fs::Permissions::from_mode(0o755))?;
+    let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
+    let output = Command::new("varnishtest")
+        .args(["-v", "-t", TIMEOUT])
+        .args(define("vmod", &module().display().to_string()))
+        .args(define("s3", &server.endpoint()))
+        .args(define("bucket", &bucket))
+        .args(define("credentials", &at("credentials")))
+        .args(define("spool", &at("spool")))
+        .args(define("vcl", concat!(env!("CARGO_MANIFEST_DIR"), "/vcl")))
+        .args(define("closed", "http://127.0.0.1:1"))
+        .args(define("lines", &at("lines")))
+        .arg(path)
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told: Vec<&str> = text.lines().collect();
+    let start = told.len().saturating_sub(120);
+    Err(format!("{}\n{}", told[start..].join("\n"), output.status).into())
+}
+
+/// The module beside the command: cargo puts both into one folder.
+fn module() -> PathBuf {
+    let command = Path::new(env!("CARGO_BIN_EXE_s3log"));
+    let module = command.with_file_name("libvmod_s3log.so");
+    assert!(module.exists(), "{} is not there: run cargo build first", module.display());
+    module
+}
