@@ -3,14 +3,17 @@
 
 mod common;
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::Read;
 
 use common::clock::Shifted;
-use common::s3_objects::{client, put};
+use common::s3_objects::{client, object, put};
 use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use vmod_s3log::clock::System;
-use vmod_s3log::s3::{Action, Checksum, Client, ObjectOptions, Options, Outcome};
+use vmod_s3log::s3::{
+    Action, Backoff, Checksum, Client, Finished, ObjectOptions, Options, Outcome, PutObject, upload,
+};
 
 const KEYS: (&str, &str) = (ACCESS_KEY, SECRET_KEY);
 
@@ -124,12 +127,90 @@ fn every_checksum_is_one_that_the_server_computes_too() {
 fn a_body_that_is_not_what_was_hashed_is_never_stored() {
     let server = S3Server::start();
     let client = connect(&server);
-    let answer = common::s3_objects::object("k", b"the block as it was sealed", |object| {
+    let answer = object("k", b"the block as it was sealed", |object| {
         let open = || -> std::io::Result<Box<dyn Read>> {
             Ok(Box::new(&b"the block as it was SEALED"[..]))
         };
-        client.put(&vmod_s3log::s3::PutObject { open: &open, metadata: object.metadata, ..*object })
+        client.put(&PutObject { open: &open, metadata: object.metadata, ..*object })
     });
     assert_ne!(answer.action(), Action::Done, "{answer}");
     assert!(client.head("k").is_err());
+}
+
+#[test]
+fn ten_blocks_and_a_look_at_each_go_over_one_connection() {
+    let server = S3Server::start();
+    let client = connect(&server);
+    for number in 0..10 {
+        let key = format!("k{number}");
+        assert_eq!(put(&client, &key, b"x").outcome, Outcome::Stored);
+        assert_eq!(client.head(&key).unwrap().len, Some(1));
+        assert!(client.head("not-there").is_err());
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn two_threads_upload_at_the_same_time_with_one_client() {
+    let server = S3Server::start();
+    let client = connect(&server);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let client = &client;
+            scope.spawn(move || {
+                for number in 0..5 {
+                    let answer = put(client, &format!("{thread}/{number}"), &vec![thread; 300_000]);
+                    assert_eq!(answer.outcome, Outcome::Stored, "{answer}");
+                }
+            });
+        }
+    });
+    assert_eq!(client.list("", None).unwrap().entries.len(), 10);
+}
+
+/// A body that ends the server when half of it was read.
+struct Killer {
+    body: std::io::Cursor<Vec<u8>>,
+    server: Option<S3Server>,
+}
+
+impl Read for Killer {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.body.position() > self.body.get_ref().len() as u64 / 2 {
+            self.server.take();
+        }
+        self.body.read(buffer)
+    }
+}
+
+#[test]
+fn a_server_that_dies_while_it_receives_and_comes_back_has_the_block_in_the_end() {
+    let first = S3Server::start();
+    let (place, endpoint) = (first.place(), first.endpoint());
+    let server = RefCell::new(Some(first));
+    let client = client(&endpoint, KEYS, Options::default(), System::new());
+    let body = vec![3u8; 4_000_000];
+    let waits = Cell::new(0);
+    let finished = object("k", &body, |object| {
+        let open = || -> std::io::Result<Box<dyn Read>> {
+            // Only the first attempt has a server to kill.
+            let server = if waits.get() == 0 { server.take() } else { None };
+            Ok(Box::new(Killer { body: std::io::Cursor::new(body.clone()), server }))
+        };
+        let object = PutObject { open: &open, metadata: object.metadata, ..*object };
+        let mut wait = |_| {
+            waits.set(waits.get() + 1);
+            if waits.get() == 3 {
+                server.replace(Some(S3Server::restart(&place)));
+            }
+            waits.get() < 10
+        };
+        let backoff = Backoff::new(fastrand::Rng::with_seed(3));
+        upload(&client, &object, &System::new(), backoff, &mut wait, &mut |failure, action, _| {
+            assert!(matches!(action, Action::Retry { .. }), "{failure}");
+        })
+    });
+    let Finished::Stored { attempts, .. } = finished else { panic!("{finished:?}") };
+    assert_eq!(attempts, 4);
+    assert_eq!(read(&client, "k"), body);
 }

@@ -120,6 +120,10 @@ impl Http {
         Ok(Self { agent: config.new_agent() })
     }
 
+    pub(super) fn uses_proxy(&self) -> bool {
+        self.agent.config().proxy().is_some()
+    }
+
     pub(super) fn send(&self, request: Request<'_, '_>) -> Result<Response, TransportError> {
         let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
         for (name, value) in request.headers {

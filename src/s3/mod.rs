@@ -12,6 +12,7 @@
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
+//! | [`mod@check`] | what an operator wants to know before a reload |
 //!
 //! Non-goals: multipart uploads (a block is at most 5 GiB), aws-chunked bodies (gateways refuse
 //! them), presigned URLs.
@@ -21,6 +22,7 @@
 
 pub mod backoff;
 mod body;
+pub mod check;
 pub mod client;
 pub mod credentials;
 pub mod date;
@@ -38,6 +40,7 @@ pub mod sign;
 pub mod xml;
 
 pub use backoff::Backoff;
+pub use check::{Report, check};
 pub use client::{Client, Get, Head};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use gateway::Gateway;

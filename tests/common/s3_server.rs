@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
@@ -20,9 +22,17 @@ pub const BUCKET: &str = "logs";
 #[derive(Debug)]
 pub struct S3Server {
     address: SocketAddr,
-    root: tempfile::TempDir,
+    root: Arc<tempfile::TempDir>,
+    connections: Arc<AtomicUsize>,
     // Dropped first of all that matters: it ends the tasks.
     _runtime: Runtime,
+}
+
+/// An address and a directory.
+#[derive(Debug)]
+pub struct Place {
+    address: SocketAddr,
+    root: Arc<tempfile::TempDir>,
 }
 
 impl S3Server {
@@ -30,6 +40,20 @@ impl S3Server {
     pub fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+        Self::serve("127.0.0.1:0", Arc::new(root))
+    }
+
+    /// Where a server that was dropped can come back with all that it had.
+    pub fn place(&self) -> Place {
+        Place { address: self.address, root: Arc::clone(&self.root) }
+    }
+
+    /// The same address and the same objects once more.
+    pub fn restart(place: &Place) -> Self {
+        Self::serve(&place.address.to_string(), Arc::clone(&place.root))
+    }
+
+    fn serve(address: &str, root: Arc<tempfile::TempDir>) -> Self {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
@@ -38,10 +62,13 @@ impl S3Server {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 let service = service.clone();
                 let answer = move |request| hyper::service::Service::call(&service, request);
                 let io = hyper_util::rt::TokioIo::new(stream);
@@ -51,12 +78,17 @@ impl S3Server {
                 );
             }
         });
-        Self { address, root, _runtime: runtime }
+        Self { address, root, connections, _runtime: runtime }
     }
 
     /// `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Connections that were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Where the server keeps its files, the bucket's directory among them.
