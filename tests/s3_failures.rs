@@ -205,6 +205,7 @@ fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
         (head_of(b"block", 6), Outcome::Conflict),
         (plain("200 OK\r\nContent-Length: 5"), Outcome::Conflict),
         (plain("403 Forbidden"), Outcome::Unsettled),
+        (plain("400 Bad Request"), Outcome::Unsettled),
         (plain("404 Not Found"), Outcome::Busy),
         (plain("503 Slow Down"), Outcome::Busy),
     ] {
@@ -480,4 +481,17 @@ impl Clock for Noon {
         Duration::ZERO
     }
     fn sleep(&self, _: Duration) {}
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_keeps_the_block_and_is_not_shown() {
+    let endpoint = Endpoint::parse("http://127.0.0.1:1", false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new("AK", SECRET, Some("line\nbreak"), None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    let options = Options::default();
+    let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+    let answer = put(&client, "k", b"x");
+    assert_eq!(answer.action(), Action::RetryConfiguration, "{answer:?}");
+    assert!(!answer.to_string().contains("break"), "{answer}");
 }

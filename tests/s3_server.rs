@@ -8,9 +8,13 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use common::clock::Shifted;
-use common::s3_objects::{client, object, put};
-use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
+use common::proxy::Proxy;
+use common::s3_objects::{Fixed, client, object, put};
+use common::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
+use std::sync::Arc;
 use vmod_s3log::clock::System;
+use vmod_s3log::s3::credentials::{Cache, Credentials};
+use vmod_s3log::s3::{self, Addressing, Bucket, Endpoint};
 use vmod_s3log::s3::{
     Action, Backoff, Checksum, Client, Finished, ObjectOptions, Options, Outcome, PutObject, upload,
 };
@@ -145,7 +149,8 @@ fn ten_blocks_and_a_look_at_each_go_over_one_connection() {
         let key = format!("k{number}");
         assert_eq!(put(&client, &key, b"x").outcome, Outcome::Stored);
         assert_eq!(client.head(&key).unwrap().len, Some(1));
-        assert!(client.head("not-there").is_err());
+        assert_eq!(client.head("not-there").unwrap_err().outcome, Outcome::NoObject);
+        assert_eq!(client.get("not-there").unwrap_err().outcome, Outcome::NoObject);
     }
     assert_eq!(server.connections(), 1);
 }
@@ -213,4 +218,22 @@ fn a_server_that_dies_while_it_receives_and_comes_back_has_the_block_in_the_end(
     let Finished::Stored { attempts, .. } = finished else { panic!("{finished:?}") };
     assert_eq!(attempts, 4);
     assert_eq!(read(&client, "k"), body);
+}
+
+#[test]
+fn virtual_hosts_are_reached_through_a_proxy_that_resolves_them() {
+    let server = S3Server::start_virtual("s3.test");
+    let proxy = Proxy::start(server.address());
+    let endpoint = Endpoint::parse("http://s3.test", true).unwrap();
+    let bucket = Bucket::new(endpoint, BUCKET, Addressing::Virtual).unwrap();
+    let fixed = Fixed(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    let options = Options { proxy: s3::Proxy::Url(proxy.url()), ..Options::default() };
+    let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+    let answer = put(&client, "a b/c", b"x");
+    assert_eq!(answer.outcome, Outcome::Stored, "{answer}");
+    assert_eq!(read(&client, "a b/c"), b"x");
+    assert_eq!(client.list("a b/", None).unwrap().entries.len(), 1);
+    assert_eq!(proxy.asked()[0], "logs.s3.test:80");
+    assert!(server.root().join("logs/a b/c").is_file());
 }

@@ -13,9 +13,9 @@ use super::endpoint::Bucket;
 use super::gateway::Gateway;
 use super::http::{Http, Patience, Request, Response, SetupError};
 use super::options::Options;
-use super::outcome::{Answer, Outcome, classify};
+use super::outcome::{Action, Answer, Outcome, classify};
 use super::pace::Pace;
-use super::put::{self, PutObject};
+use super::put::{self, HeaderError, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
 use super::{date, xml};
@@ -178,6 +178,9 @@ impl Client {
         };
         let headers = match put::headers(object, &self.options.object, &sums, self.now()) {
             Ok(headers) => headers,
+            Err(error @ HeaderError::TooMuchAdded(_)) => {
+                return Answer::local(Outcome::Unsendable, error.to_string());
+            }
             Err(error) => return Answer::local(Outcome::Damaged, error.to_string()),
         };
         let mut body = match (object.open)() {
@@ -234,11 +237,16 @@ impl Client {
                     Outcome::Conflict
                 }
             }
-            Err(head) => match head.outcome {
-                Outcome::Refused => Outcome::Unsettled,
-                // Gone again, or not visible yet: the next PUT will tell.
-                Outcome::NoBucket => Outcome::Busy,
-                _ => return head,
+            // Gone again, or not visible yet: the next PUT will tell.
+            Err(head) if head.outcome == Outcome::NoObject => Outcome::Busy,
+            Err(head) => match head.action() {
+                Action::Retry { .. } => return head,
+                // A HEAD has no body that would tell an expired token from a bad request: none of
+                // its refusals is a reason to set the block aside.
+                Action::RetryCredentials
+                | Action::RetryConfiguration
+                | Action::Quarantine
+                | Action::Done => Outcome::Unsettled,
             },
         };
         Answer { outcome, ..answer }
@@ -247,13 +255,17 @@ impl Client {
     /// What is known about the object at `key`.
     ///
     /// # Errors
-    /// The answer of an attempt that did not work; [`Outcome::NoBucket`] when there is no such
-    /// object (HEAD has no body to tell the two apart).
+    /// The answer of an attempt that did not work; [`Outcome::NoObject`] also when the bucket is
+    /// missing: HEAD has no body to tell the two apart.
     pub fn head(&self, key: &str) -> Result<Head, Answer> {
         let call = Call { key: Some(key), ..Call::get("HEAD", self.options.timeout) };
         let (response, credentials) = self.send(call)?;
         if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(self.answer(response, &credentials));
+            let answer = self.answer(response, &credentials);
+            return Err(match answer.outcome {
+                Outcome::NoBucket => Answer { outcome: Outcome::NoObject, ..answer },
+                _ => answer,
+            });
         }
         Ok(Head {
             len: response.header("content-length").and_then(|len| len.parse().ok()),
@@ -315,7 +327,7 @@ impl Client {
     fn send(&self, call: Call<'_, '_>) -> Result<(Response, Credentials), Answer> {
         let credentials = self
             .credentials
-            .get(self.clock.unix())
+            .get(self.now())
             .map_err(|error| Answer::local(Outcome::NoCredentials, error.to_string()))?;
         let url = self.bucket.url(call.key, call.query);
         let authority = self.bucket.authority();
@@ -333,7 +345,9 @@ impl Client {
             Service::S3,
             self.now(),
         )
-        .map_err(|error| Answer::local(Outcome::Damaged, error.to_string()))?;
+        .map_err(|error| {
+            Answer::local(Outcome::Unsendable, credentials.redact(&error.to_string()))
+        })?;
         headers.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
         self.pace.wait(&*self.clock);
         let ask_first = call.body.is_some() && self.ask_first.load(Ordering::Relaxed);

@@ -11,8 +11,10 @@
 
 use std::time::Duration;
 
+use super::encode;
 use super::option_text::OptionError;
 use super::options::{Checksum, ObjectOptions};
+use super::put;
 
 /// Most tags that S3 takes for one object.
 const MOST_TAGS: usize = 10;
@@ -80,6 +82,22 @@ impl Gateway {
             "tags takes names of 1 to 128 and values of at most 256 characters",
         )?;
         refuse(
+            options.metadata.iter().any(|(name, value)| {
+                !put::valid_name(name) || encode::header_value(value).is_none()
+            }),
+            "metadata takes names of letters, digits, dots, dashes and underscores, and values \
+             without control characters",
+        )?;
+        let printable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
+        refuse(
+            !printable(&options.content_type),
+            "content_type takes printable characters, like application/gzip",
+        )?;
+        refuse(
+            !options.kms_key_id.as_deref().is_none_or(printable),
+            "kms_key_id takes a key's id or ARN",
+        )?;
+        refuse(
             options.object_lock.is_some() && options.object_ttl.is_some(),
             "object_ttl and object_lock exclude each other",
         )?;
@@ -140,7 +158,11 @@ mod tests {
         let expiring = ObjectOptions { object_ttl: ttl.clone(), ..plain() };
         let both = ObjectOptions { object_ttl: ttl, object_lock: Some(lock), ..plain() };
         let tags = ObjectOptions { tags: vec![("a".into(), "b".into()); 11], ..plain() };
+        let odd = ObjectOptions { metadata: vec![("a b".into(), String::new())], ..plain() };
+        let line = ObjectOptions { content_type: "a\nb".into(), ..plain() };
         for (gateway, options, name) in [
+            (Gateway::Generic, &odd, "metadata"),
+            (Gateway::Generic, &line, "content_type"),
             (Gateway::Storj, &acl, "acl"),
             (Gateway::Storj, &sse, "server_side_encryption"),
             (Gateway::Storj, &sum, "checksum"),

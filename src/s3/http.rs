@@ -145,7 +145,7 @@ impl Http {
         (deadline, patience): (Duration, Patience),
     ) -> Result<Response, TransportError> {
         let built = built.map_err(|error| TransportError {
-            outcome: Outcome::Damaged,
+            outcome: Outcome::Unsendable,
             text: error.to_string(),
         })?;
         let config = self.agent.configure_request(built);

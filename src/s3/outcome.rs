@@ -28,11 +28,13 @@ pub enum Outcome {
     NoCredentials,
     /// 404: no such bucket, or no S3 at this address.
     NoBucket,
+    /// 404 for an object: what GET and HEAD say; a PUT that hears it raced with a deletion.
+    NoObject,
     /// 3xx, or 400 that names another region: wrong region or endpoint.
     WrongRegion,
     /// 402, 405, 501 and the 400s that only other settings can mend.
     Unsupported,
-    /// 412, and HEAD is refused: who stored the object cannot be told.
+    /// 412, and HEAD does not tell whose object it is.
     Unsettled,
     /// 412, and HEAD shows another object under our key.
     Conflict,
@@ -42,7 +44,9 @@ pub enum Outcome {
     Rejected,
     /// The block cannot be read now: file handles, I/O error.
     Unreadable,
-    /// The block is shorter than it was when it was sealed, or its headers cannot be sent.
+    /// The settings or the credentials hold what no request can carry.
+    Unsendable,
+    /// The block is shorter than it was when it was sealed, or its key or metadata are too long.
     Damaged,
 }
 
@@ -74,10 +78,11 @@ pub fn decide(outcome: Outcome, retry_after: Option<Duration>) -> Action {
         | Outcome::TimedOut
         | Outcome::Broken
         | Outcome::Busy
+        | Outcome::NoObject
         | Outcome::ClockCorrected
         | Outcome::Unreadable => Action::Retry { after: retry_after },
         Outcome::Refused | Outcome::NoCredentials | Outcome::Unsettled => Action::RetryCredentials,
-        Outcome::NoBucket | Outcome::WrongRegion | Outcome::Unsupported => {
+        Outcome::NoBucket | Outcome::WrongRegion | Outcome::Unsupported | Outcome::Unsendable => {
             Action::RetryConfiguration
         }
         Outcome::Conflict | Outcome::TooLarge | Outcome::Rejected | Outcome::Damaged => {
@@ -106,13 +111,14 @@ impl Outcome {
             }
             Self::NoCredentials => "there are no usable credentials",
             Self::NoBucket => "there is no such bucket here; create it, or mend bucket or endpoint",
+            Self::NoObject => "there is no such object",
             Self::WrongRegion => "the bucket is elsewhere; mend region or endpoint",
             Self::Unsupported => {
                 "the gateway does not take this kind of request; remove the option it names"
             }
             Self::Unsettled => {
-                "the object exists and this key may not look at it; allow HEAD (s3:GetObject) on \
-                 the path"
+                "the object is there and HEAD does not tell whose it is; allow s3:GetObject on the \
+                 path"
             }
             Self::Conflict => "another object has this key; the block is set aside",
             Self::TooLarge => {
@@ -120,6 +126,7 @@ impl Outcome {
             }
             Self::Rejected => "the gateway will never take this request; the block is set aside",
             Self::Unreadable => "the block cannot be read now",
+            Self::Unsendable => "no request can carry these settings; mend options or credentials",
             Self::Damaged => {
                 "the block is not what it was when it was sealed; the block is set aside"
             }
@@ -145,6 +152,7 @@ pub fn classify(status: u16, code: &str) -> Option<Outcome> {
         }
         (400, "InvalidBucketName" | "NotImplemented") => Outcome::Unsupported,
         (401 | 403, _) => Outcome::Refused,
+        (404, "NoSuchKey") => Outcome::NoObject,
         (404, _) => Outcome::NoBucket,
         (402 | 405 | 501, _) => Outcome::Unsupported,
         (408 | 409 | 425 | 429, _) => Outcome::Busy,

@@ -71,6 +71,15 @@ pub enum HeaderError {
     /// Too much metadata.
     #[error("the metadata has {0} bytes and S3 takes 2048")]
     TooMuch(usize),
+    /// The block's own metadata would fit; with what the settings add it does not.
+    #[error("the metadata has {0} bytes with that of the settings, and S3 takes 2048")]
+    TooMuchAdded(usize),
+}
+
+/// Whether a metadata name can be a header's.
+pub(super) fn valid_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// The headers of a PUT besides `host` and the signature's own, names in lower case.
@@ -144,19 +153,30 @@ pub fn headers(
         };
         add("x-amz-meta-object-expires", value);
     }
-    let mut bytes = 0usize;
-    for (name, value) in options.metadata.iter().chain(object.metadata) {
-        let valid = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !valid {
+    let own = metadata(object.metadata, &mut headers)?;
+    if own > MOST_METADATA {
+        return Err(HeaderError::TooMuch(own));
+    }
+    let all = own + metadata(&options.metadata, &mut headers)?;
+    if all > MOST_METADATA {
+        return Err(HeaderError::TooMuchAdded(all));
+    }
+    Ok(headers)
+}
+
+/// Adds the headers of `pairs`; returns their bytes as S3 counts them.
+fn metadata(
+    pairs: &[(String, String)],
+    headers: &mut Vec<(String, String)>,
+) -> Result<usize, HeaderError> {
+    let mut bytes = 0;
+    for (name, value) in pairs {
+        if !valid_name(name) {
             return Err(HeaderError::Name(name.clone()));
         }
         let value = encode::header_value(value).ok_or_else(|| HeaderError::Value(name.clone()))?;
         bytes += name.len() + value.len();
         headers.push((format!("x-amz-meta-{}", name.to_ascii_lowercase()), value));
     }
-    if bytes > MOST_METADATA {
-        return Err(HeaderError::TooMuch(bytes));
-    }
-    Ok(headers)
+    Ok(bytes)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::outcome::{Action, Answer, Failure};
+use super::outcome::{Action, Answer, Failure, Outcome};
 use super::put::PutObject;
 use crate::clock::Clock;
 
@@ -53,7 +53,7 @@ pub fn upload(
         attempts = attempts.saturating_add(1);
         let elapsed = clock.monotonic().saturating_sub(start);
         let action = answer.action();
-        let already = answer.outcome == super::outcome::Outcome::AlreadyStored;
+        let already = answer.outcome == Outcome::AlreadyStored;
         let failure =
             Failure { method: "PUT", key: object.key.to_owned(), attempts, elapsed, answer };
         let pause = match action {
@@ -76,28 +76,47 @@ pub fn upload(
     }
 }
 
-/// Says the same thing once a minute, and how often it was not said.
+/// Says each kind of failure once a minute, and how often it was not said.
 #[derive(Debug, Default)]
 pub struct Quiet {
-    last: Option<(super::outcome::Outcome, Duration)>,
-    held_back: u64,
+    /// Each outcome that was said: when, and how many like it were held back since.
+    said: Vec<(Outcome, Duration, u64)>,
 }
 
 impl Quiet {
-    /// How long one outcome is silent after it was said.
+    /// How long an outcome is silent after it was said.
     pub const INTERVAL: Duration = Duration::from_secs(60);
 
-    /// `Some(n)`: say it now, `n` like it were held back since the last time. `None`: be quiet.
-    pub fn say(&mut self, outcome: super::outcome::Outcome, now: Duration) -> Option<u64> {
-        match self.last {
-            Some((last, at)) if last == outcome && now.saturating_sub(at) < Self::INTERVAL => {
-                self.held_back += 1;
-                None
-            }
-            _ => {
-                self.last = Some((outcome, now));
-                Some(std::mem::take(&mut self.held_back))
+    /// `Some(n)`: say it at monotonic time `now`; `n` like it were held back since the last time.
+    /// `None`: be quiet.
+    pub fn say(&mut self, outcome: Outcome, now: Duration) -> Option<u64> {
+        let Some((_, at, held_back)) = self.said.iter_mut().find(|said| said.0 == outcome) else {
+            self.said.push((outcome, now, 0));
+            return Some(0);
+        };
+        if now.saturating_sub(*at) < Self::INTERVAL {
+            *held_back += 1;
+            return None;
+        }
+        *at = now;
+        Some(std::mem::take(held_back))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_is_said_once_a_minute_with_the_number_of_those_held_back() {
+        let mut quiet = Quiet::default();
+        let mut said = Vec::new();
+        for second in 0..180 {
+            let outcome = if second % 2 == 0 { Outcome::Busy } else { Outcome::TimedOut };
+            if let Some(held_back) = quiet.say(outcome, Duration::from_secs(second)) {
+                said.push((second, held_back));
             }
         }
+        assert_eq!(said, [(0, 0), (1, 0), (60, 29), (61, 29), (120, 29), (121, 29)]);
     }
 }

@@ -10,5 +10,6 @@
 
 pub mod clock;
 pub mod fake;
+pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;

@@ -40,7 +40,14 @@ impl S3Server {
     pub fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
-        Self::serve("127.0.0.1:0", Arc::new(root))
+        Self::serve("127.0.0.1:0", Arc::new(root), None)
+    }
+
+    /// Takes `bucket.domain` as a host too.
+    pub fn start_virtual(domain: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+        Self::serve("127.0.0.1:0", Arc::new(root), Some(domain))
     }
 
     /// Where a server that was dropped can come back with all that it had.
@@ -50,12 +57,15 @@ impl S3Server {
 
     /// The same address and the same objects once more.
     pub fn restart(place: &Place) -> Self {
-        Self::serve(&place.address.to_string(), Arc::clone(&place.root))
+        Self::serve(&place.address.to_string(), Arc::clone(&place.root), None)
     }
 
-    fn serve(address: &str, root: Arc<tempfile::TempDir>) -> Self {
+    fn serve(address: &str, root: Arc<tempfile::TempDir>, domain: Option<&str>) -> Self {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        if let Some(domain) = domain {
+            builder.set_host(s3s::host::SingleDomain::new(domain).unwrap());
+        }
         let service = builder.build();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -79,6 +89,11 @@ impl S3Server {
             }
         });
         Self { address, root, connections, _runtime: runtime }
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `http://127.0.0.1:port`.
