@@ -8,6 +8,9 @@
 //! | `S3LOG_BUCKET` | a bucket that is there |
 //! | `S3LOG_CA_FILE` | optional: the authority of an https endpoint |
 //! | `S3LOG_ADDRESSING` | optional: `virtual` |
+//! | `S3LOG_PROXY` | optional: an HTTP proxy |
+//! | `S3LOG_CLIENT_CERTIFICATE`, `S3LOG_CLIENT_KEY` | optional: PEM files |
+//! | `S3LOG_LOCK_BUCKET` | optional: a bucket with object lock |
 //! | `AWS_ACCESS_KEY_ID`, ... | a key that may write, read and list |
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
@@ -23,7 +26,7 @@ use common::s3_objects::{Fixed, put};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::credentials::{Cache, Credentials, ProcessEnvironment, Sources, chain};
 use vmod_s3log::s3::{
-    Action, Addressing, Bucket, Checksum, Client, Endpoint, ObjectOptions, Options, Outcome,
+    Action, Addressing, Bucket, Checksum, Client, Endpoint, ObjectOptions, Options, Outcome, Proxy,
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -44,6 +47,10 @@ fn connect(
     let options = Options {
         object,
         ca_file: variable("S3LOG_CA_FILE").map(Into::into),
+        client_certificate: variable("S3LOG_CLIENT_CERTIFICATE")
+            .zip(variable("S3LOG_CLIENT_KEY"))
+            .map(|(chain, key)| (chain.into(), key.into())),
+        proxy: variable("S3LOG_PROXY").map_or(Proxy::Environment, Proxy::Url),
         ..Options::default()
     };
     let bucket = Bucket::new(endpoint, bucket, addressing).unwrap();
@@ -120,6 +127,23 @@ fn the_gateway_takes_what_the_client_sends() {
         let client = connect(object, from_environment(), &name, System::new());
         let answer = put(&client, &key(&format!("{checksum:?}")), b"with a checksum");
         println!("{checksum:?}: {answer}");
+        assert_eq!(answer.outcome, Outcome::Stored);
+    }
+
+    let dressed = ObjectOptions {
+        tags: vec![("team".into(), "edge & co".into())],
+        storage_class: Some("STANDARD_IA".into()),
+        acl: Some("private".into()),
+        ..plain()
+    };
+    let dressed = connect(dressed, from_environment(), &name, System::new());
+    println!("tags, class, acl: {}", put(&dressed, &key("dressed"), b"x"));
+    if let Some(bucket) = variable("S3LOG_LOCK_BUCKET") {
+        let locked =
+            ObjectOptions { object_lock: Some("governance:1d".parse().unwrap()), ..plain() };
+        let locked = connect(locked, from_environment(), &bucket, System::new());
+        let answer = put(&locked, &key("locked"), b"x");
+        println!("object lock: {answer}");
         assert_eq!(answer.outcome, Outcome::Stored);
     }
 

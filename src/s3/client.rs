@@ -11,13 +11,14 @@ use super::credentials::{Cache, Credentials};
 use super::encode;
 use super::endpoint::Bucket;
 use super::gateway::Gateway;
-use super::http::{Http, Patience, Request, Response, SetupError};
+use super::http::{Http, Patience, Request, Response};
 use super::options::Options;
 use super::outcome::{Action, Answer, Outcome, classify};
 use super::pace::Pace;
 use super::put::{self, HeaderError, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
+use super::tls::SetupError;
 use super::{date, xml};
 use crate::clock::Clock;
 

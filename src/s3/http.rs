@@ -6,41 +6,18 @@
 //! for one host only.
 
 use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, SendBody, Timeout};
 
-use super::option_text::OptionError;
 use super::options::{Options, Proxy};
 use super::outcome::Outcome;
+use super::tls::{self, SetupError};
 
 /// Longest time for a response's body after its headers.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a gateway may take to answer `Expect: 100-continue` before the body is sent anyway.
 const CONTINUE_TIME: Duration = Duration::from_secs(2);
-
-/// Why a client cannot be made from these options.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetupError {
-    /// A certificate or key file that cannot be used.
-    #[error("{option} {path}: {reason}")]
-    Pem {
-        /// The option's name.
-        option: &'static str,
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A proxy URL that is none. Not quoted: it may hold a password.
-    #[error("proxy takes http://[user:password@]host:port")]
-    Proxy,
-    /// An option that does not suit the gateway or another option.
-    #[error(transparent)]
-    Option(#[from] OptionError),
-}
 
 /// A keep-alive agent for one endpoint; shared by all threads.
 #[derive(Clone)]
@@ -102,7 +79,7 @@ impl Http {
             Proxy::Url(url) => Some(ureq::Proxy::new(url).map_err(|_| SetupError::Proxy)?),
         };
         let config = Agent::config_builder()
-            .tls_config(tls(options)?)
+            .tls_config(tls::config(options)?)
             .proxy(proxy)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -228,56 +205,4 @@ impl From<ureq::Error> for TransportError {
         };
         Self { outcome, text: error.to_string() }
     }
-}
-
-fn tls(options: &Options) -> Result<TlsConfig, SetupError> {
-    let roots = match &options.ca_file {
-        None => RootCerts::PlatformVerifier,
-        Some(path) => {
-            let (certificates, _) = pem("ca_file", path)?;
-            if certificates.is_empty() {
-                return Err(pem_error("ca_file", path, "has no certificate in PEM"));
-            }
-            RootCerts::new_with_certs(&certificates)
-        }
-    };
-    let client = match &options.client_certificate {
-        None => None,
-        Some((chain_file, key_file)) => {
-            let (chain, _) = pem("client_certificate", chain_file)?;
-            if chain.is_empty() {
-                let reason = "has no certificate in PEM";
-                return Err(pem_error("client_certificate", chain_file, reason));
-            }
-            let (_, key) = pem("client_key", key_file)?;
-            let key = key.ok_or_else(|| {
-                pem_error("client_key", key_file, "has no unencrypted private key in PEM")
-            })?;
-            Some(ClientCert::new_with_certs(&chain, key))
-        }
-    };
-    Ok(TlsConfig::builder().root_certs(roots).client_cert(client).build())
-}
-
-type Pem = (Vec<Certificate<'static>>, Option<PrivateKey<'static>>);
-
-fn pem(option: &'static str, path: &Path) -> Result<Pem, SetupError> {
-    let bytes = std::fs::read(path)
-        .map(zeroize::Zeroizing::new)
-        .map_err(|e| pem_error(option, path, &e.to_string()))?;
-    let mut certificates = Vec::new();
-    let mut key = None;
-    for item in parse_pem(&bytes) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(PemItem::PrivateKey(found)) => key = key.or(Some(found)),
-            Ok(_) => (),
-            Err(_) => return Err(pem_error(option, path, "is not valid PEM")),
-        }
-    }
-    Ok((certificates, key))
-}
-
-fn pem_error(option: &'static str, path: &Path, reason: &str) -> SetupError {
-    SetupError::Pem { option, path: path.display().to_string(), reason: reason.to_owned() }
 }

@@ -37,6 +37,7 @@ mod pace;
 pub mod put;
 pub mod retry;
 pub mod sign;
+mod tls;
 pub mod xml;
 
 pub use backoff::Backoff;
@@ -44,9 +45,9 @@ pub use check::{Report, check};
 pub use client::{Client, Get, Head};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use gateway::Gateway;
-pub use http::SetupError;
 pub use option_text::OptionError;
 pub use options::{Checksum, ObjectOptions, Options, Proxy};
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use put::{PutObject, Sums};
 pub use retry::{Finished, Quiet, Store, upload};
+pub use tls::SetupError;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::http::{Http, SetupError};
+use super::super::http::Http;
 use super::super::options::{Options, Proxy};
+use super::super::tls::SetupError;
 use super::cache::Cache;
 use super::container::Container;
 use super::environment::{Environment, Variables};
