@@ -203,6 +203,25 @@ fn a_role_is_assumed_with_a_signed_request_on_top_of_the_chain() {
 }
 
 #[test]
+fn a_role_is_assumed_with_the_clock_of_sts_when_ours_is_off() {
+    let refusal = error("SignatureDoesNotMatch", "Signature expired");
+    let later = [("Date", "Fri, 15 Jan 2027 10:00:00 GMT")];
+    let fake =
+        Fake::start(vec![Play::Say(reply("403 Forbidden", &later, &refusal)), xml("AssumeRole")]);
+    let role = Role { arn: "arn".into(), ..Role::default() };
+    let sources = Sources { role: Some(role), ..Sources::default() };
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIABASE"),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+    ];
+    assert_eq!(cache(&sources, &variables).get(NOW).unwrap().access_key(), "ASIAXML");
+    let asked = fake.requests();
+    assert!(asked[0].contains("x-amz-date: 20270115T080000Z"), "{}", asked[0]);
+    assert!(asked[1].contains("x-amz-date: 20270115T100000Z"), "{}", asked[1]);
+}
+
+#[test]
 fn an_error_of_sts_is_told_by_code_and_message_and_without_the_token() {
     let dir = tempfile::tempdir().unwrap();
     let path = proof(dir.path());

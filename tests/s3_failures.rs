@@ -1,9 +1,16 @@
 //! The failure table against a gateway that plays scripts: a test a row, and the ways in which an
 //! exchange can go wrong.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod common;
 
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -494,4 +501,35 @@ fn a_token_that_no_header_can_carry_keeps_the_block_and_is_not_shown() {
     let answer = put(&client, "k", b"x");
     assert_eq!(answer.action(), Action::RetryConfiguration, "{answer:?}");
     assert!(!answer.to_string().contains("break"), "{answer}");
+}
+
+#[test]
+fn a_panic_while_the_body_is_read_is_a_failed_attempt_and_the_next_one_works() {
+    let fake = Fake::start(vec![Play::Reset(5), Play::Say(reply("200 OK", &[], ""))]);
+    let client = connect(&fake);
+    let panicked = object("k", b"block", |object| {
+        let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Panics)) };
+        client.put(&vmod_s3log::s3::PutObject { open: &open, ..*object })
+    });
+    assert_eq!(panicked.action(), Action::Retry { after: None }, "{panicked:?}");
+    assert_eq!(put(&client, "k", b"block").outcome, Outcome::Stored);
+}
+
+/// A body that is a bug.
+struct Panics;
+
+impl Read for Panics {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn an_ipv6_literal_is_a_host() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let fake = Fake::on(listener, vec![Play::Say(reply("200 OK", &[], ""))]);
+    let endpoint = fake.endpoint();
+    assert!(endpoint.starts_with("http://[::1]:"), "{endpoint}");
+    assert_eq!(put(&connect(&fake), "k", b"x").outcome, Outcome::Stored);
+    assert!(fake.requests()[0].contains("host: [::1]:"));
 }

@@ -262,11 +262,7 @@ impl Client {
         let call = Call { key: Some(key), ..Call::get("HEAD", self.options.timeout) };
         let (response, credentials) = self.send(call)?;
         if classify(response.status, "") != Some(Outcome::Stored) {
-            let answer = self.answer(response, &credentials);
-            return Err(match answer.outcome {
-                Outcome::NoBucket => Answer { outcome: Outcome::NoObject, ..answer },
-                _ => answer,
-            });
+            return Err(of_object(self.answer(response, &credentials)));
         }
         Ok(Head {
             len: response.header("content-length").and_then(|len| len.parse().ok()),
@@ -284,7 +280,7 @@ impl Client {
         let call = Call { key: Some(key), patience, ..Call::get("GET", self.options.timeout) };
         let (response, credentials) = self.send(call)?;
         if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(self.answer(response, &credentials));
+            return Err(of_object(self.answer(response, &credentials)));
         }
         let len = response.header("content-length").and_then(|len| len.parse().ok());
         Ok(Get { len, body: Box::new(response.into_reader()) })
@@ -431,6 +427,16 @@ impl Client {
         let magnitude = Duration::from_secs(offset.unsigned_abs());
         let unix = self.clock.unix();
         if offset < 0 { unix.saturating_sub(magnitude) } else { unix.saturating_add(magnitude) }
+    }
+}
+
+/// A 404 without a code, asked for an object: it is the object that is missing.
+fn of_object(answer: Answer) -> Answer {
+    match answer.outcome {
+        Outcome::NoBucket if answer.code.is_empty() => {
+            Answer { outcome: Outcome::NoObject, ..answer }
+        }
+        _ => answer,
     }
 }
 

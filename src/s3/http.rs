@@ -6,6 +6,8 @@
 //! for one host only.
 
 use std::io::Read;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::{Agent, AsSendBody, SendBody, Timeout};
@@ -22,7 +24,8 @@ const CONTINUE_TIME: Duration = Duration::from_secs(2);
 /// A keep-alive agent for one endpoint; shared by all threads.
 #[derive(Clone)]
 pub(super) struct Http {
-    agent: Agent,
+    /// Replaced after a panic, which may have left its pool of connections poisoned.
+    agent: Arc<Mutex<Agent>>,
 }
 
 impl std::fmt::Debug for Http {
@@ -94,11 +97,15 @@ impl Http {
             .timeout_connect(Some(options.connect_timeout))
             .timeout_await_100(Some(CONTINUE_TIME))
             .build();
-        Ok(Self { agent: config.new_agent() })
+        Ok(Self { agent: Arc::new(Mutex::new(config.new_agent())) })
     }
 
     pub(super) fn uses_proxy(&self) -> bool {
-        self.agent.config().proxy().is_some()
+        self.agent().config().proxy().is_some()
+    }
+
+    fn agent(&self) -> Agent {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn send(&self, request: Request<'_, '_>) -> Result<Response, TransportError> {
@@ -125,7 +132,8 @@ impl Http {
             outcome: Outcome::Unsendable,
             text: error.to_string(),
         })?;
-        let config = self.agent.configure_request(built);
+        let agent = self.agent();
+        let config = agent.configure_request(built);
         let config = match patience {
             Patience::Short => {
                 config.timeout_global(Some(deadline)).timeout_recv_body(Some(BODY_TIME))
@@ -136,7 +144,16 @@ impl Http {
                 .timeout_recv_response(Some(deadline))
                 .timeout_per_read(Some(deadline)),
         };
-        let response = self.agent.run(config.build()).map_err(TransportError::from)?;
+        let request = config.build();
+        // The client asserts and spawns threads; a panic of its must not end an upload for good.
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| agent.run(request)));
+        let Ok(ran) = ran else {
+            let fresh = agent.config().clone().new_agent();
+            *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            let text = "the HTTP client panicked".to_owned();
+            return Err(TransportError { outcome: Outcome::Broken, text });
+        };
+        let response = ran.map_err(TransportError::from)?;
         let (parts, body) = response.into_parts();
         Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
     }

@@ -55,7 +55,10 @@ pub struct Fake {
 
 impl Fake {
     pub fn start(script: Vec<Play>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    pub fn on(listener: TcpListener, script: Vec<Play>) -> Self {
         let address = listener.local_addr().unwrap();
         let (sender, requests) = channel();
         let thread = std::thread::spawn(move || {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::ini::{self, IniError};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 
-/// A profile of an INI file. See [`ini`] for the format.
+/// A profile of an INI file. See [`profile`](super::profile) for the format.
 #[derive(Debug, Clone)]
 pub struct File {
     path: PathBuf,

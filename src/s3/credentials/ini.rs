@@ -1,13 +1,5 @@
 //! The shared credentials file's format: AWS's INI.
 //!
-//! ```text
-//! # a comment
-//! [default]
-//! aws_access_key_id = AKIAIOSFODNN7EXAMPLE
-//! aws_secret_access_key = ...
-//! aws_session_token = ...          ; optional
-//! ```
-//!
 //! As AWS's tools read it: a section is `[name]` or, in the config file, `[profile name]`; keys are
 //! case-insensitive; a value ends at the line's end or before ` #` or ` ;`; an indented line
 //! without a key of its own belongs to the setting above and is not looked at; when a key comes
@@ -41,7 +33,14 @@ pub enum IniError {
 /// The settings of one profile, keys in lower case; values zeroized when dropped.
 pub type Section = BTreeMap<String, Zeroizing<String>>;
 
-/// Reads the settings of `profile` out of `bytes`.
+/// Reads the settings of `profile` out of `bytes`, AWS's INI:
+///
+/// ```text
+/// [default]
+/// aws_access_key_id = AKIAIOSFODNN7EXAMPLE
+/// aws_secret_access_key = ...
+/// aws_session_token = ...          ; optional
+/// ```
 ///
 /// # Errors
 /// When the text is not INI or has no such profile.

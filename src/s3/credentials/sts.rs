@@ -21,6 +21,8 @@ use super::types::{Credentials, CredentialsError, Provider, Stamp};
 use super::web::{Document, Place};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A clock that is further off than this is not the one to sign with; STS allows five minutes.
+const SKEW: Duration = Duration::from_secs(4 * 60);
 const FORM: &str = "application/x-www-form-urlencoded";
 /// What the sessions are called when nobody chose a name.
 pub(super) const SESSION: &str = "s3log";
@@ -162,11 +164,20 @@ impl Provider for AssumeRole {
         let hash = encode::hex(&Sha256::digest(body.as_bytes()));
         let request =
             sign::Request { method: "POST", url: &url, headers: &headers, payload_sha256: &hash };
-        let signed = sign::sign(&request, &base, &self.region, Service::Other("sts"), now)
-            .map_err(|e| place.broken(e.to_string()))?;
-        let mut all = vec![("content-type", FORM)];
-        all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
-        let answer = place.send("POST", &url, &all, Some(body.as_bytes()))?;
+        let ask = |now: Duration| {
+            let signed = sign::sign(&request, &base, &self.region, Service::Other("sts"), now)
+                .map_err(|e| place.broken(base.redact(&e.to_string())))?;
+            let mut all = vec![("content-type", FORM)];
+            all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
+            place.send("POST", &url, &all, Some(body.as_bytes()))
+        };
+        let mut answer = ask(now)?;
+        // Refused because the clocks disagree: once more with the server's.
+        if let (400 | 401 | 403, Some(theirs)) = (answer.status, answer.date)
+            && theirs.abs_diff(now) > SKEW
+        {
+            answer = ask(theirs)?;
+        }
         if matches!(answer.status, 401 | 403) {
             self.base.refused();
         }

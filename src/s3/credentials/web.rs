@@ -14,6 +14,8 @@ const LARGEST: u64 = 64 * 1024;
 /// A document or an error page.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// The server's Unix time, when it tells.
+    pub(super) date: Option<Duration>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
@@ -60,12 +62,13 @@ impl Place<'_> {
             })
             .map_err(|error| self.down(error.text))?;
         let status = response.status;
+        let date = response.header("date").and_then(date::http);
         let (body, whole) = response.read(LARGEST);
         let body = Zeroizing::new(body);
         if !whole {
             return Err(self.down("its answer was cut short"));
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, date, body })
     }
 
     /// The body of a 2xx; any other status is an error with what the document says, without
