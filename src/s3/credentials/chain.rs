@@ -56,14 +56,13 @@ fn providers(
     let chosen = chosen.or_else(|| variables.get("AWS_PROFILE"));
     let mut providers: Vec<Box<dyn Provider>> =
         vec![Box::new(Environment::new(Arc::clone(variables)))];
-    let shared = variables
-        .get("AWS_SHARED_CREDENTIALS_FILE")
-        .map(PathBuf::from)
-        .or_else(|| variables.get("HOME").map(|home| PathBuf::from(home).join(".aws/credentials")));
-    if let Some(path) = shared {
-        let required = chosen.is_some();
+    let named = variables.get("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
+    let home = || variables.get("HOME").map(|home| PathBuf::from(home).join(".aws/credentials"));
+    let path_named = named.is_some();
+    if let Some(path) = named.or_else(home) {
+        let profile_named = chosen.is_some();
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
-        providers.push(Box::new(File::shared(path, profile, required)));
+        providers.push(Box::new(File::shared(path, profile, path_named, profile_named)));
     }
     let sts = Http::new(options, false)?;
     providers.push(Box::new(WebIdentity::new(Arc::clone(variables), sts, &options.region)));

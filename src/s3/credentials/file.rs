@@ -15,22 +15,54 @@ use super::types::{Credentials, CredentialsError, Provider, Stamp};
 pub struct File {
     path: PathBuf,
     profile: String,
-    /// Whether somebody named this very file: then it must be there.
-    required: bool,
+    /// How much of it somebody named: that much must be there.
+    named: Named,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// The home directory's, which a daemon often may not even look at.
+    Nothing,
+    /// `AWS_SHARED_CREDENTIALS_FILE`; AWS's tools take a missing one for an empty one.
+    Path,
+    /// The profile, or `credentials=`.
+    Profile,
 }
 
 impl File {
     /// The file that the operator named: missing is an error.
     #[must_use]
     pub fn explicit(path: impl Into<PathBuf>, profile: impl Into<String>) -> Self {
-        Self { path: path.into(), profile: profile.into(), required: true }
+        Self { path: path.into(), profile: profile.into(), named: Named::Profile }
     }
 
-    /// The shared file: missing, or without a key pair in the default profile, means that it is
-    /// not configured. `required` when the operator named the profile.
+    /// The shared file: missing, or without a key pair in its profile, means that it is not
+    /// configured; unless the operator named that profile. One that may not be read is an error
+    /// only where its path was named.
     #[must_use]
-    pub fn shared(path: impl Into<PathBuf>, profile: impl Into<String>, required: bool) -> Self {
-        Self { path: path.into(), profile: profile.into(), required }
+    pub fn shared(
+        path: impl Into<PathBuf>,
+        profile: impl Into<String>,
+        path_named: bool,
+        profile_named: bool,
+    ) -> Self {
+        let named = match (path_named, profile_named) {
+            (_, true) => Named::Profile,
+            (true, false) => Named::Path,
+            (false, false) => Named::Nothing,
+        };
+        Self { path: path.into(), profile: profile.into(), named }
+    }
+
+    fn may_lack(&self, error: &std::io::Error) -> bool {
+        use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        match self.named {
+            Named::Nothing => {
+                matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+            }
+            Named::Path => error.kind() == NotFound,
+            Named::Profile => false,
+        }
     }
 
     fn broken(&self, reason: impl Into<String>) -> CredentialsError {
@@ -46,18 +78,17 @@ impl Provider for File {
     fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let bytes = match read_bounded(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.required => {
-                return Ok(None);
-            }
+            Err(error) if self.may_lack(&error) => return Ok(None),
             Err(error) => {
                 return Err(self.broken(format!(
                     "{error}; the user that varnishd's child runs as must be able to read it"
                 )));
             }
         };
+        let optional = self.named != Named::Profile;
         let section = match ini::profile(&bytes, &self.profile) {
             Ok(section) => section,
-            Err(IniError::NoProfile(_)) if !self.required => return Ok(None),
+            Err(IniError::NoProfile(_)) if optional => return Ok(None),
             Err(error) => return Err(self.broken(error.to_string())),
         };
         let get = |key: &str| section.get(key).map(|v| v.as_str()).filter(|v| !v.is_empty());
@@ -70,7 +101,7 @@ impl Provider for File {
                 None,
                 self.name(),
             ))),
-            (None, None) if !self.required => Ok(None),
+            (None, None) if optional => Ok(None),
             (None, _) => Err(missing("aws_access_key_id")),
             (_, None) => Err(missing("aws_secret_access_key")),
         }

@@ -87,6 +87,19 @@ fn a_profile_that_was_named_must_be_there() {
 }
 
 #[test]
+fn a_home_that_cannot_be_looked_at_is_no_source_and_a_named_file_that_cannot_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let home = file.to_str().unwrap();
+    let nowhere = find(&Sources::default(), &[("HOME", home)]).unwrap_err();
+    assert!(matches!(nowhere, CredentialsError::None(_)), "{nowhere}");
+    let named = format!("{home}/below");
+    let error = find(&Sources::default(), &[("AWS_SHARED_CREDENTIALS_FILE", &named)]).unwrap_err();
+    assert!(matches!(error, CredentialsError::Broken { .. }), "{error}");
+}
+
+#[test]
 fn a_file_that_changes_is_read_again_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("credentials");
