@@ -24,8 +24,6 @@ use crate::clock::Clock;
 
 /// Most bytes of an error's body that are read.
 const ERROR_BODY: u64 = 64 * 1024;
-/// Most bytes of a page of a listing: 1,000 keys of 1,024 bytes, each escaped three times over.
-const PAGE_BODY: u64 = 8 * 1024 * 1024;
 /// A clock that is further off than this is corrected; gateways allow 15 minutes.
 const SKEW: i64 = 4 * 60;
 
@@ -55,45 +53,20 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What HEAD says about an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Head {
-    /// Bytes.
-    pub len: Option<u64>,
-    /// The entity tag with its quotes.
-    pub etag: Option<String>,
-    /// Names (without `x-amz-meta-`, lower case) and values as sent.
-    pub metadata: Vec<(String, String)>,
-}
-
-/// An object's body as it comes.
-pub struct Get {
-    /// Bytes, when the gateway says so.
-    pub len: Option<u64>,
-    /// The bytes. A read fails when none come for the client's `timeout`.
-    pub body: Box<dyn Read + Send>,
-}
-
-impl fmt::Debug for Get {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Get").field("len", &self.len).finish_non_exhaustive()
-    }
-}
-
 /// A request before it is signed.
-struct Call<'a, 'b> {
-    method: &'static str,
-    key: Option<&'a str>,
-    query: Option<&'a str>,
-    headers: Vec<(String, String)>,
-    payload_sha256: &'a str,
-    body: Option<&'b mut (dyn Read + 'b)>,
-    deadline: Duration,
-    patience: Patience,
+pub(super) struct Call<'a, 'b> {
+    pub(super) method: &'static str,
+    pub(super) key: Option<&'a str>,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) payload_sha256: &'a str,
+    pub(super) body: Option<&'b mut (dyn Read + 'b)>,
+    pub(super) deadline: Duration,
+    pub(super) patience: Patience,
 }
 
 impl Call<'_, '_> {
-    fn get(method: &'static str, deadline: Duration) -> Self {
+    pub(super) fn get(method: &'static str, deadline: Duration) -> Self {
         Self {
             method,
             key: None,
@@ -253,75 +226,7 @@ impl Client {
         Answer { outcome, ..answer }
     }
 
-    /// What is known about the object at `key`.
-    ///
-    /// # Errors
-    /// The answer of an attempt that did not work; [`Outcome::NoObject`] also when the bucket is
-    /// missing: HEAD has no body to tell the two apart.
-    pub fn head(&self, key: &str) -> Result<Head, Answer> {
-        let call = Call { key: Some(key), ..Call::get("HEAD", self.options.timeout) };
-        let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(of_object(self.answer(response, &credentials)));
-        }
-        Ok(Head {
-            len: response.header("content-length").and_then(|len| len.parse().ok()),
-            etag: response.header("etag").map(str::to_owned),
-            metadata: response.metadata(),
-        })
-    }
-
-    /// The object at `key`.
-    ///
-    /// # Errors
-    /// The answer of an attempt that did not work.
-    pub fn get(&self, key: &str) -> Result<Get, Answer> {
-        let patience = Patience::EachRead;
-        let call = Call { key: Some(key), patience, ..Call::get("GET", self.options.timeout) };
-        let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(of_object(self.answer(response, &credentials)));
-        }
-        let len = response.header("content-length").and_then(|len| len.parse().ok());
-        Ok(Get { len, body: Box::new(response.into_reader()) })
-    }
-
-    /// A page of the keys that begin with `prefix`; `next` of the last page goes on. Keys come in
-    /// the gateway's order, which need not be sorted, and a page may be empty and not the last.
-    /// Storj lists folders only: there the folder is listed and the rest is left out here.
-    ///
-    /// # Errors
-    /// The answer of an attempt that did not work.
-    pub fn list(&self, prefix: &str, next: Option<&str>) -> Result<xml::Page, Answer> {
-        // SigV4 wants the parameters in order.
-        let mut query = String::new();
-        if let Some(next) = next {
-            query.push_str("continuation-token=");
-            query.push_str(&encode::query(next));
-            query.push('&');
-        }
-        // No encoding-type=url: there are servers that say they did and did not.
-        query.push_str("list-type=2&prefix=");
-        let folder = prefix.rfind('/').and_then(|slash| prefix.get(..=slash)).unwrap_or_default();
-        let asked = if self.gateway.lists_folders_only() { folder } else { prefix };
-        query.push_str(&encode::query(asked));
-        let call = Call { query: Some(&query), ..Call::get("GET", self.options.timeout) };
-        let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(self.answer(response, &credentials));
-        }
-        let (bytes, whole) = response.read(PAGE_BODY);
-        if !whole {
-            return Err(Answer::local(Outcome::Broken, "the listing was cut short"));
-        }
-        let mut page = xml::page(&bytes).ok_or_else(|| {
-            Answer::local(Outcome::Broken, "the listing is not a ListBucketResult")
-        })?;
-        page.entries.retain(|entry| entry.key.starts_with(prefix));
-        Ok(page)
-    }
-
-    fn send(&self, call: Call<'_, '_>) -> Result<(Response, Credentials), Answer> {
+    pub(super) fn send(&self, call: Call<'_, '_>) -> Result<(Response, Credentials), Answer> {
         let credentials = self
             .credentials
             .get(self.now())
@@ -364,7 +269,7 @@ impl Client {
     }
 
     /// Reads what a response says. A 412 is a conflict until it is settled.
-    fn answer(&self, response: Response, credentials: &Credentials) -> Answer {
+    pub(super) fn answer(&self, response: Response, credentials: &Credentials) -> Answer {
         let status = response.status;
         let header = |name: &str| response.header(name).map(str::to_owned);
         let retry_after = header("retry-after");
@@ -427,16 +332,6 @@ impl Client {
         let magnitude = Duration::from_secs(offset.unsigned_abs());
         let unix = self.clock.unix();
         if offset < 0 { unix.saturating_sub(magnitude) } else { unix.saturating_add(magnitude) }
-    }
-}
-
-/// A 404 without a code, asked for an object: it is the object that is missing.
-fn of_object(answer: Answer) -> Answer {
-    match answer.outcome {
-        Outcome::NoBucket if answer.code.is_empty() => {
-            Answer { outcome: Outcome::NoObject, ..answer }
-        }
-        _ => answer,
     }
 }
 

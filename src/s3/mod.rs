@@ -10,6 +10,7 @@
 //! | [`put`], [`options`] | an object and the headers it is stored with |
 //! | [`gateway`], [`option_text`] | what a provider takes, and what the operator writes |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
+//! | [`read`] | HEAD, GET and listings |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
 //! | [`mod@check`] | what an operator wants to know before a reload |
@@ -35,6 +36,7 @@ pub mod options;
 pub mod outcome;
 mod pace;
 pub mod put;
+pub mod read;
 pub mod retry;
 pub mod sign;
 mod tls;
@@ -42,12 +44,13 @@ pub mod xml;
 
 pub use backoff::Backoff;
 pub use check::{Report, check};
-pub use client::{Client, Get, Head};
+pub use client::Client;
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use gateway::Gateway;
 pub use option_text::OptionError;
 pub use options::{Checksum, ObjectOptions, Options, Proxy};
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use put::{PutObject, Sums};
+pub use read::{Get, Head};
 pub use retry::{Finished, Quiet, Store, upload};
 pub use tls::SetupError;
