@@ -40,9 +40,10 @@ impl Program {
             Dialect::Varnishncsa => Zone::Local,
         });
         let zone = zone.resolve();
-        Ok(Self {
+        let mut program = Self {
             ops: compiler.ops,
             tags: tags.clone(),
+            needed: tags.kinds(),
             request: compiler.request,
             response: compiler.response,
             logs: compiler.logs,
@@ -57,7 +58,9 @@ impl Program {
             zone,
             max_line: options.max_line,
             heal: options.heal,
-        })
+        };
+        program.prune();
+        Ok(program)
     }
 }
 

@@ -145,6 +145,8 @@ pub(super) struct TagWatch {
 pub struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) tags: TagTable,
+    /// The tags that some operation needs, by number; the walk skips the others.
+    pub(super) needed: [Tag; 256],
     pub(super) request: Vec<HeaderWatch>,
     pub(super) response: Vec<HeaderWatch>,
     pub(super) logs: Vec<LogWatch>,
@@ -165,6 +167,46 @@ pub struct Program {
 impl Program {
     pub(super) fn uses(&self, slot: u16) -> bool {
         slot >= slot::FIXED || self.used & (1 << slot) != 0
+    }
+
+    /// What the walk does with records of tag number `number`.
+    #[inline]
+    pub(super) fn needed(&self, number: u8) -> Tag {
+        self.needed.get(usize::from(number)).copied().unwrap_or(Tag::Other)
+    }
+
+    /// Leaves in `needed` the tags that some operation prints from.
+    pub(super) fn prune(&mut self) {
+        let any = |slots: &[u16]| slots.iter().any(|slot| self.used & (1 << slot) != 0);
+        let request = !self.request.is_empty() || any(&[slot::HOST, slot::AUTH]);
+        let response = !self.response.is_empty();
+        let line = any(&[slot::METHOD, slot::PATH, slot::QUERY, slot::PROTOCOL]);
+        // Where the received request ends decides which of its values are taken.
+        let calls = self.uses_handling || request || response || line || any(&[slot::STATUS]);
+        let wanted = |tag| match tag {
+            Tag::Timestamp => true,
+            Tag::PipeAcct => any(&[slot::PIPE_IN, slot::PIPE_OUT]),
+            Tag::BackendOpen => any(&[slot::HOST_IP]),
+            Tag::ReqStart => any(&[slot::HOST_IP, slot::PORT]),
+            Tag::ReqMethod | Tag::BereqMethod => any(&[slot::METHOD]),
+            Tag::ReqUrl | Tag::BereqUrl => any(&[slot::PATH, slot::QUERY]),
+            Tag::ReqProtocol | Tag::BereqProtocol => any(&[slot::PROTOCOL]),
+            Tag::RespStatus | Tag::BerespStatus => any(&[slot::STATUS]),
+            Tag::ReqHeader | Tag::BereqHeader => request,
+            Tag::ReqUnset | Tag::BereqUnset => !self.request.is_empty(),
+            Tag::RespHeader | Tag::RespUnset | Tag::BerespHeader | Tag::BerespUnset => response,
+            Tag::HitMiss | Tag::HitPass | Tag::VclReturn => self.uses_handling,
+            Tag::VclCall => calls,
+            Tag::VclLog => !self.logs.is_empty(),
+            _ => false,
+        };
+        let mut needed = self.needed;
+        for kind in &mut needed {
+            if !wanted(*kind) {
+                *kind = Tag::Other;
+            }
+        }
+        self.needed = needed;
     }
 
     pub(super) fn masked(&self, mask: &[u8], tag: Tag) -> bool {

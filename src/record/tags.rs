@@ -251,6 +251,11 @@ impl TagTable {
         Self::new((1u8..).zip(VARNISH_7))
     }
 
+    /// What every number stands for.
+    pub(super) fn kinds(&self) -> [Tag; 256] {
+        self.kinds
+    }
+
     /// What a tag number stands for; [`Tag::Other`] for numbers no pair named.
     #[must_use]
     #[inline]

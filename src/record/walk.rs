@@ -99,22 +99,26 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>) -> Captured<'a> {
         },
         cut: false,
     };
-    let mut records = Records::new(task.log, task.overhead).peekable();
-    walk.found.whole =
-        records.peek().is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
+    let mut records = Records::new(task.log, task.overhead);
+    let first = records.clone().next();
+    walk.found.whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
     // After a flush nobody can tell whether a request's header was received or set by VCL.
     let guess = !walk.found.whole && program.heal && task.side == Side::Client;
-    for record in records {
-        let tag = program.tags.kind(record.tag);
+    let any = !program.any.is_empty();
+    for record in &mut records {
+        let tag = program.needed(record.tag);
+        if tag == Tag::Other && !any {
+            continue;
+        }
         walk.cut = record.bytes.len() >= task.reclen;
         let request = matches!(
             tag,
             Tag::ReqMethod | Tag::ReqUrl | Tag::ReqProtocol | Tag::ReqHeader | Tag::ReqUnset
         );
-        if tag != Tag::Other && !(request && guess) {
+        if tag != Tag::Other && !(request && (guess || walk.received)) {
             walk.record(tag, text(record.bytes));
         }
-        if !program.any.is_empty() {
+        if any {
             walk.any(record.tag, record.bytes);
         }
     }
@@ -257,19 +261,23 @@ impl<'a> Walk<'_, 'a> {
     fn call(&mut self, text: &'a [u8]) {
         let is = |name: &[u8]| text.eq_ignore_ascii_case(name);
         let now = self.found.handling;
-        if is(b"recv") {
-            self.received = true;
-            self.found.handled(None, None);
-        } else if is(b"hit") {
-            self.found.handled(Some(Handling::Hit), Some(true));
-        } else if is(b"miss") && now != Some(Handling::HitMiss) {
-            self.found.handled(Some(Handling::Miss), Some(false));
-        } else if is(b"pass") && now != Some(Handling::HitPass) {
-            self.found.handled(Some(Handling::Pass), Some(false));
-        } else if is(b"synth") {
-            self.found.handled(Some(Handling::Synth), Some(false));
-        } else if is(b"backend_response") {
-            self.received = true;
+        match text.first().map(u8::to_ascii_lowercase) {
+            Some(b'r') if is(b"recv") => {
+                self.received = true;
+                self.found.handled(None, None);
+            }
+            Some(b'h') if is(b"hit") => self.found.handled(Some(Handling::Hit), Some(true)),
+            Some(b'm') if is(b"miss") && now != Some(Handling::HitMiss) => {
+                self.found.handled(Some(Handling::Miss), Some(false));
+            }
+            Some(b'p') if is(b"pass") && now != Some(Handling::HitPass) => {
+                self.found.handled(Some(Handling::Pass), Some(false));
+            }
+            Some(b's') if is(b"synth") => {
+                self.found.handled(Some(Handling::Synth), Some(false));
+            }
+            Some(b'b') if is(b"backend_response") => self.received = true,
+            _ => {}
         }
     }
 
