@@ -38,7 +38,7 @@ fn the_examples_in_the_table_of_variables_are_what_is_printed() {
             checked += 1;
         }
     }
-    assert!(checked >= 60, "{checked} variables are documented");
+    assert!(checked >= 55, "{checked} variables are documented");
 }
 
 /// The `format` argument of a preset.
