@@ -1,17 +1,16 @@
 //! Format string to [`Program`], in one pass.
 
 use super::error::FormatError;
-use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, Options};
+use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
 use super::program::{
     Edge, HeaderWatch, LogWatch, Missing, Op, Place, Program, TagWatch, Unit, What, Which, slot,
 };
 use super::tags::{Tag, TagError, TagTable};
 use super::task::{Address, Side};
-use super::time::{Layout, Zone};
+use super::time::{CLF, Layout, Zone};
 
 const DEFAULT: &str = r#"%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-agent}i""#;
-const CLF_TIME: &str = "[%d/%b/%Y:%H:%M:%S %z]";
 /// What a value takes up at least when a line is cut: the longest number.
 const VALUE_MIN: usize = 24;
 
@@ -32,6 +31,9 @@ impl Program {
         let json = format.trim_start().starts_with('{');
         let escape = options.escape.unwrap_or(if json { Escape::Json } else { Escape::Clf });
         let mut compiler = Compiler::new(format, options.dialect, escape, tags);
+        if options.message != MessageType::Blank {
+            compiler.used |= (1 << slot::START) | (1 << slot::END);
+        }
         compiler.run(format)?;
         compiler.flush();
         compiler.check(format, options)?;
@@ -109,7 +111,7 @@ impl<'t> Compiler<'t> {
             response: Vec::new(),
             logs: Vec::new(),
             any: Vec::new(),
-            used: (1 << slot::START) | (1 << slot::END),
+            used: 0,
             slots: slot::FIXED,
             uses_handling: false,
             in_string: false,
@@ -200,6 +202,15 @@ impl<'t> Compiler<'t> {
 
     fn print(&mut self, what: What) {
         self.flush();
+        self.used |= match &what {
+            What::Clock(Edge::Begin, _) | What::Epoch(Edge::Begin, _) | What::FirstByte => {
+                1 << slot::START
+            }
+            What::Clock(..) | What::Epoch(..) | What::Elapsed(_) => {
+                (1 << slot::START) | (1 << slot::END)
+            }
+            _ => 0,
+        };
         self.backslash = false;
         self.broken = false;
         let place = match (self.escape, self.in_string) {
@@ -294,7 +305,7 @@ impl<'t> Compiler<'t> {
                 self.used |= 1 << slot::STATUS;
                 self.print(What::Status);
             }
-            't' => self.clock(spec, Edge::Begin, CLF_TIME)?,
+            't' => self.clock(spec, Edge::Begin, CLF)?,
             'T' => self.print(What::Elapsed(Unit::Seconds)),
             'u' => {
                 self.used |= 1 << slot::AUTH;
@@ -382,7 +393,7 @@ impl<'t> Compiler<'t> {
             "usec" => Unit::Micros,
             "msec_frac" => Unit::MillisFraction,
             "usec_frac" => Unit::MicrosFraction,
-            "" => return self.clock(spec, edge, CLF_TIME),
+            "" => return self.clock(spec, edge, CLF),
             _ => return self.clock(spec, edge, format),
         };
         self.print(What::Epoch(edge, unit));

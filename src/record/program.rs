@@ -184,7 +184,7 @@ impl Program {
         // Where the received request ends decides which of its values are taken.
         let calls = self.uses_handling || request || response || line || any(&[slot::STATUS]);
         let wanted = |tag| match tag {
-            Tag::Timestamp => true,
+            Tag::Timestamp => any(&[slot::START, slot::END, slot::FIRST_BYTE]),
             Tag::PipeAcct => any(&[slot::PIPE_IN, slot::PIPE_OUT]),
             Tag::BackendOpen => any(&[slot::HOST_IP]),
             Tag::ReqStart => any(&[slot::HOST_IP, slot::PORT]),

@@ -78,15 +78,19 @@ impl Times {
     fn new(program: &Program, task: &Task<'_>, found: &mut Captured<'_>) -> Self {
         let start = found.get(slot::START).bytes.and_then(time::parse);
         let end = found.get(slot::END).bytes.and_then(time::parse);
+        let mut times = Self { start, end };
+        let lost = |slot, time: Option<f64>| program.uses(slot) && time.is_none();
         let masked = program.masked(task.mask, super::tags::Tag::Timestamp);
-        let ask = program.heal && (!found.whole || masked);
-        let struct_time =
-            |moment| if ask { task.structs.moment(moment).filter(|t| t.is_finite()) } else { None };
-        let times = Self {
-            start: start.or_else(|| struct_time(Moment::Start).map(time::quantise)),
-            end: end.or_else(|| struct_time(Moment::End).map(time::quantise)),
-        };
-        found.incomplete |= times.start.is_none() || ask && times.end.is_none();
+        if program.heal && (!found.whole || masked) {
+            let ask = |moment| {
+                let time = task.structs.moment(moment).filter(|time| time.is_finite());
+                time.map(time::quantise)
+            };
+            times.start = times.start.or_else(|| ask(Moment::Start));
+            times.end = times.end.or_else(|| ask(Moment::End));
+            found.incomplete |= lost(slot::END, times.end);
+        }
+        found.incomplete |= lost(slot::START, times.start);
         times
     }
 

@@ -24,9 +24,12 @@ impl Zone {
     }
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+const DAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
+/// The layout of `%t`.
+pub(super) const CLF: &str = "[%d/%b/%Y:%H:%M:%S %z]";
 /// Seconds of 0001-01-01 and of 9999-12-30: beyond them no calendar is asked.
 const RANGE: (i64, i64) = (-62_135_596_800, 253_402_128_000);
 /// The conversions that strftime(3) documents, but for `%n`, which would split a record.
@@ -53,6 +56,7 @@ enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     pieces: Vec<Piece>,
+    clf: bool,
 }
 
 impl Layout {
@@ -84,7 +88,7 @@ impl Layout {
             }
             expand(&mut pieces, conversion, spec);
         }
-        Ok(Self { pieces })
+        Ok(Self { pieces, clf: format == CLF })
     }
 
     /// Writes the time `seconds` after 1970, in `zone` or UTC.
@@ -92,6 +96,9 @@ impl Layout {
         let seconds = seconds.clamp(RANGE.0, RANGE.1);
         let offset = zone.map_or(0, |zone| offset_of(zone, seconds));
         let civil = Civil::new(seconds + i64::from(offset));
+        if self.clf {
+            return clf(&civil, offset, out);
+        }
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text),
@@ -190,8 +197,29 @@ fn year(value: i64, out: &mut Vec<u8>) {
     two(value % 100, out);
 }
 
-fn name(names: &[&str], at: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(names.get(at as usize).unwrap_or(&"").as_bytes());
+fn name(names: &[&[u8; 3]], at: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(names.get(at as usize).copied().unwrap_or(b"???"));
+}
+
+/// [`CLF`] in one go: it stands in most formats, and piece by piece it costs four times as much.
+fn clf(civil: &Civil, offset: i32, out: &mut Vec<u8>) {
+    let tens = |value: u32| digit(value / 10);
+    let month = MONTHS.get(civil.month.saturating_sub(1) as usize).copied().unwrap_or(b"???");
+    let [m1, m2, m3] = *month;
+    let year = civil.year.unsigned_abs() as u32;
+    let minutes = offset.unsigned_abs() / 60;
+    let (hours, rest) = (minutes / 60, minutes % 60);
+    let (day, hour, minute, second) = (civil.day, civil.hour, civil.minute, civil.second);
+    #[rustfmt::skip]
+    let text = [
+        b'[', tens(day), digit(day), b'/', m1, m2, m3, b'/',
+        digit(year / 1000), digit(year / 100), digit(year / 10), digit(year), b':',
+        tens(hour), digit(hour), b':', tens(minute), digit(minute), b':',
+        tens(second), digit(second), b' ',
+        if offset < 0 { b'-' } else { b'+' }, tens(hours), digit(hours), tens(rest), digit(rest),
+        b']',
+    ];
+    out.extend_from_slice(&text);
 }
 
 fn zone_offset(offset: i32, out: &mut Vec<u8>) {

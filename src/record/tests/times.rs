@@ -49,8 +49,16 @@ fn every_conversion_prints_what_date_prints() {
 }
 
 #[test]
-fn clf_time_prints_what_date_prints() {
-    assert_eq!(ours("[%d/%b/%Y:%T %z]", 1_700_000_000, None), "[14/Nov/2023:22:13:20 +0000]");
+fn clf_time_in_one_go_is_clf_time_piece_by_piece() {
+    use crate::record::time::CLF;
+    assert_eq!(ours(CLF, 1_700_000_000, None), "[14/Nov/2023:22:13:20 +0000]");
+    for name in ["Europe/Berlin", "America/St_Johns", "Asia/Kathmandu"] {
+        let Ok(zone) = TimeZone::get(name) else { continue };
+        for seconds in (0..2_000_000_000).step_by(7_654_321) {
+            let piecewise = ours("[%d/%b/%Y:%T %z]", seconds, Some(&zone));
+            assert_eq!(ours(CLF, seconds, Some(&zone)), piecewise);
+        }
+    }
 }
 
 #[test]
