@@ -519,12 +519,13 @@ impl<'t> Compiler<'t> {
                 }
                 Op::Print(place, _) => {
                     literal += VALUE_MIN;
-                    skeleton.push(if *place == Place::Bare { '0' } else { 'x' });
+                    // No text of the operator's can join with `null` into another token.
+                    skeleton.push_str(if *place == Place::Bare { "null" } else { "x" });
                 }
             }
         }
         if self.escape == Escape::Json
-            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&skeleton)
+            && let Err(error) = serde_json::from_str::<serde_json::Value>(&skeleton)
         {
             let what = error.to_string();
             let what = what.split(" at line ").next().unwrap_or_default();

@@ -49,6 +49,9 @@ fn every_mistake_has_its_sentence() {
         ("{\"a\":%U%q}", "is not JSON"),
         ("{\"a\":\"%h}", "is not JSON"),
         ("{\"a\" %h}", "is not JSON"),
+        ("{\"a\":%he%h}", "is not JSON"),
+        ("{\"a\":-%s}", "is not JSON"),
+        ("{\"a\":\"\\ud800\"}", "is not JSON"),
     ] {
         let got = error(format);
         assert!(got.contains(want), "{format:?} said: {got}");
