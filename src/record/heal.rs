@@ -9,6 +9,9 @@ use super::tags::Tag;
 use super::task::{Address, Message, Part, Side, Structs, Task};
 use super::walk::{Captured, basic, header, trim};
 
+/// More headers than Varnish takes (`http_max_hdr` is at most 65,535) are not looked at.
+const HEADERS_MAX: usize = 65_535;
+
 /// Mends `found`; what cannot be mended sets `found.incomplete`.
 pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'a>) {
     if !program.heal {
@@ -146,7 +149,9 @@ impl<'a> Healer<'_, '_, 'a> {
         let now = self.found.get(slot);
         let mut best = None;
         let mut index = 0;
-        while let Some(line) = self.structs.header(message, index) {
+        while let Some(line) = self.structs.header(message, index)
+            && index < HEADERS_MAX
+        {
             index += 1;
             let Some(value) = header(line, name).and_then(&pick) else { continue };
             if now.bytes.is_some_and(|cut| !value.starts_with(cut)) {

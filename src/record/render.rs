@@ -80,8 +80,9 @@ impl Times {
         let end = found.get(slot::END).bytes.and_then(time::parse);
         let mut times = Self { start, end };
         let lost = |slot, time: Option<f64>| program.uses(slot) && time.is_none();
-        let masked = program.masked(task.mask, super::tags::Tag::Timestamp);
-        if program.heal && (!found.whole || masked) {
+        let some = lost(slot::START, start) || lost(slot::END, end);
+        let masked = || program.masked(task.mask, super::tags::Tag::Timestamp);
+        if some && program.heal && (!found.whole || masked()) {
             let ask = |moment| {
                 let time = task.structs.moment(moment).filter(|time| time.is_finite());
                 time.map(time::quantise)

@@ -219,6 +219,8 @@ pub struct TagInfo {
 pub struct TagTable {
     kinds: [Tag; 256],
     raw: [bool; 256],
+    /// The number of each [`Tag`] the running Varnish has, by discriminant.
+    numbers: [Option<u8>; Tag::End as usize + 1],
     names: Vec<(u8, String)>,
 }
 
@@ -228,13 +230,21 @@ impl TagTable {
     /// Names that no record needs are kept all the same: `%{VSL:...}x` may ask for any tag.
     #[must_use]
     pub fn new<'n>(pairs: impl IntoIterator<Item = (u8, &'n str)>) -> Self {
-        let mut table = Self { kinds: [Tag::Other; 256], raw: [false; 256], names: Vec::new() };
+        let mut table = Self {
+            kinds: [Tag::Other; 256],
+            raw: [false; 256],
+            numbers: [None; Tag::End as usize + 1],
+            names: Vec::new(),
+        };
         for (number, name) in pairs {
             let at = usize::from(number);
             if let Some((_, tag)) = NAMES.iter().find(|(known, _)| *known == name)
                 && let Some(kind) = table.kinds.get_mut(at)
             {
                 *kind = *tag;
+                if let Some(known) = table.numbers.get_mut(*tag as usize) {
+                    *known = Some(number);
+                }
             }
             if let Some(raw) = table.raw.get_mut(at) {
                 *raw = RAW.contains(&name) || UNUSED.contains(&name);
@@ -294,6 +304,6 @@ impl TagTable {
     /// The number of a tag, if the running Varnish has it.
     #[must_use]
     pub fn number(&self, tag: Tag) -> Option<u8> {
-        self.names.iter().map(|(number, _)| *number).find(|number| self.kind(*number) == tag)
+        self.numbers.get(tag as usize).copied().flatten()
     }
 }
