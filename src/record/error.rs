@@ -26,14 +26,13 @@ impl FormatError {
             dots(head.len() < before.len()),
             dots(tail.len() < after.len())
         );
-        let excerpt: String =
-            excerpt.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self { message: format!("{what} at column {column} of the format: {excerpt}"), column }
+        let message = format!("{what} at column {column} of the format: {excerpt}");
+        Self { message: one_line(&message), column }
     }
 
     /// Something that has no place in the format.
     pub(super) fn whole(what: String) -> Self {
-        Self { message: what, column: 0 }
+        Self { message: one_line(&what), column: 0 }
     }
 
     /// The column, in characters from 1; 0 if the error has no one place.
@@ -41,6 +40,11 @@ impl FormatError {
     pub fn column(&self) -> usize {
         self.column
     }
+}
+
+/// A sentence that quotes the format may quote its line breaks.
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn floor(text: &str, at: usize) -> usize {

@@ -51,6 +51,7 @@ fn every_mistake_has_its_sentence() {
         ("{\"a\" %h}", "is not JSON"),
         ("{\"a\":%he%h}", "is not JSON"),
         ("{\"a\":-%s}", "is not JSON"),
+        ("{\"a\":\"\r\n%s\"}", "is not JSON"),
         ("{\"a\":\"\\ud800\"}", "is not JSON"),
     ] {
         let got = error(format);
