@@ -32,7 +32,7 @@ test: deps lint ## everything that is checked on every change
 	@$(ENV)
 	cargo build --locked
 	cargo test --locked
-	$(PYTHON) tools/load.py --profile debug --requests 20000
+	$(PYTHON) tools/load.py --profile debug --seconds 5
 
 .PHONY: lint
 lint: deps ## formatting, clippy, the dependency wall, documentation, generated files

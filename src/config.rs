@@ -13,9 +13,17 @@ use std::time::Duration;
 
 /// Every argument of `s3log.stream()`, which are also the keys of a table in the settings file.
 pub const KEYS: &[&str] = &[
+    "acl",
+    "addressing",
     "allow_http",
     "bucket",
+    "ca_file",
+    "checksum",
+    "client_certificate",
+    "client_key",
     "compression",
+    "connect_timeout",
+    "content_type",
     "credentials",
     "dialect",
     "endpoint",
@@ -23,22 +31,34 @@ pub const KEYS: &[&str] = &[
     "esi",
     "exit_timeout",
     "format",
+    "gateway",
     "hostname",
+    "if_none_match",
+    "kms_key_id",
     "max_bytes",
     "max_line",
     "max_wait",
     "message_type",
+    "metadata",
+    "object_lock",
+    "object_ttl",
     "on_full",
     "on_spool_full",
     "path",
     "period",
     "profile",
+    "proxy",
+    "redundancy",
     "region",
     "ring",
+    "role_arn",
+    "server_side_encryption",
     "spool",
     "spool_max",
     "sync",
     "tag",
+    "tags",
+    "timeout",
     "timestamp_format",
     "timezone",
     "upload_threads",
@@ -139,8 +159,7 @@ impl Arguments {
         };
         for (key, value) in table {
             let Some(known) = KEYS.iter().find(|known| *known == key) else {
-                let problem =
-                    format!("has an unknown key {key:?}: it takes {}", KEYS.join(", "));
+                let problem = format!("has an unknown key {key:?}: it takes {}", KEYS.join(", "));
                 return Err(self.file_error(path, problem));
             };
             let text = match value {
@@ -270,9 +289,10 @@ impl Arguments {
         range: std::ops::RangeInclusive<u64>,
     ) -> Result<u64, Error> {
         self.parsed(argument, default, |text| {
-            text.parse().ok().filter(|value| range.contains(value)).ok_or_else(|| {
-                format!("a whole number from {} to {}", range.start(), range.end())
-            })
+            text.parse()
+                .ok()
+                .filter(|value| range.contains(value))
+                .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
         })
     }
 

@@ -39,6 +39,15 @@ def kinds(env, port, body):
     yield "HTTP/2", h2load(env, 1000, f"{base}/page?from=http2", "-H", "User-Agent: demo \"2\"")
 
 
+def different(lines, count):
+    """Lines of as many kinds as there are: by method, protocol and status."""
+    kinds = {}
+    for line in lines:
+        match = re.search(rb'"(\S+) \S+ (\S+)" (\d+) ', line)
+        kinds.setdefault(match.groups() if match else line, line)
+    return list(kinds.values())[:count]
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--keep", action="store_true")
@@ -73,7 +82,7 @@ def main():
         if len(keys) > 6:
             say(f"  ... and {len(keys) - 6} more")
         say("\nfive lines read back with 's3log cat access':")
-        for line in lines[:: max(1, len(lines) // 5)][:5]:
+        for line in different(lines, 5):
             say(f"  {line.decode(errors='replace')}")
         say("\ncounters (varnishstat -1 -f 'S3LOG.*'):")
         for name, value in varnish.counters().items():

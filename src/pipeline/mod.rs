@@ -20,6 +20,7 @@
 
 pub mod packer;
 mod registry;
+mod requests;
 mod settings;
 mod start;
 pub mod uploader;

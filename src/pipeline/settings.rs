@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::requests;
 use crate::block::{Codec, Naming};
 use crate::config::{Arguments, Error};
 use crate::ring::Capacity;
 use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
-use crate::s3::{Addressing, Bucket, Endpoint, Options};
+use crate::s3::{Bucket, Options};
 use crate::spool::{OnSpoolFull, SyncPolicy};
 
 /// Where blocks wait for the gateway.
@@ -79,19 +80,13 @@ impl Settings {
     /// # Errors
     /// The first one that cannot be used.
     pub fn read(arguments: &Arguments) -> Result<Self, Error> {
+        let bucket = requests::bucket(arguments)?;
         Ok(Self {
             stream: arguments.stream().to_owned(),
             host: host(arguments),
-            bucket: bucket(arguments)?,
-            s3: Options {
-                region: region(arguments)?,
-                ..Options::default()
-            },
-            sources: Sources {
-                file: arguments.get("credentials").map(PathBuf::from),
-                profile: arguments.get("profile").map(str::to_owned),
-                role: None,
-            },
+            s3: requests::options(arguments, &bucket)?,
+            bucket,
+            sources: requests::sources(arguments),
             naming: naming(arguments)?,
             codec: match arguments.get("compression") {
                 None => Codec::default(),
@@ -141,25 +136,6 @@ fn host(arguments: &Arguments) -> String {
         || rustix::system::uname().nodename().to_string_lossy().into_owned(),
         str::to_owned,
     )
-}
-
-fn bucket(arguments: &Arguments) -> Result<Bucket, Error> {
-    let allow_http = arguments.flag("allow_http", false)?;
-    let text = arguments.required("endpoint", "https://host, optionally with a port")?;
-    let endpoint = Endpoint::parse(text, allow_http)
-        .map_err(|error| arguments.problem("endpoint", error))?;
-    let name = arguments.required("bucket", "the name of a bucket")?;
-    Bucket::new(endpoint, name, Addressing::Path)
-        .map_err(|error| arguments.problem("bucket", error))
-}
-
-fn region(arguments: &Arguments) -> Result<String, Error> {
-    arguments.parsed("region", "us-east-1".to_owned(), |text| {
-        let fits = !text.is_empty()
-            && text.len() <= 64
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if fits { Ok(text.to_owned()) } else { Err("a region's name, as us-east-1".to_owned()) }
-    })
 }
 
 fn naming(arguments: &Arguments) -> Result<Naming, Error> {

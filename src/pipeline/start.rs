@@ -9,13 +9,17 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::packer::Packer;
-use super::{Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables};
+use super::{
+    Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables,
+};
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
 use crate::ring::{Backing, OpenError, Opened, Ring};
 use crate::s3::credentials::{CredentialsError, chain};
 use crate::s3::{Client, SetupError};
-use crate::spool::{ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError};
+use crate::spool::{
+    ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError,
+};
 use crate::stats::{Stats, set};
 
 /// Between two messages of a kind.
@@ -88,8 +92,7 @@ impl Target {
     pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
         let stream = || settings.stream.clone();
         let failed = |source| StartError::Client { stream: stream(), source };
-        let credentials =
-            chain(&settings.sources, &variables(), &settings.s3).map_err(failed)?;
+        let credentials = chain(&settings.sources, &variables(), &settings.s3).map_err(failed)?;
         if settings.sources.file.is_some() && settings.sources.role.is_none() {
             credentials
                 .get(environment.clock.unix())
@@ -265,7 +268,10 @@ impl Opening<'_> {
     fn note_spool(&mut self, found: &Recovered) {
         let mut warn = |note: String| self.notes.push((Level::Warn, note));
         if !found.rebuilt.is_empty() {
-            warn(format!("blocks {:?}: what stood beside them was damaged, made anew", found.rebuilt));
+            warn(format!(
+                "blocks {:?}: what stood beside them was damaged, made anew",
+                found.rebuilt
+            ));
         }
         if !found.set_aside.is_empty() {
             let names = found.set_aside.join(", ");

@@ -7,12 +7,14 @@
 mod counters;
 mod events;
 mod exit;
+mod privacy;
 mod registry;
 mod shared;
 mod structs;
 mod task;
 
 use std::ffi::CStr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use varnish::vcl::Ctx;
@@ -56,6 +58,35 @@ mod s3log {
     /// The module's version, for example `0.1.0`.
     pub fn version() -> &'static str {
         env!("CARGO_PKG_VERSION")
+    }
+
+    /// The address with all but its first bits set to zero, for `.set()`: 24 and 48 bits keep a
+    /// network and drop the person. An IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn truncate_ip(
+        /// The address.
+        #[required]
+        ip: Option<SocketAddr>,
+        /// Bits of an IPv4 address to keep, 0 to 32.
+        #[default(24)]
+        v4_bits: i64,
+        /// Bits of an IPv6 address to keep, 0 to 128.
+        #[default(48)]
+        v6_bits: i64,
+    ) -> String {
+        privacy::truncate_ip(ip, v4_bits, v6_bits)
+    }
+
+    /// HMAC-SHA-256 of a text under the key in a file, 64 hexadecimal digits: a pseudonym for
+    /// `.set()` that only the key's holder can test a guess against. Each worker reads the file
+    /// once; with a file that cannot be read the result is empty and Varnish's log has a line.
+    pub fn hash(
+        ctx: &mut Ctx,
+        /// The text.
+        text: &CStr,
+        /// The file with the key; all its bytes count.
+        key_file: &CStr,
+    ) -> String {
+        privacy::hash(ctx.raw, text, key_file)
     }
 
     /// A stream: a format, a destination and a spool, under the name of the VCL object.
@@ -158,6 +189,52 @@ mod s3log {
             exit_timeout: Option<&CStr>,
             /// How many blocks are uploaded at a time, from 1 to 16. Default: 2.
             upload_threads: Option<&CStr>,
+            /// Where the bucket's name stands in the URL: `path` or `virtual` (in the host name).
+            /// Default: `path`.
+            addressing: Option<&CStr>,
+            /// A PEM file with the only certificate authorities that are trusted. Default: the
+            /// system's.
+            ca_file: Option<&CStr>,
+            /// A PEM file with the client certificate to show. Default: none.
+            client_certificate: Option<&CStr>,
+            /// A PEM file with its key.
+            client_key: Option<&CStr>,
+            /// The HTTP proxy: `http://[user:password@]host:port`, or `none`. Default: what
+            /// `HTTPS_PROXY` and the like say.
+            proxy: Option<&CStr>,
+            /// The longest time for name, connection and TLS, from 100ms to 5m. Default: 5s.
+            connect_timeout: Option<&CStr>,
+            /// The longest time for a request without its body, from 1s to 1h; a body gets a second
+            /// more for every 64KB. Default: 30s.
+            timeout: Option<&CStr>,
+            /// A role to assume (AWS STS) with the credentials found. Default: none.
+            role_arn: Option<&CStr>,
+            /// Whose rules hold: `aws`, `storj` or `generic`. An option that the gateway does not
+            /// take fails the load. Default: by the endpoint's name.
+            gateway: Option<&CStr>,
+            /// The objects' `Content-Type`. Default: `application/octet-stream`.
+            content_type: Option<&CStr>,
+            /// Which `x-amz-checksum-*` goes along: `none`, `crc32c`, `crc64nvme` or `sha256`.
+            /// Default: `none`, which every gateway takes; the payload's hash is always signed.
+            checksum: Option<&CStr>,
+            /// Whether `If-None-Match: *` guards against overwriting. Default: true.
+            if_none_match: Option<&CStr>,
+            /// A canned ACL, as `bucket-owner-full-control`. Default: none is sent.
+            acl: Option<&CStr>,
+            /// The storage class, as `standard_ia` or `glacier_ir`. Default: the bucket's.
+            redundancy: Option<&CStr>,
+            /// `AES256`, `aws:kms` or `aws:kms:dsse`. Default: the bucket's.
+            server_side_encryption: Option<&CStr>,
+            /// With `aws:kms`: the key's id or ARN. Default: the account's.
+            kms_key_id: Option<&CStr>,
+            /// Object tags, `name=value,name=value`, ten at most. Default: none.
+            tags: Option<&CStr>,
+            /// More user metadata, `name=value,name=value`. Default: none.
+            metadata: Option<&CStr>,
+            /// WORM retention: `compliance:30d` or `governance:1y`. Default: none.
+            object_lock: Option<&CStr>,
+            /// Storj: when the object goes by itself, `720h`, `30d` or a date. Default: never.
+            object_ttl: Option<&CStr>,
             /// A TOML file with these same keys in a table named as the stream; arguments given
             /// in VCL win. Default: none.
             config: Option<&CStr>,
@@ -168,7 +245,10 @@ mod s3log {
                 format dialect escape message_type hostname tag timezone max_line esi
                 period max_bytes compression
                 spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
-                upload_threads);
+                upload_threads
+                addressing ca_file client_certificate client_key proxy connect_timeout timeout
+                role_arn gateway content_type checksum if_none_match acl redundancy
+                server_side_encryption kms_key_id tags metadata object_lock object_ttl);
             std::panic::catch_unwind(move || {
                 if let Some(path) = config {
                     arguments
