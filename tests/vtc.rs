@@ -92,9 +92,9 @@ cat "{place}/lines.$1"
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let told: Vec<&str> = text.lines().collect();
-    let start = told.len().saturating_sub(120);
-    Err(format!("{}\n{}", told[start..].join("\n"), output.status).into())
+    let skipped = text.lines().count().saturating_sub(120);
+    let told: Vec<&str> = text.lines().skip(skipped).collect();
+    Err(format!("{}\n{}", told.join("\n"), output.status).into())
 }
 
 /// The module beside the command: cargo puts both into one folder.

@@ -12,7 +12,7 @@
 //!
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_uint, c_void};
 use std::sync::Arc;
 
@@ -46,25 +46,26 @@ struct Value {
 pub(super) struct Pending {
     /// A reference that keeps the stream alive; given back by the destructor.
     stream: *const Shared,
-    registered: bool,
-    values: *const Value,
-    response: *const ffi::txt,
-    responses: usize,
+    registered: Cell<bool>,
+    values: Cell<*const Value>,
+    /// Copies of the response's header slots, and how many.
+    response: Cell<(*const ffi::txt, usize)>,
 }
 
 impl Pending {
     /// The response's header lines as they stood when `.log()` was called.
     pub(super) fn response(&self) -> &[ffi::txt] {
-        if self.response.is_null() {
+        let (slots, count) = self.response.get();
+        if slots.is_null() {
             return &[];
         }
-        // SAFETY: remember_response() put `responses` copies there, in this task's workspace.
-        unsafe { std::slice::from_raw_parts(self.response, self.responses) }
+        // SAFETY: remember_response() put `count` copies there, in this task's workspace.
+        unsafe { std::slice::from_raw_parts(slots, count) }
     }
 
     /// The latest value that VCL set for `key`.
     pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        let mut at = self.values;
+        let mut at = self.values.get();
         // SAFETY: the list's nodes lie in this task's workspace and its end is null.
         while let Some(value) = unsafe { at.as_ref() } {
             if value.key == key {
@@ -108,21 +109,22 @@ fn copy(ctx: &ffi::vrt_ctx, bytes: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// This task's [`Pending`] of `stream`, made if there is none.
-fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a mut Pending> {
+fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a Pending> {
     if ctx.req.is_null() && ctx.bo.is_null() {
         return None;
     }
     let id = Arc::as_ptr(stream).cast::<c_void>();
     // SAFETY: ctx belongs to a client or backend task; the id is this stream's own.
-    let slot = unsafe { ffi::VRT_priv_task(ctx, id).as_mut() }?;
+    let slot = unsafe { ffi::VRT_priv_task(ctx, id) };
+    // SAFETY: null when the workspace is used up, else valid until the task's end.
+    let slot = unsafe { slot.as_mut() }?;
     if slot.priv_.is_null() {
         let room = allocate(ctx, size_of::<Pending>())?.cast::<Pending>();
         let pending = Pending {
             stream: Arc::into_raw(Arc::clone(stream)),
-            registered: false,
-            values: std::ptr::null(),
-            response: std::ptr::null(),
-            responses: 0,
+            registered: Cell::new(false),
+            values: Cell::new(std::ptr::null()),
+            response: Cell::new((std::ptr::null(), 0)),
         };
         // SAFETY: room is new, large enough, and aligned to a pointer as WS_Alloc promises.
         unsafe { room.write(pending) };
@@ -130,14 +132,14 @@ fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a mut Pe
         slot.methods = &raw const METHODS.0;
     }
     // SAFETY: this module alone writes this slot, with a Pending.
-    unsafe { slot.priv_.cast::<Pending>().as_mut() }
+    unsafe { slot.priv_.cast::<Pending>().as_ref() }
 }
 
 /// VCL's `.log()`. Whether the record will be written; `false` when the workspace is used up or
 /// there is no task, as in `vcl_init`.
 pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Arc<Shared>) -> bool {
     let Some(pending) = pending(ctx, stream) else { return false };
-    pending.registered = true;
+    pending.registered.set(true);
     if stream.reads_response {
         remember_response(ctx, pending);
     }
@@ -146,7 +148,7 @@ pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Arc<Shared>) -> bool {
 
 /// Keeps where the response's header lines lie: the lines stay in the workspace, but the list of
 /// them is gone before the task ends. Without room for the list only its healing is lost.
-fn remember_response(ctx: &ffi::vrt_ctx, pending: &mut Pending) {
+fn remember_response(ctx: &ffi::vrt_ctx, pending: &Pending) {
     let lines = headers(ctx.http_resp.0);
     let Some(room) = (!lines.is_empty()).then(|| allocate(ctx, size_of_val(lines))).flatten()
     else {
@@ -155,8 +157,7 @@ fn remember_response(ctx: &ffi::vrt_ctx, pending: &mut Pending) {
     let room = room.cast::<ffi::txt>();
     // SAFETY: room has this many slots and overlaps nothing else.
     unsafe { std::ptr::copy_nonoverlapping(lines.as_ptr(), room, lines.len()) };
-    pending.response = room;
-    pending.responses = lines.len();
+    pending.response.set((room, lines.len()));
 }
 
 /// VCL's `.set()`. `false` when the workspace is used up or there is no task.
@@ -167,8 +168,8 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Arc<Shared>, key: &[u8], value: &
     let Some(room) = allocate(ctx, size_of::<Value>()) else { return false };
     let room = room.cast::<Value>();
     // SAFETY: room is new, large enough, and aligned to a pointer as WS_Alloc promises.
-    unsafe { room.write(Value { key, value, next: pending.values }) };
-    pending.values = room;
+    unsafe { room.write(Value { key, value, next: pending.values.get() }) };
+    pending.values.set(room);
     true
 }
 
@@ -180,7 +181,7 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     let Some(pending) = (unsafe { pending.cast::<Pending>().as_ref() }) else { return };
     // SAFETY: takes back the reference that pending() made, once.
     let stream = unsafe { Arc::from_raw(pending.stream) };
-    if !pending.registered || ctx.method != 0 {
+    if !pending.registered.get() || ctx.method != 0 {
         return;
     }
     stream.guard(|| {
