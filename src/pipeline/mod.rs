@@ -25,7 +25,7 @@ mod settings;
 mod start;
 pub mod uploader;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,10 +95,9 @@ pub struct Pipeline {
     generation: AtomicU64,
     /// Microseconds that a worker waits when the ring is full.
     max_wait: AtomicU64,
-    /// Everything that was pushed before draining began is in the bucket.
-    drained: AtomicBool,
-    /// The packer has sealed all there was when draining began.
-    flushed: AtomicBool,
+    /// The generation that the packer last saw drained: nothing in ring and spool, everything in
+    /// the bucket. It says nothing about later generations.
+    drained: AtomicU64,
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
     wakers: Vec<Sender<()>>,
@@ -175,8 +174,8 @@ impl Pipeline {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// To be called with `control` changed and unlocked.
-    fn changed(&self) {
+    /// To be called with `control` changed and unlocked; the new generation.
+    fn changed(&self) -> u64 {
         if let Some(target) = self.target() {
             let wait = match target.settings.on_full {
                 OnFull::Drop => 0,
@@ -186,8 +185,9 @@ impl Pipeline {
             self.max_wait.store(wait, Ordering::Relaxed);
         }
         // Release pairs with the Acquire in generation().
-        self.generation.fetch_add(1, Ordering::Release);
+        let before = self.generation.fetch_add(1, Ordering::Release);
         self.wake();
+        before + 1
     }
 
     fn wake(&self) {
@@ -215,7 +215,7 @@ impl Pipeline {
             control.deadline = None;
             id
         };
-        self.resume();
+        self.changed();
         Some(id)
     }
 
@@ -231,12 +231,12 @@ impl Pipeline {
                 control.deadline = Some(now.saturating_add(target.settings.exit_timeout));
             }
         }
-        self.resume();
+        self.changed();
     }
 
     /// Asks for everything to be sealed and uploaded now, for at most `exit_timeout`; the
-    /// deadline.
-    fn drain(&self) -> Duration {
+    /// deadline, and the generation from which on [`Pipeline::is_drained`] answers for it.
+    fn drain(&self) -> (Duration, u64) {
         let deadline = {
             let mut control = self.control();
             let timeout = Self::in_force(&control)
@@ -245,25 +245,23 @@ impl Pipeline {
             control.deadline = Some(deadline);
             deadline
         };
-        self.resume();
-        deadline
-    }
-
-    /// After a change of who holds on: what was drained before says nothing any more.
-    fn resume(&self) {
-        // Relaxed: both are only looked at with the generation in hand, see changed().
-        self.drained.store(false, Ordering::Relaxed);
-        self.flushed.store(false, Ordering::Relaxed);
-        self.changed();
+        (deadline, self.changed())
     }
 
     fn draining(&self) -> Option<Duration> {
         self.control().deadline
     }
 
-    fn is_drained(&self) -> bool {
+    /// Whether the packer has found everything uploaded since `generation` began.
+    fn is_drained(&self, generation: u64) -> bool {
         // Acquire pairs with the packer's Release: the blocks are gone when this says so.
-        self.drained.load(Ordering::Acquire)
+        self.drained.load(Ordering::Acquire) >= generation
+    }
+
+    /// Whether what is not uploaded ends with the process, and how many records that would be.
+    fn would_be_lost(&self) -> u64 {
+        let memory = self.target().is_some_and(|target| target.settings.place == Place::Memory);
+        if memory { stats::get(&self.stats.spooled_records) } else { 0 }
     }
 
     fn is_closed(&self) -> bool {

@@ -79,6 +79,8 @@ impl Packer {
             if generation != Some(seen) {
                 generation = Some(seen);
                 target = pipeline.target();
+                // What waits for the spool need not wait for new settings, which may mend it.
+                blocked_until = Duration::ZERO;
             }
             let Some(target) = &target else { return };
             let mut round = Round::Idle;
@@ -102,9 +104,10 @@ impl Packer {
                 self.observe(pipeline);
             }
             if let Some(deadline) = pipeline.draining() {
-                self.note_drained(pipeline);
-                if self.may_close(pipeline, deadline, now) && pipeline.try_close() {
+                self.note_drained(pipeline, seen);
+                if Self::may_close(pipeline, seen, deadline, now) && pipeline.try_close() {
                     self.observe(pipeline);
+                    self.note_lost(pipeline, target);
                     return;
                 }
             }
@@ -126,6 +129,11 @@ impl Packer {
         let full = target.settings.chunk_bytes(usage.capacity);
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
+        }
+        if self.reader.damaged() {
+            let message = "the ring's memory was changed by somebody else: nothing more is read \
+                           from it until varnishd's next start, which takes up what still holds";
+            self.tell(pipeline, target, Level::Error, "damaged", message);
         }
         let draining = pipeline.draining().is_some();
         let block_due = draining
@@ -162,10 +170,8 @@ impl Packer {
 
     /// Compresses the chunk, appends it to the open block and commits both ends.
     fn close_chunk(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        self.begin_or_keep_block(pipeline, target)?;
         if self.member.is_empty() {
-            if self.codec != target.settings.codec {
-                self.change_codec(pipeline, target)?;
-            }
             self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
                 doing: "compress",
                 name: "a chunk".to_owned(),
@@ -214,19 +220,29 @@ impl Packer {
         }
     }
 
-    /// Another codec means another kind of block: the open one is sealed first.
-    fn change_codec(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
-        let now = pipeline.environment.clock.monotonic();
-        if self.spool.open_len() > 0 {
-            self.seal(pipeline, target, now)?;
+    /// Sees to it that the open block is one of the settings in force: one that was begun with
+    /// another name or codec is sealed first.
+    fn begin_or_keep_block(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+    ) -> Result<(), SpoolError> {
+        let settings = &target.settings;
+        let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host);
+        if self.spool.open_len() > 0 && other {
+            self.seal(pipeline, target, pipeline.environment.clock.monotonic())?;
         }
-        let codec = target.settings.codec;
-        self.encoder = ChunkEncoder::new(codec).map_err(|source| SpoolError::Io {
-            doing: "compress",
-            name: format!("as {codec}"),
-            source,
-        })?;
-        self.codec = codec;
+        self.configure(target);
+        if self.codec != settings.codec {
+            self.encoder = ChunkEncoder::new(settings.codec).map_err(|source| SpoolError::Io {
+                doing: "compress",
+                name: format!("as {}", settings.codec),
+                source,
+            })?;
+            self.codec = settings.codec;
+            // A member that a full disk has not taken yet is of the codec before.
+            self.member.clear();
+        }
         Ok(())
     }
 
@@ -262,7 +278,8 @@ impl Packer {
         Ok(())
     }
 
-    /// The settings in force hold for blocks that are begun from now on.
+    /// Limits hold at once; names and codec for blocks that are begun from now on, see
+    /// [`Packer::begin_or_keep_block`].
     fn configure(&mut self, target: &Target) {
         let settings = &target.settings;
         self.spool.configure(|options| {
@@ -313,28 +330,33 @@ impl Packer {
         }
     }
 
-    /// Notes when everything is sealed, and when everything is uploaded.
-    fn note_drained(&self, pipeline: &Pipeline) {
-        let flushed = self.chunk.records == 0
+    /// Notes when everything that was pushed before `generation` began is uploaded.
+    fn note_drained(&self, pipeline: &Pipeline, generation: u64) {
+        if self.chunk.records == 0
             && self.spool.open_len() == 0
-            && self.reader.pending_bytes() == 0
-            && pipeline.ring.usage().used == 0;
-        if !flushed {
-            return;
+            && pipeline.ring.usage().used == 0
+            && pipeline.store.counts().sealed.blocks == 0
+        {
+            // Release pairs with the Acquire in Pipeline::is_drained.
+            pipeline.drained.store(generation, Ordering::Release);
         }
-        // Release pairs with the Acquire in Pipeline::is_drained.
-        pipeline.flushed.store(true, Ordering::Release);
-        if pipeline.store.sealed().is_empty() {
-            pipeline.drained.store(true, Ordering::Release);
+    }
+
+    /// Says what a stream without a spool could not upload in time.
+    fn note_lost(&self, pipeline: &Pipeline, target: &Target) {
+        let lost = pipeline.would_be_lost() + self.chunk.records;
+        if lost > 0 && target.settings.place == super::Place::Memory {
+            let message = format!("{lost} records lost: spool is none and exit_timeout is over");
+            self.tell(pipeline, target, Level::Error, "lost", &message);
         }
     }
 
     /// Whether nothing is left to wait for: all uploaded, or the time is over and no uploader has
     /// a block in hand.
-    fn may_close(&self, pipeline: &Pipeline, deadline: Duration, now: Duration) -> bool {
+    fn may_close(pipeline: &Pipeline, seen: u64, deadline: Duration, now: Duration) -> bool {
         // Acquire pairs with the uploaders' Release: a block that was put back is in the store.
         let idle = pipeline.busy.load(Ordering::Acquire) == 0;
-        idle && (pipeline.is_drained() || now >= deadline)
+        idle && (pipeline.is_drained(seen) || now >= deadline)
     }
 
     fn observe(&mut self, pipeline: &Pipeline) {
@@ -342,7 +364,8 @@ impl Packer {
         let counts = pipeline.store.counts();
         let usage = pipeline.ring.usage();
         let open = u64::from(self.spool.open_len() > 0);
-        set(&stats.dropped_spool, self.dropped_newest + counts.dropped.records);
+        let gone = counts.dropped.records + counts.lost.records;
+        set(&stats.dropped_spool, self.dropped_newest + gone);
         set(&stats.ring_used, usage.used);
         set(&stats.ring_high_water, usage.high_water);
         set(&stats.ring_size, usage.capacity);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::start::{StartError, start};
 use super::{Environment, Observer, Pipeline, Place, Settings, Target};
+use crate::error::Level;
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -59,8 +60,15 @@ impl Registry {
         let registry = Arc::clone(&self.pipelines);
         let closed = {
             let id = id.clone();
-            Box::new(move || {
-                registry.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            Box::new(move |pipeline: Arc<Pipeline>| {
+                // Whoever finds the stream gone may open its spool at once, so nobody may have it
+                // open then: a holder that has let go may still be about to drop its reference.
+                while Arc::strong_count(&pipeline) > 2 {
+                    pipeline.environment.clock.sleep(Duration::from_millis(1));
+                }
+                let mut pipelines = registry.lock().unwrap_or_else(PoisonError::into_inner);
+                pipelines.remove(&id);
+                drop(pipeline);
             })
         };
         let pipeline = start(target, environment, observer(), closed)?;
@@ -77,12 +85,17 @@ impl Registry {
     pub fn drain(&self, environment: &Environment) {
         let pipelines: Vec<_> = self.lock().values().cloned().collect();
         let deadlines: Vec<_> = pipelines.iter().map(|pipeline| pipeline.drain()).collect();
-        for (pipeline, deadline) in pipelines.iter().zip(deadlines) {
-            while !pipeline.is_drained()
+        for (pipeline, (deadline, generation)) in pipelines.iter().zip(deadlines) {
+            while !pipeline.is_drained(generation)
                 && !pipeline.is_closed()
                 && environment.clock.monotonic() < deadline
             {
                 environment.clock.sleep(Duration::from_millis(5));
+            }
+            let lost = pipeline.would_be_lost();
+            if lost > 0 && !pipeline.is_drained(generation) {
+                let text = format!("{lost} records lost: spool is none and exit_timeout is over");
+                environment.events.event(Level::Error, &text);
             }
         }
     }

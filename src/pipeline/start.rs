@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -109,13 +110,16 @@ impl Target {
     }
 }
 
-/// Starts the pipeline for its first holder, whose ticket is 1. `closed` is called by the packer
-/// when it has let go of ring and spool.
+/// What the packer's thread does last, when it has let go of ring and spool and the uploaders have
+/// ended.
+type Closed = Box<dyn FnOnce(Arc<Pipeline>) + Send>;
+
+/// Starts the pipeline for its first holder, whose ticket is 1.
 pub(super) fn start(
     target: Target,
     environment: &Environment,
     observer: Box<dyn Observer>,
-    closed: Box<dyn FnOnce() + Send>,
+    closed: Closed,
 ) -> Result<Arc<Pipeline>, StartError> {
     let settings = &target.settings;
     let stream = settings.stream.clone();
@@ -148,8 +152,7 @@ pub(super) fn start(
         }),
         generation: AtomicU64::new(0),
         max_wait: AtomicU64::new(0),
-        drained: AtomicBool::new(false),
-        flushed: AtomicBool::new(false),
+        drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
         wakers,
     });
@@ -183,23 +186,29 @@ fn spawn_all(
     pipeline: &Arc<Pipeline>,
     packer: Packer,
     woken: Vec<crossbeam_channel::Receiver<()>>,
-    closed: Box<dyn FnOnce() + Send>,
+    closed: Closed,
 ) -> io::Result<()> {
     let mut woken = woken.into_iter();
     let Some(first) = woken.next() else { return Ok(()) };
+    let mut uploaders = Vec::new();
     for receiver in woken {
         let pipeline = Arc::clone(pipeline);
-        spawn("s3log-upload", move || uploader::run(&pipeline, &receiver))?;
+        uploaders.push(spawn("s3log-upload", move || uploader::run(&pipeline, &receiver))?);
     }
     let pipeline = Arc::clone(pipeline);
     spawn("s3log-pack", move || {
         packer.run(&pipeline, &first);
-        closed();
+        for uploader in uploaders {
+            // Woken by the closing; one that has panicked has said so.
+            let _ = uploader.join();
+        }
+        closed(pipeline);
     })
+    .map(drop)
 }
 
 /// Starts a thread that no signal is delivered to: they are varnishd's.
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let mut before = SigSet::empty();
     // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
     nix::sys::signal::pthread_sigmask(
@@ -209,7 +218,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     )?;
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
     nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    spawned.map(drop)
+    spawned
 }
 
 struct Opening<'a> {
@@ -240,7 +249,10 @@ impl Opening<'_> {
         let (mut spool, found) =
             Spool::open(files, options, opened.recovered.payload.as_deref())
                 .map_err(|source| StartError::Spool { stream: self.stream(), source })?;
-        let records = spool.store().counts().sealed.records + spool.open_records();
+        // With what recovery found to be lost, so that what is counted as lost was counted before.
+        let counts = spool.store().counts();
+        let mut records = counts.sealed.records + spool.open_records();
+        records += counts.lost.records + counts.dropped.records;
         // The ring's length of the state is a constant that it takes.
         let _ = opened.reader.commit(found.payload.as_bytes());
         self.note_spool(&found);
@@ -259,7 +271,10 @@ impl Opening<'_> {
         if opened.recovered.capacity_differs
             && let Some(path) = path
         {
+            // What the resizing takes from the ring the packer will not see.
+            let before = spool.open_records();
             opened = self.resize(opened, &mut spool, &path)?;
+            records += spool.open_records().saturating_sub(before);
         }
         Ok((opened, spool, records))
     }

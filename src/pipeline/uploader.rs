@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::{Pipeline, Target};
-use crate::error::Level;
+use crate::error::{Level, RateLimit};
 use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Quiet, Sums};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
@@ -26,18 +26,29 @@ const SPOOL_RETRY: Duration = Duration::from_secs(5);
 /// Runs until the pipeline is closed.
 pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
     let mut quiet = Quiet::default();
+    let limit = RateLimit::new(Quiet::INTERVAL);
+    let mut unreadable = Unreadable::default();
     loop {
         if pipeline.is_closed() {
             return;
         }
+        unreadable.release(pipeline);
         match claim(pipeline) {
             Some(number) => {
-                let done = pipeline.target().is_some_and(|target| {
-                    Upload { pipeline, target, number, woken }.run(&mut quiet)
+                // Before the target, so that a change after it is seen while waiting.
+                let generation = pipeline.generation();
+                let end = pipeline.target().map_or(End::Kept, |target| {
+                    Upload { pipeline, target, number, generation, woken, limit: &limit }
+                        .run(&mut quiet)
                 });
+                match end {
+                    End::Done => (),
+                    End::Kept => pipeline.store.release(number),
+                    End::Unreadable => unreadable.add(pipeline, number),
+                }
                 // Release pairs with the packer's Acquire: the block is in its place again.
                 pipeline.busy.fetch_sub(1, Ordering::Release);
-                if !done {
+                if matches!(end, End::Kept) {
                     let _ = woken.recv_timeout(Duration::from_millis(100));
                 }
             }
@@ -45,6 +56,42 @@ pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
                 let _ = woken.recv_timeout(IDLE);
             }
         }
+    }
+}
+
+/// What became of a claimed block.
+enum End {
+    /// It is done with.
+    Done,
+    /// It goes back into the store.
+    Kept,
+    /// Its files cannot be read at present.
+    Unreadable,
+}
+
+/// Blocks that cannot be read, with the time until which they are left alone: they stay claimed,
+/// so that the blocks behind them go on.
+#[derive(Default)]
+struct Unreadable(Vec<(u64, Duration)>);
+
+impl Unreadable {
+    fn add(&mut self, pipeline: &Pipeline, number: u64) {
+        let until = pipeline.environment.clock.monotonic().saturating_add(SPOOL_RETRY);
+        self.0.push((number, until));
+    }
+
+    /// Gives back what has waited long enough.
+    fn release(&mut self, pipeline: &Pipeline) {
+        if self.0.is_empty() {
+            return;
+        }
+        let now = pipeline.environment.clock.monotonic();
+        self.0.retain(|(number, until)| {
+            if *until <= now {
+                pipeline.store.release(*number);
+            }
+            *until > now
+        });
     }
 }
 
@@ -67,18 +114,19 @@ struct Upload<'a> {
     pipeline: &'a Pipeline,
     target: Arc<Target>,
     number: u64,
+    /// When `target` was in force.
+    generation: u64,
     woken: &'a Receiver<()>,
+    limit: &'a RateLimit,
 }
 
 impl Upload<'_> {
-    /// Whether the block is done with; if not it is back in the store.
-    fn run(&self, quiet: &mut Quiet) -> bool {
+    fn run(&self, quiet: &mut Quiet) -> End {
         let block = match self.pipeline.store.open_block(self.number) {
             Ok(block) => block,
             Err(error) => {
                 self.spool_error(&error);
-                self.pipeline.store.release(self.number);
-                return false;
+                return End::Unreadable;
             }
         };
         let SealedBlock { meta, key, content } = block;
@@ -95,37 +143,37 @@ impl Upload<'_> {
             open: &|| self.open(),
         };
         let clock = &*self.pipeline.environment.clock;
-        let generation = self.pipeline.generation();
         let finished = s3::upload(
             &self.target.client,
             &object,
             clock,
             Backoff::new(fastrand::Rng::new()),
-            &mut |pause| self.wait(pause, generation),
+            &mut |pause| self.wait(pause),
             &mut |failure, action, pause| self.notice(failure, action, pause, quiet),
         );
         match finished {
             Finished::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
+                set(&stats.last_status, 200);
+                set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
+                if !self.insist(|| self.pipeline.store.uploaded(self.number)) {
+                    return End::Kept;
+                }
                 add(&stats.blocks_uploaded, 1);
                 add(&stats.uploaded_records, meta.records);
                 add(&stats.uploaded_bytes, meta.bytes);
-                set(&stats.last_status, 200);
-                set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
-                self.insist(|| self.pipeline.store.uploaded(self.number));
-                true
+                End::Done
             }
             Finished::Quarantine(failure) => {
+                let reason = failure.to_string();
+                if !self.insist(|| self.pipeline.store.quarantine(self.number, &reason)) {
+                    return End::Kept;
+                }
                 add(&self.pipeline.stats.blocks_quarantined, 1);
                 add(&self.pipeline.stats.quarantined_records, meta.records);
-                let reason = failure.to_string();
-                self.insist(|| self.pipeline.store.quarantine(self.number, &reason));
-                true
+                End::Done
             }
-            Finished::Stopped(_) => {
-                self.pipeline.store.release(self.number);
-                false
-            }
+            Finished::Stopped(_) => End::Kept,
         }
     }
 
@@ -135,31 +183,38 @@ impl Upload<'_> {
     }
 
     /// Does what the block's end asks of the spool, again and again until it is done or the
-    /// pipeline is closed: the block is in the bucket, and must not be sent once more.
-    fn insist(&self, mut act: impl FnMut() -> Result<(), SpoolError>) {
+    /// pipeline is closed: the block is in the bucket, and need not be sent once more. Whether it
+    /// is done.
+    fn insist(&self, mut act: impl FnMut() -> Result<(), SpoolError>) -> bool {
         while let Err(error) = act() {
             self.spool_error(&error);
             let clock = &self.pipeline.environment.clock;
             let late = self.pipeline.draining().is_some_and(|end| clock.monotonic() >= end);
             if late || self.pipeline.is_closed() {
-                // The next start sends it again, finds it there by its hash, and forgets it.
-                return;
+                // Whoever claims it next sends it again, finds it there by its hash, and forgets
+                // it.
+                return false;
             }
             let _ = self.woken.recv_timeout(SPOOL_RETRY);
         }
+        true
     }
 
     fn spool_error(&self, error: &SpoolError) {
         add(&self.pipeline.stats.spool_errors, 1);
-        self.tell(Level::Warn, &format!("block {}: {error}", self.number));
+        let now = self.pipeline.environment.clock.monotonic();
+        if let Some(held) = self.limit.admit("spool", now) {
+            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
+            self.tell(Level::Warn, &format!("block {}: {error}{held}", self.number));
+        }
     }
 
     /// Waits before the next attempt; `false` to give the block back.
-    fn wait(&self, pause: Duration, generation: u64) -> bool {
+    fn wait(&self, pause: Duration) -> bool {
         let clock = &self.pipeline.environment.clock;
         let end = clock.monotonic().saturating_add(pause);
         loop {
-            if self.pipeline.generation() != generation || self.pipeline.is_closed() {
+            if self.pipeline.generation() != self.generation || self.pipeline.is_closed() {
                 // Other settings, or draining: whoever claims the block next knows.
                 return false;
             }

@@ -9,7 +9,7 @@ use super::payload::State;
 use super::sidecar::{self, Sidecar};
 use super::store::{DroppedBlock, Entry};
 use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy};
-use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
+use crate::block::{Digest, Drops, Hasher, Kind, META_FORMAT, Meta, Naming, sanitise};
 
 /// Bytes read at a time from the spool's files.
 const BUFFER: usize = 64 * 1024;
@@ -107,8 +107,15 @@ impl Spool {
         self.state.drops
     }
 
-    /// Changes the options for blocks that are begun from now on. To be called between a seal and
-    /// the next chunk: the open block keeps what it was begun with.
+    /// Whether a block begun now would be another kind of block than the open one.
+    #[must_use]
+    pub fn is_other(&self, codec: Kind, naming: &Naming, host: &str) -> bool {
+        self.state.codec != codec || self.options.naming != *naming || self.options.host != host
+    }
+
+    /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
+    /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
+    /// seal it first if it [`is_other`](Self::is_other).
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         change(&mut self.options);
         if self.state.length == 0 {
