@@ -13,3 +13,4 @@ pub mod fake;
 pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;
+pub mod stream;
