@@ -97,9 +97,9 @@ fn another_path_or_codec_seals_the_open_block_and_names_the_next_one() {
         &[("path", "b/"), ("compression", "zstd"), ("ring", "1MB"), ("max_bytes", "1KB")],
     );
     drop(first);
-    // As large a chunk as fits a block: it is in the open block at once.
-    second.push(&"zstd ".repeat(100), 0..3);
-    second.wait_stat("spooled_records", 3);
+    // Lines so long that each is a chunk, and in the open block at once.
+    second.push(&"zstd ".repeat(300), 0..3);
+    second.wait_stat("records", 8);
     let third = process.attach(&server.endpoint(), &[("path", "c/"), ("compression", "none")]);
     drop(second);
     third.push("none", 0..5);

@@ -1,0 +1,157 @@
+"""Requests with ids: what was answered, when, and on which connection.
+
+Raw sockets and threads of Python's own: a client that stops to be answered in the middle of a
+batch knows which of its requests were.
+"""
+
+import bisect
+import collections
+import random
+import socket
+import threading
+import time
+
+# A record is pushed when the request has finished in Varnish, which is a little after the client
+# has the answer: what was answered this shortly before a kill may not have got that far.
+GRACE = 0.05
+
+
+class Client(threading.Thread):
+    """One connection after the other; batches of 1 to `batch` requests, pipelined."""
+
+    def __init__(self, name, port, seed, batch=8, pause=0.0, path="/h/"):
+        super().__init__(daemon=True)
+        self.prefix, self.port, self.batch, self.pause, self.path = name, port, batch, pause, path
+        self.random = random.Random(seed)
+        self.answered = []  # (id, time of the answer, time of the connection, status)
+        self.halt, self.hold = threading.Event(), threading.Event()
+        self.failures = 0
+
+    def run(self):
+        number = 0
+        while not self.halt.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                    connection.settimeout(10)
+                    number = self.serve(connection, time.monotonic(), number)
+            except OSError:
+                self.failures += 1
+                number += 1000  # what was sent and not answered is never used again
+                time.sleep(0.01)
+
+    def serve(self, connection, connected, number):
+        buffer = b""
+        while not self.halt.is_set():
+            ids = [f"{self.prefix}-{number + n}" for n in range(self.random.randint(1, self.batch))]
+            number += len(ids)
+            request = "GET {}{} HTTP/1.1\r\nHost: edge\r\n\r\n"
+            connection.sendall("".join(request.format(self.path, i) for i in ids).encode())
+            for name in ids:
+                status, buffer = self.read(connection, buffer)
+                self.answered.append((name, time.monotonic(), connected, status))
+            if self.pause:
+                time.sleep(self.pause * self.random.random())
+        return number
+
+    @staticmethod
+    def read(connection, buffer):
+        while b"\r\n\r\n" not in buffer:
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionResetError("closed")
+            buffer += more
+        head, rest = buffer.split(b"\r\n\r\n", 1)
+        length = 0
+        for line in head.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        while len(rest) < length:
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionResetError("closed")
+            rest += more
+        return int(head.split(b" ", 2)[1]), rest[length:]
+
+
+class Traffic:
+    """Several clients at once."""
+
+    def __init__(self, port, threads=4, seed=0, **options):
+        self.clients = [
+            Client(f"r{seed}t{n}", port, seed * 1000 + n, **options) for n in range(threads)
+        ]
+
+    def start(self):
+        for client in self.clients:
+            client.start()
+        return self
+
+    def stop(self):
+        for client in self.clients:
+            client.halt.set()
+        for client in self.clients:
+            client.join(15)
+        return self.answered()
+
+    def answered(self):
+        return [answer for client in self.clients for answer in list(client.answered)]
+
+
+class Deaths:
+    """Ends of the cache process: when each began and when it was over."""
+
+    def __init__(self):
+        self.times = []  # (first moment it may have been dead, last moment it may have answered)
+
+    def add(self, begin, end):
+        self.times.append((begin, end))
+        self.times.sort()
+
+    def excuses(self, answer):
+        """Whether an end of the process may have come before the record of this answer."""
+        _, at, connected, _ = answer
+        index = bisect.bisect_left(self.times, (at - 2, 0))
+        for begin, end in self.times[index:]:
+            if begin - GRACE > at:
+                return False
+            # On a connection made after the end it was the next process that answered.
+            if at <= end + GRACE and connected <= end:
+                return True
+        return False
+
+
+class Verdict:
+    """Answered requests against the ids in the bucket."""
+
+    def __init__(self, answered, found, deaths):
+        counts = collections.Counter(found)
+        self.answered, self.found = len(answered), len(counts)
+        self.duplicated = sorted(name for name, count in counts.items() if count > 1)
+        self.missing, self.excused, self.at_risk = [], [], 0
+        for answer in answered:
+            excused = deaths.excuses(answer)
+            self.at_risk += excused
+            if answer[0] not in counts:
+                (self.excused if excused else self.missing).append(answer)
+
+    def ok(self):
+        return not self.missing and not self.duplicated
+
+    def __str__(self):
+        return (
+            f"answered {self.answered}, in the bucket {self.found}, missing {len(self.missing)}, "
+            f"duplicated {len(self.duplicated)}; answered within {GRACE * 1000:.0f} ms of an end "
+            f"of the process {self.at_risk}, of which not in the bucket {len(self.excused)}"
+        )
+
+    def details(self, start, deaths, limit=40):
+        lines = [f"  missing {i} answered at {at - start:.4f} s" for i, at, *_ in self.missing[:limit]]
+        lines += [f"  twice {name}" for name in self.duplicated[:limit]]
+        lines += [f"  an end from {a - start:.4f} to {b - start:.4f} s" for a, b in deaths.times]
+        return "\n".join(lines)
+
+
+def ids_of(lines):
+    """The ids in lines that begin with the path."""
+    return [line.split(b" ", 1)[0].rsplit(b"/", 1)[-1].decode() for line in lines]
