@@ -5,8 +5,10 @@ ports found free; everything started is stopped by its process id. Python's stan
 boto3 only.
 """
 
+import collections
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -36,11 +38,16 @@ def environment():
     return dict(item.split("=", 1) for item in raw.decode().split("\0") if "=" in item)
 
 
+PORTS = itertools.cycle(range(10_000, 30_000))
+# Processes begin at different places, and never hand out a port twice in a row.
+collections.deque(itertools.islice(PORTS, (os.getpid() * 37) % 15_000), maxlen=0)
+
+
 def free_ports(count):
     """Ports that nobody listens on, all different, below the kernel's range for clients."""
-    ports, at = [], 10_000 + (os.getpid() * 37) % 15_000
+    ports = []
     while len(ports) < count:
-        at = 10_000 + (at + 1 - 10_000) % 20_000
+        at = next(PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -240,7 +247,8 @@ class Varnish:
         command = ["varnishd", "-F", "-n", self.workdir, "-a", f"127.0.0.1:{self.port}"]
         for more in self.listen:
             command += ["-a", more]
-        command += ["-f", self.vcl, "-s", "default,256m", "-p", f"vmod_path={self.module_dir}"]
+        command += ["-f", self.vcl, "-s", "default,256m"]
+        command += ["-p", f"vmod_path={self.module_dir}:{self.own_modules()}"]
         if os.geteuid() == 0:
             command[1:1] = ["-j", "none"]
         for parameter in ("feature=+http2", *self.parameters):
@@ -251,6 +259,16 @@ class Varnish:
         except (TimeoutError, RuntimeError):
             raise RuntimeError(f"varnishd does not start:\n{self.process.tail()}") from None
         return self
+
+    def own_modules(self):
+        """Where Varnish has its own modules, std among them."""
+        return subprocess.run(
+            ["pkg-config", "--variable=vmoddir", "varnishapi"],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        ).stdout.strip()
 
     def answers(self):
         if not self.process.alive():

@@ -1,0 +1,235 @@
+// What `tools/oracle.py` sends its requests through: each kind has its path here.
+vcl 4.1;
+
+import s3log;
+import std;
+
+backend default {
+    .host = "127.0.0.1";
+    .port = "@ORIGIN@";
+    .first_byte_timeout = 10s;
+}
+
+backend dead {
+    .host = "127.0.0.1";
+    .port = "@DEAD@";
+}
+
+sub vcl_init {
+    @STREAMS@
+}
+
+sub client_log {
+    plain.log();
+    whole.log();
+}
+
+sub vcl_recv {
+    if (req.url ~ "^/label/") {
+        return (vcl(other));
+    }
+    std.log("key: " + req.http.X-Id);
+    std.log("again: first");
+    std.log("again:second");
+    set req.http.X-Set = "by recv";
+    unset req.http.X-Gone;
+    if (req.http.X-Log == "recv") {
+        call client_log;
+    }
+    calls.set("key", "set in recv");
+    calls.set("key", "set again in recv");
+    if (req.http.X-Where ~ "recv") {
+        calls.log();
+    }
+    if (req.url ~ "^/overflow") {
+        std.log("filler 1 " + req.http.X-Filler);
+        call fill; call fill; call fill; call fill; call fill; call fill;
+        call fill; call fill; call fill; call fill; call fill; call fill;
+    }
+    if (req.url ~ "^/(hit|head|cond|range|gzip|esi|fragment|slow|busy|odd|h2|abort|empty|rich|overflow|notfound|304)") {
+        return (hash);
+    }
+    if (req.url ~ "^/pipe") {
+        return (pipe);
+    }
+    if (req.url ~ "^/synth") {
+        return (synth(418, "Short and stout"));
+    }
+    if (req.url ~ "^/redirect") {
+        return (synth(301));
+    }
+    if (req.url ~ "^/purge") {
+        return (purge);
+    }
+    if (req.url ~ "^/fail-recv") {
+        return (fail("told so"));
+    }
+    if (req.url ~ "^/dead") {
+        set req.backend_hint = dead;
+        return (pass);
+    }
+    if (req.url ~ "^/restart" && req.restarts == 0) {
+        set req.http.X-Restarted = "yes";
+        set req.url = req.url + "&restarted=1";
+        return (restart);
+    }
+    if (req.url ~ "^/(pass|post|put|early|reset)") {
+        return (pass);
+    }
+    // What is left goes through Varnish's own vcl_recv.
+}
+
+sub fill {
+    std.log("filler 2 " + req.http.X-Filler);
+    std.log("filler 3 " + req.http.X-Filler);
+    std.log("filler 4 " + req.http.X-Filler);
+    std.log("filler 5 " + req.http.X-Filler);
+    std.log("filler 6 " + req.http.X-Filler);
+    std.log("filler 7 " + req.http.X-Filler);
+    std.log("filler 8 " + req.http.X-Filler);
+}
+
+sub vcl_pipe {
+    if (req.http.X-Log != "recv") {
+        call client_log;
+    }
+    set bereq.http.Connection = "close";
+    if (req.http.X-Where ~ "pipe") {
+        calls.log();
+    }
+}
+
+sub vcl_hash {
+    if (req.http.X-Where ~ "hash") {
+        calls.log();
+    }
+}
+
+sub vcl_hit {
+    if (req.http.X-Where ~ "hit") {
+        calls.log();
+    }
+    if (req.url ~ "^/hit-restart" && req.restarts == 0) {
+        return (restart);
+    }
+}
+
+sub vcl_miss {
+    if (req.http.X-Where ~ "miss") {
+        calls.log();
+    }
+}
+
+sub vcl_pass {
+    if (req.http.X-Where ~ "pass") {
+        calls.log();
+    }
+}
+
+sub vcl_purge {
+    if (req.http.X-Where ~ "purge") {
+        calls.log();
+    }
+}
+
+sub vcl_deliver {
+    set resp.http.X-Cache = "hits " + obj.hits;
+    unset resp.http.X-Remove;
+    if (req.url ~ "^/deliver-restart" && req.restarts < 2) {
+        return (restart);
+    }
+    if (req.url ~ "^/deliver-synth") {
+        return (synth(599, "From deliver"));
+    }
+    if (req.http.X-Log != "recv") {
+        call client_log;
+    }
+    calls.set("key", "set in deliver");
+    if (req.http.X-Where ~ "deliver") {
+        calls.log();
+    }
+    set resp.http.X-After = "set after log";
+}
+
+sub vcl_synth {
+    if (req.http.X-Log != "recv") {
+        call client_log;
+    }
+    if (req.http.X-Where ~ "synth") {
+        calls.log();
+    }
+    set resp.http.X-Twice = "from synth";
+    if (resp.status == 301) {
+        set resp.http.Location = "/elsewhere?id=" + req.http.X-Id;
+        return (deliver);
+    }
+    synthetic("synthetic " + resp.reason);
+    return (deliver);
+}
+
+sub vcl_backend_fetch {
+    fetches.log();
+    if (bereq.url ~ "^/abandon") {
+        return (abandon);
+    }
+    set bereq.http.X-Fetch = "set in fetch";
+    if (bereq.http.X-Where ~ "fetch") {
+        calls.log();
+    }
+}
+
+sub vcl_backend_response {
+    fetches.log();
+    std.log("key: in backend_response");
+    if (bereq.http.X-Where ~ "response") {
+        calls.log();
+    }
+    set beresp.http.X-Long-O = bereq.http.X-Long-O;
+    if (bereq.url ~ "^/hfm") {
+        set beresp.uncacheable = true;
+        set beresp.ttl = 60s;
+        return (deliver);
+    }
+    if (bereq.url ~ "^/hfp") {
+        return (pass(60s));
+    }
+    if (bereq.url ~ "^/retry" && bereq.retries < 2) {
+        return (retry);
+    }
+    if (bereq.url ~ "^/gunzip") {
+        set beresp.do_gunzip = true;
+    }
+    if (bereq.url ~ "^/gzipper") {
+        set beresp.do_gzip = true;
+    }
+    if (bereq.url ~ "^/esi") {
+        set beresp.do_esi = true;
+    }
+    if (bereq.url ~ "^/304") {
+        set beresp.ttl = 0.1s;
+        set beresp.grace = 0s;
+        set beresp.keep = 600s;
+        return (deliver);
+    }
+    if (bereq.url ~ "^/hit-grace") {
+        set beresp.ttl = 0.1s;
+        set beresp.grace = 600s;
+        return (deliver);
+    }
+    if (bereq.url ~ "^/fail-response") {
+        return (fail("told so"));
+    }
+}
+
+sub vcl_backend_error {
+    fetches.log();
+    if (bereq.http.X-Where ~ "error") {
+        calls.log();
+    }
+    if (bereq.url ~ "^/early-retry" && bereq.retries == 0) {
+        return (retry);
+    }
+    set beresp.http.Content-Type = "text/plain";
+    synthetic("no origin");
+    return (deliver);
+}
