@@ -145,7 +145,7 @@ impl Packer {
         }
         let grown = self.spool.open_len() >= target.settings.max_bytes;
         if self.spool.open_len() > 0 && (block_due || grown) {
-            self.seal(pipeline, target, now)?;
+            self.seal(pipeline, target)?;
         }
         Ok(if whole { Round::More } else { Round::Idle })
     }
@@ -171,6 +171,9 @@ impl Packer {
     /// Compresses the chunk, appends it to the open block and commits both ends.
     fn close_chunk(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
         self.begin_or_keep_block(pipeline, target)?;
+        if self.chunk.records == 0 {
+            return Ok(());
+        }
         if self.member.is_empty() {
             self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
                 doing: "compress",
@@ -180,8 +183,8 @@ impl Packer {
         }
         let open = self.spool.open_len();
         if open > 0 && open + self.member.len() as u64 > target.settings.max_bytes {
-            // What follows belongs to the next block, whose first record this chunk has.
-            self.seal(pipeline, target, pipeline.environment.clock.monotonic())?;
+            // The chunk is read again, for the next block.
+            return self.seal(pipeline, target);
         }
         match self.spool.append(&self.member, self.chunk) {
             Ok(payload) => self.commit(&payload),
@@ -230,7 +233,7 @@ impl Packer {
         let settings = &target.settings;
         let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host);
         if self.spool.open_len() > 0 && other {
-            self.seal(pipeline, target, pipeline.environment.clock.monotonic())?;
+            self.seal(pipeline, target)?;
         }
         self.configure(target);
         if self.codec != settings.codec {
@@ -246,12 +249,7 @@ impl Packer {
         Ok(())
     }
 
-    fn seal(
-        &mut self,
-        pipeline: &Pipeline,
-        target: &Target,
-        now: Duration,
-    ) -> Result<(), SpoolError> {
+    fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
         let drops = Drops {
             ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),
             panic: get(&pipeline.stats.dropped_panic),
@@ -262,9 +260,15 @@ impl Packer {
             panic: drops.panic.saturating_sub(self.told.panic),
             ..Drops::default()
         };
+        if self.chunk.records > 0 {
+            // A commit moves the ring's head to where it was read to, and these records are in
+            // no block yet: they are read again for the block that follows.
+            self.reader.rewind();
+            self.clear();
+        }
         let sealed = self.spool.seal(&since)?;
         self.told = drops;
-        self.since = (self.chunk.records > 0).then_some(now);
+        self.since = None;
         if let Some((sealed, payload)) = sealed {
             self.commit(&payload);
             add(&pipeline.stats.blocks_sealed, 1);
