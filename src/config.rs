@@ -454,6 +454,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "[access]\nbuckett = 'x'\n").unwrap();
         let error = arguments(&[]).fill_from_file(file.path()).unwrap_err().to_string();
-        assert!(error.contains("unknown key \"buckett\": it takes bucket, "), "{error}");
+        assert!(error.contains("unknown key \"buckett\": it takes acl, "), "{error}");
     }
 }
