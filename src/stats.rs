@@ -5,7 +5,8 @@
 //! gauges (`g`) move both ways. At rest
 //!
 //! ```text
-//! records + recovered = uploaded_records + spooled_records + dropped_spool
+//! records + recovered
+//!     = uploaded_records + spooled_records + quarantined_records + dropped_spool
 //! ```
 //!
 //! holds: `records` counts what left the ring, and what never entered it is in `dropped_ring` and

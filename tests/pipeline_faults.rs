@@ -60,6 +60,10 @@ fn a_full_ring_is_counted_and_what_was_in_it_survives_the_end_of_the_process() {
     holder.push(&name, 0..2000);
     let dropped = holder.stat("dropped_ring");
     assert!((900..1100).contains(&dropped), "{dropped}");
+    let said = |text: &String| {
+        text.starts_with("error: stream access: ") && text.ends_with("dropped: the ring is full")
+    };
+    wait_for("a word about it", || process.messages().iter().any(said));
     drop(holder);
     process.wait_closed();
     fs::rename(&away, &there).unwrap();

@@ -199,7 +199,7 @@ def main():
         finally:
             answered = load.stop()
         counters = settle(place)
-        lines = [line for line in place.cat() if b"/probe/" not in line]
+        lines = [line for line in place.patient_cat() if b"/probe/" not in line]
         verdict = traffic.Verdict(answered, traffic.ids_of(lines), chaos.deaths)
         kills = chaos.done["kill"] + chaos.done["panic"]
         say(f"chaos: {chaos.done}, S3 server down {chaos.s3_downs} times, {kills} kills")

@@ -226,6 +226,9 @@ class Origin(http.server.ThreadingHTTPServer):
         def log_message(self, *args):
             pass
 
+    def handle_error(self, request, client_address):
+        """A cache process that dies in the middle of a fetch is no news."""
+
     def __init__(self):
         super().__init__(("127.0.0.1", 0), self.Handler)
         self.port = self.server_address[1]
@@ -369,3 +372,15 @@ class Rig:
             check=True,
         )
         return done.stdout.splitlines()
+
+    def patient_cat(self, stream="access", *more):
+        """The same from an S3 server that has just come up: it answers 500 for a while."""
+        found = []
+
+        def read():
+            with contextlib.suppress(subprocess.CalledProcessError):
+                found.append(self.cat(stream, *more))
+            return found
+
+        wait_for("the S3 server to give back what it has", read, 60, 0.5)
+        return found[0]

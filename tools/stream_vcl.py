@@ -8,7 +8,7 @@ backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
 sub vcl_init {{
     new access = s3log.stream(
         endpoint = "{endpoint}", bucket = "{bucket}", credentials = "{credentials}",
-        spool = "{spool}", format = "%U %>s",
+        spool = "{spool}", format = {{"{format}"}},
         {arguments});
 }}
 sub vcl_recv {{
@@ -26,7 +26,7 @@ sub vcl_synth {{ access.log(); set resp.body = "ok"; return (deliver); }}
 """
 
 
-def write(place, name, spool=None, **arguments):
+def write(place, name, spool=None, format="%U %>s", **arguments):
     """Writes NAME.vcl into the rig's directory; its path. Values are VCL literals as they are."""
     text = TEXT.format(
         origin=place.origin.port,
@@ -34,6 +34,7 @@ def write(place, name, spool=None, **arguments):
         bucket=rig.BUCKET,
         credentials=place.s3.credentials,
         spool=spool or place.spool,
+        format=format,
         arguments=", ".join(f"{key} = {value}" for key, value in arguments.items()),
     )
     path = place.directory / f"{name}.vcl"

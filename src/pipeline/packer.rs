@@ -47,6 +47,8 @@ pub struct Packer {
     pub(super) told: Drops,
     /// Records dropped because the spool was full and may not make room.
     pub(super) dropped_newest: u64,
+    /// Of `dropped_ring`, what the operator was told.
+    pub(super) reported: u64,
     pub(super) limit: RateLimit,
 }
 
@@ -102,6 +104,7 @@ impl Packer {
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
                 observed = now;
                 self.observe(pipeline);
+                self.report_drops(pipeline, target);
             }
             if let Some(deadline) = pipeline.draining() {
                 self.note_drained(pipeline, seen);
@@ -331,6 +334,19 @@ impl Packer {
             let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
             let text = format!("stream {stream}: {message}{held}");
             pipeline.environment.events.event(level, &text);
+        }
+    }
+
+    /// Says how many records the workers have lost since it was last said.
+    fn report_drops(&mut self, pipeline: &Pipeline, target: &Target) {
+        let dropped = get(&pipeline.stats.dropped_ring);
+        let since = dropped.saturating_sub(self.reported);
+        let now = pipeline.environment.clock.monotonic();
+        if since > 0 && self.limit.admit("ring", now).is_some() {
+            self.reported = dropped;
+            let stream = &target.settings.stream;
+            let text = format!("stream {stream}: {since} records dropped: the ring is full");
+            pipeline.environment.events.event(Level::Error, &text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Opens a stream's ring and spool, takes up what an earlier process left, and starts the threads.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -172,6 +173,7 @@ pub(super) fn start(
         member: Vec::new(),
         told: Drops::default(),
         dropped_newest: 0,
+        reported: 0,
         limit: RateLimit::new(MESSAGES),
     };
     if let Err(source) = spawn_all(&pipeline, packer, woken, closed) {
@@ -193,11 +195,13 @@ fn spawn_all(
     let mut uploaders = Vec::new();
     for receiver in woken {
         let pipeline = Arc::clone(pipeline);
-        uploaders.push(spawn("s3log-upload", move || uploader::run(&pipeline, &receiver))?);
+        uploaders.push(spawn("s3log-upload", move || {
+            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &receiver));
+        })?);
     }
     let pipeline = Arc::clone(pipeline);
     spawn("s3log-pack", move || {
-        packer.run(&pipeline, &first);
+        guard(&pipeline, "the packer", || packer.run(&pipeline, &first));
         for uploader in uploaders {
             // Woken by the closing; one that has panicked has said so.
             let _ = uploader.join();
@@ -205,6 +209,18 @@ fn spawn_all(
         closed(pipeline);
     })
     .map(drop)
+}
+
+/// Says that a thread has panicked. Nothing is lost: what it had in hand is in ring and spool, and
+/// the next start takes it up.
+fn guard(pipeline: &Pipeline, who: &str, body: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        let stream = pipeline.target().map_or_else(String::new, |t| t.settings.stream.clone());
+        let text = format!("stream {stream}: {who} panicked and has ended: restart varnishd");
+        pipeline.environment.events.event(Level::Error, &text);
+        // Whoever waits for it need not.
+        pipeline.abandon();
+    }
 }
 
 /// Starts a thread that no signal is delivered to: they are varnishd's.
