@@ -205,6 +205,22 @@ impl Naming {
         let (_, length) = BrokenDownTime::parse_prefix(format, parts.head).ok()?;
         parts.head.get(length..)?.strip_prefix('-')
     }
+
+    /// When the block's first record was, in seconds since 1970, as its key tells it. `None` when
+    /// the key was not made with these formats, or they tell less than the second.
+    #[must_use]
+    pub fn time(&self, parts: &KeyParts<'_>) -> Option<u64> {
+        let format = format!("{}{}", self.path, self.timestamp_format);
+        let (read, _) = BrokenDownTime::parse_prefix(format, parts.head).ok()?;
+        let time = match read.to_timestamp() {
+            Ok(time) => time,
+            Err(_) => {
+                read.second()?;
+                TimeZone::UTC.to_timestamp(read.to_datetime().ok()?).ok()?
+            }
+        };
+        u64::try_from(time.as_second()).ok()
+    }
 }
 
 /// `format` of a time in ns since 1970, in UTC.

@@ -1,68 +1,160 @@
-//! Which objects of a bucket are blocks of a stream, and in which order.
+//! Which objects of a bucket are blocks of a stream.
 
-use super::Error;
-use crate::block::KeyParts;
-use crate::s3::Client;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-/// A block's key with what orders it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+use super::parallel::patiently;
+use super::progress::Progress;
+use super::settings::Source;
+use super::{Error, folders};
+use crate::block::{BootId, KeyParts, sanitise};
+
+/// What `s3log check` puts in front of a host's name: no block, and no stranger.
+pub(super) const PROBE: &str = "s3log-check-";
+
+/// Strangers that are kept by name.
+const STRANGERS: usize = 1_000;
+
+/// A block's key, and what it tells. Some 120 bytes and the key's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    /// `{path}{timestamp}-{host}`: by time of the first record, then by host.
-    before: String,
-    /// The boot and the number: by number within a boot, whatever the timestamps' precision.
-    order: (String, u64),
     /// The key.
-    pub key: String,
+    pub key: Box<str>,
+    /// Bytes of the object.
+    pub size: u64,
+    /// The boot.
+    pub boot: BootId,
+    /// The number.
+    pub number: u64,
+    /// When its first record was, seconds since 1970; `None` when the key does not tell.
+    pub time: Option<u64>,
+    /// Who wrote it; `None` when the key does not tell.
+    pub host: Option<Arc<str>>,
+    /// Its stream's place among those asked for.
+    pub source: usize,
 }
 
-/// The part of `path` that does not change with time, up to its last `/`: gateways that list
-/// only whole folders take no other prefix.
-pub(super) fn prefix(path: &str) -> &str {
-    let fixed = path.split('%').next().unwrap_or_default();
-    fixed.rfind('/').and_then(|slash| fixed.get(..=slash)).unwrap_or_default()
+impl Ord for Found {
+    /// By time, host and number; a gateway's order means nothing. Blocks whose keys tell no time
+    /// come first, by their keys.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let told = |found: &Self| (found.host.clone(), found.source, found.boot, found.number);
+        match (self.time, other.time) {
+            (Some(a), Some(b)) => a.cmp(&b).then_with(|| told(self).cmp(&told(other))),
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        }
+        .then_with(|| self.key.cmp(&other.key))
+    }
 }
 
-/// All blocks of `stream` below `prefix`, oldest first. The gateway's order means nothing.
+impl PartialOrd for Found {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a listing came to.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The stream's blocks, in the gateway's order.
+    pub found: Vec<Found>,
+    /// Keys below the prefix that are no block of any stream, the first thousand of them.
+    pub strangers: Vec<String>,
+    /// How many there were.
+    pub strangers_count: u64,
+    /// Blocks of other streams.
+    pub others: u64,
+}
+
+/// Lists the blocks of `source`, the `place`th of those asked for, that began between `since`
+/// and `until`, in ns since 1970; others may be among them.
 ///
 /// # Errors
 /// A page that cannot be had.
-pub(super) fn blocks(client: &Client, prefix: &str, stream: &str) -> Result<Vec<Found>, Error> {
-    let stream = crate::block::sanitise(stream);
-    let mut found = Vec::new();
-    let mut next: Option<String> = None;
-    loop {
-        let page = client.list(prefix, next.as_deref()).map_err(|answer| Error::Gateway {
-            what: format!("list {}", client.bucket()),
-            answer,
-        })?;
-        for entry in page.entries {
-            let Some(parts) = KeyParts::parse(&entry.key) else { continue };
-            let Some(before) = parts.before_stream(&stream) else { continue };
-            found.push(Found {
-                before: before.to_owned(),
-                order: (parts.boot.to_string(), parts.number),
-                key: entry.key.clone(),
-            });
-        }
-        next = page.next;
-        if next.is_none() {
-            break;
+pub(super) fn list(
+    source: &Source,
+    place: usize,
+    (since, until): (Option<u64>, u64),
+    progress: &Progress,
+) -> Result<Listing, Error> {
+    let naming = &source.settings.naming;
+    let stream = sanitise(&source.settings.stream);
+    let mut hosts: HashMap<String, Arc<str>> = HashMap::new();
+    let mut listing = Listing::default();
+    for prefix in folders::prefixes(naming.path(), since, until) {
+        let mut next: Option<String> = None;
+        loop {
+            let page =
+                patiently(|| source.client.list(&prefix, next.as_deref())).map_err(|answer| {
+                    Error::Gateway {
+                        what: format!("list {}/{prefix}", source.client.bucket()),
+                        answer,
+                    }
+                })?;
+            progress.add(page.entries.len() as u64);
+            for entry in page.entries {
+                let Some(parts) = KeyParts::parse(&entry.key) else {
+                    let name = entry.key.rsplit('/').next().unwrap_or_default();
+                    // Folders that some tools make are objects that end in a slash.
+                    if !name.is_empty() && !name.contains(PROBE) {
+                        listing.strangers_count += 1;
+                        if listing.strangers.len() < STRANGERS {
+                            listing.strangers.push(entry.key);
+                        }
+                    }
+                    continue;
+                };
+                if parts.before_stream(&stream).is_none() {
+                    listing.others += 1;
+                    continue;
+                }
+                let host = parts.host(naming, &stream).map(|host| {
+                    let known = hosts.entry(host.to_owned());
+                    Arc::clone(known.or_insert_with(|| Arc::from(host)))
+                });
+                listing.found.push(Found {
+                    size: entry.size,
+                    boot: parts.boot,
+                    number: parts.number,
+                    time: naming.time(&parts),
+                    host,
+                    source: place,
+                    key: entry.key.as_str().into(),
+                });
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(listing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(key: &str, time: Option<u64>, boot: u64, number: u64) -> Found {
+        let boot = BootId::new(boot, 0);
+        Found { key: key.into(), size: 1, boot, number, time, host: None, source: 0 }
+    }
+
     #[test]
-    fn only_whole_folders_that_no_time_changes_are_a_prefix() {
-        for (path, expected) in
-            [("", ""), ("a/b/%Y/", "a/b/"), ("logs-%Y/", ""), ("a/logs-", "a/"), ("%Y/a/", "")]
-        {
-            assert_eq!(prefix(path), expected, "{path}");
-        }
+    fn blocks_are_in_order_of_time_then_boot_then_number() {
+        let mut blocks = [
+            found("e", Some(9), 1, 3),
+            found("d", Some(7), 2, 2),
+            found("c", Some(7), 1, 12),
+            found("b", Some(7), 1, 3),
+            found("y", None, 5, 1),
+            found("x", None, 6, 1),
+        ];
+        blocks.sort();
+        let keys: Vec<&str> = blocks.iter().map(|block| &*block.key).collect();
+        assert_eq!(keys, ["x", "y", "b", "c", "d", "e"]);
     }
 }

@@ -3,19 +3,57 @@
 //! It reads the same settings as the VCL object, from flags, the environment or the same TOML
 //! file, and speaks to the bucket with the same client.
 //!
-//! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments.
+//! | file | what |
+//! |---|---|
+//! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
+//! | `bucket`, `folders`, `select`, `when` | which objects are the blocks that were asked for |
+//! | `parallel`, `fetch` | many requests at a time, results in order, bounded memory |
+//! | `ls`, `cat`, `tail`, `verify`, `drain`, `check`, `stats` | one command each |
+//! | `generate` | completions and manual pages |
+//! | `output`, `progress`, `error` | what a person and a script see |
+//!
+//! Memory: a listing is held whole, about 120 bytes and the key's own length a block, because a
+//! gateway's order means nothing and lines are given in the order of time; `verify` holds about
+//! 400 bytes more. Contents are streamed.
+//!
+//! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. `verify` and
+//! `check` have their own, which their `--help` tells.
 
 mod bucket;
 mod cat;
+mod check;
+mod drain;
+mod error;
+mod fetch;
+mod folders;
+mod generate;
+mod ls;
+mod output;
+mod parallel;
+mod progress;
+mod select;
 mod settings;
+mod stats;
+mod tail;
+mod verify;
+mod when;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use error::Error;
+
 /// Reads what the Varnish module s3log has written to a bucket.
 #[derive(Debug, Parser)]
-#[command(name = "s3log", version, max_term_width = 100)]
+#[command(
+    name = "s3log",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. \
+                  verify and check have more: see their --help."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,61 +61,49 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the lines of a stream, block by block in the order of time.
+    /// List the blocks of streams, oldest first.
+    Ls(ls::Arguments),
+    /// Print the lines of streams, block by block in the order of time.
     Cat(cat::Arguments),
-}
-
-/// Why a command did not do what it was asked for; a sentence for the person who asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A setting.
-    #[error(transparent)]
-    Settings(#[from] crate::config::Error),
-    /// The client cannot be made.
-    #[error(transparent)]
-    Setup(#[from] crate::s3::SetupError),
-    /// The gateway did not do it.
-    #[error("{what}: {answer}")]
-    Gateway {
-        /// What was asked.
-        what: String,
-        /// What came back.
-        answer: crate::s3::Answer,
-    },
-    /// A block that cannot be read.
-    #[error("{key}: {source}")]
-    Block {
-        /// Its key.
-        key: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Standard output.
-    #[error("cannot write the output: {0}")]
-    Output(std::io::Error),
-}
-
-impl Error {
-    /// Whether the reader of our output has gone: an end like any other.
-    fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
-    }
+    /// Print the last lines of streams, and with -f those that come.
+    Tail(tail::Arguments),
+    /// Prove that no block and no line is missing or altered.
+    Verify(verify::Arguments),
+    /// Upload what a node's spool holds while Varnish is down.
+    Drain(drain::Arguments),
+    /// Try the settings of a stream: name, connection, TLS, clock, credentials, one small write.
+    Check(check::Arguments),
+    /// Show what a node's ring and spool hold, without touching them.
+    Stats(stats::Arguments),
+    /// Print a completion script for a shell.
+    Completions(generate::Completions),
+    /// Write the manual pages, one a command.
+    Man(generate::Man),
 }
 
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let done = match arguments.command {
-        Command::Cat(arguments) => cat::run(&arguments, &mut std::io::stdout().lock()),
+    let out = &mut std::io::stdout().lock();
+    let done = match Arguments::parse().command {
+        Command::Ls(arguments) => ls::run(&arguments, out),
+        Command::Cat(arguments) => cat::run(&arguments, out),
+        Command::Tail(arguments) => tail::run(&arguments, out),
+        Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::Drain(arguments) => drain::run(&arguments, out),
+        Command::Check(arguments) => check::run(&arguments, out),
+        Command::Stats(arguments) => stats::run(&arguments, out),
+        Command::Completions(arguments) => generate::completions(&arguments, out),
+        Command::Man(arguments) => generate::man(&arguments, out),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "s3log: {error}");
-            ExitCode::FAILURE
+            let text = error.to_string();
+            let text = text.strip_prefix("s3log: ").unwrap_or(&text);
+            let _ = writeln!(std::io::stderr(), "s3log: {text}");
+            error.code().into()
         }
     }
 }

@@ -1,20 +1,22 @@
-//! The settings of a stream, from flags, the environment and the settings file.
+//! The settings of a stream: from flags, then `S3LOG_*` variables, then the settings file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Error;
 use crate::clock::{Clock, System};
 use crate::config;
 use crate::pipeline::{Settings, variables};
 use crate::s3::Client;
 use crate::s3::credentials::chain;
 
-/// Where the blocks of a stream are. Flags win over the settings file.
+/// Where the blocks of streams are.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Source {
-    /// The stream's name: that of the VCL object.
-    pub stream: String,
-    /// The settings file, TOML, with a table named as the stream.
+#[command(
+    next_help_heading = "Settings: flags win over S3LOG_* variables, and these over the file"
+)]
+pub(super) struct Connection {
+    /// The settings file, TOML, with one table a stream.
     #[arg(long, env = "S3LOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The gateway: https://host[:port].
@@ -24,29 +26,37 @@ pub(super) struct Source {
     #[arg(long, env = "S3LOG_BUCKET", value_name = "NAME")]
     bucket: Option<String>,
     /// What keys begin with, as in VCL.
-    #[arg(long, value_name = "STRFTIME")]
+    #[arg(long, env = "S3LOG_PATH", value_name = "STRFTIME")]
     path: Option<String>,
     /// The bucket's region.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "S3LOG_REGION", value_name = "NAME")]
     region: Option<String>,
     /// The credentials file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "S3LOG_CREDENTIALS", value_name = "FILE")]
     credentials: Option<String>,
     /// Its section.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "S3LOG_PROFILE", value_name = "NAME")]
     profile: Option<String>,
     /// Take plain http:// for a host that is not this machine.
     #[arg(long)]
     allow_http: bool,
+    /// Any setting of the stream by its name in VCL, as --set spool=/srv/spool. Each is read from
+    /// the variable S3LOG_NAME as well.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
 }
 
-impl Source {
-    /// The settings, checked as those of VCL are.
+impl Connection {
+    /// The arguments of `stream` from all three sources.
     ///
     /// # Errors
-    /// The first one that cannot be used.
-    pub(super) fn settings(&self) -> Result<Settings, config::Error> {
-        let mut arguments = config::Arguments::new(&self.stream);
+    /// An unknown name in `--set`, or the file.
+    pub(super) fn arguments(&self, stream: &str) -> Result<config::Arguments, Error> {
+        let mut arguments = config::Arguments::new(stream);
+        for &key in config::KEYS {
+            let variable = format!("S3LOG_{}", key.to_ascii_uppercase());
+            arguments.set(key, std::env::var(variable).ok().filter(|value| !value.is_empty()));
+        }
         arguments.set("endpoint", self.endpoint.clone());
         arguments.set("bucket", self.bucket.clone());
         arguments.set("path", self.path.clone());
@@ -54,19 +64,92 @@ impl Source {
         arguments.set("credentials", self.credentials.clone());
         arguments.set("profile", self.profile.clone());
         arguments.set("allow_http", self.allow_http.then(|| "true".to_owned()));
+        for pair in &self.set {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Error::Usage(format!("--set {pair}: it takes NAME=VALUE")))?;
+            let known = config::KEYS.iter().find(|key| **key == name).ok_or_else(|| {
+                let names = config::KEYS.join(", ");
+                Error::Usage(format!("--set {name}: there is no such setting; there are {names}"))
+            })?;
+            arguments.set(known, Some(value.to_owned()));
+        }
         if let Some(file) = &self.config {
             arguments.fill_from_file(file)?;
         }
-        Settings::read(&arguments)
+        Ok(arguments)
     }
+
+    /// The settings of `stream`, checked as those of VCL are.
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub(super) fn settings(&self, stream: &str) -> Result<Settings, Error> {
+        Ok(Settings::read(&self.arguments(stream)?)?)
+    }
+
+    /// The streams that were named, or all of the settings file.
+    ///
+    /// # Errors
+    /// None was named and there is no file to name them.
+    pub(super) fn streams(&self, named: &[String]) -> Result<Vec<String>, Error> {
+        if !named.is_empty() {
+            let mut streams = named.to_vec();
+            streams.dedup();
+            return Ok(streams);
+        }
+        let Some(file) = &self.config else {
+            let text = "name a stream (that of the VCL object), or a settings file with --config";
+            return Err(Error::Usage(text.to_owned()));
+        };
+        let streams = tables(file)?;
+        if streams.is_empty() {
+            let text = format!("{}: it has no table, and a stream is one", file.display());
+            return Err(Error::Usage(text));
+        }
+        Ok(streams)
+    }
+}
+
+/// The names of the tables of a TOML file.
+fn tables(file: &Path) -> Result<Vec<String>, Error> {
+    let failed = |why: String| Error::Usage(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let parsed: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| failed(format!("not valid TOML: {}", error.message())))?;
+    let tables = parsed.into_iter().filter(|(_, value)| value.is_table());
+    Ok(tables.map(|(name, _)| name).collect())
 }
 
 /// The client that the settings describe.
 ///
 /// # Errors
 /// A certificate or proxy that cannot be used.
-pub(super) fn client(settings: &Settings) -> Result<Client, super::Error> {
+pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
     let clock: Arc<dyn Clock> = Arc::new(System::new());
     let credentials = Arc::new(chain(&settings.sources, &variables(), &settings.s3)?);
     Ok(Client::new(settings.bucket.clone(), settings.s3.clone(), credentials, clock)?)
+}
+
+/// A stream with its settings and its client.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) settings: Settings,
+    pub(super) client: Client,
+}
+
+impl Source {
+    /// One for each stream that was named, see [`Connection::streams`].
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub(super) fn all(connection: &Connection, named: &[String]) -> Result<Vec<Self>, Error> {
+        let open = |stream: &String| {
+            let settings = connection.settings(stream)?;
+            let client = client(&settings)?;
+            Ok(Self { settings, client })
+        };
+        connection.streams(named)?.iter().map(open).collect()
+    }
 }

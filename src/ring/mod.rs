@@ -108,6 +108,7 @@
 
 mod check;
 mod frame;
+mod inspect;
 mod layout;
 #[cfg(test)]
 #[cfg(s3log_loom)]
@@ -126,6 +127,7 @@ mod sync;
 #[cfg(not(s3log_loom))]
 mod tests;
 
+pub use inspect::{Glance, glance};
 pub use layout::{MAX_COMMIT_PAYLOAD, MAX_PAYLOAD};
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};

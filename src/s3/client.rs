@@ -26,6 +26,8 @@ use crate::clock::Clock;
 const ERROR_BODY: u64 = 64 * 1024;
 /// A clock that is further off than this is corrected; gateways allow 15 minutes.
 const SKEW: i64 = 4 * 60;
+/// No `Date` was seen yet.
+const UNKNOWN: i64 = i64::MIN;
 
 /// A bucket to talk to. Shared by all threads of a stream; connections are kept alive.
 pub struct Client {
@@ -38,6 +40,8 @@ pub struct Client {
     pace: Pace,
     /// Seconds to add to our clock to have the gateway's.
     offset: AtomicI64,
+    /// The same as the last answer's `Date` has it, to the second; [`UNKNOWN`] before one.
+    seen_offset: AtomicI64,
     /// The gateway cut a body short: ask before the next one is sent. A gateway that refuses a
     /// request may close before the body is through, and its answer is lost with the connection.
     ask_first: AtomicBool,
@@ -104,6 +108,7 @@ impl Client {
             gateway,
             pace: Pace::new(gateway.pace()),
             offset: AtomicI64::new(0),
+            seen_offset: AtomicI64::new(UNKNOWN),
             ask_first: AtomicBool::new(false),
         })
     }
@@ -137,6 +142,14 @@ impl Client {
     pub fn clock_offset(&self) -> i64 {
         // A number of its own: nothing else is read by it.
         self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Seconds by which the gateway's clock was ahead of ours in its last answer, to the second of
+    /// its `Date` header; `None` before an answer that had one.
+    #[must_use]
+    pub fn seen_offset(&self) -> Option<i64> {
+        // A number of its own, as above.
+        Some(self.seen_offset.load(Ordering::Relaxed)).filter(|offset| *offset != UNKNOWN)
     }
 
     /// One attempt to store `object`. Blocks for at most the options' deadline, and once more for
@@ -263,7 +276,15 @@ impl Client {
             patience: call.patience,
         });
         match response {
-            Ok(response) => Ok((response, credentials)),
+            Ok(response) => {
+                if let Some(date) = response.header("date").and_then(date::http) {
+                    let seconds =
+                        |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+                    let offset = seconds(date) - seconds(self.clock.unix());
+                    self.seen_offset.store(offset, Ordering::Relaxed);
+                }
+                Ok((response, credentials))
+            }
             Err(error) => Err(Answer::local(error.outcome, credentials.redact(&error.text))),
         }
     }

@@ -27,6 +27,8 @@ pub struct Head {
 pub struct Get {
     /// Bytes, when the gateway says so.
     pub len: Option<u64>,
+    /// Names (without `x-amz-meta-`, lower case) and values as sent.
+    pub metadata: Vec<(String, String)>,
     /// The bytes. A read fails when none come for the client's `timeout`.
     pub body: Box<dyn Read + Send>,
 }
@@ -68,7 +70,8 @@ impl Client {
             return Err(of_object(self.answer(response, &credentials)));
         }
         let len = response.header("content-length").and_then(|len| len.parse().ok());
-        Ok(Get { len, body: Box::new(response.into_reader()) })
+        let metadata = response.metadata();
+        Ok(Get { len, metadata, body: Box::new(response.into_reader()) })
     }
 
     /// A page of the keys that begin with `prefix`; `next` of the last page goes on. Keys come in

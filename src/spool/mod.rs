@@ -54,6 +54,7 @@
 mod disk;
 mod error;
 mod files;
+mod inspect;
 mod memory;
 mod names;
 mod options;
@@ -68,6 +69,7 @@ mod writer;
 pub use disk::{Disk, DiskError};
 pub use error::SpoolError;
 pub use files::Files;
+pub use inspect::{Glance, OpenBlock, glance, open_block};
 pub use memory::Memory;
 pub use options::{OnSpoolFull, Options, SyncPolicy, Transform};
 pub use payload::Payload;

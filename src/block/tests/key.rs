@@ -164,6 +164,7 @@ proptest! {
         prop_assert_eq!((parts.boot, parts.number), (meta.boot, number));
         prop_assert_eq!((parts.codec, parts.seal), (codec, seal));
         prop_assert_eq!(parts.host(&naming, &stream), Some(host.as_str()));
+        prop_assert_eq!(naming.time(&parts), Some(first / 1_000_000_000));
         prop_assert!(parts.before_stream(&stream).unwrap().ends_with(&host));
     }
 

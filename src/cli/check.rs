@@ -1,0 +1,320 @@
+//! `s3log check`: what an operator needs to know before a reload.
+//!
+//! One step after the other, each from the settings alone: the name, a connection, TLS, the
+//! credentials, one small write, the clocks, and whether this key may read. The write is what a
+//! node does, so a key that may only write passes. The object stays: such a key cannot delete.
+
+use std::io::{Cursor, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::bucket::PROBE;
+use super::output::{Paint, json};
+use super::settings::{Connection, Source};
+use super::{Error, when};
+use crate::block::{Digest, sanitise};
+use crate::clock::{Clock as _, System};
+use crate::s3::credentials::CredentialsError;
+use crate::s3::endpoint::Scheme;
+use crate::s3::{Answer, Outcome, PutObject, Sums};
+
+/// Clocks further apart than this are worth a word; gateways refuse at 15 minutes.
+const SKEW: i64 = 60;
+
+/// Writes one small object, {path}s3log-check-HOST-TIME, which stays in the bucket and which the
+/// other commands pass over.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes, that of the first step that failed:
+  0  a node with these settings can store its blocks
+  1  the gateway did not answer in a way that tells: timeout, broken connection, 5xx
+  2  wrong arguments or settings
+  3  the name does not resolve, or nothing answers at the address
+  4  no trusted TLS connection
+  5  no credentials, or the gateway refuses them
+  6  no such bucket here, or it is in another region
+  7  the gateway does not take the write: an option it does not know, or another object there")]
+pub(super) struct Arguments {
+    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    streams: Vec<String>,
+    /// One JSON object a step.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How a step went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Ok,
+    /// Works, and is worth a look.
+    Note,
+    Failed,
+}
+
+/// Tries each stream.
+///
+/// # Errors
+/// A setting, or the output. What a step finds is no error but an exit code.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    let mut code = 0;
+    for source in &sources {
+        let mut report = Report {
+            out,
+            json: arguments.json,
+            paint: Paint::stdout(),
+            stream: &source.settings.stream,
+        };
+        let own = report.all(source)?;
+        code = if code == 0 { own } else { code };
+    }
+    Ok(ExitCode::from(code))
+}
+
+struct Report<'a> {
+    out: &'a mut dyn Write,
+    json: bool,
+    paint: Paint,
+    stream: &'a str,
+}
+
+impl Report<'_> {
+    fn say(&mut self, step: &str, mark: Mark, text: &str) -> Result<(), Error> {
+        let (word, painted) = match mark {
+            Mark::Ok => ("ok", self.paint.good("ok    ")),
+            Mark::Note => ("note", self.paint.odd("note  ")),
+            Mark::Failed => ("failed", self.paint.bad("FAILED")),
+        };
+        if self.json {
+            let line = serde_json::json!({
+                "stream": self.stream, "step": step, "result": word, "detail": text,
+            });
+            json(self.out, &line)?;
+        } else {
+            writeln!(self.out, "{painted}  {step:11}  {text}")?;
+        }
+        Ok(())
+    }
+
+    /// All steps; the exit code.
+    fn all(&mut self, source: &Source) -> Result<u8, Error> {
+        let bucket = &source.settings.bucket;
+        let text = format!(
+            "stream {}, bucket {bucket}, region {}",
+            self.stream, source.settings.s3.region
+        );
+        self.say("settings", Mark::Ok, &text)?;
+        if let Some(code) = self.connect(source)? {
+            return Ok(code);
+        }
+        if let Some(code) = self.credentials(source)? {
+            return Ok(code);
+        }
+        let (key, answer) = write(source);
+        // TLS and the clock are known from the answer to the write.
+        self.transport(source, &answer)?;
+        self.clock(source)?;
+        let code = self.written(source, &key, &answer)?;
+        if code == 0 {
+            self.read_back(source, &key)?;
+        }
+        Ok(code)
+    }
+
+    /// The name and a connection.
+    fn connect(&mut self, source: &Source) -> Result<Option<u8>, Error> {
+        let endpoint = source.settings.bucket.endpoint();
+        if !endpoint.is_loopback() && proxied() {
+            self.say(
+                "connection",
+                Mark::Ok,
+                "through the proxy of the environment, not tried alone",
+            )?;
+            return Ok(None);
+        }
+        let host = endpoint.host().trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<SocketAddr> = match (host, endpoint.port()).to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => {
+                let text = format!("{host} does not resolve: {error}; check endpoint and DNS");
+                self.say("name", Mark::Failed, &text)?;
+                return Ok(Some(3));
+            }
+        };
+        let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+        self.say("name", Mark::Ok, &format!("{host} is {}", list.join(", ")))?;
+        let mut reached = 0;
+        for address in &addresses {
+            let start = Instant::now();
+            match TcpStream::connect_timeout(address, source.settings.s3.connect_timeout) {
+                Ok(_) => {
+                    reached += 1;
+                    let text = format!(
+                        "{address} answers after {:.1} ms",
+                        start.elapsed().as_secs_f64() * 1e3
+                    );
+                    self.say("connection", Mark::Ok, &text)?;
+                }
+                Err(error) => {
+                    let text =
+                        format!("{address} does not answer: {error}; check port and firewall");
+                    self.say("connection", Mark::Failed, &text)?;
+                }
+            }
+        }
+        Ok((reached == 0).then_some(3))
+    }
+
+    /// Where the key comes from; never the secret.
+    fn credentials(&mut self, source: &Source) -> Result<Option<u8>, Error> {
+        let now = System::new().unix();
+        match source.client.credentials().get(now) {
+            Ok(credentials) => {
+                let expires = credentials.expires().map_or_else(
+                    || "does not expire".to_owned(),
+                    |at| {
+                        let left = at.saturating_sub(now).as_nanos();
+                        let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+                        let left = when::show_age(u64::try_from(left).unwrap_or(u64::MAX));
+                        format!("expires {}, in {left}", when::show(at))
+                    },
+                );
+                let kind = if credentials.is_temporary() { "temporary key" } else { "key" };
+                let text = format!(
+                    "{kind} {} from {}, {expires}",
+                    credentials.access_key(),
+                    credentials.source()
+                );
+                self.say("credentials", Mark::Ok, &text)?;
+                Ok(None)
+            }
+            Err(error @ CredentialsError::None(_)) => {
+                self.say("credentials", Mark::Failed, &error.to_string())?;
+                Ok(Some(5))
+            }
+            Err(error) => {
+                self.say("credentials", Mark::Failed, &error.to_string())?;
+                Ok(Some(5))
+            }
+        }
+    }
+
+    fn transport(&mut self, source: &Source, answer: &Answer) -> Result<(), Error> {
+        let clear = source.settings.bucket.endpoint().scheme() == Scheme::Http;
+        match answer.outcome {
+            Outcome::Tls => self.say("tls", Mark::Failed, &answer.to_string()),
+            _ if clear => {
+                self.say("tls", Mark::Note, "none: http:// sends log lines in clear text")
+            }
+            _ if answer.status.is_some() => self.say("tls", Mark::Ok, "the certificate is trusted"),
+            _ => Ok(()),
+        }
+    }
+
+    fn clock(&mut self, source: &Source) -> Result<(), Error> {
+        let Some(offset) = source.client.seen_offset() else { return Ok(()) };
+        if offset.abs() <= 1 {
+            return self.say("clock", Mark::Ok, "the gateway's and ours agree to the second");
+        }
+        let side = if offset > 0 { "behind" } else { "ahead of" };
+        let text = format!("ours is {} s {side} the gateway's", offset.abs());
+        if offset.abs() <= SKEW {
+            return self.say("clock", Mark::Ok, &text);
+        }
+        let text = format!(
+            "{text}: mend it, for keys carry our time; the signature is corrected by itself"
+        );
+        self.say("clock", Mark::Note, &text)
+    }
+
+    /// What the answer to the write means.
+    fn written(&mut self, source: &Source, key: &str, answer: &Answer) -> Result<u8, Error> {
+        let (mark, code) = match answer.outcome {
+            Outcome::Stored | Outcome::AlreadyStored => (Mark::Ok, 0),
+            Outcome::Tls => return Ok(4),
+            Outcome::Unreachable => (Mark::Failed, 3),
+            Outcome::Refused | Outcome::NoCredentials | Outcome::ClockCorrected => {
+                (Mark::Failed, 5)
+            }
+            Outcome::NoBucket | Outcome::NoObject | Outcome::WrongRegion => (Mark::Failed, 6),
+            Outcome::Unsupported
+            | Outcome::Unsendable
+            | Outcome::Unsettled
+            | Outcome::Conflict
+            | Outcome::TooLarge
+            | Outcome::Rejected
+            | Outcome::Damaged => (Mark::Failed, 7),
+            Outcome::TimedOut | Outcome::Broken | Outcome::Busy | Outcome::Unreadable => {
+                (Mark::Failed, 1)
+            }
+        };
+        if code == 0 {
+            self.say("write", mark, &format!("stored {}/{key}", source.client.bucket()))?;
+        } else {
+            self.say("write", mark, &answer.to_string())?;
+        }
+        Ok(code)
+    }
+
+    /// A node needs none of this; who reads the logs does.
+    fn read_back(&mut self, source: &Source, key: &str) -> Result<(), Error> {
+        let text = match source.client.head(key) {
+            Ok(_) => "this key may read as well, which a node need not: a write-only key is enough",
+            Err(answer) if answer.outcome == Outcome::Refused => {
+                "this key may not read: right for a node, while cat, tail, ls and verify need another"
+            }
+            Err(answer) => {
+                return self.say("read", Mark::Note, &format!("not to be told: {answer}"));
+            }
+        };
+        self.say("read", Mark::Ok, text)
+    }
+}
+
+/// Whether the environment names a proxy.
+fn proxied() -> bool {
+    let names =
+        ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Stores the probe; its key and the answer.
+fn write(source: &Source) -> (String, Answer) {
+    let settings = &source.settings;
+    let now = System::new().unix();
+    let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    let time = jiff::fmt::strtime::BrokenDownTime::from(&time.to_zoned(jiff::tz::TimeZone::UTC));
+    // The path was tried when the settings were read.
+    let path = time.to_string(settings.naming.path()).unwrap_or_default();
+    let stamp = time.to_string("%Y-%m-%dT%H-%M-%SZ").unwrap_or_default();
+    let key =
+        format!("{path}{PROBE}{}-{stamp}-{:04x}", sanitise(&settings.host), fastrand::u16(..));
+    let body = format!("s3log check of stream {} on {}\n", settings.stream, settings.host);
+    let sha256 = Digest::of(body.as_bytes());
+    let metadata = [("sha256".to_owned(), sha256.to_string())];
+    let object = PutObject {
+        key: &key,
+        len: body.len() as u64,
+        sha256: sha256.0,
+        sums: Sums::default(),
+        metadata: &metadata,
+        sha256_name: "sha256",
+        open: &|| -> std::io::Result<Box<dyn Read>> {
+            Ok(Box::new(Cursor::new(body.clone().into_bytes())))
+        },
+    };
+    let mut answer = source.client.put(&object);
+    for _ in 0..2 {
+        match answer.outcome {
+            // The offset is learnt now.
+            Outcome::ClockCorrected => {}
+            Outcome::Busy | Outcome::Broken => std::thread::sleep(Duration::from_millis(500)),
+            _ => break,
+        }
+        answer = source.client.put(&object);
+    }
+    (key, answer)
+}

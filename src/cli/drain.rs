@@ -1,0 +1,164 @@
+//! `s3log drain`: what a node's spool holds goes to the bucket while Varnish is down.
+//!
+//! It is the module's own pipeline, with nobody who logs: the spool's lock is taken, the ring
+//! packed, the open block sealed, and all of it uploaded, oldest first. Interrupting it costs
+//! nothing: what is not uploaded stays where it is.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::output::{count, counted, json, size};
+use super::progress::Progress;
+use super::settings::Connection;
+use super::{Error, stats};
+use crate::clock::System;
+use crate::config::parse_duration;
+use crate::error::{Events, Level};
+use crate::pipeline::{Environment, Observer, Pipeline, Place, Registry, Settings};
+use crate::stats::{Stats, get};
+
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+/// Stands for no limit: ten years.
+const FOREVER: Duration = Duration::from_secs(315_360_000);
+
+/// For a node that is taken out of service, or whose Varnish cannot be started. Run it as the user
+/// that owns the spool. It goes on until all is uploaded; what the gateway will never take is set
+/// aside in the spool's quarantine.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 all is in the bucket, 1 something is left in the spool or was \
+                        set aside, 2 wrong arguments or settings."
+)]
+pub(super) struct Arguments {
+    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    streams: Vec<String>,
+    /// Give up after this time, as 10m; without it only an interrupt ends it.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// One JSON object a stream.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "a duration as 30s, 10m or 2h".to_owned())
+}
+
+/// Messages of the pipeline, on standard error.
+struct Terminal;
+
+impl Events for Terminal {
+    fn event(&self, level: Level, message: &str) {
+        let _ = writeln!(std::io::stderr(), "s3log: {}: {message}", level.word());
+    }
+}
+
+/// The counters are read from the pipeline itself.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&mut self, _stats: &Stats) {}
+}
+
+/// Drains the streams one after the other.
+///
+/// # Errors
+/// A setting, or a spool that cannot be used: another process has it, or there is none.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let streams = arguments.connection.streams(&arguments.streams)?;
+    let all = streams.iter().map(|stream| arguments.connection.settings(stream));
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    let mut whole = true;
+    for settings in all {
+        whole &= drain(arguments, settings, out)?;
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether all is in the bucket.
+fn drain(
+    arguments: &Arguments,
+    mut settings: Settings,
+    out: &mut dyn Write,
+) -> Result<bool, Error> {
+    let stream = settings.stream.clone();
+    let Place::Directory(directory) = &settings.place else {
+        let text = format!("stream {stream}: spool is \"none\": nothing outlives varnishd");
+        return Err(Error::Usage(text));
+    };
+    let root = stats::root(directory, &stream);
+    if !root.is_dir() {
+        let text = format!(
+            "stream {stream}: there is no spool {}: name its directory with --set spool=DIRECTORY",
+            root.display()
+        );
+        return Err(Error::Usage(text));
+    }
+    settings.exit_timeout = arguments.timeout.unwrap_or(FOREVER);
+    let environment = Environment { clock: Arc::new(System::new()), events: Arc::new(Terminal) };
+    let registry = Registry::default();
+    let (pipeline, ticket) = registry.attach(settings, &environment, || Box::new(Nobody))?;
+    // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
+    registry.detach(&pipeline, &ticket);
+    watch(&registry, &pipeline);
+    let stats = pipeline.stats();
+    let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
+    let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
+    let (aside, aside_records) = (get(&stats.blocks_quarantined), get(&stats.quarantined_records));
+    let in_ring = get(&stats.ring_used);
+    let whole = left == 0 && aside == 0 && in_ring == 0;
+    if arguments.json {
+        let counters: serde_json::Map<_, _> = stats
+            .snapshot()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        json(
+            out,
+            &serde_json::json!({ "stream": stream, "drained": whole, "counters": counters }),
+        )?;
+        return Ok(whole);
+    }
+    writeln!(
+        out,
+        "{stream}: {} with {} uploaded, {}",
+        counted(blocks, "block"),
+        counted(records, "record"),
+        size(get(&stats.uploaded_bytes)),
+    )?;
+    if left > 0 || in_ring > 0 {
+        writeln!(
+            out,
+            "{stream}: NOT DRAINED: {} with {} and {} of the ring are left in {}",
+            counted(left, "block"),
+            counted(left_records, "record"),
+            size(in_ring),
+            root.display(),
+        )?;
+    }
+    if aside > 0 {
+        writeln!(
+            out,
+            "{stream}: {} with {} set aside in {}/quarantine, with the reason beside each",
+            counted(aside, "block"),
+            count(aside_records),
+            root.display(),
+        )?;
+    }
+    Ok(whole)
+}
+
+/// Shows how far it is until the pipeline has closed.
+fn watch(registry: &Registry, pipeline: &Pipeline) {
+    let stats = pipeline.stats();
+    let progress = Progress::open("blocks uploaded");
+    while !registry.is_empty() {
+        progress.set(get(&stats.blocks_uploaded));
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,80 @@
+//! Why a command did not do what it was asked for: a sentence for the person who asked.
+
+use crate::s3::Answer;
+
+/// What happened, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting.
+    #[error(transparent)]
+    Settings(#[from] crate::config::Error),
+    /// The client cannot be made.
+    #[error(transparent)]
+    Setup(#[from] crate::s3::SetupError),
+    /// An argument of the command that is not a setting.
+    #[error("{0}")]
+    Usage(String),
+    /// The gateway did not do it.
+    #[error("{what}: {answer}")]
+    Gateway {
+        /// What was asked.
+        what: String,
+        /// What came back.
+        answer: Answer,
+    },
+    /// A block that cannot be read.
+    #[error("{key}: {problem}")]
+    Block {
+        /// Its key.
+        key: String,
+        /// Why.
+        problem: String,
+    },
+    /// The spool or the ring of this node.
+    #[error(transparent)]
+    Start(#[from] crate::pipeline::StartError),
+    /// A file of this node.
+    #[error("{path}: {source}")]
+    File {
+        /// Its path.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Standard output.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// Another error, in a command with exit codes of its own.
+    #[error("{error}")]
+    Coded {
+        /// The exit code.
+        code: u8,
+        /// The error.
+        error: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Whether the reader of our output has gone: an end like any other.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        match self {
+            Self::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            Self::Coded { error, .. } => error.is_closed_pipe(),
+            _ => false,
+        }
+    }
+
+    /// The exit code: 2 for what the caller can mend in his arguments, else 1.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::Setup(_) | Self::Usage(_) => 2,
+            Self::Coded { code, .. } => *code,
+            _ => 1,
+        }
+    }
+
+    /// The same error with another exit code.
+    pub(super) fn with_code(self, code: u8) -> Self {
+        Self::Coded { code, error: Box::new(self) }
+    }
+}

@@ -1,0 +1,71 @@
+//! A progress bar on standard error, when that is a terminal; else nothing.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar that goes away when it is dropped.
+#[derive(Debug)]
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    /// So many steps of `what`.
+    pub(super) fn of(steps: u64, what: &'static str) -> Self {
+        Self::styled(
+            ProgressBar::with_draw_target(Some(steps), target()),
+            "{msg} [{bar:30}] {human_pos}/{human_len} {per_sec} {eta}",
+            what,
+        )
+    }
+
+    /// Work whose end is not known.
+    pub(super) fn open(what: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self::styled(bar, "{spinner} {msg} {human_pos}", what)
+    }
+
+    /// Work that nobody watches.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    fn styled(bar: ProgressBar, template: &str, what: &'static str) -> Self {
+        // A template that indicatif does not take leaves its own style.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what);
+        Self(bar)
+    }
+
+    /// So many steps more are done.
+    pub(super) fn add(&self, steps: u64) {
+        self.0.inc(steps);
+    }
+
+    /// So many steps are done.
+    pub(super) fn set(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// Runs `write`, which writes to the terminal, with the bar out of its way.
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}

@@ -1,0 +1,148 @@
+//! `s3log tail`: the last lines of streams, and with `-f` those that come.
+//!
+//! Following asks for the listing once a second: of the folders of the last hour, and once a
+//! minute of the last day, for a node that was cut off uploads blocks that began long ago.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::bucket::{self, Found};
+use super::cat::Lines;
+use super::fetch::{self, Jobs};
+use super::progress::Progress;
+use super::select::{HEADS, Range, filter, metas, select};
+use super::settings::{Connection, Source};
+use super::{Error, when};
+
+/// Between two looks at the newest folders.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at those of the last day.
+const SWEEP: Duration = Duration::from_secs(60);
+
+const HOUR: u64 = 3_600_000_000_000;
+
+/// Lines come block by block; a line is here when its block is, which is at most `period` and two
+/// seconds after the request. -f goes on until it is interrupted or the reader of its output goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    streams: Vec<String>,
+    /// How many lines.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
+    lines: u64,
+    /// Go on with the lines of blocks that come.
+    #[arg(long, short)]
+    follow: bool,
+    /// Only blocks of this host; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    #[command(flatten)]
+    jobs: Jobs,
+    /// One JSON object a line: stream, host, boot, block and line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Writes the last lines, and those that come if that is asked for.
+///
+/// # Errors
+/// A setting, an answer of the gateway, a block that cannot be read, or the output.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    let hosts = Range { host: arguments.host.clone(), ..Range::default() };
+    let listed = look(&sources, 24)?;
+    let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
+    let mut blocks = filter(&sources, listed, &hosts)?;
+    let (mut start, mut records) = newest(&sources, &blocks, arguments.lines)?;
+    if records < arguments.lines && !arguments.follow {
+        // The last day has too few; who follows is after what comes.
+        blocks = select(&sources, &hosts)?;
+        (start, records) = newest(&sources, &blocks, arguments.lines)?;
+    }
+    let mut lines = Lines::new(out, arguments.json);
+    lines.skip = records.saturating_sub(arguments.lines);
+    let shown = blocks.get(start..).unwrap_or_default();
+    fetch::lines(&sources, shown, arguments.jobs, |found, piece| {
+        lines.piece(&sources, found, piece)
+    })?;
+    lines.skip = 0;
+    lines.out.flush()?;
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut swept = Instant::now();
+    loop {
+        std::thread::sleep(LOOK);
+        let sweep = swept.elapsed() >= SWEEP;
+        if sweep {
+            swept = Instant::now();
+        }
+        let listed = match look(&sources, if sweep { 24 } else { 1 }) {
+            Ok(listed) => listed,
+            Err(error) => {
+                // Who follows waits for the gateway to come back.
+                let _ = writeln!(std::io::stderr(), "s3log: {error}; trying again");
+                continue;
+            }
+        };
+        if sweep {
+            // Older blocks are not listed any more, and need not be remembered.
+            let still: HashSet<&str> = listed.iter().map(|found| &*found.key).collect();
+            seen.retain(|key| still.contains(&**key));
+        }
+        let fresh: Vec<Found> =
+            listed.into_iter().filter(|found| !seen.contains(&found.key)).collect();
+        if fresh.is_empty() {
+            continue;
+        }
+        seen.extend(fresh.iter().map(|found| found.key.clone()));
+        let mut fresh = filter(&sources, fresh, &hosts)?;
+        fresh.sort_unstable();
+        fetch::lines(&sources, &fresh, arguments.jobs, |found, piece| {
+            lines.piece(&sources, found, piece)
+        })?;
+        lines.out.flush()?;
+    }
+}
+
+/// The blocks of the folders of the last `hours`.
+fn look(sources: &[Source], hours: u64) -> Result<Vec<Found>, Error> {
+    let now = when::now();
+    let since = now.saturating_sub(hours * HOUR);
+    let progress = Progress::hidden();
+    let mut all = Vec::new();
+    for (place, source) in sources.iter().enumerate() {
+        let times = (Some(since), now.saturating_add(HOUR));
+        all.append(&mut bucket::list(source, place, times, &progress)?.found);
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Where the newest blocks with at least `lines` records begin, and how many records these have.
+fn newest(sources: &[Source], blocks: &[Found], lines: u64) -> Result<(usize, u64), Error> {
+    let mut start = blocks.len();
+    let mut records = 0u64;
+    while records < lines && start > 0 {
+        let from = start.saturating_sub(HEADS);
+        let asked = blocks.get(from..start).unwrap_or_default();
+        let mut counts = vec![0; asked.len()];
+        metas(sources, asked, |place, meta| {
+            if let (Some(count), Ok(meta)) = (counts.get_mut(place), meta) {
+                *count = meta.records;
+            }
+        })?;
+        for count in counts.iter().rev() {
+            if records >= lines {
+                break;
+            }
+            records = records.saturating_add(*count);
+            start -= 1;
+        }
+    }
+    Ok((start, records))
+}

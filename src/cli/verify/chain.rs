@@ -1,0 +1,209 @@
+//! The chains of a stream: on each host, numbers that follow one another, each block with the
+//! SHA-256 of the one before, across boots.
+//!
+//! A host has one chain as long as its spool lives. A new spool begins a new one with number 1 and
+//! no predecessor; with `spool = "none"` every start does. So blocks are put to chains by their
+//! links, and where a link is broken by their boot.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+
+use super::finding::{Finding, Kind};
+use super::story::Member;
+use crate::block::{BootId, Digest, Drops};
+
+/// A chain as far as it was found.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Chain {
+    pub(super) host: String,
+    pub(super) first_number: u64,
+    pub(super) last_number: u64,
+    /// Of the last block.
+    pub(super) last_sha256: Digest,
+    pub(super) last_boot: BootId,
+    /// Of the first block.
+    pub(super) first_boot: BootId,
+    pub(super) blocks: u64,
+    pub(super) boots: u64,
+    pub(super) records: u64,
+    pub(super) raw_bytes: u64,
+    pub(super) stored_bytes: u64,
+    /// ns since 1970.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// What the blocks tell of records that are in none.
+    pub(super) dropped: Drops,
+}
+
+/// A chain that is being walked.
+struct Walk<'a> {
+    chain: Chain,
+    tail: Member<'a>,
+    boots: HashSet<BootId>,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(member: Member<'a>) -> Self {
+        let meta = member.meta;
+        let chain = Chain {
+            host: meta.host.clone(),
+            first_number: meta.number,
+            last_number: meta.number,
+            last_sha256: meta.sha256,
+            last_boot: meta.boot,
+            first_boot: meta.boot,
+            blocks: 0,
+            boots: 0,
+            records: 0,
+            raw_bytes: 0,
+            stored_bytes: 0,
+            first: meta.first,
+            last: meta.last,
+            dropped: Drops::default(),
+        };
+        let mut walk = Self { chain, tail: member, boots: HashSet::new() };
+        walk.take(member);
+        walk
+    }
+
+    fn take(&mut self, member: Member<'a>) {
+        let meta = member.meta;
+        let chain = &mut self.chain;
+        chain.last_number = meta.number;
+        chain.last_sha256 = meta.sha256;
+        chain.last_boot = meta.boot;
+        chain.blocks += 1;
+        self.boots.insert(meta.boot);
+        chain.boots = self.boots.len() as u64;
+        // What metadata says may be anything.
+        chain.records = chain.records.saturating_add(meta.records);
+        chain.raw_bytes = chain.raw_bytes.saturating_add(meta.raw_bytes);
+        chain.stored_bytes = chain.stored_bytes.saturating_add(meta.bytes);
+        chain.first = chain.first.min(meta.first);
+        chain.last = chain.last.max(meta.last);
+        chain.dropped.add(&meta.dropped);
+        self.tail = member;
+    }
+
+    /// Whether `member` says that it follows this chain's tail.
+    fn links(&self, member: &Member<'_>) -> bool {
+        self.tail.meta.number.checked_add(1) == Some(member.meta.number)
+            && member.meta.previous == Some(self.tail.meta.sha256)
+    }
+}
+
+/// Walks the chains of all hosts. With `open_start`, the first blocks may be gone.
+pub(super) fn chains(members: &[Member<'_>], open_start: bool) -> (Vec<Chain>, Vec<Finding>) {
+    let mut hosts: BTreeMap<&str, Vec<Member<'_>>> = BTreeMap::new();
+    for member in members {
+        hosts.entry(&member.meta.host).or_default().push(*member);
+    }
+    let (mut chains, mut findings) = (Vec::new(), Vec::new());
+    for blocks in hosts.values_mut() {
+        blocks.sort_by_key(|member| (member.meta.number, member.meta.boot));
+        let mut walks: Vec<Walk<'_>> = Vec::new();
+        for member in blocks.iter() {
+            step(&mut walks, *member, open_start, &mut findings);
+        }
+        walks.sort_by_key(|walk| (walk.chain.first, walk.chain.first_boot));
+        for pair in walks.windows(2) {
+            if let [before, after] = pair {
+                findings.push(restart(&before.chain, &after.chain));
+            }
+        }
+        chains.extend(walks.into_iter().map(|walk| walk.chain));
+    }
+    (chains, findings)
+}
+
+/// Puts a block to the chain it belongs to, and says what is wrong there.
+fn step<'a>(
+    walks: &mut Vec<Walk<'a>>,
+    member: Member<'a>,
+    open_start: bool,
+    findings: &mut Vec<Finding>,
+) {
+    let meta = member.meta;
+    if let Some(walk) = walks.iter_mut().find(|walk| walk.links(&member)) {
+        if walk.tail.meta.boot > meta.boot && walk.boots.contains(&meta.boot) {
+            let text = format!("boot {} comes back after boot {}", meta.boot, walk.tail.meta.boot);
+            let finding = Finding::new(Kind::Altered, text);
+            findings.push(finding.at(&meta.host, meta.number, meta.number).key(member.key));
+        }
+        walk.take(member);
+        return;
+    }
+    if meta.number == 1 && meta.previous.is_none() {
+        walks.push(Walk::begin(member));
+        return;
+    }
+    // The link is broken: the chain of the same boot, else the one that has come furthest.
+    let before = |walk: &Walk<'_>| walk.tail.meta.number < meta.number;
+    let same = walks.iter().position(|walk| before(walk) && walk.tail.meta.boot == meta.boot);
+    let other = || {
+        let fits = walks.iter().enumerate().filter(|(_, walk)| before(walk));
+        fits.max_by_key(|(_, walk)| walk.tail.meta.number).map(|(place, _)| place)
+    };
+    match same.or_else(other).and_then(|place| walks.get_mut(place)) {
+        Some(walk) => {
+            findings.push(broken(walk.tail, member));
+            walk.take(member);
+        }
+        None => {
+            if !open_start {
+                let mut text = "the chain does not begin with block 1".to_owned();
+                if meta.number == 1 {
+                    "it names a block before it, and is the first: its metadata was changed"
+                        .clone_into(&mut text);
+                }
+                let last = meta.number.saturating_sub(1).max(1);
+                let kind = if meta.number == 1 { Kind::Altered } else { Kind::Missing };
+                findings.push(Finding::new(kind, text).at(&meta.host, 1, last).key(member.key));
+            }
+            walks.push(Walk::begin(member));
+        }
+    }
+}
+
+/// What is wrong between two blocks that should follow one another and do not.
+fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
+    let (one, two) = (before.meta, after.meta);
+    if one.number.checked_add(1) == Some(two.number) {
+        let text = match two.previous {
+            None => "it names no block before it: its metadata was changed".to_owned(),
+            Some(_) => format!(
+                "the block before it is not the one it was chained to: block {} was replaced, or the \
+                 metadata of one of the two was changed",
+                one.number
+            ),
+        };
+        let finding = Finding::new(Kind::Altered, text).at(&two.host, two.number, two.number);
+        return finding.key(after.key).key(before.key);
+    }
+    let (first, last) = (one.number.saturating_add(1), two.number.saturating_sub(1));
+    let told = two.dropped;
+    let why = if told.spool > 0 || told.lost > 0 {
+        format!(
+            "; block {} tells of {} records dropped because the spool was full and {} lost to damage",
+            two.number, told.spool, told.lost
+        )
+    } else {
+        String::new()
+    };
+    let (kind, text) = if one.boot == two.boot {
+        (Kind::Missing, format!("not there, in boot {}{why}", one.boot))
+    } else {
+        (Kind::Gap, format!("not there, between boot {} and boot {}{why}", one.boot, two.boot))
+    };
+    Finding::new(kind, text).at(&two.host, first, last).key(before.key).key(after.key)
+}
+
+fn restart(before: &Chain, after: &Chain) -> Finding {
+    let text = format!(
+        "a new chain begins with boot {}: a new spool, or spool = \"none\"; that nothing followed block \
+         {} of the one before cannot be proved",
+        after.first_boot, before.last_number
+    );
+    Finding::new(Kind::Note, text).at(&after.host, after.first_number, after.first_number)
+}

@@ -1,0 +1,107 @@
+//! What verification found, and where exactly.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// Blocks whose numbers are not there.
+    Missing,
+    /// The same, where one boot ends and another begins.
+    Gap,
+    /// A block that is there twice.
+    Doubled,
+    /// A block whose content, metadata or key was changed.
+    Altered,
+    /// A block that lost its end.
+    Cut,
+    /// Two blocks in each other's place.
+    Swapped,
+    /// An object that is none of this stream's blocks.
+    Foreign,
+    /// A block that could not be asked for.
+    Unchecked,
+    /// Worth knowing, and not wrong.
+    Note,
+}
+
+impl Kind {
+    /// Whether it makes the stream incomplete.
+    pub(super) fn counts(self) -> bool {
+        !matches!(self, Self::Note | Self::Unchecked)
+    }
+
+    /// The word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "MISSING",
+            Self::Gap => "GAP",
+            Self::Doubled => "DOUBLED",
+            Self::Altered => "ALTERED",
+            Self::Cut => "CUT",
+            Self::Swapped => "SWAPPED",
+            Self::Foreign => "FOREIGN",
+            Self::Unchecked => "UNCHECKED",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
+    /// The first and the last number it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) numbers: Option<(u64, u64)>,
+    /// The objects it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) keys: Vec<String>,
+    /// A sentence.
+    pub(super) detail: String,
+}
+
+impl Finding {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, host: None, numbers: None, keys: Vec::new(), detail: detail.into() }
+    }
+
+    pub(super) fn at(mut self, host: &str, first: u64, last: u64) -> Self {
+        self.host = Some(host.to_owned());
+        self.numbers = Some((first, last));
+        self
+    }
+
+    pub(super) fn key(mut self, key: &str) -> Self {
+        self.keys.push(key.to_owned());
+        self
+    }
+
+    /// Findings are shown by host and number; those of no host come last.
+    pub(super) fn place(&self) -> (bool, Option<&str>, Option<(u64, u64)>) {
+        (self.host.is_none(), self.host.as_deref(), self.numbers)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(host) = &self.host {
+            write!(f, "{host} ")?;
+        }
+        match self.numbers {
+            Some((first, last)) if first == last => write!(f, "block {first}: ")?,
+            Some((first, last)) => write!(f, "blocks {first} to {last}: ")?,
+            None => {}
+        }
+        f.write_str(&self.detail)?;
+        for key in &self.keys {
+            write!(f, "\n            {key}")?;
+        }
+        Ok(())
+    }
+}

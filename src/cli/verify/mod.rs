@@ -1,0 +1,297 @@
+//! `s3log verify`: proof that no block and no line is missing or altered.
+//!
+//! | mode | reads | finds |
+//! |---|---|---|
+//! | heads (default) | listing and metadata | missing, doubled, moved, cut, foreign blocks; broken links of the chain; keys that tell another story than the metadata |
+//! | `--download` | every byte | also contents that are not what was sealed: flipped, swapped, replaced |
+//! | `--deep` | and decompresses | also records and raw bytes that are not what the metadata says |
+//!
+//! What no mode can see: that the newest blocks of a host were deleted, for nothing follows them.
+//! `--checkpoint` closes that hole from the second run on. And who can write to the bucket and
+//! knows the format can forge a whole chain anew.
+//!
+//! Memory: some 500 bytes and the key a block; contents are streamed.
+
+mod chain;
+mod checkpoint;
+mod finding;
+mod inspect;
+mod story;
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use self::chain::{Chain, chains};
+use self::checkpoint::Checkpoint;
+use self::finding::{Finding, Kind};
+use self::inspect::{Inspected, Mode, inspect};
+use super::bucket::{self, Found};
+use super::output::{Paint, count, counted, json, size};
+use super::parallel::each;
+use super::progress::Progress;
+use super::select::{HEADS, Range, filter};
+use super::settings::{Connection, Source};
+use super::{Error, when};
+use crate::block::Drops;
+
+/// Walks the chain of every host: each block's number follows the one before, its metadata names
+/// the SHA-256 of the block before, and it is as long as it says. Across boots.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 complete, 1 something was found, 2 it could not be checked.
+
+That the newest blocks are gone is not to be seen in a bucket: use --checkpoint FILE each time.")]
+pub(super) struct Arguments {
+    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    streams: Vec<String>,
+    /// Read every byte, and compare with the SHA-256 of the metadata.
+    #[arg(long)]
+    download: bool,
+    /// Decompress as well, and count lines and bytes.
+    #[arg(long)]
+    deep: bool,
+    /// Remember the end of each chain in this file, and demand that what it remembers is there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "until", "host"])]
+    checkpoint: Option<PathBuf>,
+    /// The oldest blocks may be gone: a retention rule deletes them.
+    #[arg(long)]
+    allow_expired: bool,
+    #[command(flatten)]
+    range: Range,
+    /// Blocks asked for at a time, 1 to 64.
+    #[arg(long, short, default_value_t = HEADS as u8, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// One JSON object a line: findings, chains, and a sum at the end.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Arguments {
+    fn mode(&self) -> Mode {
+        match (self.deep, self.download) {
+            (true, _) => Mode::Deep,
+            (false, true) => Mode::Download,
+            (false, false) => Mode::Heads,
+        }
+    }
+}
+
+/// What all streams came to.
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    complete: bool,
+    findings: u64,
+    unchecked: u64,
+    blocks: u64,
+    records: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    hosts: u64,
+    dropped: Drops,
+}
+
+/// Checks the streams and tells what was found.
+///
+/// # Errors
+/// With exit code 2: a setting, or an answer of the gateway that leaves nothing to check.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    verify(arguments, out).map_err(|error| error.with_code(2))
+}
+
+fn verify(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    let mut checkpoint = arguments.checkpoint.as_deref().map(Checkpoint::read).transpose()?;
+    let mut sum = Sum::default();
+    let paint = Paint::stdout();
+    for (place, source) in sources.iter().enumerate() {
+        let result = stream(arguments, &sources, place)?;
+        let name = &source.settings.stream;
+        let mut findings = result.findings;
+        if let Some(checkpoint) = &mut checkpoint {
+            findings.extend(checkpoint.compare(name, &result.chains, &result.blocks));
+        }
+        findings.sort_by(|a, b| a.place().cmp(&b.place()));
+        tell(arguments.json, out, paint, name, &result.chains, &findings, result.others)?;
+        for chain in &result.chains {
+            sum.blocks += chain.blocks;
+            sum.records += chain.records;
+            sum.raw_bytes += chain.raw_bytes;
+            sum.stored_bytes += chain.stored_bytes;
+            sum.dropped.add(&chain.dropped);
+        }
+        let hosts: HashSet<_> = result.chains.iter().map(|chain| &chain.host).collect();
+        sum.hosts += hosts.len() as u64;
+        sum.unchecked += findings.iter().filter(|f| f.kind == Kind::Unchecked).count() as u64;
+        sum.findings += findings.iter().filter(|f| f.kind.counts()).count() as u64;
+    }
+    sum.complete = sum.findings == 0 && sum.unchecked == 0;
+    if let Some(checkpoint) = checkpoint.filter(|_| sum.complete) {
+        checkpoint.write()?;
+    }
+    if arguments.json {
+        json(out, &serde_json::json!({ "sum": sum }))?;
+    } else {
+        conclude(out, paint, arguments.mode(), &sum)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::from(if sum.findings > 0 { 1 } else { u8::from(sum.unchecked > 0) * 2 }))
+}
+
+/// What one stream came to.
+struct Outcome {
+    chains: Vec<Chain>,
+    findings: Vec<Finding>,
+    blocks: Vec<Inspected>,
+    others: u64,
+}
+
+fn stream(arguments: &Arguments, sources: &[Source], place: usize) -> Result<Outcome, Error> {
+    let Some(source) = sources.get(place) else {
+        return Err(Error::Usage("no such stream".to_owned()));
+    };
+    let listing = listed(arguments, source, place)?;
+    let (strangers, count, others) = (listing.strangers, listing.strangers_count, listing.others);
+    let found = filter(sources, listing.found, &arguments.range)?;
+    let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
+    let mut blocks = look(arguments, source, &found);
+    let ranged = arguments.range.since.is_some() || arguments.allow_expired;
+    let (mut told, mut walked) = judge(source, &blocks, ranged);
+    if told.iter().any(|finding| matches!(finding.kind, Kind::Missing | Kind::Gap)) {
+        // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
+        let again = filter(sources, listed(arguments, source, place)?.found, &arguments.range)?;
+        let fresh: Vec<Found> =
+            again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
+        if !fresh.is_empty() {
+            blocks.extend(look(arguments, source, &fresh));
+            (told, walked) = judge(source, &blocks, ranged);
+        }
+    }
+    let unnamed = count - strangers.len() as u64;
+    told.extend(strangers.into_iter().map(|key| {
+        Finding::new(Kind::Foreign, "no block of this module has such a name").key(&key)
+    }));
+    if unnamed > 0 {
+        let text = format!("{} more objects that are no blocks", super::output::count(unnamed));
+        told.push(Finding::new(Kind::Foreign, text));
+    }
+    Ok(Outcome { chains: walked, findings: told, blocks, others })
+}
+
+fn listed(arguments: &Arguments, source: &Source, place: usize) -> Result<bucket::Listing, Error> {
+    let progress = Progress::open("keys listed");
+    bucket::list(source, place, arguments.range.times(), &progress)
+}
+
+/// Looks at each block, many at a time.
+fn look(arguments: &Arguments, source: &Source, found: &[Found]) -> Vec<Inspected> {
+    let mut slots: Vec<Option<Inspected>> = Vec::new();
+    slots.resize_with(found.len(), || None);
+    let mode = arguments.mode();
+    {
+        let progress = Progress::of(found.len() as u64, "blocks checked");
+        let work = |found: &Found| inspect(source, found, mode);
+        each(found, usize::from(arguments.jobs), work, |place, inspected| {
+            progress.add(1);
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = Some(inspected);
+            }
+            ControlFlow::Continue(())
+        });
+    }
+    slots.into_iter().flatten().collect()
+}
+
+/// What the blocks tell, each by itself and all together.
+fn judge(source: &Source, blocks: &[Inspected], open_start: bool) -> (Vec<Finding>, Vec<Chain>) {
+    let (mut findings, members) = story::tell(&source.settings, blocks);
+    let (walked, broken) = chains(&members, open_start);
+    findings.extend(broken);
+    (findings, walked)
+}
+
+fn tell(
+    as_json: bool,
+    out: &mut dyn Write,
+    paint: Paint,
+    stream: &str,
+    chains: &[Chain],
+    findings: &[Finding],
+    others: u64,
+) -> Result<(), Error> {
+    if as_json {
+        for finding in findings {
+            json(out, &serde_json::json!({ "stream": stream, "finding": finding }))?;
+        }
+        for chain in chains {
+            json(out, &serde_json::json!({ "stream": stream, "chain": chain }))?;
+        }
+        return Ok(());
+    }
+    for finding in findings {
+        let word = format!("{:9}", finding.kind.word());
+        let word = if finding.kind.counts() { paint.bad(&word) } else { paint.odd(&word) };
+        writeln!(out, "{word} {stream} {finding}")?;
+    }
+    for chain in chains {
+        writeln!(
+            out,
+            "{} {stream} {}: blocks {} to {} ({}), {}, {}, {} raw, {} to {}",
+            paint.faint("chain    "),
+            chain.host,
+            chain.first_number,
+            chain.last_number,
+            count(chain.blocks),
+            counted(chain.boots, "boot"),
+            counted(chain.records, "record"),
+            size(chain.raw_bytes),
+            when::show(chain.first),
+            when::show(chain.last),
+        )?;
+        if chain.dropped.total() > 0 {
+            let Drops { ring, spool, panic, lost } = chain.dropped;
+            writeln!(
+                out,
+                "{} {stream} {}: the blocks tell of {} that never got into one: {ring} the ring \
+                 was full, {spool} the spool was full, {panic} rendering failed, {lost} lost to \
+                 damage",
+                paint.odd("dropped  "),
+                chain.host,
+                counted(chain.dropped.total(), "record"),
+            )?;
+        }
+    }
+    if others > 0 {
+        let text = format!("{} of other streams below the same prefix", counted(others, "block"));
+        writeln!(out, "{} {stream} {text}", paint.faint("other    "))?;
+    }
+    Ok(())
+}
+
+fn conclude(out: &mut dyn Write, paint: Paint, mode: Mode, sum: &Sum) -> Result<(), Error> {
+    let what = format!(
+        "{}, {}, {}",
+        counted(sum.blocks, "block"),
+        counted(sum.records, "record"),
+        counted(sum.hosts, "host")
+    );
+    let text = if sum.findings > 0 {
+        paint.bad(&format!("NOT COMPLETE: {} in {what}", counted(sum.findings, "finding")))
+    } else if sum.unchecked > 0 {
+        paint.bad(&format!("NOT CHECKED: {} could not be read", counted(sum.unchecked, "block")))
+    } else {
+        let how = match mode {
+            Mode::Heads => "the chain holds; contents were not read, see --download and --deep",
+            Mode::Download => "the chain holds and every byte is what was sealed",
+            Mode::Deep => "the chain holds, every byte is what was sealed, every line is counted",
+        };
+        paint.good(&format!("complete: {what}; {how}"))
+    };
+    writeln!(out, "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! Whether each block is what its key and its metadata say.
+//!
+//! A block has an identity (host, boot, number) by its key and one by its metadata. Where the two
+//! differ, and where content and metadata differ, the other blocks may tell what happened: the
+//! identity or the content is another block's.
+
+use std::collections::HashMap;
+
+use super::finding::{Finding, Kind};
+use super::inspect::Inspected;
+use crate::block::{BootId, Digest, KeyParts, Meta, sanitise};
+use crate::pipeline::Settings;
+
+/// Host, boot and number.
+type Identity<'a> = (&'a str, BootId, u64);
+
+/// A block that has its place in a chain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
+    pub(super) key: &'a str,
+    pub(super) meta: &'a Meta,
+}
+
+/// What is wrong with blocks by themselves, and those that form the chains.
+pub(super) fn tell<'a>(
+    settings: &Settings,
+    blocks: &'a [Inspected],
+) -> (Vec<Finding>, Vec<Member<'a>>) {
+    let stream = sanitise(&settings.stream);
+    let mut told = Teller { findings: Vec::new(), by_key: HashMap::new(), by_sha: HashMap::new() };
+    let mut readable = Vec::new();
+    for block in blocks {
+        if let Some((identity, meta)) = told.readable(&stream, block) {
+            readable.push((block, identity, meta));
+        }
+    }
+    for (block, identity, meta) in &readable {
+        if *identity == of(meta) {
+            told.by_key.insert(*identity, block);
+        }
+        told.by_sha.insert(meta.sha256, &block.found.key);
+    }
+    let mut members: HashMap<Identity<'a>, Member<'a>> = HashMap::new();
+    let mut moved = Vec::new();
+    for (block, identity, meta) in &readable {
+        if *identity != of(meta) {
+            moved.push((*block, *identity, *meta));
+            continue;
+        }
+        told.itself(settings, block, meta);
+        let member = Member { key: &block.found.key, meta };
+        if let Some(first) = members.insert(*identity, member) {
+            let text = "it is there twice, under two keys";
+            let (host, _, number) = *identity;
+            let finding = Finding::new(Kind::Doubled, text).at(host, number, number);
+            told.findings.push(finding.key(first.key).key(member.key));
+            // The one whose content is what others say of it stays.
+            if told.by_key.get(identity).is_some_and(|block| *block.found.key == *first.key) {
+                members.insert(*identity, first);
+            }
+        }
+    }
+    for member in told.moved(&moved) {
+        members.entry(of(member.meta)).or_insert(member);
+    }
+    told.contents(&readable);
+    (told.findings, members.into_values().collect())
+}
+
+fn of(meta: &Meta) -> Identity<'_> {
+    (&meta.host, meta.boot, meta.number)
+}
+
+struct Teller<'a> {
+    findings: Vec<Finding>,
+    /// Blocks that stand under their own keys.
+    by_key: HashMap<Identity<'a>, &'a Inspected>,
+    /// Which key has the metadata with this hash.
+    by_sha: HashMap<Digest, &'a str>,
+}
+
+impl<'a> Teller<'a> {
+    fn say(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// The identity by the key, and the metadata, of a block that can be judged.
+    fn readable(&mut self, stream: &str, block: &'a Inspected) -> Option<(Identity<'a>, &'a Meta)> {
+        let key = &*block.found.key;
+        let number = block.found.number;
+        let told_host = block.found.host.as_deref().unwrap_or("?");
+        if let Some(why) = &block.unchecked {
+            let finding = Finding::new(Kind::Unchecked, why.clone());
+            self.say(finding.at(told_host, number, number).key(key));
+            return None;
+        }
+        if block.gone {
+            // Listed and not there any more: the chain says that it is missing.
+            return None;
+        }
+        let meta = match &block.meta {
+            Ok(meta) => &**meta,
+            Err(why) => {
+                let text = format!("{why}: it is no block, or its metadata was changed");
+                let finding = Finding::new(Kind::Foreign, text);
+                self.say(finding.at(told_host, number, number).key(key));
+                return None;
+            }
+        };
+        let parts = KeyParts::parse(key)?;
+        let other = meta.stream != stream;
+        let host = match parts.before_stream(stream) {
+            _ if other && names(&parts, meta) => {
+                // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
+                return None;
+            }
+            _ if other => {
+                let text = format!("it is a block of stream {}, host {}", meta.stream, meta.host);
+                let finding = Finding::new(Kind::Foreign, text);
+                self.say(finding.at(told_host, number, number).key(key));
+                return None;
+            }
+            _ if names(&parts, meta) => meta.host.as_str(),
+            Some(_) => block.found.host.as_deref().unwrap_or("?"),
+            None => "?",
+        };
+        Some(((host, parts.boot, parts.number), meta))
+    }
+
+    /// Lengths, times and names of a block that stands under its own key.
+    fn itself(&mut self, settings: &Settings, block: &Inspected, meta: &Meta) {
+        let key = &*block.found.key;
+        let about = |kind, text: String| {
+            Finding::new(kind, text).at(&meta.host, meta.number, meta.number).key(key)
+        };
+        let mut said = Vec::new();
+        // With its bytes at hand, the content says it better; see `contents`.
+        if block.content.is_none() {
+            said.extend(length(block, meta).map(|(kind, text)| about(kind, text)));
+        }
+        let parts = KeyParts::parse(key);
+        let told = parts.and_then(|parts| settings.naming.time(&parts));
+        if told.is_some_and(|told| told != meta.first / 1_000_000_000) {
+            let text = "key and metadata tell different times of the first record".to_owned();
+            said.push(about(Kind::Altered, text));
+        }
+        if parts.is_some_and(|parts| parts.codec != meta.codec) {
+            let text = "key and metadata tell different ways of compression".to_owned();
+            said.push(about(Kind::Altered, text));
+        }
+        if meta.first > meta.last {
+            let text = "its last record is older than its first: its metadata was changed";
+            said.push(about(Kind::Altered, text.to_owned()));
+        }
+        self.findings.append(&mut said);
+    }
+
+    /// Blocks whose key is another's than their metadata. Those whose own place is empty or was
+    /// swapped with theirs are members all the same.
+    fn moved(&mut self, moved: &[(&'a Inspected, Identity<'a>, &'a Meta)]) -> Vec<Member<'a>> {
+        let there: HashMap<Identity<'a>, Identity<'a>> =
+            moved.iter().map(|(_, identity, meta)| (*identity, of(meta))).collect();
+        let keys: HashMap<Identity<'a>, &'a str> =
+            moved.iter().map(|(block, identity, _)| (*identity, &*block.found.key)).collect();
+        let mut members = Vec::new();
+        for (block, identity, meta) in moved {
+            let key = &*block.found.key;
+            let own = of(meta);
+            let (host, _, number) = *identity;
+            let member = Member { key, meta };
+            let named = format!("block {} of host {}, boot {}", meta.number, meta.host, meta.boot);
+            if there.get(&own) == Some(identity) {
+                members.push(member);
+                // Told once, at the lower of the two.
+                if *identity < own {
+                    let text = format!("it holds {named}, which holds this one");
+                    let finding = Finding::new(Kind::Swapped, text).at(host, number, number);
+                    let other = keys.get(&own).copied().unwrap_or_default();
+                    self.say(finding.key(key).key(other));
+                }
+            } else if let Some(original) = self.by_key.get(&own) {
+                let original = original.found.key.to_string();
+                let text = format!("it holds {named} once more");
+                let finding = Finding::new(Kind::Doubled, text).at(host, number, number);
+                self.say(finding.key(key).key(&original));
+            } else {
+                members.push(member);
+                let text = format!("it holds {named}, or its metadata was changed");
+                self.say(Finding::new(Kind::Altered, text).at(host, number, number).key(key));
+            }
+        }
+        members
+    }
+
+    /// Contents that are not what the metadata says.
+    fn contents(&mut self, readable: &[(&'a Inspected, Identity<'a>, &'a Meta)]) {
+        let held: HashMap<&str, Digest> = readable
+            .iter()
+            .filter_map(|(block, ..)| Some((&*block.found.key, block.content?)))
+            .collect();
+        for (block, (host, _, number), meta) in readable {
+            let Some(content) = block.content else { continue };
+            let key = &*block.found.key;
+            let about = |kind, text: String| Finding::new(kind, text).at(host, *number, *number);
+            if content == meta.sha256 {
+                if block.len != meta.bytes {
+                    let text =
+                        format!("its metadata says {} bytes, and it has {}", meta.bytes, block.len);
+                    self.say(about(Kind::Altered, text).key(key));
+                }
+                match &block.lines {
+                    Some(Ok((lines, bytes)))
+                        if (*lines, *bytes) != (meta.records, meta.raw_bytes) =>
+                    {
+                        let text = format!(
+                            "its metadata says {} records of {} bytes, and it holds {lines} of {bytes}: \
+                             the metadata was changed",
+                            meta.records, meta.raw_bytes
+                        );
+                        self.say(about(Kind::Altered, text).key(key));
+                    }
+                    Some(Err(why)) => {
+                        let text = format!("it cannot be decompressed: {why}");
+                        self.say(about(Kind::Altered, text).key(key));
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            let source = self.by_sha.get(&content).copied();
+            match source {
+                Some(other) if held.get(other) == Some(&meta.sha256) => {
+                    if key < other {
+                        let text = "its content is that of another block, which has this one's";
+                        let finding = about(Kind::Swapped, text.to_owned());
+                        self.say(finding.key(key).key(other));
+                    }
+                }
+                Some(other) => {
+                    let text = "its content was replaced by that of another block";
+                    self.say(about(Kind::Altered, text.to_owned()).key(key).key(other));
+                }
+                None => {
+                    let (kind, text) = length(block, meta).unwrap_or_else(|| {
+                        let text = "its content is not what was sealed: same length, other bytes";
+                        (Kind::Altered, text.to_owned())
+                    });
+                    self.say(about(kind, text).key(key));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a key ends in the names and numbers of the metadata.
+fn names(parts: &KeyParts<'_>, meta: &Meta) -> bool {
+    let host = parts.before_stream(&meta.stream).and_then(|head| head.strip_suffix(&*meta.host));
+    host.is_some_and(|head| head.is_empty() || head.ends_with('-'))
+}
+
+/// A length that is not what the metadata says.
+fn length(block: &Inspected, meta: &Meta) -> Option<(Kind, String)> {
+    let (has, sealed) = (block.len, meta.bytes);
+    if has < sealed {
+        let text = format!("its last {} of {sealed} bytes are gone", sealed - has);
+        return Some((Kind::Cut, text));
+    }
+    (has > sealed).then(|| {
+        let text = format!("it has {has} bytes, and {sealed} were sealed");
+        (Kind::Altered, text)
+    })
+}

@@ -1,0 +1,141 @@
+//! A look at a spool's directory that changes nothing and takes no lock, while another process may
+//! be using it. Files come and go meanwhile: what is not there any more is not counted.
+
+use std::fs;
+use std::io;
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
+
+use super::names::{FOREIGN, LOCK, Name, QUARANTINE};
+use super::payload::State;
+use super::sidecar::{LIMIT, Sidecar};
+use super::store::Tally;
+use crate::block::{BootId, Drops, Meta};
+
+/// The open block, as the ring's last commit has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenBlock {
+    /// Its number.
+    pub number: u64,
+    /// The boot in which it was begun.
+    pub boot: BootId,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes as stored.
+    pub bytes: u64,
+    /// Time of its first record, ns since 1970; 0 while it is empty.
+    pub first: u64,
+    /// Drops that no sealed block tells of yet.
+    pub dropped: Drops,
+}
+
+/// What a spool holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The process that holds the lock.
+    pub holder: Option<u32>,
+    /// Sealed blocks that wait for upload.
+    pub sealed: Tally,
+    /// What the oldest of them says of itself.
+    pub oldest: Option<Meta>,
+    /// Blocks that the gateway did not take.
+    pub quarantined: Tally,
+    /// Files that are not the spool's.
+    pub foreign: u64,
+    /// Sidecars that could not be read.
+    pub unreadable: u64,
+    /// The newest block that is gone from the spool: uploaded, or dropped.
+    pub last_gone: Option<Meta>,
+}
+
+/// Looks at the spool in `root`.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn glance(root: &Path) -> io::Result<Glance> {
+    let mut glance = Glance { holder: holder(&root.join(LOCK)), ..Glance::default() };
+    let mut oldest: Option<u64> = None;
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        match Name::parse(&name.to_string_lossy()) {
+            Some(Name::Sidecar(number)) => {
+                if let Some(meta) = glance.sidecar(&root.join(&name)) {
+                    glance.sealed.add(meta.records, meta.bytes);
+                    if oldest.is_none_or(|oldest| number < oldest) {
+                        oldest = Some(number);
+                        glance.oldest = Some(meta);
+                    }
+                }
+            }
+            Some(Name::Done(number)) => {
+                let newer = glance.last_gone.as_ref().is_none_or(|meta| meta.number < number);
+                if newer && let Some(meta) = glance.sidecar(&root.join(&name)) {
+                    glance.last_gone = Some(meta);
+                }
+            }
+            _ => {}
+        }
+    }
+    for entry in fs::read_dir(root.join(QUARANTINE)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if matches!(Name::parse(&name.to_string_lossy()), Some(Name::Sidecar(_)))
+            && let Some(meta) = glance.sidecar(&entry.path())
+        {
+            glance.quarantined.add(meta.records, meta.bytes);
+        }
+    }
+    glance.foreign = fs::read_dir(root.join(FOREIGN)).into_iter().flatten().count() as u64;
+    Ok(glance)
+}
+
+impl Glance {
+    fn sidecar(&mut self, path: &Path) -> Option<Meta> {
+        use std::io::Read as _;
+        let file = match fs::File::open(path) {
+            Ok(file) => file,
+            // Uploaded meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(_) => {
+                self.unreadable += 1;
+                return None;
+            }
+        };
+        let mut bytes = Vec::new();
+        let read = file.take(LIMIT).read_to_end(&mut bytes);
+        let sidecar = read.ok().and_then(|_| Sidecar::decode(&bytes).ok());
+        self.unreadable += u64::from(sidecar.is_none());
+        sidecar.map(|sidecar| sidecar.meta)
+    }
+}
+
+/// Reads what the ring's last commit says of the spool; `None` when it is not of this release.
+#[must_use]
+pub fn open_block(payload: &[u8]) -> Option<OpenBlock> {
+    let state = State::decode(payload).ok()?;
+    Some(OpenBlock {
+        number: state.number,
+        boot: state.boot,
+        records: state.records,
+        bytes: state.length,
+        first: state.first,
+        dropped: state.drops,
+    })
+}
+
+/// Who holds the flock of a file, as the kernel's list of locks has it; asking with flock itself
+/// would take it for a moment, and a varnishd that starts in that moment would be refused.
+fn holder(lock: &Path) -> Option<u32> {
+    let metadata = fs::metadata(lock).ok()?;
+    let device = metadata.st_dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", metadata.st_ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // "1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF"
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let pid = words.nth(2)?;
+        let file = words.next()?;
+        (kind == "FLOCK" && file == wanted).then(|| pid.parse().ok())?
+    })
+}
