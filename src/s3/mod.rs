@@ -13,7 +13,6 @@
 //! | [`read`] | HEAD, GET and listings |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
-//! | [`mod@check`] | what an operator wants to know before a reload |
 //!
 //! Non-goals: multipart uploads (a block is at most 5 GiB), aws-chunked bodies (gateways refuse
 //! them), presigned URLs.
@@ -23,7 +22,6 @@
 
 pub mod backoff;
 mod body;
-pub mod check;
 pub mod client;
 pub mod credentials;
 pub mod date;
@@ -43,7 +41,6 @@ mod tls;
 pub mod xml;
 
 pub use backoff::Backoff;
-pub use check::{Report, check};
 pub use client::Client;
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use gateway::Gateway;
