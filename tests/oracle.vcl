@@ -68,6 +68,21 @@ sub vcl_recv {
         set req.backend_hint = dead;
         return (pass);
     }
+    if (req.url ~ "^/rewritten") {
+        set req.http.X-Long = req.url + req.http.X-Filler + "/end";
+        set req.url = "/pass/" + req.http.X-Filler + req.http.X-Filler + "?rewritten";
+        set req.method = "POST";
+        set req.http.X-Forwarded-For = "somebody else";
+        return (pass);
+    }
+    if (req.url ~ "^/too-many-restarts") {
+        return (restart);
+    }
+    if (req.url ~ "^/long-restart" && req.restarts == 0) {
+        set req.url = req.url + "/" + req.http.X-Filler + req.http.X-Filler;
+        set req.http.X-Long = "made long: " + req.http.X-Filler + req.http.X-Filler;
+        return (restart);
+    }
     if (req.url ~ "^/restart" && req.restarts == 0) {
         set req.http.X-Restarted = "yes";
         set req.url = req.url + "&restarted=1";
@@ -87,6 +102,17 @@ sub fill {
     std.log("filler 6 " + req.http.X-Filler);
     std.log("filler 7 " + req.http.X-Filler);
     std.log("filler 8 " + req.http.X-Filler);
+}
+
+sub fill_fetch {
+    std.log("filler 2 " + bereq.http.X-Filler);
+    std.log("filler 3 " + bereq.http.X-Filler);
+    std.log("filler 4 " + bereq.http.X-Filler);
+    std.log("filler 5 " + bereq.http.X-Filler);
+    std.log("filler 6 " + bereq.http.X-Filler);
+    std.log("filler 7 " + bereq.http.X-Filler);
+    std.log("filler 8 " + bereq.http.X-Filler);
+    std.log("filler 9 " + bereq.http.X-Filler);
 }
 
 sub vcl_pipe {
@@ -135,6 +161,12 @@ sub vcl_purge {
 sub vcl_deliver {
     set resp.http.X-Cache = "hits " + obj.hits;
     unset resp.http.X-Remove;
+    if (req.url ~ "^/teapot") {
+        set resp.status = 718;
+        set resp.reason = "A \"reason\"";
+        set resp.http.Content-Type = "first";
+        set resp.http.Content-Type = "second";
+    }
     if (req.url ~ "^/deliver-restart" && req.restarts < 2) {
         return (restart);
     }
@@ -152,7 +184,8 @@ sub vcl_deliver {
 }
 
 sub vcl_synth {
-    if (req.http.X-Log != "recv") {
+    // A failure of VCL forgets what vcl_recv called.
+    if (req.http.X-Log != "recv" || resp.reason == "VCL failed") {
         call client_log;
     }
     if (req.http.X-Where ~ "synth") {
@@ -173,6 +206,11 @@ sub vcl_backend_fetch {
         return (abandon);
     }
     set bereq.http.X-Fetch = "set in fetch";
+    if (bereq.url ~ "^/pass/overflow") {
+        set bereq.http.X-Twice = "set before the log is full";
+        call fill_fetch; call fill_fetch; call fill_fetch; call fill_fetch; call fill_fetch;
+        call fill_fetch; call fill_fetch; call fill_fetch; call fill_fetch; call fill_fetch;
+    }
     if (bereq.http.X-Where ~ "fetch") {
         calls.log();
     }

@@ -45,7 +45,7 @@ class Origin(rig.Origin):
             if path.startswith("/slow"):
                 self.chunks([body[:100]] * 4, 0.04, text, public)
             elif path.startswith("/busy"):
-                time.sleep(0.15)
+                time.sleep(1.1 if "second" in path else 0.15)
                 self.reply(200, body, Cache_Control="max-age=600")
             elif path.startswith("/abort"):
                 self.chunks([b"x" * 65_536] * 60, 0.004, text, ("Cache-Control", "private"))
@@ -91,6 +91,8 @@ class Origin(rig.Origin):
 
         @staticmethod
         def esi(path):
+            if path.endswith("broken"):
+                return b"<p><esi:include bad/><esi:remove>never ended"
             part = '<esi:include src="/fragment/{}{}"/>\n'
             inner = '<esi:include src="/esi/inner"/>' if path.endswith("outer") else ""
             return f"<p>{part.format(1, path)}{part.format(2, '')}{inner}</p>\n".encode()
@@ -198,6 +200,7 @@ class Site:
 
 USUAL = ("User-Agent: oracle/1.0 (\"quoted\" \\ back)", "Referer: http://www.example.com/?q=1",
          "X-Gone: soon", "Cookie: a=1; b=2")
+FILLER = "X-Filler: " + "f" * 220
 BASIC = "Authorization: Basic "
 
 
@@ -219,6 +222,14 @@ def simple():
     yield "restart", 120, "/restart/@?x", USUAL, {}
     yield "restart-from-deliver", 60, "/deliver-restart/@", (), {}
     yield "restart-of-a-hit", 60, "/hit-restart", (), {}
+    yield "restart-with-long-values", 40, "/long-restart/@", (FILLER,), {}
+    yield "too-many-restarts", 20, "/too-many-restarts/@", (), {}
+    yield "rewritten", 40, "/rewritten/@", (FILLER,), {}
+    yield "odd-status", 40, "/teapot/@", (), {}
+    yield "over-a-second", 8, "/busy/second/@", (), {}
+    yield "forwarded", 40, "/pass/x", ("X-Forwarded-For: 192.0.2.1", "Via: 1.0 before"), {}
+    yield "esi-broken", 20, "/esi/broken", (), {}
+    yield "overflow-fetch", 20, "/pass/overflow", (*USUAL, FILLER), {}
     yield "synth-from-deliver", 60, "/deliver-synth", (), {}
     yield "conditional-304", 120, "/cond", ('If-None-Match: "1"',), {}
     yield "if-modified-since", 60, "/cond", ("If-Modified-Since: Sat, 14 Nov 2026 08:00:00 GMT",), {}
@@ -292,7 +303,7 @@ def simple():
     yield "http-1.0", 80, "/hit", USUAL, {"version": "HTTP/1.0"}
     yield "http-1.0-keep-alive", 40, "/hit", ("Connection: keep-alive",), {"version": "HTTP/1.0"}
     yield "label", 120, "/label/@", USUAL, {}
-    yield "overflow", 30, "/overflow", USUAL + ("X-Filler: " + "f" * 220,), {}
+    yield "overflow", 30, "/overflow", (*USUAL, FILLER), {}
     yield "expect-100", 40, "/post/@", ("Expect: 100-continue", "Content-Length: 4"), {
         "method": "POST", "body": b"wait"}
     yield "body-on-get", 40, "/pass/body", ("Content-Length: 5",), {"body": b"hello"}
@@ -395,6 +406,14 @@ def rejected(site, client):
             own.exchange(request)
 
 
+def too_many(site, client):
+    """More headers than http_max_hdr (64)."""
+    site.new("rejected", 0)
+    with contextlib.closing(Client(site.port)) as own:
+        many = b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(80))
+        own.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n" + many + b"\r\n")
+
+
 def no_host(site, client):
     name = site.new("no-host")
     with contextlib.closing(Client(site.port)) as own:
@@ -434,33 +453,26 @@ def calls(site, client):
             site.calls[name, where, side, status, key] += 1
 
 
-def curl(site, kind, count, paths, *options):
-    """HTTP/2 by curl, many streams at a time."""
-    config = []
-    for number in range(count):
-        name = site.new(kind)
-        path = paths[number % len(paths)].replace("@", name)
-        config += [f'url = "http://127.0.0.1:{site.port}{path}"', f'header = "X-Id: {name}"']
-        config += ["output = /dev/null", 'header = "Referer: \\"h2\\""', *options, "next"]
-    script = site.place.directory / f"{kind}.curl"
-    script.write_text("\n".join(["http2-prior-knowledge", *config[:-1]]) + "\n")
-    text = script.read_text().replace("next\n", "next\nhttp2-prior-knowledge\n")
-    script.write_text(text)
-    subprocess.run(
-        ["curl", "-sS", "-Z", "--parallel-max", "20", "-K", script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=100,
-    )
-
-
-def h2load(site, count):
-    names = [site.new("http2-h2load") for _ in range(count)]
-    urls = site.place.directory / "h2load.urls"
-    urls.write_text("".join(f"http://127.0.0.1:{site.port}/h2/load?id={n}\n" for n in names))
-    command = ["h2load", "-c", "1", "-m", "10", "-n", str(count), "-i", urls]
+def h2load(site, kind, count, path, *options):
+    """HTTP/2, ten streams at a time; what names the request is in its URL."""
+    names = [site.new(kind) for _ in range(count)]
+    urls = site.place.directory / f"{kind}.urls"
+    urls.write_text("".join(f"http://127.0.0.1:{site.port}{path}?id={n}\n" for n in names))
+    command = ["h2load", "-c", "1", "-m", "10", "-n", str(count), "-i", urls, *options]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=100)
+
+
+def h2_aborted(site, count):
+    """Goes away in mid body of several streams."""
+    names = [site.new("http2-abort") for _ in range(count)]
+    for at in range(0, count, 4):
+        urls = [f"http://127.0.0.1:{site.port}/abort/{n}?id={n}" for n in names[at : at + 4]]
+        child = subprocess.Popen(
+            ["nghttp", "-n", *urls], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(0.1)
+        child.kill()
+        child.wait()
 
 
 def sessions(site):
@@ -475,6 +487,7 @@ def sessions(site):
     yield 20, pipelined
     yield 30, split
     yield 6, rejected
+    yield 6, too_many
     yield 20, no_host
     yield 8, calls
 
@@ -509,15 +522,22 @@ def send(site, random):
         client.close()
 
     work = [threading.Thread(target=worker) for _ in range(12)]
+    body = site.place.directory / "h2.body"
+    body.write_bytes(b"h2" * 20_000)
+    agent = ("-H", "User-Agent: h2 \"load\"", "-H", "Cookie: a=1", "-H", "Cookie: b=2")
     h2 = [
-        (curl, "http2", times(200), ["/h2/a", "/h2/b?x=@", "/pass/h2", "/fresh/@", "/synth"]),
-        (curl, "http2-esi", times(20), ["/esi/1"]),
-        (curl, "http2-post", times(60), ["/post/h2"], 'data = "a=b&c=d"'),
-        (curl, "http2-head", times(40), ["/head"], "head"),
-        (curl, "http2-range", times(40), ["/range"], 'range = "5-20"'),
-        (curl, "http2-abort", times(20), ["/abort/@"], "max-time = 0.2"),
-        (curl, "http2-compressed", times(40), ["/gzip/1"], "compressed"),
-        (h2load, times(300)),
+        (h2load, "http2", times(250), "/h2/a", *agent),
+        (h2load, "http2-pass", times(100), "/pass/h2", *agent),
+        (h2load, "http2-synth", times(60), "/synth", *agent),
+        (h2load, "http2-esi", times(20), "/esi/1"),
+        (h2load, "http2-slow", times(20), "/slow/h2"),
+        (h2load, "http2-post", times(60), "/post/h2", "-d", str(body)),
+        (h2load, "http2-head", times(40), "/head", "-H", ":method: HEAD"),
+        (h2load, "http2-range", times(40), "/range", "-H", "Range: bytes=5-20"),
+        (h2load, "http2-gzip", times(40), "/gzip/1", "-H", "Accept-Encoding: gzip"),
+        (h2load, "http2-headers", times(40), "/hit", "-H", "X-Twice: 1", "-H", "X-Twice: 2",
+         "-H", "X-Odd: caf\xe9", "-H", "X-Long: " + "2" * 700),
+        (h2_aborted, times(20)),
     ]
 
     def multiplexed():

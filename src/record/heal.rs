@@ -12,6 +12,10 @@ use super::walk::{Captured, basic, header, trim};
 /// More headers than Varnish takes (`http_max_hdr` is at most 65,535) are not looked at.
 const HEADERS_MAX: usize = 65_535;
 
+/// Headers that Varnish itself adds to a request before `vcl_recv`, where the client sent none:
+/// they are logged as received, but stand only in the request as VCL has it.
+const ADDED: [&[u8]; 2] = [b"X-Forwarded-For", b"Via"];
+
 /// Mends `found`; what cannot be mended sets `found.incomplete`.
 pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'a>) {
     if !program.heal {
@@ -162,8 +166,15 @@ impl<'a> Healer<'_, '_, 'a> {
                 break;
             }
         }
+        let added =
+            message == Message::Received && ADDED.iter().any(|of| of.eq_ignore_ascii_case(name));
         match best {
             Some(value) => self.found.put(slot, value, false),
+            None if added => {
+                self.search(slot, name, Message::Request, first, pick);
+                // VCL took it away, or this Varnish adds none.
+                self.found.incomplete |= self.found.get(slot).bytes.is_none();
+            }
             None if now.cut || index == 0 => self.found.incomplete = true,
             None => {}
         }

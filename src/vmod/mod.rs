@@ -262,8 +262,9 @@ mod s3log {
 
         /// Logs this task: the record is completed and pushed when the task ends, after the
         /// body went out, with the true status, byte counts and times. May be called from any
-        /// client or backend subroutine; called twice it logs once. `std.rollback()` and a
-        /// switch to another VCL forget it.
+        /// client or backend subroutine; called twice it logs once. `std.rollback()`, a
+        /// switch to another VCL and a failure of VCL forget it; after a failure `vcl_synth`
+        /// runs, so call it there, too.
         pub fn log(&self, ctx: &mut Ctx) {
             self.shared.guard(|| {
                 if !task::register(ctx.raw, &self.shared) {

@@ -6,9 +6,11 @@
 //! log buffer, not yet flushed, says the rest. `req->resp` is torn down by then, which is why the
 //! response's header lines are remembered when `.log()` is called.
 //!
-//! The destructor also runs when VCL rolls a request back (`std.rollback()`, a switch to a VCL
-//! label), with a context that stands inside a VCL method. That is not the end of the task:
-//! nothing is logged then, and VCL that goes on must call `.log()` again.
+//! The destructor also runs when a request is rolled back: by VCL (`std.rollback()`, a switch to a
+//! VCL label), with a context that stands inside a VCL method; and after VCL has failed, on the
+//! way to `vcl_synth`, while the worker still has the request's log at hand (`cnt_vclfail` in
+//! `bin/varnishd/cache/cache_req_fsm.c`). That is not the end of the task: nothing is logged then,
+//! and VCL that goes on must call `.log()` again.
 //!
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
@@ -187,6 +189,12 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     stream.guard(|| {
         // SAFETY: in a client task req is valid until its destructors have run.
         if let Some(req) = unsafe { ctx.req.as_ref() } {
+            // SAFETY: a request that is being worked on has a worker.
+            let worker = unsafe { req.wrk.as_ref() };
+            // CNT_Request takes the log from the worker before a request's last destructors.
+            if worker.is_some_and(|worker| !worker.vsl.is_null()) {
+                return;
+            }
             end_of_request(&stream, req, pending);
         // SAFETY: in a backend task bo is valid until its destructors have run.
         } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {

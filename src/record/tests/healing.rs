@@ -91,6 +91,23 @@ fn a_flushed_log_is_answered_by_the_structs() {
 }
 
 #[test]
+fn a_header_that_varnish_added_is_found_where_varnish_put_it() {
+    let log = Log::new().rec("VCL_call", "DELIVER");
+    let known = Known {
+        received: vec![b"Host: h.example".to_vec(), b"X: 1".to_vec()],
+        request: vec![b"via: 1.1 edge".to_vec(), b"X: 2".to_vec(), b"Y: 2".to_vec()],
+        ..Known::default()
+    };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%{Via}i %{X}i %{Y}i", &apache(), &task);
+    assert_eq!(String::from_utf8_lossy(&line), "1.1 edge 1 -");
+    assert!(!rendered.incomplete);
+    let (line, rendered) = full("%{X-Forwarded-For}i", &apache(), &task);
+    assert_eq!(line, b"-");
+    assert!(rendered.incomplete, "VCL may have taken it away");
+}
+
+#[test]
 fn a_line_that_nobody_can_complete_is_counted() {
     let log = Log::new().rec("VCL_call", "DELIVER");
     let task = task(&log, Side::Client);
