@@ -163,7 +163,7 @@ sub vcl_deliver {
     unset resp.http.X-Remove;
     if (req.url ~ "^/teapot") {
         set resp.status = 718;
-        set resp.reason = "A \"reason\"";
+        set resp.reason = {"A "reason""};
         set resp.http.Content-Type = "first";
         set resp.http.Content-Type = "second";
     }

@@ -191,7 +191,7 @@ impl Program {
             Tag::ReqMethod | Tag::BereqMethod => any(&[slot::METHOD]),
             Tag::ReqUrl | Tag::BereqUrl => any(&[slot::PATH, slot::QUERY]),
             Tag::ReqProtocol | Tag::BereqProtocol => any(&[slot::PROTOCOL]),
-            Tag::RespStatus | Tag::BerespStatus => any(&[slot::STATUS]),
+            Tag::RespStatus | Tag::BerespStatus => response || any(&[slot::STATUS]),
             Tag::ReqHeader | Tag::BereqHeader => request,
             Tag::ReqUnset | Tag::BereqUnset => !self.request.is_empty(),
             Tag::RespHeader | Tag::RespUnset | Tag::BerespHeader | Tag::BerespUnset => response,

@@ -36,6 +36,9 @@ pub(super) struct Captured<'a> {
     pub(super) piped: bool,
     /// The log begins with the transaction's first record.
     pub(super) whole: bool,
+    /// The log has the response's status and, after it, the call of VCL that got the response:
+    /// all of the response's headers are in the log, too.
+    pub(super) answered: bool,
     /// Some captured value was cut.
     pub(super) cut: bool,
     /// A value was neither in the log nor in the structs.
@@ -76,6 +79,8 @@ struct Walk<'p, 'a> {
     program: &'p Program,
     side: Side,
     received: bool,
+    /// A response's status was logged.
+    status: bool,
     found: Captured<'a>,
     cut: bool,
 }
@@ -88,12 +93,14 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>) -> Captured<'a> {
         program,
         side: task.side,
         received: false,
+        status: false,
         found: Captured {
             slots,
             handling: None,
             hit: None,
             piped: false,
             whole: false,
+            answered: false,
             cut: false,
             incomplete: false,
         },
@@ -143,7 +150,10 @@ impl<'a> Walk<'_, 'a> {
             Tag::BereqProtocol | Tag::ReqProtocol => {
                 self.line(Policy::Request, text, slot::PROTOCOL);
             }
-            Tag::BerespStatus | Tag::RespStatus => self.line(Policy::Response, text, slot::STATUS),
+            Tag::BerespStatus | Tag::RespStatus => {
+                self.status = true;
+                self.line(Policy::Response, text, slot::STATUS);
+            }
             Tag::Timestamp => self.timestamp(text),
             Tag::BereqHeader | Tag::ReqHeader => self.request_header(text, false),
             Tag::BereqUnset | Tag::ReqUnset => self.request_header(text, true),
@@ -261,6 +271,10 @@ impl<'a> Walk<'_, 'a> {
     fn call(&mut self, text: &'a [u8]) {
         let is = |name: &[u8]| text.eq_ignore_ascii_case(name);
         let now = self.found.handling;
+        if self.status && !self.found.whole {
+            let got = is(b"deliver") || is(b"synth");
+            self.found.answered |= got || is(b"backend_response") || is(b"backend_error");
+        }
         match text.first().map(u8::to_ascii_lowercase) {
             Some(b'r') if is(b"recv") => {
                 self.received = true;

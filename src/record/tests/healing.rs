@@ -108,6 +108,22 @@ fn a_header_that_varnish_added_is_found_where_varnish_put_it() {
 }
 
 #[test]
+fn a_response_that_the_log_still_has_is_not_mixed_with_what_vcl_made_of_it() {
+    let known =
+        Known { response: vec![b"X: of VCL".to_vec(), b"Y: 1".to_vec()], ..Known::default() };
+    let answered = Log::new()
+        .rec("BerespStatus", "200")
+        .rec("BerespHeader", "Y: 1")
+        .rec("VCL_call", "BACKEND_RESPONSE")
+        .rec("BerespHeader", "X: of VCL");
+    let backend = Task { structs: &known, ..task(&answered, Side::Backend) };
+    assert_eq!(full("%{X}o %{Y}o", &apache(), &backend).0, b"- 1");
+    let lost = Log::new().rec("RespStatus", "201").rec("VCL_return", "deliver");
+    let client = Task { structs: &known, ..task(&lost, Side::Client) };
+    assert_eq!(full("%{Y}o", &apache(), &client).0, b"1", "VCL set the status, headers are lost");
+}
+
+#[test]
 fn a_line_that_nobody_can_complete_is_counted() {
     let log = Log::new().rec("VCL_call", "DELIVER");
     let task = task(&log, Side::Client);
