@@ -338,15 +338,6 @@ impl Client {
         true
     }
 
-    /// Our own Unix time.
-    pub(super) fn unix(&self) -> Duration {
-        self.clock.unix()
-    }
-
-    pub(super) fn http(&self) -> &Http {
-        &self.http
-    }
-
     /// The gateway's Unix time as far as it is known.
     fn now(&self) -> Duration {
         let offset = self.clock_offset();

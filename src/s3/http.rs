@@ -100,10 +100,6 @@ impl Http {
         Ok(Self { agent: Arc::new(Mutex::new(config.new_agent())) })
     }
 
-    pub(super) fn uses_proxy(&self) -> bool {
-        self.agent().config().proxy().is_some()
-    }
-
     fn agent(&self) -> Agent {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
