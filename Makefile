@@ -93,3 +93,8 @@ loom: deps ## every interleaving of the ring's small cases
 bench: deps ## criterion: ring, render, chunk, sign
 	@$(ENV)
 	cargo bench --locked --no-default-features
+
+.PHONY: json-bytes
+json-bytes: build ## whatever bytes a client sends, JSON lines can be read and give them back
+	@$(ENV)
+	$(PYTHON) tools/json_bytes.py

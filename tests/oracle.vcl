@@ -49,6 +49,9 @@ sub vcl_recv {
     if (req.url ~ "^/(hit|head|cond|range|gzip|esi|fragment|slow|busy|odd|h2|abort|empty|rich|overflow|notfound|304)") {
         return (hash);
     }
+    if (req.url ~ "^/pipe-dead") {
+        set req.backend_hint = dead;
+    }
     if (req.url ~ "^/pipe") {
         return (pipe);
     }
