@@ -51,8 +51,8 @@ impl<'a> Healer<'_, '_, 'a> {
     /// Whether a value of `tag` that is absent may have been there.
     fn doubtful(&self, tag: Tag) -> bool {
         let response = matches!(tag, Tag::RespHeader | Tag::BerespHeader);
-        let lost = !self.found.whole && !(response && self.found.answered);
-        lost || self.program.masked(self.task.mask, tag)
+        let logged = self.found.whole || response && self.found.answered;
+        !logged || self.program.masked(self.task.mask, tag)
     }
 
     fn wants(&self, slot: u16, tag: Tag) -> bool {
