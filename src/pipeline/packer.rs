@@ -273,7 +273,7 @@ impl Packer {
         self.told = drops;
         self.since = None;
         if let Some((sealed, payload)) = sealed {
-            self.commit(&payload);
+            self.commit_sealed(pipeline, target, &payload);
             add(&pipeline.stats.blocks_sealed, 1);
             if let Some(error) = sealed.unsynced {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
@@ -302,6 +302,18 @@ impl Packer {
     fn commit(&mut self, payload: &Payload) {
         // The payload's length is a constant that the ring takes.
         let _ = self.reader.commit(payload.as_bytes());
+    }
+
+    /// Commits a seal. Unless the settings ask for no syncing, the ring's head is on the disk when
+    /// the block is: else a power cut could bring back records that a sealed block has.
+    fn commit_sealed(&mut self, pipeline: &Pipeline, target: &Target, payload: &Payload) {
+        if target.settings.sync == SyncPolicy::None {
+            self.commit(payload);
+        } else if let Err(error) = self.reader.commit_synced(payload.as_bytes()) {
+            // Holds for this process and its successors; the next commit syncs it again.
+            let message = format!("the ring cannot be synced: {error}");
+            self.tell(pipeline, target, Level::Warn, "sync", &message);
+        }
     }
 
     fn sync(&mut self, pipeline: &Pipeline, target: &Target) {
