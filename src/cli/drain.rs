@@ -50,11 +50,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Messages of the pipeline, on standard error.
-struct Terminal;
+struct Terminal {
+    progress: Arc<Progress>,
+}
 
 impl Events for Terminal {
     fn event(&self, level: Level, message: &str) {
-        let _ = writeln!(std::io::stderr(), "s3log: {}: {message}", level.word());
+        self.progress.aside(|| {
+            let _ = writeln!(std::io::stderr(), "s3log: {}: {message}", level.word());
+        });
     }
 }
 
@@ -100,12 +104,14 @@ fn drain(
         return Err(Error::Usage(text));
     }
     settings.exit_timeout = arguments.timeout.unwrap_or(FOREVER);
-    let environment = Environment { clock: Arc::new(System::new()), events: Arc::new(Terminal) };
+    let progress = Arc::new(Progress::open("blocks uploaded"));
+    let terminal = Terminal { progress: Arc::clone(&progress) };
+    let environment = Environment { clock: Arc::new(System::new()), events: Arc::new(terminal) };
     let registry = Registry::default();
     let (pipeline, ticket) = registry.attach(settings, &environment, || Box::new(Nobody))?;
     // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
     registry.detach(&pipeline, &ticket);
-    watch(&registry, &pipeline);
+    watch(&registry, &pipeline, &progress);
     let stats = pipeline.stats();
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
@@ -154,11 +160,11 @@ fn drain(
 }
 
 /// Shows how far it is until the pipeline has closed.
-fn watch(registry: &Registry, pipeline: &Pipeline) {
+fn watch(registry: &Registry, pipeline: &Pipeline, progress: &Progress) {
     let stats = pipeline.stats();
-    let progress = Progress::open("blocks uploaded");
     while !registry.is_empty() {
         progress.set(get(&stats.blocks_uploaded));
         std::thread::sleep(LOOK);
     }
+    progress.clear();
 }

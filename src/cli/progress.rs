@@ -50,6 +50,11 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+
     /// Runs `write`, which writes to the terminal, with the bar out of its way.
     pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
@@ -58,7 +63,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.clear();
     }
 }
 

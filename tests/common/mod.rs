@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod fake;
+pub mod logs;
 pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;
