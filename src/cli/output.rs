@@ -48,7 +48,7 @@ pub(super) fn size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in units {
         if bytes >= 1 << shift {
-            let tenths = (bytes >> (shift - 10)) * 10 >> 10;
+            let tenths = ((bytes >> (shift - 10)) * 10) >> 10;
             return format!("{}.{} {unit}", tenths / 10, tenths % 10);
         }
     }
@@ -60,7 +60,7 @@ pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
