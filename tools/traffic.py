@@ -26,24 +26,24 @@ class Client(threading.Thread):
         self.answered = []  # (id, time of the answer, time of the connection, status)
         self.halt, self.hold = threading.Event(), threading.Event()
         self.failures = 0
+        self.number = 0  # of the next request; never used again, answered or not
 
     def run(self):
-        number = 0
         while not self.halt.is_set():
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
                     connection.settimeout(10)
-                    number = self.serve(connection, time.monotonic(), number)
+                    self.serve(connection, time.monotonic())
             except OSError:
                 self.failures += 1
-                number += 1000  # what was sent and not answered is never used again
                 time.sleep(0.01)
 
-    def serve(self, connection, connected, number):
+    def serve(self, connection, connected):
         buffer = b""
         while not self.halt.is_set():
-            ids = [f"{self.prefix}-{number + n}" for n in range(self.random.randint(1, self.batch))]
-            number += len(ids)
+            batch = range(self.number, self.number + self.random.randint(1, self.batch))
+            self.number = batch.stop
+            ids = [f"{self.prefix}-{number}" for number in batch]
             request = "GET {}{} HTTP/1.1\r\nHost: edge\r\n\r\n"
             connection.sendall("".join(request.format(self.path, i) for i in ids).encode())
             for name in ids:
@@ -51,7 +51,6 @@ class Client(threading.Thread):
                 self.answered.append((name, time.monotonic(), connected, status))
             if self.pause:
                 time.sleep(self.pause * self.random.random())
-        return number
 
     @staticmethod
     def read(connection, buffer):
@@ -126,6 +125,8 @@ class Verdict:
 
     def __init__(self, answered, found, deaths):
         counts = collections.Counter(found)
+        if len({answer[0] for answer in answered}) != len(answered):
+            raise ValueError("an id was used twice")
         self.answered, self.found = len(answered), len(counts)
         self.duplicated = sorted(name for name, count in counts.items() if count > 1)
         self.missing, self.excused, self.at_risk = [], [], 0
