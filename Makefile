@@ -33,6 +33,10 @@ test: deps lint ## everything that is checked on every change
 	cargo build --locked
 	cargo test --locked
 	$(PYTHON) tools/load.py --profile debug --seconds 5
+	$(PYTHON) tools/flush.py --profile debug
+	$(PYTHON) tools/oracle.py --profile debug --quick
+	$(PYTHON) tools/json_bytes.py --profile debug
+	$(PYTHON) tools/chaos.py --profile debug --seconds 25
 
 .PHONY: lint
 lint: deps ## formatting, clippy, the dependency wall, documentation, generated files
