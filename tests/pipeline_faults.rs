@@ -109,7 +109,7 @@ fn spool_full(policy: &'static str) {
     drop(holder);
     let pipeline = std::sync::Arc::clone(&now.pipeline);
     drop(now);
-    wait_for("the end", || pipeline.stats().snapshot().iter().any(|s| *s == ("spooled_blocks", 0)));
+    wait_for("the end", || pipeline.stats().snapshot().contains(&("spooled_blocks", 0)));
     let stat = |name: &str| {
         pipeline.stats().snapshot().iter().find(|(known, _)| *known == name).unwrap().1
     };
