@@ -43,7 +43,7 @@ lint: deps ## formatting, clippy, the dependency wall, documentation, generated 
 	@$(ENV)
 	cargo fmt --check
 	echo "lint: without Varnish"
-	env -u PKG_CONFIG_PATH cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 	echo "lint: with Varnish"
 	cargo clippy --locked --all-targets -- -D warnings
 	tools/lint.sh
