@@ -29,7 +29,7 @@ done < <(grep -oHE '\]\([^)#: ]+[^)]*\)' README.md CHANGELOG.md CONTRIBUTING.md 
   sed -E 's/\]\(([^)]*)\)/\1/')
 
 # Left for later is not done.
-if git grep -nE 'TODO|FIXME|XXX' -- src tests tools Makefile ':!tools/lint.sh'; then
+if git grep -nwE 'TODO|FIXME|XXX' -- src tests tools Makefile ':!tools/lint.sh'; then
   complain "nothing is left for later in the code"
 fi
 
