@@ -16,7 +16,8 @@ use super::{Error, stats};
 use crate::clock::System;
 use crate::config::parse_duration;
 use crate::error::{Events, Level};
-use crate::pipeline::{Environment, Observer, Pipeline, Place, Registry, Settings};
+use crate::pipeline::{Environment, Observer, Pipeline, Place, Registry, Settings, StartError};
+use crate::spool::DiskError;
 use crate::stats::{Stats, get};
 
 /// Between two looks at how far it is.
@@ -108,7 +109,8 @@ fn drain(
     let terminal = Terminal { progress: Arc::clone(&progress) };
     let environment = Environment { clock: Arc::new(System::new()), events: Arc::new(terminal) };
     let registry = Registry::default();
-    let (pipeline, ticket) = registry.attach(settings, &environment, || Box::new(Nobody))?;
+    let (pipeline, ticket) =
+        registry.attach(settings, &environment, || Box::new(Nobody)).map_err(in_use)?;
     // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
     registry.detach(&pipeline, &ticket);
     watch(&registry, &pipeline, &progress);
@@ -157,6 +159,21 @@ fn drain(
         )?;
     }
     Ok(whole)
+}
+
+/// Says what to do about a varnishd that is still there.
+fn in_use(error: StartError) -> Error {
+    match error {
+        StartError::Disk { stream, source: DiskError::InUse { path, pid } } => {
+            let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            Error::InUse(format!(
+                "stream {stream}: {who} has the spool {} and uploads it by itself: stop varnishd \
+                 first",
+                path.display()
+            ))
+        }
+        error => Error::Start(error),
+    }
 }
 
 /// Shows how far it is until the pipeline has closed.

@@ -33,6 +33,9 @@ pub enum Error {
     /// The spool or the ring of this node.
     #[error(transparent)]
     Start(#[from] crate::pipeline::StartError),
+    /// Somebody else has what is needed.
+    #[error("{0}")]
+    InUse(String),
     /// A file of this node.
     #[error("{path}: {source}")]
     File {

@@ -14,7 +14,7 @@ impl Progress {
     pub(super) fn of(steps: u64, what: &'static str) -> Self {
         Self::styled(
             ProgressBar::with_draw_target(Some(steps), target()),
-            "{msg} [{bar:30}] {human_pos}/{human_len} {per_sec} {eta}",
+            "{msg} [{bar:30}] {human_pos}/{human_len} {eta}",
             what,
         )
     }
