@@ -283,6 +283,21 @@ fn findings_of_several_kinds_are_all_told_as_json() {
 }
 
 #[test]
+fn an_encrypted_block_is_verified_but_its_lines_are_not_said_to_be_counted() {
+    let mut logs = Logs::start();
+    let block = logs.block("access", "edge-1", 1, 3);
+    let (bytes, metadata) = logs.get(&block.key);
+    logs.delete(&block.key);
+    logs.put(&format!("{}.age", block.key), &bytes, &metadata);
+    let ran = logs.s3log(&["verify", "access", "--deep"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("lines of encrypted blocks were not counted"), "{}", ran.out);
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("it is encrypted (.age)"), "{}", ran.err);
+}
+
+#[test]
 fn a_range_of_time_or_a_host_is_checked_by_itself() {
     let logs = Logs::usual();
     logs.delete(&logs.of("edge-1")[0].key);

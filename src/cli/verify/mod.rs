@@ -88,6 +88,8 @@ struct Sum {
     complete: bool,
     findings: u64,
     unchecked: u64,
+    /// Encrypted blocks, whose lines only who has the key can count.
+    uncounted: u64,
     blocks: u64,
     records: u64,
     raw_bytes: u64,
@@ -127,6 +129,10 @@ fn verify(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error>
         }
         let hosts: HashSet<_> = result.chains.iter().map(|chain| &chain.host).collect();
         sum.hosts += hosts.len() as u64;
+        if arguments.deep {
+            let readable = result.blocks.iter().filter(|block| block.content.is_some());
+            sum.uncounted += readable.filter(|block| block.lines.is_none()).count() as u64;
+        }
         sum.unchecked += findings.iter().filter(|f| f.kind == Kind::Unchecked).count() as u64;
         sum.findings += findings.iter().filter(|f| f.kind.counts()).count() as u64;
     }
@@ -288,6 +294,10 @@ fn conclude(out: &mut dyn Write, paint: Paint, mode: Mode, sum: &Sum) -> Result<
         let how = match mode {
             Mode::Heads => "the chain holds; contents were not read, see --download and --deep",
             Mode::Download => "the chain holds and every byte is what was sealed",
+            Mode::Deep if sum.uncounted > 0 => {
+                "the chain holds and every byte is what was sealed; lines of encrypted blocks were \
+                 not counted"
+            }
             Mode::Deep => "the chain holds, every byte is what was sealed, every line is counted",
         };
         paint.good(&format!("complete: {what}; {how}"))
