@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::logs::{Logs, Ran};
+use common::logs::{Logs, run};
 use common::s3_server::BUCKET;
 use vmod_s3log::block::Codec;
 
@@ -213,17 +213,17 @@ fn tail_follows_and_shows_a_new_block_within_two_seconds() {
 #[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
     let logs = Logs::usual();
-    let run = |variables: &[(&str, &str)], arguments: &[&str]| {
-        Ran::of(&logs.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    let with = |variables: &[(&str, &str)], arguments: &[&str]| {
+        run(logs.command(arguments).envs(variables.iter().copied()))
     };
     let nowhere = ("S3LOG_PATH", "nowhere/%Y/");
-    assert_eq!(run(&[], &["cat", "access"]).out, logs.lines());
-    assert_eq!(run(&[nowhere], &["cat", "access"]).out, "");
+    assert_eq!(with(&[], &["cat", "access"]).out, logs.lines());
+    assert_eq!(with(&[nowhere], &["cat", "access"]).out, "");
     let path = ["cat", "access", "--path", "varnish/%Y/%m/%d/"];
-    assert_eq!(run(&[nowhere], &path).out, logs.lines());
+    assert_eq!(with(&[nowhere], &path).out, logs.lines());
     let set = ["cat", "access", "--set", "path=varnish/%Y/%m/%d/"];
-    assert_eq!(run(&[nowhere], &set).out, logs.lines());
-    let period = run(&[("S3LOG_PERIOD", "never")], &["cat", "access"]);
+    assert_eq!(with(&[nowhere], &set).out, logs.lines());
+    let period = with(&[("S3LOG_PERIOD", "never")], &["cat", "access"]);
     assert_eq!(period.code, 2);
     assert!(period.err.starts_with("s3log: stream access: period is \"never\": it takes"));
 }
@@ -241,7 +241,7 @@ fn errors_say_what_and_where_and_what_to_do() {
     assert!(err.ends_with("has no table [acces]\n"), "{err}");
     let err = error(&["ls", "access", "--set", "bukket=x"]);
     assert!(err.starts_with("s3log: --set bukket: there is no such setting; there are "), "{err}");
-    let ran = Ran::of(&logs.command(&["ls"]).env_remove("S3LOG_CONFIG").output().unwrap());
+    let ran = run(logs.command(&["ls"]).env_remove("S3LOG_CONFIG"));
     assert_eq!(ran.code, 2);
     assert!(ran.err.starts_with("s3log: name a stream"), "{}", ran.err);
 }

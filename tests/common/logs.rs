@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject, Sums};
-use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
+use vmod_s3log::spool::{ChunkStats, Disk, DiskError, Options, Spool};
 
 use super::s3_objects::client;
 use super::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
@@ -104,7 +105,8 @@ impl Logs {
     pub fn block(&mut self, stream: &str, host: &str, boot: u64, records: u64) -> Written {
         let name = format!("{host}-{stream}");
         let written = {
-            let disk = Disk::open(&self.path("hosts").join(&name)).unwrap();
+            let _no_child = no_child();
+            let disk = disk(&self.path("hosts").join(&name));
             let mut options = Options::new(stream, host, BootId::new(START + boot, 7));
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
@@ -185,8 +187,7 @@ impl Logs {
 
     /// Runs the command with the settings file and nothing else in its environment.
     pub fn s3log(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.command(arguments);
-        Ran::of(&command.output().unwrap())
+        run(&mut self.command(arguments))
     }
 
     /// The command, not run yet.
@@ -195,6 +196,36 @@ impl Logs {
         command.env_clear().env("S3LOG_CONFIG", self.path("s3log.toml")).args(arguments);
         command
     }
+}
+
+/// While this is held, no test of this process has a child that has not become its program yet:
+/// such a child has all of our files, and with them our spools' locks.
+static SPAWN: Mutex<()> = Mutex::new(());
+
+/// Holds off the start of commands.
+pub fn no_child() -> MutexGuard<'static, ()> {
+    SPAWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a spool that may be held for a moment by such a child of somebody else.
+pub fn disk(root: &Path) -> Disk {
+    for _ in 0..100 {
+        match Disk::open(root) {
+            Err(DiskError::InUse { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.unwrap(),
+        }
+    }
+    Disk::open(root).unwrap()
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ran {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _no_other = no_child();
+        command.spawn().unwrap()
+    };
+    Ran::of(&child.wait_with_output().unwrap())
 }
 
 /// A block's metadata as it is sent.
