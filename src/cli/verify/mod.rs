@@ -10,7 +10,7 @@
 //! `--checkpoint` closes that hole from the second run on. And who can write to the bucket and
 //! knows the format can forge a whole chain anew.
 //!
-//! Memory: some 500 bytes and the key a block; contents are streamed.
+//! Memory: about 2 KB a block (74 MiB were measured for 40,504); contents are streamed.
 
 mod chain;
 mod checkpoint;
