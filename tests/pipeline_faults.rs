@@ -105,6 +105,8 @@ fn spool_full(policy: &'static str) {
     assert_eq!(ring, 0);
     assert!(spool > 1000, "{spool}");
     assert!(holder.stat("spooled_bytes") <= 1 << 20);
+    let said = |text: &String| text.starts_with("error:") && text.contains("the spool is full");
+    assert!(process.messages().iter().any(said));
     let now = process.attach(&server.endpoint(), &settings);
     drop(holder);
     let pipeline = std::sync::Arc::clone(&now.pipeline);

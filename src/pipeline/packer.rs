@@ -47,8 +47,8 @@ pub struct Packer {
     pub(super) told: Drops,
     /// Records dropped because the spool was full and may not make room.
     pub(super) dropped_newest: u64,
-    /// Of `dropped_ring`, what the operator was told.
-    pub(super) reported: u64,
+    /// What the operator was told of drops, by cause.
+    pub(super) reported: [u64; 5],
     pub(super) limit: RateLimit,
 }
 
@@ -349,16 +349,27 @@ impl Packer {
         }
     }
 
-    /// Says how many records the workers have lost since it was last said.
+    /// Says how many records were lost, and to what, since it was last said. What
+    /// `drop_newest` drops is said as it happens.
     fn report_drops(&mut self, pipeline: &Pipeline, target: &Target) {
-        let dropped = get(&pipeline.stats.dropped_ring);
-        let since = dropped.saturating_sub(self.reported);
+        let stats = &pipeline.stats;
+        let counts = pipeline.store.counts();
+        let causes = [
+            ("the ring is full", get(&stats.dropped_ring)),
+            ("the task's workspace was used up", get(&stats.dropped_workspace)),
+            ("the module panicked while making a line", get(&stats.dropped_panic)),
+            ("the spool is full and the oldest blocks make room", counts.dropped.records),
+            ("files of the spool are damaged or gone", counts.lost.records),
+        ];
         let now = pipeline.environment.clock.monotonic();
-        if since > 0 && self.limit.admit("ring", now).is_some() {
-            self.reported = dropped;
-            let stream = &target.settings.stream;
-            let text = format!("stream {stream}: {since} records dropped: the ring is full");
-            pipeline.environment.events.event(Level::Error, &text);
+        for ((cause, dropped), reported) in causes.into_iter().zip(&mut self.reported) {
+            let since = dropped.saturating_sub(*reported);
+            if since > 0 && self.limit.admit(cause, now).is_some() {
+                *reported = dropped;
+                let stream = &target.settings.stream;
+                let text = format!("stream {stream}: {since} records dropped: {cause}");
+                pipeline.environment.events.event(Level::Error, &text);
+            }
         }
     }
 

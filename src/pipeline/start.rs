@@ -173,7 +173,7 @@ pub(super) fn start(
         member: Vec::new(),
         told: Drops::default(),
         dropped_newest: 0,
-        reported: 0,
+        reported: [0; 5],
         limit: RateLimit::new(MESSAGES),
     };
     if let Err(source) = spawn_all(&pipeline, packer, woken, closed) {
