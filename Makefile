@@ -102,3 +102,8 @@ bench: deps ## criterion: ring, render, chunk, sign
 json-bytes: build ## whatever bytes a client sends, JSON lines can be read and give them back
 	@$(ENV)
 	$(PYTHON) tools/json_bytes.py
+
+.PHONY: verify-demo
+verify-demo: build ## a bucket tampered with in fourteen ways: each is found and named
+	@$(ENV)
+	$(PYTHON) tools/verify_demo.py

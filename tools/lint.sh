@@ -26,7 +26,7 @@ while IFS=: read -r file link; do
   target=$(dirname "$file")/${link%%#*}
   [ -e "$target" ] || complain "$file links to $link, which does not exist"
 done < <(grep -oHE '\]\([^)#: ]+[^)]*\)' README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs/*.md 2>/dev/null |
-  sed -E 's/\]\(([^)]*)\)/\1/')
+  sed -E 's/\]\(([^)]*)\)/\1/' | grep -vE ':https?:')
 
 # Left for later is not done.
 if git grep -nwE 'TODO|FIXME|XXX' -- src tests tools Makefile ':!tools/lint.sh'; then
