@@ -26,6 +26,7 @@ pub const KEYS: &[&str] = &[
     "content_type",
     "credentials",
     "dialect",
+    "encrypt_to",
     "endpoint",
     "escape",
     "esi",

@@ -9,6 +9,7 @@
 //! | [`record`] | that view and a compiled format | one line of bytes |
 //! | [`ring`] | many workers | one reader, through a mapped file |
 //! | [`block`] | lines | chunks: gzip members or zstd frames, hashed and named |
+//! | [`seal`] | a block | an age file for the holders of keys |
 //! | [`spool`] | chunks | blocks in a directory that survives restarts |
 //! | [`s3`] | a sealed block | an object, by a signed PUT |
 //! | [`pipeline`] | owns the threads that move bytes along the path | |
@@ -23,6 +24,7 @@ pub mod pipeline;
 pub mod record;
 pub mod ring;
 pub mod s3;
+pub mod seal;
 pub mod spool;
 pub mod stats;
 #[cfg(feature = "vmod")]

@@ -93,7 +93,7 @@ impl Transform for Invert {
         ".age"
     }
 
-    fn transform(&mut self, source: &mut dyn Read, sink: &mut dyn io::Write) -> io::Result<()> {
+    fn transform(&self, source: &mut dyn Read, sink: &mut dyn io::Write) -> io::Result<()> {
         let mut bytes = Vec::new();
         source.read_to_end(&mut bytes)?;
         bytes.iter_mut().for_each(|byte| *byte = !*byte);

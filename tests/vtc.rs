@@ -4,7 +4,9 @@
 //! What a test finds as macros: `${vmod}` the module, `${s3}` the server's endpoint, `${bucket}`
 //! a bucket of its own, `${credentials}` a credentials file, `${spool}` a directory of its own,
 //! `${vcl}` the folder of examples, `${closed}` an endpoint where nobody listens, `${lines}` a
-//! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them.
+//! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them,
+//! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
+//! file with its secret key.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use age::secrecy::ExposeSecret as _;
 use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -74,6 +77,8 @@ cat "{place}/lines.$1"
         place = place.path().display(),
     );
     fs::write(at("lines"), lines)?;
+    let identity = age::x25519::Identity::generate();
+    fs::write(at("identity"), identity.to_string().expose_secret())?;
     fs::set_permissions(at("lines"), fs::Permissions::from_mode(0o755))?;
     let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
     let output = Command::new("varnishtest")
@@ -86,6 +91,9 @@ cat "{place}/lines.$1"
         .args(define("vcl", concat!(env!("CARGO_MANIFEST_DIR"), "/vcl")))
         .args(define("closed", "http://127.0.0.1:1"))
         .args(define("lines", &at("lines")))
+        .args(define("objects", &server.root().join(&bucket).display().to_string()))
+        .args(define("recipient", &identity.to_public().to_string()))
+        .args(define("identity", &at("identity")))
         .arg(path)
         .output()?;
     if output.status.success() {

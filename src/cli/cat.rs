@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::bucket::Found;
 use super::fetch::{self, Jobs};
+use super::keys::Keys;
 use super::select::{Range, select};
 use super::settings::{Connection, Source};
 use super::{Error, output};
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
     range: Range,
     #[command(flatten)]
     jobs: Jobs,
+    #[command(flatten)]
+    keys: Keys,
     /// One JSON object a line: stream, host, boot, block and line.
     #[arg(long)]
     json: bool,
@@ -33,10 +36,11 @@ pub(super) struct Arguments {
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let keys = arguments.keys.read()?;
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
     let blocks = select(&sources, &arguments.range)?;
     let mut lines = Lines::new(out, arguments.json);
-    fetch::lines(&sources, &blocks, arguments.jobs, |found, piece| {
+    fetch::lines(&sources, &blocks, arguments.jobs, keys.as_ref(), |found, piece| {
         lines.piece(&sources, found, piece)
     })?;
     lines.out.flush()?;

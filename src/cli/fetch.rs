@@ -5,6 +5,7 @@
 //! decoder's window for each thread, whatever the blocks' sizes. A connection that breaks in the
 //! middle of a block is made again, and what was given already is skipped.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::bucket::Found;
 use super::parallel::patiently;
 use super::settings::Source;
 use crate::block::{Decoder, KeyParts, sanitise};
+use crate::seal::{self, Identities};
 
 /// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
@@ -43,6 +45,7 @@ pub(super) fn lines(
     sources: &[Source],
     blocks: &[Found],
     jobs: Jobs,
+    keys: Option<&Identities>,
     mut each: impl FnMut(&Found, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
@@ -53,7 +56,7 @@ pub(super) fn lines(
             scope.spawn(move || {
                 for (found, send) in waiting {
                     if let Some(source) = sources.get(found.source) {
-                        pump(source, found, &send);
+                        pump(source, found, keys, &send);
                     }
                 }
             });
@@ -91,11 +94,11 @@ enum Stop {
     Failed(Error),
 }
 
-fn pump(source: &Source, found: &Found, send: &Sender<Piece>) {
+fn pump(source: &Source, found: &Found, keys: Option<&Identities>, send: &Sender<Piece>) {
     let mut given = 0;
     let mut breaks = 0;
     loop {
-        match attempt(source, found, &mut given, send) {
+        match attempt(source, found, keys, &mut given, send) {
             Ok(()) | Err(Stop::Unwanted) => return,
             Err(Stop::Broken(_)) if breaks < BREAKS => {
                 breaks += 1;
@@ -121,17 +124,23 @@ fn unreadable(found: &Found, problem: &impl ToString) -> Error {
 fn attempt(
     source: &Source,
     found: &Found,
+    keys: Option<&Identities>,
     given: &mut u64,
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
-    if !seal.is_empty() {
-        let problem = format!(
-            "it is encrypted ({seal}), and this command has no key: fetch it and decrypt it with age \
-             or gpg"
-        );
-        return Err(Stop::Failed(unreadable(found, &problem)));
-    }
+    let keys = match (seal, keys) {
+        ("", _) => None,
+        (seal::SUFFIX, Some(keys)) => Some(keys),
+        (seal::SUFFIX, None) => {
+            let problem = "it is encrypted: name the file with your age key, --identity FILE";
+            return Err(Stop::Failed(unreadable(found, &problem)));
+        }
+        (other, _) => {
+            let problem = format!("it is encrypted as {other}, which this command does not open");
+            return Err(Stop::Failed(unreadable(found, &problem)));
+        }
+    };
     let got = patiently(|| source.client.get(&found.key)).map_err(|answer| {
         Stop::Failed(Error::Gateway { what: format!("get {}", found.key), answer })
     })?;
@@ -141,14 +150,19 @@ fn attempt(
         // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
         return Ok(());
     }
-    let mut watched = Watched { inner: got.body, failed: false };
+    let broken = Cell::new(false);
+    let mut watched = Watched { inner: got.body, failed: &broken };
     let mut skip = *given;
     let failed = |watched_failed: bool, error: io::Error| {
         if watched_failed { Stop::Broken(error) } else { Stop::Failed(unreadable(found, &error)) }
     };
-    let mut decoder = match Decoder::sniff(&mut watched) {
+    let clear: io::Result<Box<dyn Read + '_>> = match keys {
+        Some(keys) => keys.open(&mut watched).map(|clear| Box::new(clear) as Box<dyn Read>),
+        None => Ok(Box::new(&mut watched)),
+    };
+    let mut decoder = match clear.and_then(Decoder::sniff) {
         Ok(decoder) => decoder,
-        Err(error) => return Err(Stop::Broken(error)),
+        Err(error) => return Err(failed(broken.get(), error)),
     };
     loop {
         let mut piece = Vec::with_capacity(PIECE);
@@ -166,22 +180,24 @@ fn attempt(
             Ok(_) => {}
             Err(error) => {
                 drop(decoder);
-                return Err(failed(watched.failed, error));
+                return Err(failed(broken.get(), error));
             }
         }
     }
 }
 
 /// Knows whether it was the source that failed, and not what was made of it.
-struct Watched<R> {
+struct Watched<'a, R> {
     inner: R,
-    failed: bool,
+    failed: &'a Cell<bool>,
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
-        self.failed |= read.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted);
+        if read.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
+            self.failed.set(true);
+        }
         read
     }
 }

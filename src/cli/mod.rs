@@ -9,6 +9,7 @@
 //! | `bucket`, `folders`, `select`, `when` | which objects are the blocks that were asked for |
 //! | `parallel`, `fetch` | many requests at a time, results in order, bounded memory |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `check`, `stats` | one command each |
+//! | `keys` | what opens encrypted blocks |
 //! | `generate` | completions and manual pages |
 //! | `output`, `progress`, `error` | what a person and a script see |
 //!
@@ -27,6 +28,7 @@ mod error;
 mod fetch;
 mod folders;
 mod generate;
+mod keys;
 mod ls;
 mod output;
 mod parallel;

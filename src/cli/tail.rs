@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::bucket::{self, Found};
 use super::cat::Lines;
 use super::fetch::{self, Jobs};
+use super::keys::Keys;
 use super::progress::Progress;
 use super::select::{HEADS, Range, filter, metas, select};
 use super::settings::{Connection, Source};
@@ -40,6 +41,8 @@ pub(super) struct Arguments {
     host: Vec<String>,
     #[command(flatten)]
     jobs: Jobs,
+    #[command(flatten)]
+    keys: Keys,
     /// One JSON object a line: stream, host, boot, block and line.
     #[arg(long)]
     json: bool,
@@ -52,6 +55,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let keys = arguments.keys.read()?;
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
     let listed = look(&sources, 24)?;
@@ -66,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
     let mut lines = Lines::new(out, arguments.json);
     lines.skip = records.saturating_sub(arguments.lines);
     let shown = blocks.get(start..).unwrap_or_default();
-    fetch::lines(&sources, shown, arguments.jobs, |found, piece| {
+    fetch::lines(&sources, shown, arguments.jobs, keys.as_ref(), |found, piece| {
         lines.piece(&sources, found, piece)
     })?;
     lines.skip = 0;
@@ -102,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
         seen.extend(fresh.iter().map(|found| found.key.clone()));
         let mut fresh = filter(&sources, fresh, &hosts)?;
         fresh.sort_unstable();
-        fetch::lines(&sources, &fresh, arguments.jobs, |found, piece| {
+        fetch::lines(&sources, &fresh, arguments.jobs, keys.as_ref(), |found, piece| {
             lines.piece(&sources, found, piece)
         })?;
         lines.out.flush()?;

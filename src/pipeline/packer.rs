@@ -18,7 +18,8 @@ use super::{Observer, Pipeline, Target};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit};
 use crate::ring::Reader;
-use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy};
+use crate::seal::Recipients;
+use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy, Transform};
 use crate::stats::{add, get, set};
 
 /// The longest time between two looks at the ring.
@@ -37,6 +38,8 @@ pub struct Packer {
     pub(super) observer: Box<dyn Observer>,
     pub(super) encoder: ChunkEncoder,
     pub(super) codec: Codec,
+    /// Whom the spool encrypts to.
+    pub(super) encrypt_to: Option<Recipients>,
     /// Records copied out of the ring and not committed yet.
     pub(super) raw: Vec<u8>,
     pub(super) chunk: ChunkStats,
@@ -227,14 +230,15 @@ impl Packer {
     }
 
     /// Sees to it that the open block is one of the settings in force: one that was begun with
-    /// another name or codec is sealed first.
+    /// another name, codec or key is sealed first.
     fn begin_or_keep_block(
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
     ) -> Result<(), SpoolError> {
         let settings = &target.settings;
-        let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host);
+        let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host)
+            || self.encrypt_to != settings.encrypt_to;
         if self.spool.open_len() > 0 && other {
             self.seal(pipeline, target)?;
         }
@@ -269,6 +273,11 @@ impl Packer {
             self.reader.rewind();
             self.clear();
         }
+        if target.settings.encrypt_to.is_some() {
+            // The keys in force, also for what was begun before they were. When encryption was
+            // taken away the keys before hold for what was begun with them.
+            self.encrypt_to(target);
+        }
         let sealed = self.spool.seal(&since)?;
         self.told = drops;
         self.since = None;
@@ -297,6 +306,15 @@ impl Packer {
             options.on_full = settings.on_spool_full;
             options.sync = settings.sync;
         });
+        self.encrypt_to(target);
+    }
+
+    fn encrypt_to(&mut self, target: &Target) {
+        let wanted = &target.settings.encrypt_to;
+        if self.encrypt_to != *wanted {
+            self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
+            self.encrypt_to.clone_from(wanted);
+        }
     }
 
     fn commit(&mut self, payload: &Payload) {
@@ -421,6 +439,11 @@ impl Packer {
         set(&stats.oldest_unsent, age);
         self.observer.observe(stats);
     }
+}
+
+/// What the spool does to a block that is sealed.
+pub(super) fn transform(encrypt_to: Option<&Recipients>) -> Option<Box<dyn Transform>> {
+    encrypt_to.map(|recipients| Box::new(recipients.clone()) as Box<dyn Transform>)
 }
 
 /// Nanoseconds since 1970, as block metadata has them.

@@ -10,6 +10,7 @@ use crate::config::{Arguments, Error};
 use crate::ring::Capacity;
 use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
 use crate::s3::{Bucket, Options};
+use crate::seal::Recipients;
 use crate::spool::{OnSpoolFull, SyncPolicy};
 
 /// Where blocks wait for the gateway.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub naming: Naming,
     /// How chunks are compressed.
     pub codec: Codec,
+    /// Whom blocks are encrypted to when they are sealed; `None`: they stay in clear.
+    pub encrypt_to: Option<Recipients>,
     /// How long after its first record a block is closed.
     pub period: Duration,
     /// How large a block may grow, compressed.
@@ -94,6 +97,11 @@ impl Settings {
                     text.parse().map_err(|error| arguments.problem("compression", error))?
                 }
             },
+            encrypt_to: arguments
+                .get("encrypt_to")
+                .map(Recipients::read)
+                .transpose()
+                .map_err(|error| arguments.problem("encrypt_to", error))?,
             period: arguments.duration(
                 "period",
                 Duration::from_secs(60),

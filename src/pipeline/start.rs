@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::packer::Packer;
+use super::packer::{self, Packer};
 use super::{
     Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables,
 };
@@ -136,6 +136,7 @@ pub(super) fn start(
         source,
     })?;
     let codec = settings.codec;
+    let encrypt_to = settings.encrypt_to.clone();
     let threads = settings.upload_threads;
     let (wakers, woken): (Vec<_>, Vec<_>) =
         (0..=threads).map(|_| crossbeam_channel::bounded(1)).unzip();
@@ -168,6 +169,7 @@ pub(super) fn start(
         observer,
         encoder,
         codec,
+        encrypt_to,
         raw: Vec::new(),
         chunk: ChunkStats::default(),
         member: Vec::new(),
@@ -326,6 +328,7 @@ impl Opening<'_> {
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,
             sync: settings.sync,
+            transform: packer::transform(settings.encrypt_to.as_ref()),
             ..Options::new(&settings.stream, &settings.host, boot)
         }
     }

@@ -39,7 +39,7 @@ pub trait Transform: Send {
     ///
     /// # Errors
     /// Those of `source` and `sink`, and its own; the block then stays open.
-    fn transform(&mut self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()>;
+    fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()>;
 }
 
 /// Settings of a stream's spool.

@@ -15,7 +15,7 @@ use super::payload::{BadPayload, State};
 use super::salvage::{cut, good_members, hash, set_aside};
 use super::sidecar::{self, Sidecar};
 use super::store::{Entry, Index, load, move_to_quarantine};
-use super::writer::{Heal, write_sidecar};
+use super::writer::{Heal, write_sidecar, write_transformed};
 use super::{Counts, Files, Options, Payload, Spool, SpoolError, Store, SyncPolicy};
 use crate::block::{Digest, Drops, Kind, META_FORMAT, Meta, sanitise};
 
@@ -299,7 +299,11 @@ impl Recovery<'_> {
                 self.put_all_aside(found, number);
                 Ok(())
             }
-            _ if data && !sealed => self.rebuild(number),
+            _ if data => {
+                // A rebuilding that was cut short.
+                self.remove(sealed, sealed_name)?;
+                self.rebuild(number)
+            }
             _ => {
                 self.put_all_aside(found, number);
                 Ok(())
@@ -358,7 +362,16 @@ impl Recovery<'_> {
         if let Some(copy) = cut(self.files, &name, good.length)? {
             self.note_aside(copy);
         }
-        let (_, sha256, bytes) = hash(self.files, &name, good.length)?;
+        let (_, mut sha256, mut bytes) = hash(self.files, &name, good.length)?;
+        let sync = self.options.sync != SyncPolicy::None;
+        let transform = self.options.transform.as_deref();
+        if let Some(transform) = transform {
+            (sha256, bytes) = write_transformed(self.files, number, transform)?;
+            if sync {
+                let sealed = Name::Sealed(number).to_string();
+                self.files.sync_file(&sealed).map_err(SpoolError::io("sync", &sealed))?;
+            }
+        }
         let time = self.files.modified(&name).map_err(io("read"))?;
         let meta = Meta {
             format: META_FORMAT,
@@ -382,13 +395,22 @@ impl Recovery<'_> {
         };
         let sidecar = Sidecar {
             format: sidecar::FORMAT,
-            key: self.options.naming.key(&meta, ""),
-            transformed: false,
+            key: self
+                .options
+                .naming
+                .key(&meta, transform.map_or("", |transform| transform.suffix())),
+            transformed: transform.is_some(),
             sequence: self.newest.map_or(0, |newest| newest.sequence),
             rebuilt: true,
             meta,
         };
-        write_sidecar(self.files, &sidecar, self.options.sync != SyncPolicy::None)?;
+        write_sidecar(self.files, &sidecar, sync)?;
+        if transform.is_some() {
+            if sync {
+                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+            }
+            self.remove(true, Name::Data(number))?;
+        }
         self.see(number, Some(&sidecar));
         self.index.insert(number, Entry::of(&sidecar));
         self.rebuilt.push(number);

@@ -8,7 +8,7 @@ use super::names::{Name, Why};
 use super::payload::State;
 use super::sidecar::{self, Sidecar};
 use super::store::{DroppedBlock, Entry};
-use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy};
+use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy, Transform};
 use crate::block::{Digest, Drops, Hasher, Kind, META_FORMAT, Meta, Naming, sanitise};
 
 /// Bytes read at a time from the spool's files.
@@ -261,18 +261,10 @@ impl Spool {
         let (mut sha256, mut bytes, mut seal) = (state.content, state.length, String::new());
         let mut stored = data;
         let transformed = self.options.transform.is_some();
-        if let Some(transform) = &mut self.options.transform {
+        if let Some(transform) = &self.options.transform {
             stored = Name::Sealed(state.number);
             seal = transform.suffix().to_owned();
-            let name = stored.to_string();
-            let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
-            files.create(&name, &[]).map_err(SpoolError::io("write", &name))?;
-            let mut sink = Sink::new(files, &name);
-            transform
-                .transform(&mut source, &mut sink)
-                .and_then(|()| sink.flush())
-                .map_err(SpoolError::io("encrypt", data))?;
-            (sha256, bytes) = (sink.hasher.digest(), sink.length);
+            (sha256, bytes) = write_transformed(files, state.number, &**transform)?;
         }
         if sync {
             let name = stored.to_string();
@@ -420,6 +412,24 @@ pub(super) fn empty_block(options: &Options) -> State {
         content: Hasher::default().digest(),
         previous: None,
     }
+}
+
+/// Makes a block's `.sealed` from its `.data`; digest and length of what was written. A call that
+/// failed leaves a file behind that the next one replaces.
+pub(super) fn write_transformed(
+    files: &dyn Files,
+    number: u64,
+    transform: &dyn Transform,
+) -> Result<(Digest, u64), SpoolError> {
+    let (data, sealed) = (Name::Data(number), Name::Sealed(number).to_string());
+    let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
+    files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
+    let mut sink = Sink::new(files, &sealed);
+    transform
+        .transform(&mut source, &mut sink)
+        .and_then(|()| sink.flush())
+        .map_err(SpoolError::io("encrypt", data))?;
+    Ok((sink.hasher.digest(), sink.length))
 }
 
 /// Makes `sidecar` appear whole or not at all.

@@ -161,6 +161,12 @@ mod s3log {
             /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, or `none`.
             /// Default: `gzip`, which is level 3.
             compression: Option<&CStr>,
+            /// Whom blocks are encrypted to when they are sealed: one or several age recipients
+            /// (`age1...`) separated by commas or spaces, or the absolute path of a file with one
+            /// a line, read at `vcl.load`. Keys then end in `.age`. Until a block is sealed its
+            /// records are in clear in the spool (`docs/encryption.md`). Default: nobody, blocks
+            /// are in clear.
+            encrypt_to: Option<&CStr>,
             /// The directory in which blocks wait for the gateway, one folder a stream in it.
             /// It must be there and be writable by varnishd's cache process. `none` keeps them
             /// in memory, and what is not uploaded dies with the process.
@@ -243,7 +249,7 @@ mod s3log {
             let mut arguments = arguments!(name;
                 endpoint bucket path timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line esi
-                period max_bytes compression
+                period max_bytes compression encrypt_to
                 spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
                 upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout

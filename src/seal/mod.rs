@@ -1,0 +1,58 @@
+//! Blocks that only the holder of a key can read: age files for X25519 recipients.
+//!
+//! [`Recipients`] is what the edge has, public keys only; it turns a block into an age file when
+//! the spool seals it. [`Identities`] is what the command has, and turns it back.
+//!
+//! The format is <https://age-encryption.org/v1>, binary, so any `age` reads it. The recipients'
+//! header is 200 bytes and some 100 for each; the content grows by 16 bytes in 64 KiB.
+//!
+//! Non-goals: passphrases, ssh keys, plugins, ASCII armour, signatures.
+//!
+//! Limits: 64 recipients; files of keys up to 64 KiB; a header up to 64 KiB when it is read.
+//! Memory: two buffers of 64 KiB, whatever the block's size.
+
+mod identities;
+mod recipients;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+pub use identities::{Identities, IdentityError};
+pub use recipients::{RECIPIENTS_MAX, RecipientError, Recipients};
+
+/// What is added to a block's key.
+pub const SUFFIX: &str = ".age";
+
+/// Longest file of keys, bytes.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// What every secret key of age begins with.
+const SECRET: &str = "AGE-SECRET-KEY-";
+
+/// The text of a small file, cleared from memory when dropped.
+fn read_small(path: &Path) -> io::Result<Zeroizing<String>> {
+    // At its full size from the start: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
+    File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
+    }
+    Ok(text)
+}
+
+/// Whether `text` has or resembles a secret key, which is never shown.
+fn is_secret(text: &str) -> bool {
+    text.get(..SECRET.len()).is_some_and(|start| start.eq_ignore_ascii_case(SECRET))
+}
+
+/// The lines of a file of keys that are not empty and no comments, with their numbers from 1.
+fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests;
