@@ -109,6 +109,8 @@ class S3:
 
     def __init__(self, directory, env):
         self.directory, self.env, self.process = directory / "s3", env, None
+        # More arguments for the server, such as those for https.
+        self.more = []
         self.directory.mkdir()
         (self.directory / "data").mkdir()
         names = ["s3", "master", "volume", "filer"]
@@ -138,7 +140,7 @@ class S3:
             command += [f"-{name}.port={port}", f"-{name}.port.grpc={self.grpc[name]}"]
         iceberg, lance, admin, admin_grpc, *_ = self.other
         command += [f"-s3.port.iceberg={iceberg}", f"-s3.port.lance={lance}"]
-        command += [f"-admin.port={admin}", f"-admin.port.grpc={admin_grpc}"]
+        command += [f"-admin.port={admin}", f"-admin.port.grpc={admin_grpc}", *self.more]
         self.process = Process("s3", command, self.directory, self.env, cwd=self.directory)
         try:
             wait_for("the S3 server", self.writable, 60, 0.2)

@@ -50,6 +50,11 @@ impl S3Server {
         Self::serve("127.0.0.1:0", Arc::new(root), Some(domain))
     }
 
+    /// Another server with the same objects, which takes `bucket.domain` as a host.
+    pub fn virtual_beside(&self, domain: &str) -> Self {
+        Self::serve("127.0.0.1:0", Arc::clone(&self.root), Some(domain))
+    }
+
     /// Where a server that was dropped can come back with all that it had.
     pub fn place(&self) -> Place {
         Place { address: self.address, root: Arc::clone(&self.root) }
