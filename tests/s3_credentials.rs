@@ -237,6 +237,26 @@ fn an_error_of_sts_is_told_by_code_and_message_and_without_the_token() {
 }
 
 #[test]
+fn an_sts_that_repeats_what_it_was_sent_gives_away_no_secret_whether_it_refuses_or_is_down() {
+    for (status, down) in [("403 Forbidden", false), ("503 Service Unavailable", true)] {
+        let said = error("Echo", &format!("you sent {TOKEN} signed with {SECRET}"));
+        let fake = Fake::start(vec![Play::Say(reply(status, &[], &said))]);
+        let role = Role { arn: "arn".into(), ..Role::default() };
+        let sources = Sources { role: Some(role), ..Sources::default() };
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "AKIABASE"),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ("AWS_SESSION_TOKEN", TOKEN),
+            ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+        ];
+        let error = cache(&sources, &variables).get(NOW).unwrap_err();
+        assert_eq!(matches!(error, CredentialsError::Down { .. }), down, "{error}");
+        silent(&error.to_string());
+        assert!(error.to_string().contains("[redacted]"), "{error}");
+    }
+}
+
+#[test]
 fn each_way_to_fail_is_an_error_that_keeps_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let path = proof(dir.path());

@@ -319,7 +319,11 @@ impl Client {
             status: Some(status),
             code: credentials.redact(&body.code),
             message,
-            request_id: if request_id.is_empty() { body.request_id } else { request_id },
+            request_id: credentials.redact(if request_id.is_empty() {
+                &body.request_id
+            } else {
+                &request_id
+            }),
             retry_after: retry_after.and_then(|text| {
                 date::retry_after(&text, date.unwrap_or_else(|| self.clock.unix()))
             }),

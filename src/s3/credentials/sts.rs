@@ -181,15 +181,9 @@ impl Provider for AssumeRole {
         if matches!(answer.status, 401 | 403) {
             self.base.refused();
         }
-        let document = Document::xml(&place.accept(answer, "").map_err(|error| {
-            // The message is the server's: it may repeat what it was sent.
-            match error {
-                CredentialsError::Broken { place, reason } => {
-                    CredentialsError::Broken { place, reason: base.redact(&reason) }
-                }
-                other => other,
-            }
-        })?);
+        // The message is the server's: it may repeat what it was sent.
+        let body = place.accept(answer, "").map_err(|error| error.without_secrets_of(&base))?;
+        let document = Document::xml(&body);
         place.credentials(&document).map(Some)
     }
 

@@ -249,3 +249,15 @@ fn nothing_that_prints_credentials_prints_the_secret_or_the_token() {
     assert!(!printed.contains(SECRET), "{printed}");
     assert!(!printed.contains(token), "{printed}");
 }
+
+#[test]
+fn a_secret_is_taken_out_of_a_text_that_was_cut_in_the_middle_of_it() {
+    let token = "FwoGZXIvYXdzE".repeat(80);
+    let found = Credentials::new("AK", SECRET, Some(&token), None, "test");
+    for length in [token.len(), 512, 20, 8] {
+        let text = format!("you sent {}", &token[..length]);
+        assert_eq!(found.redact(&text), "you sent [redacted]", "{length}");
+    }
+    assert_eq!(found.redact("the word Fwo"), "the word Fwo");
+    assert_eq!(found.redact(&format!("é{}", &SECRET[..9])), "é[redacted]");
+}

@@ -68,14 +68,28 @@ impl Credentials {
     /// `text` without the secret and the token, for what a server sends back.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        let secrets = [Some(self.inner.secret_access_key()), self.inner.session_token()];
-        let mut out = text.to_owned();
-        for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
-            if out.contains(secret) {
-                out = out.replace(secret, "[redacted]");
-            }
-        }
-        out
+        let secret = redact(text, self.inner.secret_access_key());
+        redact(&secret, self.inner.session_token().unwrap_or_default())
+    }
+}
+
+/// Fewest bytes of a secret at the end of a text that count as its beginning.
+const CUT: usize = 8;
+
+/// `text` without `secret`, also where the text was cut in the middle of it: the fields of an
+/// error are cut, and a session token is often longer than they are.
+pub(super) fn redact(text: &str, secret: &str) -> String {
+    if secret.is_empty() {
+        return text.to_owned();
+    }
+    let out = text.replace(secret, "[redacted]");
+    let cut = (CUT..secret.len())
+        .rev()
+        .filter_map(|len| secret.get(..len))
+        .find_map(|beginning| out.strip_suffix(beginning));
+    match cut {
+        Some(rest) => format!("{rest}[redacted]"),
+        None => out,
     }
 }
 
@@ -115,6 +129,21 @@ pub enum CredentialsError {
         /// What happened.
         reason: String,
     },
+}
+
+impl CredentialsError {
+    /// The same error, in which nothing repeats these credentials' secrets.
+    pub(super) fn without_secrets_of(self, credentials: &Credentials) -> Self {
+        match self {
+            Self::None(looked_at) => Self::None(looked_at),
+            Self::Broken { place, reason } => {
+                Self::Broken { place, reason: credentials.redact(&reason) }
+            }
+            Self::Down { place, reason } => {
+                Self::Down { place, reason: credentials.redact(&reason) }
+            }
+        }
+    }
 }
 
 /// Changes when what a provider has read changes; compared for equality only.

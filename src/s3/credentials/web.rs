@@ -6,7 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::super::http::{Http, Patience, Request};
 use super::super::{date, xml};
-use super::types::{Credentials, CredentialsError};
+use super::types::{Credentials, CredentialsError, redact};
 
 /// Largest document that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -83,10 +83,8 @@ impl Place<'_> {
             return Ok(answer.body);
         }
         let said = xml::error(&answer.body);
-        let mut reason = format!("status {status} {} {}", said.code, said.message);
-        if !secret.is_empty() {
-            reason = reason.replace(secret, "[redacted]");
-        }
+        let (code, message) = (redact(&said.code, secret), redact(&said.message, secret));
+        let reason = format!("status {status} {code} {message}");
         let reason = reason.trim_end();
         if matches!(status, 408 | 429 | 500..=599) {
             Err(self.down(reason))
