@@ -107,3 +107,13 @@ json-bytes: build ## whatever bytes a client sends, JSON lines can be read and g
 verify-demo: build ## a bucket tampered with in fourteen ways: each is found and named
 	@$(ENV)
 	$(PYTHON) tools/verify_demo.py
+
+.PHONY: gateways
+gateways: build ## one list of checks against SeaweedFS over http and https and s3s-fs
+	@$(ENV)
+	$(PYTHON) tools/gateways.py
+
+.PHONY: secrets
+secrets: build ## no source of credentials shows its secret anywhere, working or failing
+	@$(ENV)
+	$(PYTHON) tools/leaks.py --profile release

@@ -16,7 +16,7 @@ use super::{Error, stats};
 use crate::clock::System;
 use crate::config::parse_duration;
 use crate::error::{Events, Level};
-use crate::pipeline::{Environment, Observer, Pipeline, Place, Registry, Settings, StartError};
+use crate::pipeline::{Environment, Observer, Place, Registry, Settings, StartError};
 use crate::spool::DiskError;
 use crate::stats::{Stats, get};
 
@@ -113,8 +113,9 @@ fn drain(
         registry.attach(settings, &environment, || Box::new(Nobody)).map_err(in_use)?;
     // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
     registry.detach(&pipeline, &ticket);
-    watch(&registry, &pipeline, &progress);
-    let stats = pipeline.stats();
+    let stats = pipeline.shared_stats();
+    drop(pipeline);
+    watch(&registry, &stats, &progress);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
     let (aside, aside_records) = (get(&stats.blocks_quarantined), get(&stats.quarantined_records));
@@ -177,8 +178,7 @@ fn in_use(error: StartError) -> Error {
 }
 
 /// Shows how far it is until the pipeline has closed.
-fn watch(registry: &Registry, pipeline: &Pipeline, progress: &Progress) {
-    let stats = pipeline.stats();
+fn watch(registry: &Registry, stats: &Stats, progress: &Progress) {
     while !registry.is_empty() {
         progress.set(get(&stats.blocks_uploaded));
         std::thread::sleep(LOOK);

@@ -88,7 +88,7 @@ struct Control {
 pub struct Pipeline {
     ring: Arc<Ring>,
     store: Arc<Store>,
-    stats: Stats,
+    stats: Arc<Stats>,
     environment: Environment,
     control: Mutex<Control>,
     /// Goes up with every change of `control`, so that threads need not lock it to see none.
@@ -130,6 +130,13 @@ impl Pipeline {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The same, for who wants to look at them when the pipeline has closed: whoever holds on to
+    /// the pipeline itself keeps its spool open.
+    #[must_use]
+    pub fn shared_stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
     }
 
     /// The stream's state as one line of JSON.

@@ -63,8 +63,10 @@ impl Registry {
             Box::new(move |pipeline: Arc<Pipeline>| {
                 // Whoever finds the stream gone may open its spool at once, so nobody may have it
                 // open then: a holder that has let go may still be about to drop its reference.
-                while Arc::strong_count(&pipeline) > 2 {
-                    pipeline.environment.clock.sleep(Duration::from_millis(1));
+                let clock = Arc::clone(&pipeline.environment.clock);
+                let end = clock.monotonic().saturating_add(CLOSING);
+                while Arc::strong_count(&pipeline) > 2 && clock.monotonic() < end {
+                    clock.sleep(Duration::from_millis(1));
                 }
                 let mut pipelines = registry.lock().unwrap_or_else(PoisonError::into_inner);
                 pipelines.remove(&id);

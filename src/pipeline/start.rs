@@ -143,7 +143,7 @@ pub(super) fn start(
     let pipeline = Arc::new(Pipeline {
         ring: opened.ring,
         store: spool.store(),
-        stats,
+        stats: Arc::new(stats),
         environment: environment.clone(),
         control: Mutex::new(Control {
             attached: vec![(1, Arc::new(target))],
