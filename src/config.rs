@@ -8,6 +8,7 @@
 //! for. Each part of the path reads its own arguments through [`Arguments`].
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -245,16 +246,11 @@ impl Arguments {
         &self,
         argument: &'static str,
         default: Duration,
-        range: std::ops::RangeInclusive<Duration>,
+        range: RangeInclusive<Duration>,
     ) -> Result<Duration, Error> {
-        self.parsed(argument, default, |text| {
-            parse_duration(text).filter(|value| range.contains(value)).ok_or_else(|| {
-                format!(
-                    "a duration from {} to {}, as 500ms, 10s or 5m",
-                    show_duration(*range.start()),
-                    show_duration(*range.end())
-                )
-            })
+        self.within(argument, default, &range, parse_duration, |low, high| {
+            let (low, high) = (show_duration(*low), show_duration(*high));
+            format!("a duration from {low} to {high}, as 500ms, 10s or 5m")
         })
     }
 
@@ -266,16 +262,11 @@ impl Arguments {
         &self,
         argument: &'static str,
         default: u64,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
     ) -> Result<u64, Error> {
-        self.parsed(argument, default, |text| {
-            parse_bytes(text).filter(|value| range.contains(value)).ok_or_else(|| {
-                format!(
-                    "a size from {} to {}, as 65536, \"64KB\" or \"64MB\"",
-                    show_bytes(*range.start()),
-                    show_bytes(*range.end())
-                )
-            })
+        self.within(argument, default, &range, parse_bytes, |low, high| {
+            let (low, high) = (show_bytes(*low), show_bytes(*high));
+            format!("a size from {low} to {high}, as 65536, \"64KB\" or \"64MB\"")
         })
     }
 
@@ -287,13 +278,29 @@ impl Arguments {
         &self,
         argument: &'static str,
         default: u64,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
     ) -> Result<u64, Error> {
+        self.within(
+            argument,
+            default,
+            &range,
+            |text| text.parse().ok(),
+            |low, high| format!("a whole number from {low} to {high}"),
+        )
+    }
+
+    fn within<T: PartialOrd>(
+        &self,
+        argument: &'static str,
+        default: T,
+        range: &RangeInclusive<T>,
+        parse: fn(&str) -> Option<T>,
+        takes: impl FnOnce(&T, &T) -> String,
+    ) -> Result<T, Error> {
         self.parsed(argument, default, |text| {
-            text.parse()
-                .ok()
+            parse(text)
                 .filter(|value| range.contains(value))
-                .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+                .ok_or_else(|| takes(range.start(), range.end()))
         })
     }
 
