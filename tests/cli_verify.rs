@@ -294,7 +294,7 @@ fn an_encrypted_block_is_verified_but_its_lines_are_not_said_to_be_counted() {
     assert!(ran.out.contains("lines of encrypted blocks were not counted"), "{}", ran.out);
     let ran = logs.s3log(&["cat", "access"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("it is encrypted (.age)"), "{}", ran.err);
+    assert!(ran.err.contains("it is encrypted: name the file"), "{}", ran.err);
 }
 
 #[test]

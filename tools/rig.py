@@ -152,7 +152,7 @@ class S3:
         if not self.process.alive():
             raise RuntimeError(f"the S3 server ended:\n{self.process.tail()}")
         try:
-            self.client().put_object(Bucket=BUCKET, Key="probe", Body=b"")
+            self.client().put_object(Bucket=BUCKET, Key="probe", Body=b"probe")
             self.client().delete_object(Bucket=BUCKET, Key="probe")
             return True
         except Exception:
