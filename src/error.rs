@@ -35,6 +35,12 @@ pub trait Events: Send + Sync {
     fn event(&self, level: Level, message: &str);
 }
 
+/// What a message says of those like it that were held back: nothing when there were none.
+#[must_use]
+pub fn more_like_it(held: u64) -> String {
+    if held == 0 { String::new() } else { format!(" ({held} more like it)") }
+}
+
 /// Lets one message of a kind through in each `interval` and counts the others into the next.
 #[derive(Debug)]
 pub struct RateLimit {

@@ -92,6 +92,18 @@ stats! {
     last_upload_ms,
 }
 
+impl Stats {
+    /// The same as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let pairs = self.snapshot().into_iter();
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
 /// Adds to a counter.
 pub fn add(counter: &AtomicU64, n: u64) {
     // Relaxed: see Stats::snapshot.

@@ -113,7 +113,7 @@ fn drain(
         registry.attach(settings, &environment, || Box::new(Nobody)).map_err(in_use)?;
     // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
     registry.detach(&pipeline, &ticket);
-    let stats = pipeline.shared_stats();
+    let stats = Arc::clone(pipeline.stats());
     drop(pipeline);
     watch(&registry, &stats, &progress);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
@@ -122,14 +122,9 @@ fn drain(
     let in_ring = get(&stats.ring_used);
     let whole = left == 0 && aside == 0 && in_ring == 0;
     if arguments.json {
-        let counters: serde_json::Map<_, _> = stats
-            .snapshot()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
         json(
             out,
-            &serde_json::json!({ "stream": stream, "drained": whole, "counters": counters }),
+            &serde_json::json!({ "stream": stream, "drained": whole, "counters": stats.to_json() }),
         )?;
         return Ok(whole);
     }

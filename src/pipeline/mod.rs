@@ -32,7 +32,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::clock::Clock;
-use crate::error::Events;
+use crate::error::{Events, Level};
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
 use crate::spool::Store;
@@ -126,17 +126,11 @@ impl Pipeline {
         }
     }
 
-    /// The stream's counters.
+    /// The stream's counters. They may be held on to for longer than the pipeline, which keeps
+    /// its spool open.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
-    }
-
-    /// The same, for who wants to look at them when the pipeline has closed: whoever holds on to
-    /// the pipeline itself keeps its spool open.
-    #[must_use]
-    pub fn shared_stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
     }
 
     /// The stream's state as one line of JSON.
@@ -147,18 +141,12 @@ impl Pipeline {
             (Self::in_force(&control), control.deadline.is_some())
         };
         let Some(target) = target else { return "{}".to_owned() };
-        let counters: serde_json::Map<_, _> = self
-            .stats
-            .snapshot()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
         serde_json::json!({
             "stream": target.settings.stream,
             "host": target.settings.host,
             "bucket": target.settings.bucket.to_string(),
             "state": if draining { "draining" } else { "running" },
-            "counters": counters,
+            "counters": self.stats.to_json(),
         })
         .to_string()
     }
@@ -257,6 +245,17 @@ impl Pipeline {
 
     fn draining(&self) -> Option<Duration> {
         self.control().deadline
+    }
+
+    /// Whether the time for draining is over.
+    fn is_late(&self) -> bool {
+        self.draining().is_some_and(|deadline| self.environment.clock.monotonic() >= deadline)
+    }
+
+    /// Tells the operator something about this stream.
+    fn tell(&self, level: Level, message: &str) {
+        let stream = self.target().map_or_else(String::new, |t| t.settings.stream.clone());
+        self.environment.events.event(level, &format!("stream {stream}: {message}"));
     }
 
     /// Whether the packer has found everything uploaded since `generation` began.

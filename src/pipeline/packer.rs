@@ -16,7 +16,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Observer, Pipeline, Target};
 use crate::block::{ChunkEncoder, Codec, Drops};
-use crate::error::{Level, RateLimit};
+use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
 use crate::seal::Recipients;
 use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy, Transform};
@@ -94,7 +94,7 @@ impl Packer {
                     Ok(done) => round = done,
                     Err(error) => {
                         blocked_until = now.saturating_add(SPOOL_RETRY);
-                        self.complain(pipeline, target, &error);
+                        self.complain(pipeline, &error);
                     }
                 }
             }
@@ -102,12 +102,12 @@ impl Packer {
                 && now.saturating_sub(synced) >= every
             {
                 synced = now;
-                self.sync(pipeline, target);
+                self.sync(pipeline);
             }
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
                 observed = now;
                 self.observe(pipeline);
-                self.report_drops(pipeline, target);
+                self.report_drops(pipeline);
             }
             if let Some(deadline) = pipeline.draining() {
                 self.note_drained(pipeline, seen);
@@ -139,7 +139,7 @@ impl Packer {
         if self.reader.damaged() {
             let message = "the ring's memory was changed by somebody else: nothing more is read \
                            from it until varnishd's next start, which takes up what still holds";
-            self.tell(pipeline, target, Level::Error, "damaged", message);
+            self.tell(pipeline, Level::Error, "damaged", message);
         }
         let draining = pipeline.draining().is_some();
         let block_due = draining
@@ -195,7 +195,7 @@ impl Packer {
         match self.spool.append(&self.member, self.chunk) {
             Ok(payload) => self.commit(&payload),
             Err(error @ SpoolError::Full { .. }) => {
-                self.drop_chunk(pipeline, target, &error);
+                self.drop_chunk(pipeline, &error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -214,7 +214,7 @@ impl Packer {
     }
 
     /// The spool is at its limit and may not make room: the chunk's records are dropped and told.
-    fn drop_chunk(&mut self, pipeline: &Pipeline, target: &Target, why: &SpoolError) {
+    fn drop_chunk(&mut self, pipeline: &Pipeline, why: &SpoolError) {
         let records = self.chunk.records;
         let drops = Drops { spool: records, ..Drops::default() };
         let payload = self.spool.count_drops(&drops);
@@ -222,7 +222,7 @@ impl Packer {
         add(&pipeline.stats.records, records);
         self.dropped_newest += records;
         let message = format!("{records} records dropped: {why}");
-        self.tell(pipeline, target, Level::Error, "dropped", &message);
+        self.tell(pipeline, Level::Error, "dropped", &message);
         self.clear();
         if self.spool.open_len() == 0 {
             self.since = None;
@@ -286,9 +286,8 @@ impl Packer {
             add(&pipeline.stats.blocks_sealed, 1);
             if let Some(error) = sealed.unsynced {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
-                self.tell(pipeline, target, Level::Warn, "sync", &message);
+                self.tell(pipeline, Level::Warn, "sync", &message);
             }
-            self.configure(target);
             pipeline.wake();
         }
         Ok(())
@@ -330,46 +329,36 @@ impl Packer {
         } else if let Err(error) = self.reader.commit_synced(payload.as_bytes()) {
             // Holds for this process and its successors; the next commit syncs it again.
             let message = format!("the ring cannot be synced: {error}");
-            self.tell(pipeline, target, Level::Warn, "sync", &message);
+            self.tell(pipeline, Level::Warn, "sync", &message);
         }
     }
 
-    fn sync(&mut self, pipeline: &Pipeline, target: &Target) {
+    fn sync(&mut self, pipeline: &Pipeline) {
         if let Err(error) = self.spool.sync() {
-            self.complain(pipeline, target, &error);
+            self.complain(pipeline, &error);
         }
         if let Err(error) = pipeline.ring.sync() {
             let message = format!("the ring cannot be synced: {error}");
-            self.tell(pipeline, target, Level::Warn, "sync", &message);
+            self.tell(pipeline, Level::Warn, "sync", &message);
         }
     }
 
-    fn complain(&self, pipeline: &Pipeline, target: &Target, error: &SpoolError) {
+    fn complain(&self, pipeline: &Pipeline, error: &SpoolError) {
         add(&pipeline.stats.spool_errors, 1);
         let message = format!("{error}; the records wait in the ring");
-        self.tell(pipeline, target, Level::Warn, "spool", &message);
+        self.tell(pipeline, Level::Warn, "spool", &message);
     }
 
-    fn tell(
-        &self,
-        pipeline: &Pipeline,
-        target: &Target,
-        level: Level,
-        kind: &'static str,
-        message: &str,
-    ) {
+    fn tell(&self, pipeline: &Pipeline, level: Level, kind: &'static str, message: &str) {
         let now = pipeline.environment.clock.monotonic();
         if let Some(held) = self.limit.admit(kind, now) {
-            let stream = &target.settings.stream;
-            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
-            let text = format!("stream {stream}: {message}{held}");
-            pipeline.environment.events.event(level, &text);
+            pipeline.tell(level, &format!("{message}{}", more_like_it(held)));
         }
     }
 
     /// Says how many records were lost, and to what, since it was last said. What
     /// `drop_newest` drops is said as it happens.
-    fn report_drops(&mut self, pipeline: &Pipeline, target: &Target) {
+    fn report_drops(&mut self, pipeline: &Pipeline) {
         let stats = &pipeline.stats;
         let counts = pipeline.store.counts();
         let causes = [
@@ -384,9 +373,7 @@ impl Packer {
             let since = dropped.saturating_sub(*reported);
             if since > 0 && self.limit.admit(cause, now).is_some() {
                 *reported = dropped;
-                let stream = &target.settings.stream;
-                let text = format!("stream {stream}: {since} records dropped: {cause}");
-                pipeline.environment.events.event(Level::Error, &text);
+                pipeline.tell(Level::Error, &format!("{since} records dropped: {cause}"));
             }
         }
     }
@@ -408,7 +395,7 @@ impl Packer {
         let lost = pipeline.would_be_lost() + self.chunk.records;
         if lost > 0 && target.settings.place == super::Place::Memory {
             let message = format!("{lost} records lost: spool is none and exit_timeout is over");
-            self.tell(pipeline, target, Level::Error, "lost", &message);
+            self.tell(pipeline, Level::Error, "lost", &message);
         }
     }
 

@@ -160,7 +160,7 @@ pub(super) fn start(
     });
     pipeline.changed();
     for (level, note) in notes {
-        environment.events.event(level, &format!("stream {stream}: {note}"));
+        pipeline.tell(level, &note);
     }
     let packer = Packer {
         since: (spool.open_len() > 0).then(|| environment.clock.monotonic()),
@@ -217,9 +217,8 @@ fn spawn_all(
 /// the next start takes it up.
 fn guard(pipeline: &Pipeline, who: &str, body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
-        let stream = pipeline.target().map_or_else(String::new, |t| t.settings.stream.clone());
-        let text = format!("stream {stream}: {who} panicked and has ended: restart varnishd");
-        pipeline.environment.events.event(Level::Error, &text);
+        let text = format!("{who} panicked and has ended: restart varnishd");
+        pipeline.tell(Level::Error, &text);
         // Whoever waits for it need not.
         pipeline.abandon();
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::{Pipeline, Target};
-use crate::error::{Level, RateLimit};
+use crate::error::{Level, RateLimit, more_like_it};
 use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Quiet, Sums};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
@@ -99,10 +99,7 @@ impl Unreadable {
 fn claim(pipeline: &Pipeline) -> Option<u64> {
     // Before the claim, so that the packer never sees a claimed block and no busy uploader.
     pipeline.busy.fetch_add(1, Ordering::AcqRel);
-    let late = pipeline
-        .draining()
-        .is_some_and(|deadline| pipeline.environment.clock.monotonic() >= deadline);
-    let number = if late { None } else { pipeline.store.claim() };
+    let number = if pipeline.is_late() { None } else { pipeline.store.claim() };
     if number.is_none() {
         pipeline.busy.fetch_sub(1, Ordering::Release);
     }
@@ -188,9 +185,7 @@ impl Upload<'_> {
     fn insist(&self, mut act: impl FnMut() -> Result<(), SpoolError>) -> bool {
         while let Err(error) = act() {
             self.spool_error(&error);
-            let clock = &self.pipeline.environment.clock;
-            let late = self.pipeline.draining().is_some_and(|end| clock.monotonic() >= end);
-            if late || self.pipeline.is_closed() {
+            if self.pipeline.is_late() || self.pipeline.is_closed() {
                 // Whoever claims it next sends it again, finds it there by its hash, and forgets
                 // it.
                 return false;
@@ -204,8 +199,8 @@ impl Upload<'_> {
         add(&self.pipeline.stats.spool_errors, 1);
         let now = self.pipeline.environment.clock.monotonic();
         if let Some(held) = self.limit.admit("spool", now) {
-            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
-            self.tell(Level::Warn, &format!("block {}: {error}{held}", self.number));
+            let held = more_like_it(held);
+            self.pipeline.tell(Level::Warn, &format!("block {}: {error}{held}", self.number));
         }
     }
 
@@ -218,11 +213,10 @@ impl Upload<'_> {
                 // Other settings, or draining: whoever claims the block next knows.
                 return false;
             }
-            let now = clock.monotonic();
-            if self.pipeline.draining().is_some_and(|deadline| now >= deadline) {
+            if self.pipeline.is_late() {
                 return false;
             }
-            let left = end.saturating_sub(now);
+            let left = end.saturating_sub(clock.monotonic());
             if left.is_zero() {
                 return true;
             }
@@ -246,19 +240,14 @@ impl Upload<'_> {
         }
         let now = self.pipeline.environment.clock.monotonic();
         if let Some(held) = quiet.say(failure.answer.outcome, now) {
-            let held = if held == 0 { String::new() } else { format!(" ({held} more like it)") };
+            let held = more_like_it(held);
             let pause = if pause.is_zero() {
                 String::new()
             } else {
                 format!(" in {:.1} s", pause.as_secs_f64())
             };
-            self.tell(level, &format!("block {}: {failure}; {what}{pause}{held}", self.number));
+            let text = format!("block {}: {failure}; {what}{pause}{held}", self.number);
+            self.pipeline.tell(level, &text);
         }
-    }
-
-    fn tell(&self, level: Level, message: &str) {
-        let stream = &self.target.settings.stream;
-        let text = format!("stream {stream}: {message}");
-        self.pipeline.environment.events.event(level, &text);
     }
 }
