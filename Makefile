@@ -36,6 +36,7 @@ test: deps lint ## everything that is checked on every change
 	$(PYTHON) tools/flush.py --profile debug
 	$(PYTHON) tools/oracle.py --profile debug --quick
 	$(PYTHON) tools/json_bytes.py --profile debug
+	$(PYTHON) tools/codecs.py --profile debug
 	$(PYTHON) tools/chaos.py --profile debug --seconds 25
 
 .PHONY: lint
@@ -102,6 +103,11 @@ bench: deps ## criterion: ring, render, chunk, sign
 json-bytes: build ## whatever bytes a client sends, JSON lines can be read and give them back
 	@$(ENV)
 	$(PYTHON) tools/json_bytes.py
+
+.PHONY: codecs
+codecs: build ## every codec, reloads and kills: other programs read what is in the bucket
+	@$(ENV)
+	$(PYTHON) tools/codecs.py
 
 .PHONY: verify-demo
 verify-demo: build ## a bucket tampered with in fourteen ways: each is found and named

@@ -8,7 +8,7 @@
 //! | `vmod` | VCL, a finished task | a view of the request |
 //! | [`record`] | that view and a compiled format | one line of bytes |
 //! | [`ring`] | many workers | one reader, through a mapped file |
-//! | [`block`] | lines | chunks: gzip members or zstd frames, hashed and named |
+//! | [`block`] | lines | chunks: gzip members, zstd frames or snappy streams, hashed and named |
 //! | [`seal`] | a block | an age file for the holders of keys |
 //! | [`spool`] | chunks | blocks in a directory that survives restarts |
 //! | [`s3`] | a sealed block | an object, by a signed PUT |

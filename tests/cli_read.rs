@@ -14,7 +14,7 @@ use vmod_s3log::block::Codec;
 #[test]
 fn cat_gives_every_line_in_the_order_of_time_whatever_the_compression() {
     let mut logs = Logs::start();
-    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::None] {
+    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::Snappy, Codec::None] {
         logs.codec = codec;
         for host in ["edge-2", "edge-1"] {
             logs.block("access", host, 1, 7);

@@ -100,10 +100,15 @@ fn another_path_or_codec_seals_the_open_block_and_names_the_next_one() {
     // Lines so long that each is a chunk, and in the open block at once.
     second.push(&"zstd ".repeat(300), 0..3);
     second.wait_stat("records", 8);
-    let third = process.attach(&server.endpoint(), &[("path", "c/"), ("compression", "none")]);
+    let more = [("path", "c/"), ("compression", "none"), ("period", "200ms")];
+    let third = process.attach(&server.endpoint(), &more);
     drop(second);
     third.push("none", 0..5);
+    third.wait_stat("uploaded_records", 13);
+    let fourth = process.attach(&server.endpoint(), &[("path", "d/"), ("compression", "snappy")]);
     drop(third);
+    fourth.push("snappy", 0..5);
+    drop(fourth);
     process.wait_closed();
     let found: Vec<_> = objects(&server)
         .into_iter()
@@ -111,7 +116,7 @@ fn another_path_or_codec_seals_the_open_block_and_names_the_next_one() {
             (key[..1].to_owned(), key.rsplit('.').next().unwrap().to_owned(), lines.len())
         })
         .collect();
-    let expected = [("a", "gz", 5), ("b", "zst", 3), ("c", "log", 5)];
+    let expected = [("a", "gz", 5), ("b", "zst", 3), ("c", "log", 5), ("d", "sz", 5)];
     assert_eq!(found, expected.map(|(path, end, n)| (path.to_owned(), end.to_owned(), n)));
 }
 

@@ -72,7 +72,7 @@ struct Settings {
 
 fn settings() -> impl Strategy<Value = Settings> {
     (
-        prop_oneof![3 => Just(Codec::None), 1 => Just(Codec::Gzip(1)), 1 => Just(Codec::Zstd(1))],
+        prop_oneof![3 => Just(Codec::None), 1 => Just(Codec::Gzip(1)), 1 => Just(Codec::Zstd(1)), 1 => Just(Codec::Snappy)],
         prop_oneof![Just(u64::MAX), 60..400_u64],
         prop_oneof![Just(OnSpoolFull::DropOldest), Just(OnSpoolFull::DropNewest)],
         prop::bool::weighted(0.3),

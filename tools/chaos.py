@@ -105,7 +105,7 @@ class Chaos:
         name = f"v{self.loaded}"
         settings = {"period": self.random.choice(["300ms", "1s", "2s"])}
         if self.random.random() < 0.5:
-            settings["compression"] = self.random.choice(['"gzip:1"', '"zstd"', '"none"'])
+            settings["compression"] = self.random.choice(['"gzip:1"', '"zstd"', '"snappy"', '"none"'])
         if self.random.random() < 0.3:
             settings["path"] = f'"{self.random.choice("abc")}/%Y/"'
         vcl = stream_vcl.write(self.place, name, **settings)

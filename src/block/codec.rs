@@ -5,15 +5,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::snappy;
+
 /// What a block's members are made with.
 ///
-/// As text: `gzip` (level 3), `gzip:0` to `gzip:9`, `zstd` (level 3), `zstd:1` to `zstd:19`, `none`.
+/// As text: `gzip` (level 3), `gzip:0` to `gzip:9`, `zstd` (level 3), `zstd:1` to `zstd:19`,
+/// `snappy`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// RFC 1952 members; the level is 0 (stored) to 9.
     Gzip(u8),
     /// RFC 8878 frames with a content checksum; the level is 1 to 19.
     Zstd(u8),
+    /// Snappy's framing format, which has no levels.
+    Snappy,
     /// The lines as they are.
     None,
 }
@@ -26,13 +31,18 @@ pub enum Kind {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// Snappy's framing format,
+    /// <https://github.com/google/snappy/blob/main/framing_format.txt>.
+    Snappy,
     /// Plain lines.
     None,
 }
 
 /// Why an option's text is not a [`Codec`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{text}\" is no codec: it takes gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19 or none")]
+#[error(
+    "\"{text}\" is no codec: it takes gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19, snappy or none"
+)]
 pub struct CodecError {
     text: String,
 }
@@ -47,6 +57,7 @@ impl Codec {
         match self {
             Self::Gzip(_) => Kind::Gzip,
             Self::Zstd(_) => Kind::Zstd,
+            Self::Snappy => Kind::Snappy,
             Self::None => Kind::None,
         }
     }
@@ -63,6 +74,7 @@ impl fmt::Display for Codec {
         match self {
             Self::Gzip(level) => write!(f, "gzip:{level}"),
             Self::Zstd(level) => write!(f, "zstd:{level}"),
+            Self::Snappy => f.write_str("snappy"),
             Self::None => f.write_str("none"),
         }
     }
@@ -89,6 +101,7 @@ impl FromStr for Codec {
             ("gzip", Some(level @ 0..=9)) => Ok(Self::Gzip(level)),
             ("zstd", None) => Ok(Self::Zstd(Self::DEFAULT_LEVEL)),
             ("zstd", Some(level @ 1..=19)) => Ok(Self::Zstd(level)),
+            ("snappy", None) => Ok(Self::Snappy),
             ("none", None) => Ok(Self::None),
             _ => Err(error()),
         }
@@ -96,32 +109,38 @@ impl FromStr for Codec {
 }
 
 impl Kind {
-    /// End of an object's name: `.log.gz`, `.log.zst` or `.log`.
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Gzip, Self::Zstd, Self::Snappy, Self::None];
+
+    /// End of an object's name: `.log.gz`, `.log.zst`, `.log.sz` or `.log`.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Gzip => ".log.gz",
             Self::Zstd => ".log.zst",
+            Self::Snappy => ".log.sz",
             Self::None => ".log",
         }
     }
 
-    /// Media type of the object as it is stored (RFC 6713, RFC 8878), for `Content-Type`.
+    /// Media type of the object as it is stored (RFC 6713, RFC 8878, Snappy's own), for `Content-Type`.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Gzip => "application/gzip",
             Self::Zstd => "application/zstd",
+            Self::Snappy => "application/x-snappy-framed",
             Self::None => "text/plain",
         }
     }
 
-    /// Name in metadata: `gzip`, `zstd` or `none`.
+    /// Name in metadata: `gzip`, `zstd`, `snappy` or `none`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
             Self::None => "none",
         }
     }
@@ -129,17 +148,19 @@ impl Kind {
     /// The reverse of [`Kind::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Gzip, Self::Zstd, Self::None].into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// What a content that begins so is. A log line cannot begin like a member by chance: neither
-    /// magic number is UTF-8.
+    /// What a content that begins so is. A log line cannot begin like a member by chance: none
+    /// of the magic numbers is UTF-8.
     #[must_use]
     pub fn sniff(start: &[u8]) -> Self {
         if start.starts_with(&[0x1f, 0x8b]) {
             Self::Gzip
         } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             Self::Zstd
+        } else if start.starts_with(snappy::MAGIC) {
+            Self::Snappy
         } else {
             Self::None
         }

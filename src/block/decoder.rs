@@ -4,21 +4,25 @@
 //! one, which is how a block without its sidecar is mended: all members up to the first bad one
 //! are good.
 //!
-//! Memory: 64 KiB of input, and for zstd a window of at most 8 MiB, the most that any level up to
+//! Memory: 64 KiB of input, 140 KiB for snappy, and for zstd a window of at most 8 MiB, the most that any level up to
 //! 19 asks for. A frame that asks for more is an error, so that an object made by somebody else
 //! cannot take the reader's memory.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
+use snap::read::FrameDecoder;
 
-use super::Kind;
+use super::{Kind, snappy};
 
 /// Bytes read at a time from the source, and bytes decoded at a time by [`members`].
 const BUFFER: usize = 64 * 1024;
 
 /// Largest zstd window that is decoded, as a power of two: level 19 uses 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
+
+/// A line that ends with the file.
+const NO_NEWLINE: &str = "a line without its newline";
 
 /// The lines of a block, from any source of its stored bytes.
 ///
@@ -30,6 +34,7 @@ pub struct Decoder<R: Read> {
 enum Inner<B: BufRead> {
     Gzip(Box<MultiGzDecoder<B>>),
     Zstd(Box<zstd::Decoder<'static, B>>),
+    Snappy(Box<FrameDecoder<B>>),
     None(B),
 }
 
@@ -38,6 +43,7 @@ impl<R: Read> std::fmt::Debug for Decoder<R> {
         let kind = match self.inner {
             Inner::Gzip(_) => Kind::Gzip,
             Inner::Zstd(_) => Kind::Zstd,
+            Inner::Snappy(_) => Kind::Snappy,
             Inner::None(_) => Kind::None,
         };
         f.debug_struct("Decoder").field("kind", &kind).finish_non_exhaustive()
@@ -60,6 +66,7 @@ impl<R: Read> Decoder<R> {
                 decoder.window_log_max(WINDOW_LOG_MAX)?;
                 Inner::Zstd(Box::new(decoder))
             }
+            Kind::Snappy => Inner::Snappy(Box::new(FrameDecoder::new(source))),
             Kind::Gzip | Kind::Zstd | Kind::None => Inner::None(source),
         };
         Ok(Self { inner })
@@ -82,6 +89,7 @@ impl<R: Read> Read for Decoder<R> {
         match &mut self.inner {
             Inner::Gzip(decoder) => decoder.read(out),
             Inner::Zstd(decoder) => decoder.read(out),
+            Inner::Snappy(decoder) => decoder.read(out),
             Inner::None(source) => source.read(out),
         }
     }
@@ -101,7 +109,8 @@ pub struct Member {
 /// Reports the good members of a block from its start, and returns why it stopped: `None` at the
 /// end of the source, else what is wrong with the next member.
 ///
-/// Of [`Kind::None`], which has no members, each whole line is one.
+/// Of [`Kind::None`], which has no members, each whole line is one. A snappy stream has no mark at
+/// its end: of a torn one, what reaches to the end of a line is a member.
 ///
 /// # Errors
 /// Only when the source cannot be read.
@@ -119,19 +128,28 @@ pub fn members<R: Read>(
         }
         let start = source.taken;
         let read = match kind {
-            Kind::Gzip => drain(&mut GzDecoder::new(&mut source), &mut scratch),
+            Kind::Gzip => drain(&mut GzDecoder::new(&mut source), &mut scratch).map(Some),
             Kind::Zstd => zstd::Decoder::with_buffer(&mut source).and_then(|mut decoder| {
                 decoder.window_log_max(WINDOW_LOG_MAX)?;
-                drain(&mut decoder.single_frame(), &mut scratch)
+                drain(&mut decoder.single_frame(), &mut scratch).map(Some)
             }),
-            Kind::None => line(&mut source),
+            Kind::Snappy => {
+                let mut reached = None;
+                let read = drain_frames(&mut source, &mut scratch, &mut reached);
+                if let (Some(member), None) = (reached, &source.failed) {
+                    each(member);
+                }
+                read.map(|()| None)
+            }
+            Kind::None => line(&mut source).map(Some),
         };
         // The decoders pass a failure of the source on; it is not the member's fault.
         if let Some(error) = source.failed.take() {
             return Err(error);
         }
         match read {
-            Ok((raw, lines)) => each(Member { stored: source.taken - start, raw, lines }),
+            Ok(Some((raw, lines))) => each(Member { stored: source.taken - start, raw, lines }),
+            Ok(None) => {}
             Err(error) => return Ok(Some(error.to_string())),
         }
     }
@@ -154,13 +172,42 @@ fn drain(member: &mut impl Read, scratch: &mut [u8]) -> io::Result<(u64, u64)> {
     }
 }
 
+/// Reads to the end of a snappy stream; `reached` is its last place behind which a line ended.
+fn drain_frames<B: BufRead>(
+    source: &mut Counted<B>,
+    scratch: &mut [u8],
+    reached: &mut Option<Member>,
+) -> io::Result<()> {
+    let start = source.taken;
+    let mut decoder = FrameDecoder::new(snappy::Member::new(source));
+    let (mut raw, mut lines, mut ended) = (0, 0, true);
+    loop {
+        // Never more than one frame, and it is taken from the source in whole.
+        let read = match decoder.read(scratch) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        let got = scratch.get(..read).unwrap_or_default();
+        raw += read as u64;
+        lines += memchr::memchr_iter(b'\n', got).count() as u64;
+        ended = got.last().map_or(ended, |byte| *byte == b'\n');
+        if ended {
+            let stored = decoder.get_ref().source.taken - start;
+            *reached = Some(Member { stored, raw, lines });
+        }
+        if read == 0 {
+            return if ended { Ok(()) } else { Err(io::Error::new(io::ErrorKind::UnexpectedEof, NO_NEWLINE)) };
+        }
+    }
+}
+
 /// Takes one line, newline included, without keeping it.
 fn line(source: &mut impl BufRead) -> io::Result<(u64, u64)> {
     let mut raw = 0;
     loop {
         let got = retry_interrupted(source)?;
         if got.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a line without its newline"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, NO_NEWLINE));
         }
         let (used, ended) = match memchr::memchr(b'\n', got) {
             Some(at) => (at + 1, true),

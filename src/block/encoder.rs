@@ -1,4 +1,4 @@
-//! Lines in, one independent gzip member or zstd frame out.
+//! Lines in, one independent gzip member, zstd frame or snappy stream out.
 //!
 //! A chunk is decodable alone, so a reader can start at any member and a torn one costs only
 //! itself. The contexts are made once and reset: a chunk allocates nothing but what the output
@@ -7,12 +7,13 @@
 //! Non-goals: parallel compression, dictionaries, members over 4 GiB (gzip's length field wraps
 //! there; the packer closes a chunk at 1 MiB).
 
-use std::io;
+use std::io::{self, Write};
 
 use flate2::{Compress, Compression, FlushCompress};
+use snap::write::FrameEncoder;
 use zstd::stream::raw::{CParameter, Encoder as ZstdEncoder, InBuffer, Operation, OutBuffer};
 
-use super::Codec;
+use super::{Codec, snappy};
 
 /// Free space that is made in the output before each call of a compressor, bytes.
 const STEP: usize = 32 * 1024;
@@ -31,6 +32,8 @@ pub struct ChunkEncoder {
 enum Context {
     Gzip(Compress),
     Zstd(Box<ZstdEncoder<'static>>),
+    /// Has written its identifier once and never does again: each member begins with one of ours.
+    Snappy(Box<FrameEncoder<Vec<u8>>>),
     None,
 }
 
@@ -41,8 +44,8 @@ impl std::fmt::Debug for ChunkEncoder {
 }
 
 impl ChunkEncoder {
-    /// An encoder with its context: about 300 KiB for gzip, 1 MiB for `zstd:3`, up to 100 MiB for
-    /// `zstd:19`.
+    /// An encoder with its context: about 300 KiB for gzip and snappy, 1 MiB for `zstd:3`, up to
+    /// 100 MiB for `zstd:19`.
     ///
     /// # Errors
     /// When zstd cannot allocate its context.
@@ -57,6 +60,11 @@ impl ChunkEncoder {
                 // Without it a flipped bit in a stored frame would go unseen.
                 encoder.set_parameter(CParameter::ChecksumFlag(true))?;
                 Context::Zstd(Box::new(encoder))
+            }
+            Codec::Snappy => {
+                let mut encoder = FrameEncoder::new(Vec::new());
+                encoder.write_all(b"identifier")?;
+                Context::Snappy(Box::new(encoder))
             }
             Codec::None => Context::None,
         };
@@ -83,11 +91,17 @@ impl ChunkEncoder {
     ///
     /// # Errors
     /// When the compressor refuses to start anew.
-    pub fn begin(&mut self, out: &[u8]) -> io::Result<()> {
+    pub fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         self.start = out.len();
         match &mut self.context {
             Context::Gzip(compress) => compress.reset(),
             Context::Zstd(encoder) => encoder.reinit()?,
+            Context::Snappy(encoder) => {
+                // What was written to a member that was not finished.
+                encoder.flush()?;
+                encoder.get_mut().clear();
+                out.extend_from_slice(snappy::IDENTIFIER);
+            }
             Context::None => {}
         }
         Ok(())
@@ -101,6 +115,7 @@ impl ChunkEncoder {
         let done = match &mut self.context {
             Context::Gzip(compress) => deflate(compress, raw, FlushCompress::None, out),
             Context::Zstd(encoder) => compress_frame(encoder, raw, out),
+            Context::Snappy(encoder) => encoder.write_all(raw).map(|()| take_frames(encoder, out)),
             Context::None => {
                 out.extend_from_slice(raw);
                 Ok(())
@@ -117,10 +132,16 @@ impl ChunkEncoder {
         let done = match &mut self.context {
             Context::Gzip(compress) => deflate(compress, &[], FlushCompress::Finish, out),
             Context::Zstd(encoder) => end_frame(encoder, out),
+            Context::Snappy(encoder) => encoder.flush().map(|()| take_frames(encoder, out)),
             Context::None => Ok(()),
         };
         done.inspect_err(|_| out.truncate(self.start))
     }
+}
+
+/// Moves what the encoder has made to `out`.
+fn take_frames(encoder: &mut FrameEncoder<Vec<u8>>, out: &mut Vec<u8>) {
+    out.append(encoder.get_mut());
 }
 
 /// Runs zlib until it has taken all of `raw` and, at the end, given all it has.

@@ -1,6 +1,6 @@
 //! The name of a block in its bucket, and the way back.
 //!
-//! `{path}{timestamp}-{host}-{stream}-{boot}-{number}.log[.gz|.zst][.age|.pgp]`
+//! `{path}{timestamp}-{host}-{stream}-{boot}-{number}.log[.gz|.zst|.sz][.age|.pgp]`
 //!
 //! | part | what |
 //! |---|---|
@@ -256,7 +256,7 @@ impl<'k> KeyParts<'k> {
             .into_iter()
             .find_map(|seal| Some((key.strip_suffix(seal)?, key.get(key.len() - seal.len()..)?)))
             .unwrap_or((key, ""));
-        let (rest, codec) = [Kind::Gzip, Kind::Zstd, Kind::None]
+        let (rest, codec) = Kind::ALL
             .into_iter()
             .find_map(|kind| Some((rest.strip_suffix(kind.suffix())?, kind)))?;
         let (rest, digits) = rest.rsplit_once('-')?;

@@ -16,7 +16,7 @@
 //! | `first`, `last` | times of the first and the last record, ns since 1970-01-01T00:00:00Z |
 //! | `dropped` | `ring,spool,panic,lost`: records dropped since the block before, see [`Drops`] |
 //! | `cut` | records that are in the block but were shortened |
-//! | `codec` | `gzip`, `zstd` or `none` |
+//! | `codec` | `gzip`, `zstd`, `snappy` or `none` |
 //! | `sha256` | of the object's bytes, 64 hexadecimal digits |
 //! | `previous` | `sha256` of the block before; absent for a stream's first block |
 

@@ -1,9 +1,9 @@
 //! What a block is made of: members, a name, and what it says of itself.
 //!
-//! A *chunk* of records becomes one independent gzip member or zstd frame ([`ChunkEncoder`]); a
-//! block is a concatenation of members, so `zcat` and `zstdcat` read it as one file, and so does
-//! [`Decoder`]. A block is named by [`Naming`] and described by [`Meta`], which travels as the
-//! object's user metadata and rests beside the file in the spool.
+//! A *chunk* of records becomes one independent gzip member, zstd frame or snappy stream
+//! ([`ChunkEncoder`]); a block is a concatenation of members, so `zcat` and `zstdcat` read it as
+//! one file, and so does [`Decoder`]. A block is named by [`Naming`] and described by [`Meta`],
+//! which travels as the object's user metadata and rests beside the file in the spool.
 //!
 //! Non-goals: files, threads and the network; this module turns bytes into bytes.
 //!
@@ -16,6 +16,7 @@ mod digest;
 mod encoder;
 mod key;
 mod meta;
+mod snappy;
 
 pub use codec::{Codec, CodecError, Kind};
 pub use decoder::{Decoder, Member, members};

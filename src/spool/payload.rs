@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 0 | 1 | version, 1 |
 //! | 1 | 1 | flags: bit 0, there is a block before this one |
-//! | 2 | 1 | codec: 0 none, 1 gzip, 2 zstd |
+//! | 2 | 1 | codec: 0 none, 1 gzip, 2 zstd, 3 snappy |
 //! | 3 | 1 | 0 |
 //! | 4 | 4 | CRC-32C of bytes 0 to 3 and 8 to 199 |
 //! | 8 | 8 | number of the open block |
@@ -98,6 +98,7 @@ impl State {
             Kind::None => 0,
             Kind::Gzip => 1,
             Kind::Zstd => 2,
+            Kind::Snappy => 3,
         };
         out.put(&[VERSION, u8::from(self.previous.is_some()), codec, 0]);
         out.put(&[0; 4]);
@@ -144,6 +145,7 @@ impl State {
             0 => Kind::None,
             1 => Kind::Gzip,
             2 => Kind::Zstd,
+            3 => Kind::Snappy,
             _ => return Err(BadPayload::Damaged),
         };
         let mut fields = || {

@@ -158,7 +158,8 @@ mod s3log {
             period: Option<&CStr>,
             /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
             max_bytes: Option<&CStr>,
-            /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, or `none`.
+            /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy`
+            /// (the framing format), or `none`.
             /// Default: `gzip`, which is level 3.
             compression: Option<&CStr>,
             /// Whom blocks are encrypted to when they are sealed: one or several age recipients

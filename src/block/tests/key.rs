@@ -39,6 +39,10 @@ fn a_key_is_path_timestamp_host_stream_boot_and_number() {
         Naming::default().key(&meta, ".age"),
         "2026-11-22T16-34-56Z-web-1-access-6b030180beef-0000000042.log.zst.age"
     );
+    meta.codec = Kind::Snappy;
+    let key = Naming::default().key(&meta, "");
+    assert!(key.ends_with("-0000000042.log.sz"), "{key}");
+    assert_eq!(KeyParts::parse(&key).unwrap().codec, Kind::Snappy);
 }
 
 #[test]

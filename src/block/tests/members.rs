@@ -11,7 +11,7 @@ fn walk(block: &[u8], kind: Kind) -> (Vec<Member>, Option<String>) {
 
 #[test]
 fn each_member_is_reported_with_its_lengths_and_lines() {
-    for codec in [Codec::Gzip(3), Codec::Zstd(3)] {
+    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::Snappy] {
         let mut encoder = ChunkEncoder::new(codec).unwrap();
         let (mut block, mut expected) = (Vec::new(), Vec::new());
         for count in [3, 0, 1000] {
@@ -50,11 +50,32 @@ fn a_source_that_fails_is_an_error_and_not_a_bad_member() {
             Err(io::Error::other("the disk is broken"))
         }
     }
-    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::None] {
+    for codec in [Codec::Gzip(3), Codec::Zstd(3), Codec::Snappy, Codec::None] {
         let mut block = Vec::new();
         ChunkEncoder::new(codec).unwrap().encode(lines(100).as_bytes(), &mut block).unwrap();
         let half = block[..block.len() / 2].chain(Broken);
         let error = members(half, codec.kind(), |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "the disk is broken", "{codec}");
     }
+}
+
+#[test]
+fn of_a_torn_snappy_stream_what_reaches_to_the_end_of_a_line_is_reported() {
+    let mut encoder = ChunkEncoder::new(Codec::Snappy).unwrap();
+    let mut block = Vec::new();
+    // A frame is at most 65,536 bytes of lines.
+    let frame = "0123456789abcde\n".repeat(4096);
+    encoder.encode(frame.repeat(3).as_bytes(), &mut block).unwrap();
+    let one = (block.len() as u64 - 10) / 3;
+    let (found, stopped) = walk(&block[..block.len() - 1], Kind::Snappy);
+    assert_eq!(found, [Member { stored: 10 + 2 * one, raw: 2 << 16, lines: 8192 }]);
+    assert!(stopped.is_some());
+    // Cut between two frames it is a shorter one: the format has no mark at its end.
+    let (found, stopped) = walk(&block[..10 + one as usize], Kind::Snappy);
+    assert_eq!(found, [Member { stored: 10 + one, raw: 1 << 16, lines: 4096 }]);
+    assert_eq!(stopped, None);
+    block.clear();
+    encoder.encode(format!("x{frame}").as_bytes(), &mut block).unwrap();
+    let (found, stopped) = walk(&block[..block.len() - 1], Kind::Snappy);
+    assert_eq!((found.len(), stopped.is_some()), (0, true));
 }
