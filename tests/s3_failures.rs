@@ -397,7 +397,7 @@ fn a_stop_during_a_wait_keeps_the_block_and_tells_the_last_failure() {
 }
 
 #[test]
-fn a_proxy_is_asked_to_connect_and_its_refusal_is_retried() {
+fn a_proxy_is_asked_to_connect_and_its_refusal_is_kept_for_the_operator_to_mend() {
     let proxy = Fake::start(vec![Play::Say(reply("407 Proxy Authentication Required", &[], ""))]);
     let options = Options {
         proxy: Proxy::Url(proxy.endpoint().replace("http://", "http://user:hunter2@")),
@@ -410,7 +410,8 @@ fn a_proxy_is_asked_to_connect_and_its_refusal_is_retried() {
     let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
     let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
     let refused = put(&client, "k", b"x");
-    assert_eq!(refused.outcome, Outcome::Unreachable, "{refused:?}");
+    assert_eq!(refused.outcome, Outcome::ProxyRefused, "{refused:?}");
+    assert_eq!(refused.action(), Action::RetryConfiguration);
     assert!(!format!("{client:?} {refused:?}").contains("hunter2"));
     let asked = proxy.requests().remove(0);
     assert!(asked.starts_with("CONNECT gateway.example:8443 HTTP/1.1\r\n"), "{asked}");

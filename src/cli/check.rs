@@ -126,12 +126,9 @@ impl Report<'_> {
     /// The name and a connection.
     fn connect(&mut self, source: &Source) -> Result<Option<u8>, Error> {
         let endpoint = source.settings.bucket.endpoint();
-        if !endpoint.is_loopback() && proxied() {
-            self.say(
-                "connection",
-                Mark::Ok,
-                "through the proxy of the environment, not tried alone",
-            )?;
+        if let Some(proxy) = source.client.proxy() {
+            let text = format!("through the proxy {proxy}, not tried alone");
+            self.say("connection", Mark::Ok, &text)?;
             return Ok(None);
         }
         let host = endpoint.host().trim_start_matches('[').trim_end_matches(']');
@@ -234,7 +231,7 @@ impl Report<'_> {
         let (mark, code) = match answer.outcome {
             Outcome::Stored | Outcome::AlreadyStored => (Mark::Ok, 0),
             Outcome::Tls => return Ok(4),
-            Outcome::Unreachable => (Mark::Failed, 3),
+            Outcome::Unreachable | Outcome::Proxy | Outcome::ProxyRefused => (Mark::Failed, 3),
             Outcome::Refused | Outcome::NoCredentials | Outcome::ClockCorrected => {
                 (Mark::Failed, 5)
             }
@@ -271,13 +268,6 @@ impl Report<'_> {
         };
         self.say("read", Mark::Ok, text)
     }
-}
-
-/// Whether the environment names a proxy.
-fn proxied() -> bool {
-    let names =
-        ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// Stores the probe; its key and the answer.

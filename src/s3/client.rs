@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::body::{self, Exact, Fault};
-use super::credentials::{Cache, Credentials};
+use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::encode;
 use super::endpoint::Bucket;
 use super::gateway::Gateway;
@@ -98,7 +98,7 @@ impl Client {
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
         gateway.check(&options.object)?;
-        let http = Http::new(&options, bucket.endpoint().is_loopback())?;
+        let http = Http::new(&options, &ProcessEnvironment)?;
         Ok(Self {
             bucket,
             options,
@@ -129,6 +129,12 @@ impl Client {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The proxy that leads to the gateway, as `host:port`.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&str> {
+        self.http.proxy(&self.bucket.url(None, None))
     }
 
     /// Where the credentials come from.
@@ -304,22 +310,27 @@ impl Client {
         if outcome == Outcome::Refused && date.is_some_and(|date| self.learn_clock(date)) {
             outcome = Outcome::ClockCorrected;
         }
-        let mut message = credentials.redact(&body.message);
+        let redact = |text: &str| self.http.redact(&credentials.redact(text));
+        let mut message = redact(&body.message);
         if outcome == Outcome::WrongRegion {
             let region = region.unwrap_or(body.region);
             for (what, value) in [("region", region), ("location", location.unwrap_or_default())] {
                 if !value.is_empty() {
                     let gap = if message.is_empty() { "" } else { ", " };
-                    message.push_str(&format!("{gap}{what} {}", credentials.redact(&value)));
+                    message.push_str(&format!("{gap}{what} {}", redact(&value)));
                 }
             }
+        }
+        if status >= 300 && status != 412 && let Some(proxy) = self.proxy() {
+            let gap = if message.is_empty() { "" } else { ", " };
+            message.push_str(&format!("{gap}through the proxy {proxy}"));
         }
         Answer {
             outcome,
             status: Some(status),
-            code: credentials.redact(&body.code),
+            code: redact(&body.code),
             message,
-            request_id: credentials.redact(if request_id.is_empty() {
+            request_id: redact(if request_id.is_empty() {
                 &body.request_id
             } else {
                 &request_id

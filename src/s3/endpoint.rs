@@ -153,14 +153,11 @@ impl Endpoint {
     /// Whether nothing leaves the machine on the way there.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        match self.address() {
-            Some(address) => address.is_loopback(),
-            None => self.host == "localhost" || self.host.ends_with(".localhost"),
-        }
+        is_loopback(&self.host)
     }
 
     fn address(&self) -> Option<IpAddr> {
-        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+        address(&self.host)
     }
 }
 
@@ -172,6 +169,18 @@ impl fmt::Display for Endpoint {
         }
         f.write_str(&self.base)
     }
+}
+
+/// Whether a host in lower case is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    match address(host) {
+        Some(address) => address.is_loopback(),
+        None => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// `host[:port]` in two; `None` when the brackets of an IPv6 address do not match.

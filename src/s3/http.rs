@@ -10,10 +10,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ureq::config::Config;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, AsSendBody, SendBody, Timeout};
 
-use super::options::{Options, Proxy};
+use super::credentials::Variables;
+use super::forward::{Connections, Forward, Names};
+use super::options::Options;
 use super::outcome::Outcome;
+use super::proxy::{Proxies, Route, Via};
 use super::tls::{self, SetupError};
 
 /// Longest time for a response's body after its headers.
@@ -26,6 +32,8 @@ const CONTINUE_TIME: Duration = Duration::from_secs(2);
 pub(super) struct Http {
     /// Replaced after a panic, which may have left its pool of connections poisoned.
     agent: Arc<Mutex<Agent>>,
+    proxies: Proxies,
+    forward: Forward,
 }
 
 impl std::fmt::Debug for Http {
@@ -74,16 +82,14 @@ pub(super) struct TransportError {
 }
 
 impl Http {
-    pub(super) fn new(options: &Options, loopback: bool) -> Result<Self, SetupError> {
-        let proxy = match &options.proxy {
-            _ if loopback => None,
-            Proxy::None => None,
-            Proxy::Environment => ureq::Proxy::try_from_env(),
-            Proxy::Url(url) => Some(ureq::Proxy::new(url).map_err(|_| SetupError::Proxy)?),
-        };
+    /// `variables` are asked for proxies, if the options leave it to them.
+    pub(super) fn new(options: &Options, variables: &dyn Variables) -> Result<Self, SetupError> {
+        let proxies = Proxies::new(&options.proxy, variables)?;
+        let forward = Forward::new(proxies.forwards_to());
         let config = Agent::config_builder()
             .tls_config(tls::config(options)?)
-            .proxy(proxy)
+            // Chosen for each request.
+            .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("vmod-s3log/", env!("CARGO_PKG_VERSION")))
@@ -97,7 +103,18 @@ impl Http {
             .timeout_connect(Some(options.connect_timeout))
             .timeout_await_100(Some(CONTINUE_TIME))
             .build();
-        Ok(Self { agent: Arc::new(Mutex::new(config.new_agent())) })
+        let agent = Arc::new(Mutex::new(agent(config, &forward)));
+        Ok(Self { agent, proxies, forward })
+    }
+
+    /// The proxy that leads to `url`, as `host:port`.
+    pub(super) fn proxy(&self, url: &str) -> Option<&str> {
+        self.proxies.route(url).via().map(|via| via.shown.as_str())
+    }
+
+    /// `text` without a proxy's password.
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.proxies.redact(text)
     }
 
     fn agent(&self) -> Agent {
@@ -105,31 +122,65 @@ impl Http {
     }
 
     pub(super) fn send(&self, request: Request<'_, '_>) -> Result<Response, TransportError> {
-        let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
+        let route = self.proxies.route(request.url);
+        let mut builder = ureq::http::Request::builder().method(request.method);
+        builder = match &route {
+            Route::Straight | Route::Tunnel(_) => builder.uri(request.url),
+            Route::Forward(_) => builder.uri(self.forward.marked(request.url)),
+        };
         for (name, value) in request.headers {
             builder = builder.header(*name, *value);
         }
         if request.ask_first {
             builder = builder.header("expect", "100-continue");
         }
-        let times = (request.deadline, request.patience);
-        match request.body {
-            Some(reader) => self.run(builder.body(SendBody::from_reader(reader)), times),
-            None => self.run(builder.body(()), times),
+        if let Route::Forward(Via { authorization: Some(authorization), .. }) = &route {
+            builder = builder.header("proxy-authorization", authorization.as_str());
+        }
+        let tunnel = match &route {
+            Route::Tunnel(via) => Some(via.proxy.clone()),
+            Route::Straight | Route::Forward(_) => None,
+        };
+        let how = (request.deadline, request.patience, tunnel);
+        let sent = match request.body {
+            Some(reader) => self.run(builder.body(SendBody::from_reader(reader)), how),
+            None => self.run(builder.body(()), how),
+        };
+        sent.map_err(|error| match route.via() {
+            Some(via) => self.by_proxy(error, via),
+            None => error,
+        })
+    }
+
+    /// Says that it was the proxy, where it was.
+    fn by_proxy(&self, error: TransportError, via: &Via) -> TransportError {
+        let text = self.redact(&error.text);
+        match error.outcome {
+            // The gateway's name and address are the proxy's affair.
+            Outcome::Unreachable | Outcome::Proxy | Outcome::ProxyRefused => TransportError {
+                outcome: match error.outcome {
+                    Outcome::Unreachable => Outcome::Proxy,
+                    other => other,
+                },
+                text: format!("proxy {}: {text}", via.shown),
+            },
+            outcome => {
+                TransportError { outcome, text: format!("{text}, through the proxy {}", via.shown) }
+            }
         }
     }
 
     fn run(
         &self,
         built: Result<ureq::http::Request<impl AsSendBody>, ureq::http::Error>,
-        (deadline, patience): (Duration, Patience),
+        (deadline, patience, tunnel): (Duration, Patience, Option<ureq::Proxy>),
     ) -> Result<Response, TransportError> {
         let built = built.map_err(|error| TransportError {
             outcome: Outcome::Unsendable,
             text: error.to_string(),
         })?;
         let agent = self.agent();
-        let config = agent.configure_request(built);
+        let config = agent.configure_request(built).proxy(tunnel);
         let config = match patience {
             Patience::Short => {
                 config.timeout_global(Some(deadline)).timeout_recv_body(Some(BODY_TIME))
@@ -144,7 +195,7 @@ impl Http {
         // The client asserts and spawns threads; a panic of its must not end an upload for good.
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| agent.run(request)));
         let Ok(ran) = ran else {
-            let fresh = agent.config().clone().new_agent();
+            let fresh = self::agent(agent.config().clone(), &self.forward);
             *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
             let text = "the HTTP client panicked".to_owned();
             return Err(TransportError { outcome: Outcome::Broken, text });
@@ -153,6 +204,12 @@ impl Http {
         let (parts, body) = response.into_parts();
         Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
     }
+}
+
+fn agent(config: Config, forward: &Forward) -> Agent {
+    let names = Names { forward: forward.clone(), inner: DefaultResolver::default() };
+    let connections = Connections { forward: forward.clone(), inner: DefaultConnector::default() };
+    Agent::with_parts(config, connections, names)
 }
 
 impl Response {
@@ -196,9 +253,12 @@ impl From<ureq::Error> for TransportError {
         let outcome = match &error {
             Error::HostNotFound
             | Error::ConnectionFailed
-            | Error::ConnectProxyFailed(_)
-            | Error::InvalidProxyUrl
             | Error::Timeout(Timeout::Resolve | Timeout::Connect) => Outcome::Unreachable,
+            Error::ConnectProxyFailed(reason) => match refused(reason) {
+                true => Outcome::ProxyRefused,
+                false => Outcome::Proxy,
+            },
+            Error::InvalidProxyUrl => Outcome::Proxy,
             Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => Outcome::Tls,
             Error::Timeout(_) => Outcome::TimedOut,
             Error::Io(io) => match io.kind() {
@@ -218,4 +278,10 @@ impl From<ureq::Error> for TransportError {
         };
         Self { outcome, text: error.to_string() }
     }
+}
+
+/// Whether a proxy said no to a tunnel, and would say so again: no user, not to this port, never.
+fn refused(reason: &str) -> bool {
+    let status = reason.rsplit(['/', ' ']).next().unwrap_or_default();
+    matches!(status, "401" | "403" | "405" | "407" | "501")
 }

@@ -9,6 +9,7 @@
 //! | [`sign`] | Signature Version 4 |
 //! | [`put`], [`options`] | an object and the headers it is stored with |
 //! | [`gateway`], [`option_text`] | what a provider takes, and what the operator writes |
+//! | `http`, `tls`, `proxy`, `forward` | one HTTP exchange, and the way there |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`read`] | HEAD, GET and listings |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
@@ -27,12 +28,14 @@ pub mod credentials;
 pub mod date;
 pub mod encode;
 pub mod endpoint;
+mod forward;
 pub mod gateway;
 mod http;
 pub mod option_text;
 pub mod options;
 pub mod outcome;
 mod pace;
+mod proxy;
 pub mod put;
 pub mod read;
 pub mod retry;

@@ -58,12 +58,12 @@ impl Options {
 /// Which proxy leads out.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum Proxy {
-    /// `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, minus `NO_PROXY`.
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, minus `NO_PROXY`, as curl reads them.
     #[default]
     Environment,
     /// Straight out.
     None,
-    /// `http://[user:password@]host:port`, spoken to with CONNECT.
+    /// `http://[user:password@]host:port`, whatever `NO_PROXY` says.
     Url(String),
 }
 

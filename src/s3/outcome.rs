@@ -10,8 +10,12 @@ pub enum Outcome {
     Stored,
     /// 412, and HEAD shows our hash and length: an earlier attempt got through.
     AlreadyStored,
-    /// No connection: name, route, refusal, proxy.
+    /// No connection: name, route, refusal.
     Unreachable,
+    /// No connection to the proxy, or it has none to the gateway.
+    Proxy,
+    /// The proxy wants other credentials, or does not let through.
+    ProxyRefused,
     /// A connection, but no trust: certificate, protocol version, client certificate.
     Tls,
     /// No answer in time.
@@ -74,6 +78,7 @@ pub fn decide(outcome: Outcome, retry_after: Option<Duration>) -> Action {
     match outcome {
         Outcome::Stored | Outcome::AlreadyStored => Action::Done,
         Outcome::Unreachable
+        | Outcome::Proxy
         | Outcome::Tls
         | Outcome::TimedOut
         | Outcome::Broken
@@ -82,9 +87,11 @@ pub fn decide(outcome: Outcome, retry_after: Option<Duration>) -> Action {
         | Outcome::ClockCorrected
         | Outcome::Unreadable => Action::Retry { after: retry_after },
         Outcome::Refused | Outcome::NoCredentials | Outcome::Unsettled => Action::RetryCredentials,
-        Outcome::NoBucket | Outcome::WrongRegion | Outcome::Unsupported | Outcome::Unsendable => {
-            Action::RetryConfiguration
-        }
+        Outcome::NoBucket
+        | Outcome::WrongRegion
+        | Outcome::Unsupported
+        | Outcome::Unsendable
+        | Outcome::ProxyRefused => Action::RetryConfiguration,
         Outcome::Conflict | Outcome::TooLarge | Outcome::Rejected | Outcome::Damaged => {
             Action::Quarantine
         }
@@ -99,6 +106,10 @@ impl Outcome {
             Self::Stored => "stored",
             Self::AlreadyStored => "stored by an earlier attempt",
             Self::Unreachable => "the gateway cannot be reached; check endpoint, DNS and firewall",
+            Self::Proxy => "the proxy cannot be reached, or does not reach the gateway",
+            Self::ProxyRefused => {
+                "the proxy does not let this through; check its user, its password and its rules"
+            }
             Self::Tls => "no trusted connection; check the certificate, ca_file and the clock",
             Self::TimedOut => "no answer in time",
             Self::Broken => "the connection ended early",
@@ -155,6 +166,7 @@ pub fn classify(status: u16, code: &str) -> Option<Outcome> {
         (404, "NoSuchKey") => Outcome::NoObject,
         (404, _) => Outcome::NoBucket,
         (402 | 405 | 501, _) => Outcome::Unsupported,
+        (407, _) => Outcome::ProxyRefused,
         (408 | 409 | 425 | 429, _) => Outcome::Busy,
         (412, _) => return None,
         (413, _) | (_, "EntityTooLarge") => Outcome::TooLarge,
@@ -256,6 +268,7 @@ mod tests {
         assert_eq!(action(400, "ExpiredToken"), Some(Action::RetryCredentials));
         for (status, code) in [
             (404, "NoSuchBucket"),
+            (407, ""),
             (301, "PermanentRedirect"),
             (307, "TemporaryRedirect"),
             (400, "AuthorizationHeaderMalformed"),

@@ -28,9 +28,9 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
-    /// A proxy URL that is none. Not quoted: it may hold a password.
-    #[error("proxy takes http://[user:password@]host:port")]
-    Proxy,
+    /// A proxy URL that is none, in this option or variable. Not quoted: it may hold a password.
+    #[error("{0} takes http://host:port or http://user:password@host:port")]
+    Proxy(&'static str),
     /// An option that does not suit the gateway or another option.
     #[error(transparent)]
     Option(#[from] OptionError),

@@ -257,6 +257,11 @@ mod s3log {
                 role_arn gateway content_type checksum if_none_match acl redundancy
                 server_side_encryption kms_key_id tags metadata object_lock object_ttl);
             std::panic::catch_unwind(move || {
+                if arguments.get("proxy").is_some_and(|proxy| proxy.contains('@')) {
+                    let problem = "holds a password, which vcl.show would print: write it into the \
+                                   file of config, or into varnishd's environment";
+                    return Err(arguments.problem("proxy", problem).to_string());
+                }
                 if let Some(path) = config {
                     arguments
                         .fill_from_file(path.as_ref().as_ref())

@@ -1,4 +1,5 @@
-//! An HTTP proxy that takes `CONNECT` and leads every host to one address: DNS for tests.
+//! An HTTP proxy that leads every host to one address: DNS for tests. It tunnels, and what comes
+//! with a whole URL it hands on as it is, which any server has to understand (RFC 9112, 3.2.2).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -46,9 +47,17 @@ fn lead(mut client: TcpStream, target: SocketAddr, log: &Mutex<Vec<String>>) {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    log.lock().unwrap().push(head.split(' ').nth(1).unwrap().to_owned());
+    let asked = head.split(' ').nth(1).unwrap();
     let mut server = TcpStream::connect(target).unwrap();
-    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    if let Some(url) = asked.strip_prefix("http://") {
+        let host = url.split('/').next().unwrap();
+        let port = if host.contains(':') { "" } else { ":80" };
+        log.lock().unwrap().push(format!("{host}{port}"));
+        server.write_all(head.as_bytes()).unwrap();
+    } else {
+        log.lock().unwrap().push(asked.to_owned());
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    }
     let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let up = std::thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);

@@ -38,7 +38,7 @@ pub fn chain(
 ) -> Result<Cache, SetupError> {
     let base = Cache::new(providers(sources, variables, options)?);
     let Some(role) = sources.role.clone() else { return Ok(base) };
-    let sts = Http::new(options, false)?;
+    let sts = Http::new(options, &**variables)?;
     let role = AssumeRole::new(base, role, Arc::clone(variables), sts, &options.region);
     Ok(Cache::new(vec![Box::new(role)]))
 }
@@ -64,7 +64,7 @@ fn providers(
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
         providers.push(Box::new(File::shared(path, profile, path_named, profile_named)));
     }
-    let sts = Http::new(options, false)?;
+    let sts = Http::new(options, &**variables)?;
     providers.push(Box::new(WebIdentity::new(Arc::clone(variables), sts, &options.region)));
     // Metadata is the machine's own: no proxy leads there.
     let direct = Options {
@@ -72,7 +72,7 @@ fn providers(
         connect_timeout: Duration::from_secs(1),
         ..Options::default()
     };
-    let direct = Http::new(&direct, true)?;
+    let direct = Http::new(&direct, &**variables)?;
     providers.push(Box::new(Container::new(Arc::clone(variables), direct.clone())));
     providers.push(Box::new(Imds::new(Arc::clone(variables), direct)));
     Ok(providers)

@@ -36,6 +36,7 @@ pub use file::File;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
 pub use sts::{AssumeRole, Role, WebIdentity};
+pub(super) use types::redact;
 pub use types::{Credentials, CredentialsError, Provider, Stamp};
 
 #[cfg(test)]

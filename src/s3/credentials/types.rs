@@ -78,7 +78,7 @@ const CUT: usize = 8;
 
 /// `text` without `secret`, also where the text was cut in the middle of it: the fields of an
 /// error are cut, and a session token is often longer than they are.
-pub(super) fn redact(text: &str, secret: &str) -> String {
+pub(in crate::s3) fn redact(text: &str, secret: &str) -> String {
     if secret.is_empty() {
         return text.to_owned();
     }

@@ -83,7 +83,8 @@ impl Place<'_> {
             return Ok(answer.body);
         }
         let said = xml::error(&answer.body);
-        let (code, message) = (redact(&said.code, secret), redact(&said.message, secret));
+        let redact = |text| self.http.redact(&redact(text, secret));
+        let (code, message) = (redact(&said.code), redact(&said.message));
         let reason = format!("status {status} {code} {message}");
         let reason = reason.trim_end();
         if matches!(status, 408 | 429 | 500..=599) {
