@@ -255,6 +255,23 @@ fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
 }
 
 #[test]
+fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
+    // tinyproxy adds a header to the 100, which the HTTP client does not take.
+    let fake = Fake::start(vec![
+        Play::Reset(1000),
+        Play::SayIfAsked("HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n".to_owned()),
+        Play::Say(reply("200 OK", &[], "")),
+    ]);
+    let client = with_timeout(&fake, Duration::from_secs(20));
+    let block = vec![b'x'; 16 << 20];
+    let outcomes = [(); 3].map(|()| put(&client, "k", &block).outcome);
+    assert_eq!(outcomes, [Outcome::Broken, Outcome::Broken, Outcome::Stored]);
+    let asked: Vec<bool> =
+        fake.requests().iter().map(|r| r.contains("expect: 100-continue")).collect();
+    assert_eq!(asked, [false, true, false]);
+}
+
+#[test]
 fn an_answer_that_comes_after_our_timeout_is_settled_by_412_and_head() {
     let fake = Fake::start(vec![
         Play::Silence,

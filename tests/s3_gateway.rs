@@ -211,14 +211,23 @@ fn duplicate(site: &Site) -> Checked {
     let client = site.client(ObjectOptions::default());
     site.store(&client, "twice", b"the block");
     let again = put(&client, &site.key("twice"), b"the block");
+    if again.outcome == Outcome::Stored {
+        return Err("the gateway ignores If-None-Match, the same is stored again".to_owned());
+    }
     assert_eq!((again.outcome, again.action()), (Outcome::AlreadyStored, Action::Done), "{again}");
     Ok("there already".to_owned())
 }
 
 fn conflict(site: &Site) -> Checked {
     let client = site.client(ObjectOptions::default());
-    site.store(&client, "contested", b"the first");
+    let first = put(&client, &site.key("contested"), b"the first");
+    assert_eq!(first.outcome, Outcome::Stored, "{first}");
     let other = put(&client, &site.key("contested"), b"another");
+    if other.outcome == Outcome::Stored {
+        site.stored(&site.bucket, "contested", b"another", &json!({}));
+        return Err("the gateway ignores If-None-Match: nothing but the name protects".to_owned());
+    }
+    site.stored(&site.bucket, "contested", b"the first", &json!({}));
     assert_eq!((other.outcome, other.action()), (Outcome::Conflict, Action::Quarantine), "{other}");
     Ok("the first stays".to_owned())
 }

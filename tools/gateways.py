@@ -1,9 +1,12 @@
 """`make gateways`: the same checks against every S3 server of this machine.
 
-SeaweedFS over http and over https with a certificate authority made for this run, and s3s-fs
-inside the test's own process. The driver is tests/s3_gateway.rs, with the client that varnishd
+SeaweedFS over http and over https with a certificate authority made for this run, both once more
+through tinyproxy, s3s-fs inside the test's own process, and with --garage Garage. The driver is tests/s3_gateway.rs, with the client that varnishd
 gets; each object that it stored is read back here by boto3, and compared by length, digest and
-what it was stored with. Garage is left out: it has to be compiled for half an hour of CPU time.
+what it was stored with.
+
+Garage is a server of its own: `cargo install garage --version 2.5.0 --locked --no-default-features
+--features bundled-libs,lmdb` takes half an hour of CPU time.
 
 A server that lacks something is "not supported" only where EXPECTED says so; anything else
 that is not ok makes the exit code 1.
@@ -11,11 +14,16 @@ that is not ok makes the exit code 1.
 
 import argparse
 import collections
+import contextlib
 import email.header
 import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -32,8 +40,14 @@ NO_TLS = {"TLS, private CA", "TLS, CA unknown"}
 EXPECTED = {
     "SeaweedFS http": {"bad region"} | NO_TLS,
     "SeaweedFS https": {"bad region"},
+    "http by tinyproxy": {"bad region"} | NO_TLS,
+    "https by tinyproxy": {"bad region"},
     "s3s-fs": {"bad region", "missing bucket", "tags and metadata", "object lock"} | NO_TLS,
-}
+    "Garage": {
+        "the same again", "another under the key", "tags and metadata", "object lock",
+        "clock an hour off",
+    } | NO_TLS,
+}  # fmt: skip
 
 
 def say(text=""):
@@ -60,7 +74,7 @@ def make_authority(directory):
     (directory / "extensions").write_text(
         "basicConstraints = CA:FALSE\nkeyUsage = critical,digitalSignature\n"
         "extendedKeyUsage = serverAuth\nauthorityKeyIdentifier = keyid\n"
-        f"subjectAltName = IP:127.0.0.1,DNS:{DOMAIN},DNS:*.{DOMAIN}\n"
+        f"subjectAltName = IP:127.0.0.1,IP:0.0.0.0,DNS:{DOMAIN},DNS:*.{DOMAIN}\n"
     )
     openssl(
         directory, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
@@ -133,6 +147,111 @@ def differences(client, stored):
     return [f"{key}: {name} is {is_!r}, not {was!r}" for name, is_, was in pairs if is_ != was]
 
 
+class Tinyproxy:
+    """Somebody else's proxy, with a password; tunnels lead to one port only, as is usual."""
+
+    def __init__(self, directory, tunnel_port):
+        self.directory = directory / "tinyproxy"
+        self.directory.mkdir()
+        self.port = rig.free_ports(1)[0]
+        self.url = f"http://edge:pr0xy-s3cret@127.0.0.1:{self.port}"
+        settings = self.directory / "conf"
+        settings.write_text(
+            f"Port {self.port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nMaxClients 50\n"
+            f"LogLevel Info\nBasicAuth edge pr0xy-s3cret\nConnectPort {tunnel_port}\n"
+        )
+        command = ["tinyproxy", "-d", "-c", settings]
+        self.process = rig.Process("tinyproxy", command, self.directory)
+        rig.wait_for("tinyproxy", self.listens)
+
+    def listens(self):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def asked(self, method):
+        """How often."""
+        return len(re.findall(rf"Request [^:]*: {method} ", self.process.log.read_text()))
+
+
+class Garage:
+    """A single node with one bucket and one key."""
+
+    def __init__(self, directory, program, env):
+        self.directory, self.program, self.env = directory / "garage", program, env
+        self.directory.mkdir()
+        self.rpc, port = rig.free_ports(2)
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.keys = (f"GK{secrets.token_hex(12)}", secrets.token_hex(32))
+        self.process = None
+        (self.directory / "garage.toml").write_text(
+            f'''
+metadata_dir = "{self.directory}/meta"
+data_dir = "{self.directory}/data"
+db_engine = "lmdb"
+replication_factor = 1
+rpc_bind_addr = "127.0.0.1:{self.rpc}"
+rpc_public_addr = "127.0.0.1:{self.rpc}"
+rpc_secret = "{secrets.token_hex(32)}"
+[s3_api]
+s3_region = "us-east-1"
+api_bind_addr = "127.0.0.1:{port}"
+root_domain = ".{DOMAIN}"
+'''
+        )
+
+    def tell(self, *words):
+        command = [self.program, "-c", str(self.directory / "garage.toml"), *words]
+        done = subprocess.run(
+            command, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"garage {' '.join(words)}: {done.stdout}")
+        return done.stdout
+
+    def start(self):
+        command = [self.program, "-c", self.directory / "garage.toml", "server"]
+        self.process = rig.Process("garage", command, self.directory, self.env)
+
+        def answers():
+            if not self.process.alive():
+                raise RuntimeError(f"garage ended:\n{self.process.tail()}")
+            with contextlib.suppress(RuntimeError):
+                return self.tell("status")
+
+        rig.wait_for("garage", answers)
+
+    def set_up(self):
+        node = self.tell("node", "id", "-q").strip().split("@")[0]
+        self.tell("layout", "assign", "-z", "here", "-c", "10G", node)
+        self.tell("layout", "apply", "--version", "1")
+        self.tell("key", "import", "--yes", "-n", "edge", *self.keys)
+        self.tell("bucket", "create", rig.BUCKET)
+        access = ("--read", "--write", "--owner")
+        self.tell("bucket", "allow", *access, rig.BUCKET, "--key", self.keys[0])
+        rig.wait_for("garage to take an object", self.takes)
+
+    def takes(self):
+        with contextlib.suppress(Exception):
+            boto(self.endpoint, self.keys).put_object(Bucket=rig.BUCKET, Key="probe", Body=b"")
+            return True
+
+    def kill(self):
+        self.process.stop(signal.SIGKILL)
+
+
+def find_garage(wanted):
+    """The program; `1` is the one on PATH."""
+    found = shutil.which("garage" if wanted == "1" else wanted)
+    if not found:
+        sys.exit(
+            f"gateways: there is no program {'garage on PATH' if wanted == '1' else wanted}; "
+            "install it with\n  cargo install garage --version 2.5.0 --locked "
+            "--no-default-features --features bundled-libs,lmdb"
+        )
+    return found
+
+
 Row = collections.namedtuple("Row", "result detail")
 
 
@@ -203,14 +322,14 @@ class Column:
 
 def table(columns):
     names = list(dict.fromkeys(name for column in columns for name in column.rows))
-    width = 32
+    width = 30
     lines = ["check".ljust(25) + "".join(column.name.ljust(width) for column in columns)]
     for name in names:
         cells = []
         for column in columns:
-            row = column.rows.get(name, Row("failed", "did not run"))
-            text = {"ok": "ok", "not supported": "n/s"}.get(row.result, "FAILED")
-            cells.append(textwrap.wrap(f"{text}: {row.detail}", width - 2)[:6] or [text])
+            row = column.rows.get(name, Row("-", ""))
+            text = {"-": "", "ok": "ok", "not supported": "n/s"}.get(row.result, "FAILED")
+            cells.append(textwrap.wrap(f"{text}: {row.detail}" if text else "", width - 2)[:6] or [text])
         for at in range(max(map(len, cells))):
             parts = [cell[at] if at < len(cell) else "" for cell in cells]
             title = name if at == 0 else ""
@@ -222,9 +341,11 @@ def main():
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    arguments.add_argument("--garage", help="the program, or 1 for the one on PATH")
     arguments.add_argument("--keep", action="store_true", help="leave the driver's outputs")
     options = arguments.parse_args()
-    with rig.Rig("gateways", keep=options.keep) as place:
+    garage = find_garage(options.garage) if options.garage else None
+    with contextlib.ExitStack() as stack, rig.Rig("gateways", keep=options.keep) as place:
         make_authority(place.directory)
         ca_file = place.directory / "ca.pem"
         https = rig.free_ports(1)[0]
@@ -247,23 +368,54 @@ def main():
         secure = {
             **env, "S3LOG_GATEWAY": f"https://127.0.0.1:{https}", "S3LOG_CA_FILE": str(ca_file)
         }  # fmt: skip
+        # This machine by an address that is not loopback, which no proxy leads to.
+        http = place.s3.ports["s3"]
+        proxy = Tinyproxy(place.directory, https)
+        stack.callback(proxy.process.stop)
+        plain_by_proxy = {
+            **plain, "S3LOG_GATEWAY": f"http://0.0.0.0:{http}", "HTTP_PROXY": proxy.url
+        }  # fmt: skip
+        secure_by_proxy = {
+            **secure, "S3LOG_GATEWAY": f"https://0.0.0.0:{https}", "HTTPS_PROXY": proxy.url
+        }  # fmt: skip
+        seaweed = (keys, place.s3)
+        sites = [
+            ("SeaweedFS http", plain, *seaweed, True),
+            ("SeaweedFS https", secure, *seaweed, str(ca_file)),
+            ("http by tinyproxy", plain_by_proxy, *seaweed, True),
+            ("https by tinyproxy", secure_by_proxy, *seaweed, str(ca_file)),
+            ("s3s-fs", inside, INSIDE, None, True),
+        ]
+        if garage:
+            server = Garage(place.directory, garage, place.env)
+            server.start()
+            stack.callback(server.kill)
+            server.set_up()
+            variables = {
+                **plain, "S3LOG_GATEWAY": server.endpoint,
+                "AWS_ACCESS_KEY_ID": server.keys[0], "AWS_SECRET_ACCESS_KEY": server.keys[1],
+            }  # fmt: skip
+            del variables["S3LOG_LOCK_BUCKET"]
+            sites.append(("Garage", variables, server.keys, server, True))
         columns = []
-        for name, variables, keys, verify in [
-            ("SeaweedFS http", plain, keys, True),
-            ("SeaweedFS https", secure, keys, str(ca_file)),
-            ("s3s-fs", inside, INSIDE, True),
-        ]:
+        for name, variables, keys, server, verify in sites:
             log = place.directory / f"{name.replace(' ', '-')}.log"
             column = Column(name, binary, log)
             columns.append(column)
 
-            def act(word, column=column, keys=keys, verify=verify):
+            def act(word, column=column, keys=keys, server=server, verify=verify):
                 if word == "read":
                     column.read_back(boto(column.endpoint, keys, verify))
                 else:
-                    {"kill": place.s3.kill, "start": place.s3.start}[word]()
+                    {"kill": server.kill, "start": server.start}[word]()
 
+            method = {"http by tinyproxy": "PUT", "https by tinyproxy": "CONNECT"}.get(name)
+            before = proxy.asked(method) if method else 0
             column.run(variables, act)
+            if method:
+                asked = proxy.asked(method) - before
+                row = Row("ok" if asked > 10 else "failed", f"{asked} times {method}")
+                column.rows["tinyproxy was asked"] = row
         say()
         say(table(columns))
         failures = [failure for column in columns for failure in column.failures()]

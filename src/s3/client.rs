@@ -200,9 +200,10 @@ impl Client {
                 ),
                 Some(Fault::Io(text)) => Answer::local(Outcome::Unreadable, text),
                 None => {
-                    if answer.outcome == Outcome::Broken && body.is_cut() {
-                        // Only a hint for the next request: nothing is published by it.
-                        self.ask_first.store(true, Ordering::Relaxed);
+                    if answer.outcome == Outcome::Broken {
+                        // Only a hint for the next request: nothing is published by it. Not for
+                        // ever: a proxy's answer to the question may be what breaks it.
+                        self.ask_first.store(body.is_cut(), Ordering::Relaxed);
                     }
                     answer
                 }

@@ -134,8 +134,12 @@ impl Http {
         if request.ask_first {
             builder = builder.header("expect", "100-continue");
         }
-        if let Route::Forward(Via { authorization: Some(authorization), .. }) = &route {
-            builder = builder.header("proxy-authorization", authorization.as_str());
+        if let Route::Forward(via) = &route {
+            // Proxies close without a word; a connection more is cheaper than a retry.
+            builder = builder.header("connection", "close");
+            if let Some(authorization) = &via.authorization {
+                builder = builder.header("proxy-authorization", authorization.as_str());
+            }
         }
         let tunnel = match &route {
             Route::Tunnel(via) => Some(via.proxy.clone()),
