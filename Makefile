@@ -8,6 +8,8 @@ SHELL := bash
 # Where Varnish and the S3 server are, once `make deps` has run.
 ENV := . ./.deps/env
 PYTHON := .deps/venv/bin/python
+# Which build the checks that take either use.
+PROFILE ?= release
 
 .PHONY: help
 help: ## show this list
@@ -115,11 +117,12 @@ verify-demo: build ## a bucket tampered with in fourteen ways: each is found and
 	$(PYTHON) tools/verify_demo.py
 
 .PHONY: gateways
-gateways: build ## one list of checks against SeaweedFS over http and https and s3s-fs
+gateways: deps ## one list of checks against each S3 server and through a proxy; GARAGE=1 adds Garage
 	@$(ENV)
-	$(PYTHON) tools/gateways.py
+	$(PYTHON) tools/gateways.py $(if $(GARAGE),--garage $(GARAGE))
 
 .PHONY: secrets
-secrets: build ## no source of credentials shows its secret anywhere, working or failing
+secrets: deps ## no source of credentials shows its secret anywhere; PROFILE=debug for that build
 	@$(ENV)
-	$(PYTHON) tools/leaks.py --profile release
+	cargo build --locked $(if $(filter release,$(PROFILE)),--release)
+	$(PYTHON) tools/leaks.py --profile $(PROFILE)

@@ -25,6 +25,7 @@ import urllib.request
 
 import rig
 
+PROXY_PASSWORD = "pr0xY-pAssw0rd-Xk29vLq7mZ"
 # As long as AWS's, with the characters that AWS's have, and each one to be found by itself.
 ACCESS = "ASIAEDGEEDGEEDGEEDGE"
 SECRETS = {
@@ -35,6 +36,8 @@ SECRETS = {
     "base session token": "IQoJb3JpZ2luX2VjBaSeT0k3n+bAsEt/oK3nZz0xYQ==",
     "container token": "c0nt4iner-authorization-t0ken-Zq81",
     "metadata token": "AQAEAIMDSsessiont0kenAQ8pZ7vW2x==",
+    "proxy password": PROXY_PASSWORD,
+    "proxy authorization": base64.b64encode(f"edge:{PROXY_PASSWORD}".encode()).decode(),
     "web identity": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJlZGdlIn0.c2lnbmF0dXJlLW9mLWFuLWlkZW50aXR5",
 }
 ROLE = "arn:aws:iam::123456789012:role/edge"
@@ -78,7 +81,8 @@ class Fake(http.server.ThreadingHTTPServer):
         def talk(self, status, code, body=b""):
             """An error that repeats the whole request."""
             # Only the beginning of a message is kept: what is secret comes first.
-            names = sorted(self.headers, key=lambda name: "token" not in name.lower())
+            first = ["proxy-authorization", "x-amz-security-token"]
+            names = sorted(self.headers, key=lambda name: (first + [name.lower()]).index(name.lower()))
             said = "; ".join(f"{name}: {self.headers[name]}" for name in names)
             said = "; ".join(sorted([said, body.decode(errors="replace")], key=len))
             said = said.replace("&", "&amp;")
@@ -86,6 +90,12 @@ class Fake(http.server.ThreadingHTTPServer):
 
         def handle_any(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path.startswith("http://"):
+                # As a proxy, which leads here.
+                self.server.proxied.append(self.headers.get("Proxy-Authorization"))
+                self.path = "/" + self.path.split("/", 3)[3]
+                if self.server.proxy_refuses:
+                    return self.talk(407, "ProxyAuthenticationRequired")
             if self.path.startswith(f"/{rig.BUCKET}/"):
                 self.gateway()
             elif self.server.source_fails:
@@ -144,8 +154,8 @@ class Fake(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def reset(self):
-        self.refuses = self.source_fails = False
-        self.seen = []
+        self.refuses = self.source_fails = self.proxy_refuses = False
+        self.seen, self.proxied = [], []
 
 
 def forms(text):
@@ -171,7 +181,8 @@ def ini(access, secret, token=None):
 class Case:
     """One source of credentials, one varnishd."""
 
-    def __init__(self, place, fake, name, arguments=None, variables=None, files=None, broken=None):
+    def __init__(self, place, fake, name, arguments=None, variables=None, files=None, broken=None,
+                 proxied=False):  # fmt: skip
         self.place, self.fake, self.name = place, fake, name
         self.directory = place.directory / name.replace(" ", "-")
         self.directory.mkdir()
@@ -181,21 +192,28 @@ class Case:
         self.hidden = self.directory / "hidden"
         self.hidden.mkdir()
         for file, text in (files or {}).items():
-            (self.hidden / file).write_text(text)
+            (self.hidden / file).write_text(self.fill(text))
         self.broken = broken or {}
         asked = [*(variables or {}).values()]
         # A process's environment does not change.
-        self.may_fail = bool(broken) or any("FAKE" in value for value in asked)
+        self.may_fail = bool(broken) or (
+            not proxied and any("FAKE" in value for value in asked)
+        )
         self.arguments = {key: self.fill(value) for key, value in (arguments or {}).items()}
         self.env = {key: value for key, value in place.env.items() if not key.startswith("AWS_")}
         self.env["HOME"] = str(self.directory)
         self.env |= {key: self.fill(value) for key, value in (variables or {}).items()}
         self.found, self.outputs = [], {}
-        self.endpoint = fake.url
+        self.endpoint, self.proxied = fake.url, proxied
+        if proxied:
+            # This machine by an address that is not loopback, which no proxy leads to.
+            self.endpoint = fake.url.replace("127.0.0.1", "0.0.0.0")
         self.varnish = None
 
     def fill(self, text):
-        return text.replace("HIDDEN", str(self.hidden)).replace("FAKE", self.fake.url)
+        host = self.fake.url.removeprefix("http://")
+        text = text.replace("HIDDEN", str(self.hidden)).replace("FAKEHOST", host)
+        return text.replace("FAKE", self.fake.url)
 
     def start(self):
         more = "".join(f', {key} = "{value}"' for key, value in self.arguments.items())
@@ -217,7 +235,7 @@ class Case:
     def check(self, when):
         command = [self.place.command, "check", "--endpoint", self.endpoint, "--bucket", rig.BUCKET]
         for key, value in self.arguments.items():
-            command += ["--set", f"{key}={value}"]
+            command += ["--config", value] if key == "config" else ["--set", f"{key}={value}"]
         done = subprocess.run(
             [str(part) for part in [*command, "access"]],
             env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -322,6 +340,12 @@ class Case:
             self.fake.refuses = True
             self.fails("SignatureDoesNotMatch")
             self.expect("s3log check, refused", self.check("refused"), 5)
+            if self.proxied:
+                authorization = f"Basic {SECRETS['proxy authorization']}"
+                self.expect("what the proxy was sent", set(self.fake.proxied), {authorization})
+                self.fake.proxy_refuses = True
+                self.fails("the proxy does not let this through")
+                self.expect("s3log check, proxy refuses", self.check("refused by the proxy"), 3)
             self.fake.source_fails = True
             for file, text in self.broken.items():
                 (self.hidden / file).write_text(text)
@@ -361,6 +385,7 @@ def main():
     base = ini("AKIABASE", SECRETS["base secret key"], SECRETS["base session token"])
     sts = {"AWS_ENDPOINT_URL_STS": "FAKE"}
     proof = {"proof": SECRETS["web identity"]}
+    proxy = f"http://edge:{PROXY_PASSWORD}@FAKEHOST"
     sources = {
         "file": {
             "arguments": {"credentials": "HIDDEN/keys"},
@@ -390,6 +415,20 @@ def main():
             "files": {"token": SECRETS["container token"]},
         },
         "instance metadata": {"variables": {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "FAKE"}},
+        "proxy of the environment": {
+            "arguments": {"credentials": "HIDDEN/keys", "allow_http": "true"},
+            "variables": {"HTTP_PROXY": proxy},
+            "files": {"keys": whole}, "proxied": True,
+        },
+        "proxy of a file": {
+            "arguments": {"config": "HIDDEN/s3log.toml"},
+            "files": {
+                "keys": whole,
+                "s3log.toml": '[access]\nallow_http = true\ncredentials = "HIDDEN/keys"\n'
+                f'proxy = "{proxy}"\n',
+            },
+            "proxied": True,
+        },
         "role": {
             "arguments": {"credentials": "HIDDEN/keys", "role_arn": ROLE},
             "variables": sts, "files": {"keys": base},
