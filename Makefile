@@ -121,6 +121,11 @@ gateways: deps ## one list of checks against each S3 server and through a proxy;
 	@$(ENV)
 	$(PYTHON) tools/gateways.py $(if $(GARAGE),--garage $(GARAGE))
 
+.PHONY: memory
+memory: deps ## a block of 5 GiB, the most that one PUT takes, in flat memory
+	@$(ENV)
+	S3LOG_GIB=5 cargo test --locked --test s3_memory -- --nocapture
+
 .PHONY: secrets
 secrets: deps ## no source of credentials shows its secret anywhere; PROFILE=debug for that build
 	@$(ENV)

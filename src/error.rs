@@ -48,6 +48,13 @@ pub struct RateLimit {
     kinds: Mutex<HashMap<&'static str, (Duration, u64)>>,
 }
 
+impl Default for RateLimit {
+    /// One message of a kind a minute.
+    fn default() -> Self {
+        Self::new(Duration::from_secs(60))
+    }
+}
+
 impl RateLimit {
     /// A limit of one message of a kind in each `interval`.
     #[must_use]
@@ -82,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_message_a_minute_and_the_count_of_those_held_back() {
-        let limit = RateLimit::new(Duration::from_secs(60));
+        let limit = RateLimit::default();
         let at = Duration::from_secs;
         assert_eq!(limit.admit("refused", at(5)), Some(0));
         assert_eq!(limit.admit("refused", at(20)), None);

@@ -209,7 +209,8 @@ fn a_gateway_that_is_down_behind_its_proxy_is_retried() {
 fn a_wrong_password_keeps_the_block_and_is_never_shown() {
     let server = S3Server::start();
     let Some(proxy) = Tinyproxy::start() else { return };
-    for (scheme, user) in [("http", "edge:an0ther-one@"), ("http", ""), ("https", "edge:an0ther-one@")]
+    for (scheme, user) in
+        [("http", "edge:an0ther-one@"), ("http", ""), ("https", "edge:an0ther-one@")]
     {
         let url = format!("http://{user}127.0.0.1:{}", proxy.port);
         let answer = put(&connect(scheme, server.address().port(), &url).unwrap(), "k", b"x");

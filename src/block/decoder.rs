@@ -196,7 +196,11 @@ fn drain_frames<B: BufRead>(
             *reached = Some(Member { stored, raw, lines });
         }
         if read == 0 {
-            return if ended { Ok(()) } else { Err(io::Error::new(io::ErrorKind::UnexpectedEof, NO_NEWLINE)) };
+            return if ended {
+                Ok(())
+            } else {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, NO_NEWLINE))
+            };
         }
     }
 }

@@ -24,9 +24,6 @@ use crate::spool::{
 };
 use crate::stats::{Stats, set};
 
-/// Between two messages of a kind.
-const MESSAGES: Duration = Duration::from_secs(60);
-
 /// Why a stream cannot be opened; the text names the stream and the argument.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -176,7 +173,7 @@ pub(super) fn start(
         told: Drops::default(),
         dropped_newest: 0,
         reported: [0; 5],
-        limit: RateLimit::new(MESSAGES),
+        limit: RateLimit::default(),
     };
     if let Err(source) = spawn_all(&pipeline, packer, woken, closed) {
         // Those that run already must not run on alone.

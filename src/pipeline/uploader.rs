@@ -13,7 +13,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Pipeline, Target};
 use crate::error::{Level, RateLimit, more_like_it};
-use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Quiet, Sums};
+use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Sums};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -25,8 +25,7 @@ const SPOOL_RETRY: Duration = Duration::from_secs(5);
 
 /// Runs until the pipeline is closed.
 pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
-    let mut quiet = Quiet::default();
-    let limit = RateLimit::new(Quiet::INTERVAL);
+    let limit = RateLimit::default();
     let mut unreadable = Unreadable::default();
     loop {
         if pipeline.is_closed() {
@@ -38,8 +37,7 @@ pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
                 // Before the target, so that a change after it is seen while waiting.
                 let generation = pipeline.generation();
                 let end = pipeline.target().map_or(End::Kept, |target| {
-                    Upload { pipeline, target, number, generation, woken, limit: &limit }
-                        .run(&mut quiet)
+                    Upload { pipeline, target, number, generation, woken, limit: &limit }.run()
                 });
                 match end {
                     End::Done => (),
@@ -118,7 +116,7 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    fn run(&self, quiet: &mut Quiet) -> End {
+    fn run(&self) -> End {
         let block = match self.pipeline.store.open_block(self.number) {
             Ok(block) => block,
             Err(error) => {
@@ -146,7 +144,7 @@ impl Upload<'_> {
             clock,
             Backoff::new(fastrand::Rng::new()),
             &mut |pause| self.wait(pause),
-            &mut |failure, action, pause| self.notice(failure, action, pause, quiet),
+            &mut |failure, action, pause| self.notice(failure, action, pause),
         );
         match finished {
             Finished::Stored { elapsed, .. } => {
@@ -224,7 +222,7 @@ impl Upload<'_> {
         }
     }
 
-    fn notice(&self, failure: &Failure, action: Action, pause: Duration, quiet: &mut Quiet) {
+    fn notice(&self, failure: &Failure, action: Action, pause: Duration) {
         let stats = &self.pipeline.stats;
         set(&stats.last_status, failure.answer.status.unwrap_or(0).into());
         let (level, what) = match action {
@@ -239,7 +237,7 @@ impl Upload<'_> {
             add(&stats.upload_retries, 1);
         }
         let now = self.pipeline.environment.clock.monotonic();
-        if let Some(held) = quiet.say(failure.answer.outcome, now) {
+        if let Some(held) = self.limit.admit(failure.answer.outcome.advice(), now) {
             let held = more_like_it(held);
             let pause = if pause.is_zero() {
                 String::new()

@@ -322,7 +322,10 @@ impl Client {
                 }
             }
         }
-        if status >= 300 && status != 412 && let Some(proxy) = self.proxy() {
+        if status >= 300
+            && status != 412
+            && let Some(proxy) = self.proxy()
+        {
             let gap = if message.is_empty() { "" } else { ", " };
             message.push_str(&format!("{gap}through the proxy {proxy}"));
         }
@@ -331,11 +334,7 @@ impl Client {
             status: Some(status),
             code: redact(&body.code),
             message,
-            request_id: redact(if request_id.is_empty() {
-                &body.request_id
-            } else {
-                &request_id
-            }),
+            request_id: redact(if request_id.is_empty() { &body.request_id } else { &request_id }),
             retry_after: retry_after.and_then(|text| {
                 date::retry_after(&text, date.unwrap_or_else(|| self.clock.unix()))
             }),

@@ -52,5 +52,5 @@ pub use options::{Checksum, ObjectOptions, Options, Proxy};
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use put::{PutObject, Sums};
 pub use read::{Get, Head};
-pub use retry::{Finished, Quiet, Store, upload};
+pub use retry::{Finished, Store, upload};
 pub use tls::SetupError;

@@ -295,10 +295,17 @@ mod tests {
             (&[("https_proxy", ""), ("HTTPS_PROXY", "c:3")], "straight", "tunnel c:3"),
             // A proxy that is spoken to by TLS.
             (&[("all_proxy", "https://p")], "tunnel p:443", "tunnel p:443"),
-            (&[("https_proxy", "http://[2001:db8::1]:3128")], "straight", "tunnel [2001:db8::1]:3128"),
+            (
+                &[("https_proxy", "http://[2001:db8::1]:3128")],
+                "straight",
+                "tunnel [2001:db8::1]:3128",
+            ),
         ] {
             let proxies = environment(variables).unwrap();
-            assert_eq!((way(&proxies, HTTP).as_str(), way(&proxies, HTTPS).as_str()), (http, https));
+            assert_eq!(
+                (way(&proxies, HTTP).as_str(), way(&proxies, HTTPS).as_str()),
+                (http, https)
+            );
         }
     }
 
@@ -349,7 +356,9 @@ mod tests {
 
     #[test]
     fn what_is_no_proxy_is_refused_with_the_name_of_where_it_stands_and_not_quoted() {
-        for url in ["socks5://p:1", "ftp://p", "http://", "http://u:s3cret@", "p:x", "p:99999", "a b"] {
+        for url in
+            ["socks5://p:1", "ftp://p", "http://", "http://u:s3cret@", "p:x", "p:99999", "a b"]
+        {
             let option = Proxies::new(&Proxy::Url(url.into()), &Fixed(HashMap::new()));
             let said = option.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.starts_with("proxy takes http://"), "{url}: {said:?}");
@@ -369,9 +378,6 @@ mod tests {
         assert_eq!(via.authorization.as_ref().map(|text| text.as_str()), Some(sent));
         assert_eq!(via.shown, "p:3128");
         let text = format!("p:ss@w0rd p%3Ass@w0rd {sent} {via:?}");
-        assert_eq!(
-            proxies.redact(&text),
-            "[redacted] [redacted] Basic [redacted] Via(\"p:3128\")"
-        );
+        assert_eq!(proxies.redact(&text), "[redacted] [redacted] Basic [redacted] Via(\"p:3128\")");
     }
 }

@@ -36,8 +36,7 @@ pub enum Finished {
 /// Tries until the object is there, is to be set aside, or `wait` says to stop.
 ///
 /// `wait` waits for the given time and returns `false` to stop; so shutdown can interrupt a wait.
-/// `notice` hears of every failed attempt with what is done about it and the wait that follows;
-/// see [`Quiet`] for saying it once a minute.
+/// `notice` hears of every failed attempt with what is done about it and the wait that follows.
 pub fn upload(
     store: &dyn Store,
     object: &PutObject<'_>,
@@ -73,50 +72,5 @@ pub fn upload(
         if !wait(pause) {
             return Finished::Stopped(failure);
         }
-    }
-}
-
-/// Says each kind of failure once a minute, and how often it was not said.
-#[derive(Debug, Default)]
-pub struct Quiet {
-    /// Each outcome that was said: when, and how many like it were held back since.
-    said: Vec<(Outcome, Duration, u64)>,
-}
-
-impl Quiet {
-    /// How long an outcome is silent after it was said.
-    pub const INTERVAL: Duration = Duration::from_secs(60);
-
-    /// `Some(n)`: say it at monotonic time `now`; `n` like it were held back since the last time.
-    /// `None`: be quiet.
-    pub fn say(&mut self, outcome: Outcome, now: Duration) -> Option<u64> {
-        let Some((_, at, held_back)) = self.said.iter_mut().find(|said| said.0 == outcome) else {
-            self.said.push((outcome, now, 0));
-            return Some(0);
-        };
-        if now.saturating_sub(*at) < Self::INTERVAL {
-            *held_back += 1;
-            return None;
-        }
-        *at = now;
-        Some(std::mem::take(held_back))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_failure_is_said_once_a_minute_with_the_number_of_those_held_back() {
-        let mut quiet = Quiet::default();
-        let mut said = Vec::new();
-        for second in 0..180 {
-            let outcome = if second % 2 == 0 { Outcome::Busy } else { Outcome::TimedOut };
-            if let Some(held_back) = quiet.say(outcome, Duration::from_secs(second)) {
-                said.push((second, held_back));
-            }
-        }
-        assert_eq!(said, [(0, 0), (1, 0), (60, 29), (61, 29), (120, 29), (121, 29)]);
     }
 }

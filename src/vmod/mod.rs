@@ -206,8 +206,10 @@ mod s3log {
             client_certificate: Option<&CStr>,
             /// A PEM file with its key.
             client_key: Option<&CStr>,
-            /// The HTTP proxy: `http://[user:password@]host:port`, or `none`. Default: what
-            /// `HTTPS_PROXY` and the like say.
+            /// The HTTP proxy: `http://host:port`, or `none`; one with a password only in the
+            /// file of `config` or in the environment. Default: what `HTTPS_PROXY`,
+            /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, as curl reads them
+            /// (`docs/operations.md`). Loopback is never reached through one.
             proxy: Option<&CStr>,
             /// The longest time for name, connection and TLS, from 100ms to 5m. Default: 5s.
             connect_timeout: Option<&CStr>,
