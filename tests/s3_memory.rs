@@ -1,6 +1,12 @@
 //! Memory stays flat whatever a block's size: 1 GiB, or as many as `S3LOG_GIB` says (`make memory`
 //! takes the 5 that one PUT may have). Alone in its process, so that nobody else's is counted.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod common;
 

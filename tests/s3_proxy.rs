@@ -3,7 +3,7 @@
 //!
 //! `0.0.0.0` is this machine by a name that is not loopback, which no proxy is asked for. Like other
 //! proxies this one allows tunnels to port 443 only.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs, reason = "a test")]
 
 mod common;
 
