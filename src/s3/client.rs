@@ -99,6 +99,7 @@ impl Client {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
         gateway.check(&options.object)?;
         let http = Http::new(&options, &ProcessEnvironment)?;
+        http.check(&bucket.url(None, None))?;
         Ok(Self {
             bucket,
             options,

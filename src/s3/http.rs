@@ -112,6 +112,14 @@ impl Http {
         self.proxies.route(url).via().map(|via| via.shown.as_str())
     }
 
+    /// Whether there is a way to `url`.
+    ///
+    /// # Errors
+    /// What leads there is no proxy.
+    pub(super) fn check(&self, url: &str) -> Result<(), SetupError> {
+        self.proxies.check(url)
+    }
+
     /// `text` without a proxy's password.
     pub(super) fn redact(&self, text: &str) -> String {
         self.proxies.redact(text)
@@ -126,6 +134,10 @@ impl Http {
         let mut builder = ureq::http::Request::builder().method(request.method);
         builder = match &route {
             Route::Straight | Route::Tunnel(_) => builder.uri(request.url),
+            Route::Nowhere(name) => {
+                let text = SetupError::Proxy(name).to_string();
+                return Err(TransportError { outcome: Outcome::Unsendable, text });
+            }
             Route::Forward(_) => builder.uri(self.forward.marked(request.url)),
         };
         for (name, value) in request.headers {
@@ -143,7 +155,7 @@ impl Http {
         }
         let tunnel = match &route {
             Route::Tunnel(via) => Some(via.proxy.clone()),
-            Route::Straight | Route::Forward(_) => None,
+            Route::Straight | Route::Forward(_) | Route::Nowhere(_) => None,
         };
         let how = (request.deadline, request.patience, tunnel);
         let sent = match request.body {

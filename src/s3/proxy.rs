@@ -34,12 +34,15 @@ use super::tls::SetupError;
 const PORT: u16 = 1080;
 
 /// The proxies that were asked for.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Proxies {
-    http: Option<Via>,
-    https: Option<Via>,
+    http: Asked,
+    https: Asked,
     except: Except,
 }
+
+/// A proxy or none; or the variable that holds something else.
+type Asked = Result<Option<Via>, &'static str>;
 
 /// One proxy.
 #[derive(Clone)]
@@ -64,13 +67,15 @@ pub(super) enum Route<'a> {
     Forward(&'a Via),
     /// By a tunnel through a proxy.
     Tunnel(&'a Via),
+    /// Not at all: this variable holds no proxy, and straight would be another way.
+    Nowhere(&'static str),
 }
 
 impl<'a> Route<'a> {
     /// The proxy, if there is one.
     pub(super) fn via(&self) -> Option<&'a Via> {
         match self {
-            Self::Straight => None,
+            Self::Straight | Self::Nowhere(_) => None,
             Self::Forward(via) | Self::Tunnel(via) => Some(via),
         }
     }
@@ -86,29 +91,41 @@ impl Proxies {
     /// What `wanted` and the environment say.
     ///
     /// # Errors
-    /// A proxy that is none. A wrong variable is an error, too: without it the way would be another.
+    /// The option holds no proxy. A variable that holds none does harm only where it leads.
     pub(super) fn new(wanted: &Proxy, variables: &dyn Variables) -> Result<Self, SetupError> {
+        let except = Except::default();
         match wanted {
-            Proxy::None => Ok(Self::default()),
+            Proxy::None => Ok(Self { http: Ok(None), https: Ok(None), except }),
             Proxy::Url(url) => {
                 let via = Some(Via::parse(url).ok_or(SetupError::Proxy("proxy"))?);
-                Ok(Self { http: via.clone(), https: via, except: Except::default() })
+                Ok(Self { http: Ok(via.clone()), https: Ok(via), except })
             }
             Proxy::Environment => {
-                let via = |own: [&'static str; 2]| {
+                let asked = |own: [&'static str; 2]| {
                     own.into_iter()
                         .chain(["all_proxy", "ALL_PROXY"])
                         .find_map(|name| Some((name, variables.get(name)?)))
-                        .map(|(name, url)| Via::parse(&url).ok_or(SetupError::Proxy(name)))
+                        .map(|(name, url)| Via::parse(&url).ok_or(name))
                         .transpose()
                 };
                 let except = variables.get("no_proxy").or_else(|| variables.get("NO_PROXY"));
                 Ok(Self {
-                    http: via(["http_proxy", "HTTP_PROXY"])?,
-                    https: via(["https_proxy", "HTTPS_PROXY"])?,
+                    http: asked(["http_proxy", "HTTP_PROXY"]),
+                    https: asked(["https_proxy", "HTTPS_PROXY"]),
                     except: except.map(|text| Except::parse(&text)).unwrap_or_default(),
                 })
             }
+        }
+    }
+
+    /// Whether there is a way to `url`.
+    ///
+    /// # Errors
+    /// What leads there is no proxy.
+    pub(super) fn check(&self, url: &str) -> Result<(), SetupError> {
+        match self.route(url) {
+            Route::Nowhere(name) => Err(SetupError::Proxy(name)),
+            Route::Straight | Route::Forward(_) | Route::Tunnel(_) => Ok(()),
         }
     }
 
@@ -117,25 +134,29 @@ impl Proxies {
         let Ok(uri) = url.parse::<Uri>() else { return Route::Straight };
         let Some(host) = uri.host().map(str::to_ascii_lowercase) else { return Route::Straight };
         let https = uri.scheme_str() == Some("https");
-        let via = if https { &self.https } else { &self.http };
-        match via {
-            Some(via) if !is_loopback(&host) && !self.except.covers(&host) => {
+        if is_loopback(&host) || self.except.covers(&host) {
+            return Route::Straight;
+        }
+        match if https { &self.https } else { &self.http } {
+            Ok(None) => Route::Straight,
+            Err(name) => Route::Nowhere(name),
+            Ok(Some(via)) => {
                 // A proxy that is spoken to by TLS takes tunnels only: one connector does both.
                 let plain = via.uri.scheme_str() == Some("http");
                 if https || !plain { Route::Tunnel(via) } else { Route::Forward(via) }
             }
-            _ => Route::Straight,
         }
     }
 
     /// The proxy that `http://` is forwarded by.
     pub(super) fn forwards_to(&self) -> Option<Uri> {
-        self.http.as_ref().map(|via| via.uri.clone())
+        self.http.as_ref().ok()?.as_ref().map(|via| via.uri.clone())
     }
 
     /// `text` without a proxy's password, as it is and as it is sent.
     pub(super) fn redact(&self, text: &str) -> String {
-        let secrets = self.http.iter().chain(&self.https).flat_map(|via| &via.secrets);
+        let ways = [&self.http, &self.https].into_iter().flatten().flatten();
+        let secrets = ways.flat_map(|via| &via.secrets);
         secrets.fold(text.to_owned(), |text, secret| redact(&text, secret))
     }
 }
@@ -255,6 +276,8 @@ mod tests {
 
     use super::*;
 
+    const HTTPS: &str = "https://gateway.example/k";
+
     struct Fixed(HashMap<&'static str, &'static str>);
 
     impl Variables for Fixed {
@@ -263,8 +286,8 @@ mod tests {
         }
     }
 
-    fn environment(variables: &[(&'static str, &'static str)]) -> Result<Proxies, SetupError> {
-        Proxies::new(&Proxy::Environment, &Fixed(variables.iter().copied().collect()))
+    fn environment(variables: &[(&'static str, &'static str)]) -> Proxies {
+        Proxies::new(&Proxy::Environment, &Fixed(variables.iter().copied().collect())).unwrap()
     }
 
     /// `forward host:port`, `tunnel host:port` or `straight`.
@@ -273,13 +296,13 @@ mod tests {
             Route::Straight => "straight".to_owned(),
             Route::Forward(via) => format!("forward {}", via.shown),
             Route::Tunnel(via) => format!("tunnel {}", via.shown),
+            Route::Nowhere(name) => format!("nowhere {name}"),
         }
     }
 
     #[test]
     fn the_environment_s_proxy_is_chosen_by_scheme_lower_case_first_and_all_proxy_last() {
         const HTTP: &str = "http://gateway.example/k";
-        const HTTPS: &str = "https://gateway.example/k";
         for (variables, http, https) in [
             (&[][..], "straight", "straight"),
             (&[("HTTPS_PROXY", "http://p:3128")], "straight", "tunnel p:3128"),
@@ -301,7 +324,7 @@ mod tests {
                 "tunnel [2001:db8::1]:3128",
             ),
         ] {
-            let proxies = environment(variables).unwrap();
+            let proxies = environment(variables);
             assert_eq!(
                 (way(&proxies, HTTP).as_str(), way(&proxies, HTTPS).as_str()),
                 (http, https)
@@ -332,7 +355,7 @@ mod tests {
             ("", "anything.example", false),
         ] {
             let variables = [("all_proxy", "http://p:1"), ("no_proxy", no_proxy)];
-            let proxies = environment(&variables).unwrap();
+            let proxies = environment(&variables);
             let way = way(&proxies, &format!("https://{host}:8443/k"));
             assert_eq!(way == "straight", straight, "{no_proxy} and {host}: {way}");
         }
@@ -363,7 +386,11 @@ mod tests {
             let said = option.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.starts_with("proxy takes http://"), "{url}: {said:?}");
             let variable = Fixed(HashMap::from([("HTTPS_PROXY", url)]));
-            let said = Proxies::new(&Proxy::Environment, &variable).err().unwrap().to_string();
+            let wrong = Proxies::new(&Proxy::Environment, &variable).unwrap();
+            let said = wrong.check(HTTPS).unwrap_err().to_string();
+            // Where it does not lead it does no harm.
+            assert_eq!(wrong.check("http://gateway.example/k"), Ok(()));
+            assert_eq!(wrong.check("https://localhost/k"), Ok(()));
             assert!(said.starts_with("HTTPS_PROXY takes http://"), "{said}");
             assert!(!said.contains("s3cret"), "{said}");
         }
@@ -371,7 +398,7 @@ mod tests {
 
     #[test]
     fn user_and_password_are_decoded_sent_as_basic_and_shown_nowhere() {
-        let proxies = environment(&[("http_proxy", "http://us%40er:p%3Ass@w0rd@p:3128")]).unwrap();
+        let proxies = environment(&[("http_proxy", "http://us%40er:p%3Ass@w0rd@p:3128")]);
         let Route::Forward(via) = proxies.route("http://gateway.example/k") else { panic!() };
         // `us@er:p:ss@w0rd`
         let sent = "Basic dXNAZXI6cDpzc0B3MHJk";
