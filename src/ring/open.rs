@@ -127,7 +127,9 @@ pub enum OpenError {
         what: &'static str,
     },
     /// Written by a later release.
-    #[error("the ring {} has format {found}; this release knows {known}", path.display())]
+    #[error(
+        "the ring {} has format {found} and this release reads up to {known}: run the release that wrote it, or drain it with that release's s3log", path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -167,8 +169,11 @@ impl OpenError {
     #[must_use]
     pub fn blames_file(&self) -> bool {
         match self {
-            Self::Foreign { .. } | Self::Corrupt { .. } | Self::Newer { .. } => true,
-            Self::Allocate { .. } | Self::Io { .. } | Self::Payload(_) => false,
+            Self::Foreign { .. } | Self::Corrupt { .. } => true,
+            // Its records are for the release that wrote it.
+            Self::Newer { .. } | Self::Allocate { .. } | Self::Io { .. } | Self::Payload(_) => {
+                false
+            }
         }
     }
 }
