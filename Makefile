@@ -24,6 +24,24 @@ build: deps ## build the module and the command, optimised, into target/release
 	@$(ENV)
 	cargo build --release --locked
 
+.PHONY: install
+install: ## put what `make build` made where it belongs: DESTDIR= PREFIX= VMODDIR=
+	@if [ -e .deps/env ]; then $(ENV); fi
+	tools/install.sh $(foreach setting,DESTDIR PREFIX VMODDIR ZSHDIR,$(if $($(setting)),$(setting)=$($(setting))))
+
+.PHONY: deb
+deb: ## a Debian package into target/deb; where Varnish is not Debian 13's in a chroot, as root
+	@tools/deb.sh
+
+.PHONY: package
+package: deps ## the Debian package in a fresh Debian 13: installed, used, upgraded, purged (root)
+	@tools/deb.sh --chroot
+	$(PYTHON) tools/package.py
+
+.PHONY: compat
+compat: deps ## the VTC suite in Debian 13 with the package and in forky with Vinyl Cache (root)
+	@tools/compat.sh
+
 .PHONY: demo
 demo: build ## real Varnish, real S3 server, thousands of requests; KEEP=1 leaves it running
 	@$(ENV)

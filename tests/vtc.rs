@@ -7,6 +7,9 @@
 //! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them,
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
 //! file with its secret key.
+//!
+//! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
+//! `S3LOG_COMMAND` name them: `make compat` does so.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -71,7 +74,7 @@ done
 cat "{place}/lines.$1"
 [ "$found" -eq "$2" ] || {{ echo "wanted $2 lines, found $found"; exit 1; }}
 "#,
-        command = env!("CARGO_BIN_EXE_s3log"),
+        command = or("S3LOG_COMMAND", || env!("CARGO_BIN_EXE_s3log").into()).display(),
         endpoint = server.endpoint(),
         credentials = at("credentials"),
         place = place.path().display(),
@@ -81,9 +84,9 @@ cat "{place}/lines.$1"
     fs::write(at("identity"), identity.to_string().expose_secret())?;
     fs::set_permissions(at("lines"), fs::Permissions::from_mode(0o755))?;
     let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
-    let output = Command::new("varnishtest")
+    let output = Command::new(or("S3LOG_VARNISHTEST", || "varnishtest".into()))
         .args(["-v", "-t", TIMEOUT])
-        .args(define("vmod", &module().display().to_string()))
+        .args(define("vmod", &or("S3LOG_MODULE", module).display().to_string()))
         .args(define("s3", &server.endpoint()))
         .args(define("bucket", &bucket))
         .args(define("credentials", &at("credentials")))
@@ -103,6 +106,11 @@ cat "{place}/lines.$1"
     let skipped = text.lines().count().saturating_sub(120);
     let told: Vec<&str> = text.lines().skip(skipped).collect();
     Err(format!("{}\n{}", told.join("\n"), output.status).into())
+}
+
+/// What the variable names, or our own.
+fn or(variable: &str, own: impl FnOnce() -> PathBuf) -> PathBuf {
+    std::env::var_os(variable).map_or_else(own, PathBuf::from)
 }
 
 /// The module beside the command: cargo puts both into one folder.

@@ -3,8 +3,9 @@
 #
 #   tools/chroot.sh make NAME SUITE [PACKAGE...]  a tree with these packages; one that is there stays
 #   tools/chroot.sh copy NAME NEW                 NEW becomes a copy of the tree NAME
-#   tools/chroot.sh run NAME [-b FROM[:TO]]... [-e NAME=VALUE]... [-u USER] COMMAND [WORD...]
-#                                                 -b shows a file or directory of this machine
+#   tools/chroot.sh run NAME [-r] [-b FROM:TO]... [-e NAME=VALUE]... [-u USER] COMMAND [WORD...]
+#                                                 -b shows a file or directory of this machine, -r
+#                                                 its Rust, with the crates it has fetched
 #   tools/chroot.sh path NAME                     where the tree is
 #
 # Trees are kept in .deps/chroots, or where S3LOG_CHROOTS says; deleting them there is all there is
@@ -70,11 +71,31 @@ copy_tree() {
 run() {
   local tree=$trees/$1
   shift
+  if [ "${1-}" = -r ]; then
+    shift
+    rust_words
+    set -- "${rust[@]}" "$@"
+  fi
   [ -x "$tree/usr/bin/env" ] || die "$tree is no Debian tree: make it first"
   cp /etc/resolv.conf /etc/hosts "$tree/etc/"
   mkdir -p "$trees/archives/partial"
   unshare --mount --propagation private --pid --fork --kill-child \
     bash -euo pipefail -c "$inside" chroot "$tree" "$trees/archives" "$@"
+}
+
+# This machine's compiler, crates, and the certificates and proxy that it fetches crates with.
+rust_words() {
+  local cargo_home=${CARGO_HOME:-$HOME/.cargo} certificates=/etc/ssl/certs/ca-certificates.crt variable
+  mkdir -p "$cargo_home"
+  rust=(-b "$(rustc --print sysroot):/rust/toolchain" -b "$cargo_home:/rust/cargo"
+    -e CARGO_HOME=/rust/cargo -e PATH=/rust/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin)
+  if [ -e $certificates ]; then
+    rust+=(-b "$certificates:/rust/certificates.crt"
+      -e SSL_CERT_FILE=/rust/certificates.crt -e CARGO_HTTP_CAINFO=/rust/certificates.crt)
+  fi
+  for variable in http_proxy https_proxy no_proxy; do
+    [ -z "${!variable-}" ] || rust+=(-e "$variable=${!variable}")
+  done
 }
 
 # Runs as process 1 of the namespaces. The downloaded packages are kept for the next tree.
