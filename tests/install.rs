@@ -71,9 +71,8 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
     for file in &wanted {
         assert!(found.contains(file), "{file} is not among {found:#?}");
     }
-    let mode = |file: &str| {
-        fs::metadata(place.path().join(file)).unwrap().permissions().mode() & 0o777
-    };
+    let mode =
+        |file: &str| fs::metadata(place.path().join(file)).unwrap().permissions().mode() & 0o777;
     for file in &found {
         let executable = file == "usr/bin/s3log";
         assert_eq!(mode(file), if executable { 0o755 } else { 0o644 }, "{file}");

@@ -209,7 +209,7 @@ fn end_of_request(stream: &Shared, req: &ffi::req, pending: &Pending) {
     }
     let [vsl] = &req.vsl;
     let structs = Client::new(req, pending);
-    let acct = (req.res_pipe() == 0).then_some(Acct {
+    let acct = (!piped(req)).then_some(Acct {
         request_header: req.acct.req_hdrbytes,
         request_body: req.acct.req_bodybytes,
         response_header: req.acct.resp_hdrbytes,
@@ -217,6 +217,15 @@ fn end_of_request(stream: &Shared, req: &ffi::req, pending: &Pending) {
     });
     let about = About { side: Side::Client, esi_level: req.esi_level, restarts: req.restarts };
     write(stream, vsl, &about, acct, &structs);
+}
+
+/// Whether this was a pipe, whose bytes the request's account does not have.
+fn piped(req: &ffi::req) -> bool {
+    #[cfg(not(varnish_before_7_7))]
+    let piped = req.res_pipe() != 0;
+    #[cfg(varnish_before_7_7)]
+    let piped = req.res_mode & ffi::RES_PIPE != 0;
+    piped
 }
 
 fn end_of_fetch(stream: &Shared, bo: &ffi::busyobj, pending: &Pending) {
