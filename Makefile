@@ -42,6 +42,10 @@ package: deps ## the Debian package in a fresh Debian 13: installed, used, upgra
 compat: deps ## the VTC suite in Debian 13 with the package and in forky with Vinyl Cache (root)
 	@tools/compat.sh
 
+.PHONY: dockerfile
+dockerfile: deps ## the Dockerfile's steps without an engine, then three containers' lives (root)
+	@$(PYTHON) tools/dockerfile.py
+
 .PHONY: demo
 demo: build ## real Varnish, real S3 server, thousands of requests; KEEP=1 leaves it running
 	@$(ENV)
