@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
     let blocks = select(&sources, &arguments.range)?;
     let mut lines = Lines::new(out, arguments.json);
-    fetch::lines(&sources, &blocks, arguments.jobs, keys.as_ref(), |found, piece| {
+    fetch::lines(&sources, &blocks, arguments.jobs, &keys, |found, piece| {
         lines.piece(&sources, found, piece)
     })?;
     lines.out.flush()?;

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
     let mut lines = Lines::new(out, arguments.json);
     lines.skip = records.saturating_sub(arguments.lines);
     let shown = blocks.get(start..).unwrap_or_default();
-    fetch::lines(&sources, shown, arguments.jobs, keys.as_ref(), |found, piece| {
+    fetch::lines(&sources, shown, arguments.jobs, &keys, |found, piece| {
         lines.piece(&sources, found, piece)
     })?;
     lines.skip = 0;
@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
         seen.extend(fresh.iter().map(|found| found.key.clone()));
         let mut fresh = filter(&sources, fresh, &hosts)?;
         fresh.sort_unstable();
-        fetch::lines(&sources, &fresh, arguments.jobs, keys.as_ref(), |found, piece| {
+        fetch::lines(&sources, &fresh, arguments.jobs, &keys, |found, piece| {
             lines.piece(&sources, found, piece)
         })?;
         lines.out.flush()?;

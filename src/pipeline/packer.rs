@@ -18,8 +18,8 @@ use super::{Observer, Pipeline, Target};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
-use crate::seal::Recipients;
-use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy, Transform};
+use crate::seal::{Sealing, Signer};
+use crate::spool::{ChunkStats, Payload, Sealed, Sign, Spool, SpoolError, SyncPolicy, Transform};
 use crate::stats::{add, get, set};
 
 /// The longest time between two looks at the ring.
@@ -38,8 +38,10 @@ pub struct Packer {
     pub(super) observer: Box<dyn Observer>,
     pub(super) encoder: ChunkEncoder,
     pub(super) codec: Codec,
-    /// Whom the spool encrypts to.
-    pub(super) encrypt_to: Option<Recipients>,
+    /// How the spool encrypts.
+    pub(super) sealing: Option<Sealing>,
+    /// Who signs for the spool.
+    pub(super) signer: Option<Signer>,
     /// Records copied out of the ring and not committed yet.
     pub(super) raw: Vec<u8>,
     pub(super) chunk: ChunkStats,
@@ -133,6 +135,7 @@ impl Packer {
     ) -> Result<Round, SpoolError> {
         let usage = pipeline.ring.usage();
         let full = target.settings.chunk_bytes(usage.capacity);
+        self.keep_secrets(pipeline, target, (usage.used, full), now)?;
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
         }
@@ -180,6 +183,11 @@ impl Packer {
         if self.chunk.records == 0 {
             return Ok(());
         }
+        self.store_chunk(pipeline, target)
+    }
+
+    /// The same for the open block as it is.
+    fn store_chunk(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
         if self.member.is_empty() {
             self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
                 doing: "compress",
@@ -238,7 +246,7 @@ impl Packer {
     ) -> Result<(), SpoolError> {
         let settings = &target.settings;
         let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host)
-            || self.encrypt_to != settings.encrypt_to;
+            || self.sealing != settings.sealing;
         if self.spool.open_len() > 0 && other {
             self.seal(pipeline, target)?;
         }
@@ -257,6 +265,80 @@ impl Packer {
     }
 
     fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        self.give_back();
+        if target.settings.sealing.is_some() {
+            // The keys in force, also for what was begun before they were.
+            self.set_sealing(target);
+        }
+        self.seal_by(pipeline, target, Spool::seal)?;
+        self.since = None;
+        Ok(())
+    }
+
+    /// A commit moves the ring's head to where it was read to; records that are in no block yet are
+    /// read again after it.
+    fn give_back(&mut self) {
+        if self.chunk.records > 0 {
+            self.reader.rewind();
+            self.clear();
+        }
+    }
+
+    /// Keys that came hold for what waits; when they go, what was logged until now is sealed to
+    /// them. `used` are the ring's bytes, `full` is a chunk's length.
+    fn keep_secrets(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        (used, full): (u64, usize),
+        now: Duration,
+    ) -> Result<(), SpoolError> {
+        match (&self.sealing, &target.settings.sealing) {
+            (None, Some(_)) => {
+                // What the ring has is secret from now on, and a kill must not forget that.
+                self.give_back();
+                self.set_sealing(target);
+                let payload = self.spool.payload();
+                self.commit(&payload);
+            }
+            (Some(_), None) => {
+                let mut left = used;
+                while left > 0 {
+                    if self.member.is_empty() {
+                        self.fill(pipeline, full, now);
+                    }
+                    if self.chunk.records == 0 {
+                        break;
+                    }
+                    let raw = self.chunk.raw_bytes;
+                    self.store_chunk(pipeline, target)?;
+                    if self.spool.open_len() > 0 {
+                        left = left.saturating_sub(raw);
+                    }
+                }
+                self.seal(pipeline, target)?;
+                self.set_sealing(target);
+                let payload = self.spool.end_secrecy();
+                self.commit(&payload);
+            }
+            _ => {}
+        }
+        while self.spool.can_release() {
+            self.seal(pipeline, target)?;
+            if !self.seal_by(pipeline, target, Spool::release)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the spool seal a block, and tells everybody. Whether there was one.
+    fn seal_by(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        seal: fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>,
+    ) -> Result<bool, SpoolError> {
         let drops = Drops {
             ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),
             panic: get(&pipeline.stats.dropped_panic),
@@ -267,20 +349,10 @@ impl Packer {
             panic: drops.panic.saturating_sub(self.told.panic),
             ..Drops::default()
         };
-        if self.chunk.records > 0 {
-            // A commit moves the ring's head to where it was read to, and these records are in
-            // no block yet: they are read again for the block that follows.
-            self.reader.rewind();
-            self.clear();
-        }
-        if target.settings.encrypt_to.is_some() {
-            // The keys in force, also for what was begun before they were. When encryption was
-            // taken away the keys before hold for what was begun with them.
-            self.encrypt_to(target);
-        }
-        let sealed = self.spool.seal(&since)?;
+        self.set_signer(target);
+        let sealed = seal(&mut self.spool, &since)?;
         self.told = drops;
-        self.since = None;
+        let any = sealed.is_some();
         if let Some((sealed, payload)) = sealed {
             self.commit_sealed(pipeline, target, &payload);
             add(&pipeline.stats.blocks_sealed, 1);
@@ -290,7 +362,7 @@ impl Packer {
             }
             pipeline.wake();
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Limits hold at once; names and codec for blocks that are begun from now on, see
@@ -305,14 +377,23 @@ impl Packer {
             options.on_full = settings.on_spool_full;
             options.sync = settings.sync;
         });
-        self.encrypt_to(target);
+        self.set_sealing(target);
     }
 
-    fn encrypt_to(&mut self, target: &Target) {
-        let wanted = &target.settings.encrypt_to;
-        if self.encrypt_to != *wanted {
+    fn set_sealing(&mut self, target: &Target) {
+        let wanted = &target.settings.sealing;
+        if self.sealing != *wanted {
             self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
-            self.encrypt_to.clone_from(wanted);
+            self.sealing.clone_from(wanted);
+        }
+    }
+
+    /// The key in force signs whatever is sealed from now on.
+    fn set_signer(&mut self, target: &Target) {
+        let wanted = &target.settings.signer;
+        if self.signer != *wanted {
+            self.spool.configure(|options| options.sign = sign(wanted.as_ref()));
+            self.signer.clone_from(wanted);
         }
     }
 
@@ -417,10 +498,16 @@ impl Packer {
         set(&stats.ring_used, usage.used);
         set(&stats.ring_high_water, usage.high_water);
         set(&stats.ring_size, usage.capacity);
-        set(&stats.spooled_blocks, counts.sealed.blocks + open);
-        set(&stats.spooled_records, counts.sealed.records + self.spool.open_records());
-        set(&stats.spooled_bytes, counts.sealed.bytes + self.spool.open_len());
-        let oldest = counts.oldest.into_iter().chain(self.spool.open_since()).min();
+        let held = counts.held;
+        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + open);
+        let records = counts.sealed.records + held.records + self.spool.open_records();
+        set(&stats.spooled_records, records);
+        let bytes = counts.sealed.bytes + held.bytes + self.spool.open_len();
+        set(&stats.spooled_bytes, bytes);
+        set(&stats.held_blocks, held.blocks);
+        set(&stats.held_records, held.records);
+        let oldest = counts.oldest.into_iter().chain(counts.held_since);
+        let oldest = oldest.chain(self.spool.open_since()).min();
         let now = nanoseconds(pipeline.environment.clock.unix());
         let age = oldest.map_or(0, |first| now.saturating_sub(first) / 1_000_000_000);
         set(&stats.oldest_unsent, age);
@@ -429,8 +516,13 @@ impl Packer {
 }
 
 /// What the spool does to a block that is sealed.
-pub(super) fn transform(encrypt_to: Option<&Recipients>) -> Option<Box<dyn Transform>> {
-    encrypt_to.map(|recipients| Box::new(recipients.clone()) as Box<dyn Transform>)
+pub(super) fn transform(sealing: Option<&Sealing>) -> Option<Box<dyn Transform>> {
+    sealing.map(|sealing| Box::new(sealing.clone()) as Box<dyn Transform>)
+}
+
+/// Who signs a block that the spool seals.
+pub(super) fn sign(signer: Option<&Signer>) -> Option<Box<dyn Sign>> {
+    signer.map(|signer| Box::new(signer.clone()) as Box<dyn Sign>)
 }
 
 /// Nanoseconds since 1970, as block metadata has them.

@@ -168,6 +168,14 @@ mod s3log {
             /// records are in clear in the spool (`docs/encryption.md`). Default: nobody, blocks
             /// are in clear.
             encrypt_to: Option<&CStr>,
+            /// The same for OpenPGP, instead of `encrypt_to`: an armoured certificate (`gpg --armor
+            /// --export`), or the absolute path of a file with one, read at `vcl.load`. Keys then
+            /// end in `.pgp`, and `gpg --decrypt` reads the blocks. Default: nobody.
+            public_key: Option<&CStr>,
+            /// A secret key file of minisign, made with `minisign -G -W`, read at `vcl.load`: each
+            /// block's metadata is signed, so that who can write to the bucket cannot forge a block
+            /// (`docs/chain.md`). Default: none, blocks are not signed.
+            sign_key: Option<&CStr>,
             /// The directory in which blocks wait for the gateway, one folder a stream in it.
             /// It must be there and be writable by varnishd's cache process. `none` keeps them
             /// in memory, and what is not uploaded dies with the process.
@@ -252,7 +260,7 @@ mod s3log {
             let mut arguments = arguments!(name;
                 endpoint bucket path timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line esi
-                period max_bytes compression encrypt_to
+                period max_bytes compression encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
                 upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout
