@@ -91,8 +91,10 @@ fn the_page_shows_these_very_lines() {
     let lines = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
     assert!(PAGE.contains(&lines(FIRST)));
     assert!(PAGE.contains(&lines(SECOND)));
-    let file =
-        format!("untrusted comment: s3log\n{}\ntrusted comment: {COMMENT}\n{}\n", SIGNATURE[0], SIGNATURE[1]);
+    let file = format!(
+        "untrusted comment: s3log\n{}\ntrusted comment: {COMMENT}\n{}\n",
+        SIGNATURE[0], SIGNATURE[1]
+    );
     assert!(PAGE.contains(&lines(&file)));
     assert!(PAGE.contains(PUBLIC));
 }

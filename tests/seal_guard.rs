@@ -232,7 +232,9 @@ fn left_behind(root: &Path, key: &Key) {
 /// Names of the objects in the bucket.
 fn names(logs: &Logs) -> Vec<String> {
     let ran = logs.s3log(&["ls", "--json", "access"]);
-    let key = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["key"].as_str().map(str::to_owned);
+    let key = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).ok()?["key"].as_str().map(str::to_owned)
+    };
     ran.out.lines().filter_map(key).collect()
 }
 

@@ -76,8 +76,10 @@ fn minisign_checks_a_block_by_the_recipe_of_the_page_and_refuses_one_that_was_ch
         let ran = by_hand(&logs, &block.key, &public);
         assert_eq!(ran.code, 0, "{ran:?}");
         let host = &block.meta.host;
-        let comment =
-            format!("Trusted comment: s3log access {host} {} {}", block.meta.boot, block.meta.number);
+        let comment = format!(
+            "Trusted comment: s3log access {host} {} {}",
+            block.meta.boot, block.meta.number
+        );
         assert!(ran.out.contains("Signature and comment signature verified"), "{ran:?}");
         assert!(ran.out.contains(&comment), "{ran:?}");
         assert!(ran.out.contains("block: OK"), "{ran:?}");
@@ -178,7 +180,10 @@ fn a_key_that_cannot_be_used_is_told_without_what_is_in_it() {
     let problem = |path: &Path| Signer::read(path).unwrap_err().to_string();
     assert!(problem(Path::new("/nowhere/key")).starts_with("/nowhere/key cannot be read: "));
     let text = problem(&public);
-    assert!(text.ends_with("one.pub is a public key of minisign: it takes the secret one"), "{text}");
+    assert!(
+        text.ends_with("one.pub is a public key of minisign: it takes the secret one"),
+        "{text}"
+    );
     let good = fs::read_to_string(&secret).unwrap();
     let line = good.lines().nth(1).unwrap();
     let write = |name: &str, text: &str| {
@@ -192,8 +197,7 @@ fn a_key_that_cannot_be_used_is_told_without_what_is_in_it() {
     assert!(text.contains("is protected by a password"), "{text}");
     let mut swapped = line.to_owned().into_bytes();
     swapped[100] = if swapped[100] == b'A' { b'B' } else { b'A' };
-    let damaged =
-        write("damaged", &good.replace(line, std::str::from_utf8(&swapped).unwrap()));
+    let damaged = write("damaged", &good.replace(line, std::str::from_utf8(&swapped).unwrap()));
     let text = problem(&damaged);
     assert!(text.contains("is no secret key of minisign, or damaged"), "{text}");
     for text in [problem(&write("empty", "")), problem(&write("text", "a\nb\n"))] {

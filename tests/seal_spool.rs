@@ -238,8 +238,8 @@ fn what_was_logged_until_a_reload_without_keys_is_sealed_to_the_keys_before() {
     let process = Process::new();
     let key = Key::new();
     let settings = [("compression", "none"), ("period", "1h")];
-    let secret =
-        process.attach(&server.endpoint(), &[&settings[..], &[("encrypt_to", &*key.public)]].concat());
+    let secret = process
+        .attach(&server.endpoint(), &[&settings[..], &[("encrypt_to", &*key.public)]].concat());
     // Some in the open block, the last of them in the ring only.
     secret.push(&format!("secret {}", "x".repeat(1_000)), 0..300);
     wait_for("an open block", || {
@@ -257,7 +257,9 @@ fn what_was_logged_until_a_reload_without_keys_is_sealed_to_the_keys_before() {
         objects.iter().partition(|(name, _)| name.ends_with(".age"));
     let lines: String = sealed.iter().map(|(_, bytes)| key.lines(bytes).unwrap()).collect();
     assert_eq!(lines.lines().filter(|line| line.starts_with("secret ")).count(), 300);
-    let [(_, bytes)] = open[..] else { panic!("{:?}", objects.iter().map(|o| &o.0).collect::<Vec<_>>()) };
+    let [(_, bytes)] = open[..] else {
+        panic!("{:?}", objects.iter().map(|o| &o.0).collect::<Vec<_>>())
+    };
     assert_eq!(String::from_utf8(bytes.clone()).unwrap().lines().count(), 10);
     assert!(!process.spool().join("access/secret").exists());
 }

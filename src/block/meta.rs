@@ -28,8 +28,21 @@ use super::{BootId, Digest, Kind, sanitise};
 
 /// The pairs that a statement is made of, in its order.
 const STATED: [&str; 15] = [
-    "format", "stream", "host", "boot", "number", "records", "raw-bytes", "bytes", "first", "last",
-    "dropped", "cut", "codec", "sha256", "previous",
+    "format",
+    "stream",
+    "host",
+    "boot",
+    "number",
+    "records",
+    "raw-bytes",
+    "bytes",
+    "first",
+    "last",
+    "dropped",
+    "cut",
+    "codec",
+    "sha256",
+    "previous",
 ];
 
 /// The metadata as one text, which is what is signed: a line `name=value` for each pair above that
@@ -216,10 +229,9 @@ impl Meta {
                 Some(hex) => Some(hex.parse().map_err(|_| MetaError::Bad("previous"))?),
                 None => None,
             },
-            signature: get("signature").zip(get("global-signature")).map(|(one, two)| Signature {
-                signature: one.to_owned(),
-                global: two.to_owned(),
-            }),
+            signature: get("signature")
+                .zip(get("global-signature"))
+                .map(|(one, two)| Signature { signature: one.to_owned(), global: two.to_owned() }),
         })
     }
 }

@@ -23,9 +23,7 @@ pub use decoder::{Decoder, Member, members};
 pub use digest::{Digest, Hasher};
 pub use encoder::ChunkEncoder;
 pub use key::{BootId, KEY_MAX, KeyParts, NAME_MAX, NameError, Naming, sanitise};
-pub use meta::{
-    Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment,
-};
+pub use meta::{Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment};
 
 #[cfg(test)]
 mod tests;

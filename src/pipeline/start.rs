@@ -407,11 +407,8 @@ impl Opening<'_> {
     /// Packs what is in the ring into the open block.
     fn take_up(&self, opened: &mut Opened, spool: &mut Spool) -> Result<(), SpoolError> {
         let now = u64::try_from(self.environment.clock.unix().as_nanos()).unwrap_or(u64::MAX);
-        let compress = |source| SpoolError::Io {
-            doing: "compress",
-            name: "a chunk".to_owned(),
-            source,
-        };
+        let compress =
+            |source| SpoolError::Io { doing: "compress", name: "a chunk".to_owned(), source };
         let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(compress)?;
         loop {
             let (mut raw, mut member) = (Vec::new(), Vec::new());

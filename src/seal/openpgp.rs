@@ -56,9 +56,7 @@ pub enum CertificateError {
         why: String,
     },
     /// The key that opens blocks.
-    #[error(
-        "a secret key was given, which does not belong on this machine: it takes {TAKES}"
-    )]
+    #[error("a secret key was given, which does not belong on this machine: it takes {TAKES}")]
     Secret,
     /// Whose?
     #[error("there is more than one certificate: it takes {TAKES}")]
@@ -70,7 +68,9 @@ pub enum CertificateError {
     #[error("certificate {0} is revoked: export the key that is used now")]
     Revoked(String),
     /// Its time is over.
-    #[error("certificate {0} has expired on {1}: extend it with gpg --quick-set-expire, export it again")]
+    #[error(
+        "certificate {0} has expired on {1}: extend it with gpg --quick-set-expire, export it again"
+    )]
     Expired(String, String),
     /// No key for encryption.
     #[error("certificate {0} has no key for encryption that can be used{1}")]
@@ -141,8 +141,7 @@ impl Certificate {
         if text.contains("PRIVATE KEY BLOCK") || SignedSecretKey::from_string(text).is_ok() {
             return Err(CertificateError::Secret);
         }
-        let wrong =
-            |error: pgp::errors::Error| CertificateError::Wrong { why: one_line(&error) };
+        let wrong = |error: pgp::errors::Error| CertificateError::Wrong { why: one_line(&error) };
         let (mut all, _) = SignedPublicKey::from_string_many(text).map_err(wrong)?;
         let none = || CertificateError::Wrong { why: "there is none in it".to_owned() };
         let certificate = all.next().ok_or_else(none)?.map_err(wrong)?;
@@ -151,19 +150,17 @@ impl Certificate {
         }
         let chosen = Self::choose(certificate, now)?;
         // What only shows when it is done is better found now than when a block is sealed.
-        chosen
-            .encrypt(&mut io::empty(), &mut io::sink())
-            .map_err(|error| {
-                CertificateError::Unusable(chosen.fingerprint.clone(), error.to_string())
-            })?;
+        chosen.encrypt(&mut io::empty(), &mut io::sink()).map_err(|error| {
+            CertificateError::Unusable(chosen.fingerprint.clone(), error.to_string())
+        })?;
         Ok(chosen)
     }
 
     fn choose(certificate: SignedPublicKey, now: u64) -> Result<Self, CertificateError> {
         let fingerprint = certificate.fingerprint().to_string();
         let name = || fingerprint.clone();
-        let own = own_signature(&certificate, now)
-            .ok_or_else(|| CertificateError::Unsigned(name()))?;
+        let own =
+            own_signature(&certificate, now).ok_or_else(|| CertificateError::Unsigned(name()))?;
         let primary = &certificate.primary_key;
         let revoked = |signature: &Signature| {
             signature.typ() == Some(SignatureType::KeyRevocation)
@@ -283,10 +280,7 @@ fn newest_subkey(certificate: &SignedPublicKey, now: u64) -> (Option<SignedPubli
 }
 
 /// The newest of signatures that are in force at `now`.
-fn newest<'a>(
-    signatures: impl Iterator<Item = &'a Signature>,
-    now: u64,
-) -> Option<&'a Signature> {
+fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, now: u64) -> Option<&'a Signature> {
     let made = |signature: &Signature| signature.created().map_or(0, |at| at.as_secs().into());
     signatures
         .filter(|signature| {

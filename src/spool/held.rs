@@ -257,9 +257,7 @@ fn describe(
     sync: bool,
 ) -> Result<(), SpoolError> {
     let name = Name::Hold(number).to_string();
-    files
-        .create(&name, state.encode().as_bytes())
-        .map_err(SpoolError::io("write", &name))?;
+    files.create(&name, state.encode().as_bytes()).map_err(SpoolError::io("write", &name))?;
     if sync {
         files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
     }

@@ -97,7 +97,8 @@ impl Spool {
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
-        let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } = recovery;
+        let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
+            recovery;
         let marked = files.length(SECRET).map_err(SpoolError::io("read", SECRET))?.is_some();
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
@@ -398,8 +399,7 @@ impl Recovery<'_> {
         let sync = self.options.sync != SyncPolicy::None;
         let transform = self.options.transform.as_deref();
         if let Some(transform) = transform {
-            (sha256, bytes) =
-                write_transformed(self.files, Name::Data(number), number, transform)?;
+            (sha256, bytes) = write_transformed(self.files, Name::Data(number), number, transform)?;
             if sync {
                 let sealed = Name::Sealed(number).to_string();
                 self.files.sync_file(&sealed).map_err(SpoolError::io("sync", &sealed))?;

@@ -120,6 +120,9 @@ impl Logs {
             options.sign = self.signer.clone().map(|signer| Box::new(signer) as _);
             let payload = self.payloads.get(&name).cloned();
             let (mut spool, _) = Spool::open(Arc::new(disk), options, payload.as_deref()).unwrap();
+            if spool.lacks_key() {
+                spool.end_secrecy();
+            }
             let lines: String = (0..records)
                 .map(|n| format!("{host} {stream} boot {boot} time {} line {n}\n", self.now))
                 .collect();

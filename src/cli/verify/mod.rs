@@ -227,12 +227,7 @@ fn listed(arguments: &Arguments, source: &Source, place: usize) -> Result<bucket
 }
 
 /// Looks at each block, many at a time.
-fn look(
-    arguments: &Arguments,
-    source: &Source,
-    found: &[Found],
-    lens: Lens<'_>,
-) -> Vec<Inspected> {
+fn look(arguments: &Arguments, source: &Source, found: &[Found], lens: Lens<'_>) -> Vec<Inspected> {
     let mut slots: Vec<Option<Inspected>> = Vec::new();
     slots.resize_with(found.len(), || None);
     {
