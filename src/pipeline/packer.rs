@@ -63,6 +63,9 @@ impl std::fmt::Debug for Packer {
     }
 }
 
+/// Makes one block ready for upload, as [`Spool::seal`] does.
+type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
+
 /// What one round came to.
 enum Round {
     /// There is more in the ring.
@@ -337,7 +340,7 @@ impl Packer {
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
-        seal: fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>,
+        seal: Seal,
     ) -> Result<bool, SpoolError> {
         let drops = Drops {
             ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),

@@ -113,7 +113,7 @@ fn contents(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Resul
     // Whatever opens the block has one end, and who hashes the other.
     let mut body = Shared(Arc::new(Mutex::new(hashed)));
     if lens.mode == Mode::Deep {
-        let counted = lens.opener.open(seal, body.clone()).and_then(|clear| lines(clear));
+        let counted = lens.opener.open(seal, body.clone()).and_then(lines);
         inspected.lines = match counted {
             // Only who has the key can count.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
