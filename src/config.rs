@@ -142,6 +142,11 @@ impl Arguments {
         }
     }
 
+    /// Leaves `argument` at its default, whatever was given.
+    pub fn unset(&mut self, argument: &'static str) {
+        self.values.remove(argument);
+    }
+
     /// Takes from the table `[<stream>]` of a TOML file what is not set yet, so that values
     /// given in VCL win.
     ///

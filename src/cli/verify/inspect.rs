@@ -137,6 +137,10 @@ impl Inspected {
     fn told(&mut self, metadata: &[(String, String)], lens: Lens<'_>) {
         self.meta = meta(metadata).map(Box::new).map_err(|error| error.to_string());
         self.signed = Signed::of(metadata, lens.keys);
+        if let Ok(meta) = &mut self.meta {
+            // Judged; there may be very many.
+            meta.signature = None;
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Arguments {
     deep: bool,
     /// Demand that each block is signed with this key (sign_key in VCL): the file that minisign made,
     /// or its text, RW...; may be given several times.
-    #[arg(long, env = "S3LOG_PUBLIC_KEY_FILE", value_name = "FILE|KEY")]
+    #[arg(long, env = "S3LOG_VERIFY_KEY", value_name = "FILE|KEY")]
     public_key: Vec<String>,
     /// Remember the end of each chain in this file, and demand that what it remembers is there.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "until", "host"])]
