@@ -103,7 +103,7 @@ def verify(place, *arguments):
         if finding:
             where = [str(number) for number in finding.get("numbers", [])]
             where = [finding.get("host"), "-".join(sorted(set(where), key=int))]
-            where = " ".join(part for part in where if part) or finding["keys"][0]
+            where = " ".join(part for part in where if part) or finding.get("keys", ["the bucket"])[0]
             findings.append((finding["kind"], where))
     return done.returncode, findings
 
