@@ -371,12 +371,13 @@ impl Opening<'_> {
         }
         let held = spool.store().counts().held;
         if held.blocks > 0 && !spool.can_release() {
+            let plural = if held.blocks == 1 { "" } else { "s" };
             self.notes.push((
                 Level::Error,
                 format!(
-                    "{} blocks with {} records were logged to be encrypted and wait for a key, in \
-                     clear, as *.held in the spool: give encrypt_to or public_key again and load \
-                     the VCL, or run s3log drain with it",
+                    "{} block{plural} with {} records that wait for a key: they were logged to be \
+                     encrypted, and are kept in clear as *.held in the spool; give encrypt_to or \
+                     public_key again and load the VCL, or run s3log drain with it",
                     held.blocks, held.records
                 ),
             ));
