@@ -21,6 +21,7 @@
 pub mod packer;
 mod registry;
 mod requests;
+mod secrets;
 mod settings;
 mod start;
 pub mod uploader;

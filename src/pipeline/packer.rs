@@ -19,7 +19,7 @@ use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
 use crate::seal::{Sealing, Signer};
-use crate::spool::{ChunkStats, Payload, Sealed, Sign, Spool, SpoolError, SyncPolicy, Transform};
+use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
 /// The longest time between two looks at the ring.
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Packer {
 }
 
 /// Makes one block ready for upload, as [`Spool::seal`] does.
-type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
+pub(super) type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
 
 /// What one round came to.
 enum Round {
@@ -163,7 +163,7 @@ impl Packer {
     }
 
     /// Copies records out of the ring until the chunk is full or the ring empty.
-    fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
+    pub(super) fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
         let unix = nanoseconds(pipeline.environment.clock.unix());
         while self.raw.len() < full {
             let Some(record) = self.reader.next() else { break };
@@ -190,7 +190,11 @@ impl Packer {
     }
 
     /// The same for the open block as it is.
-    fn store_chunk(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+    pub(super) fn store_chunk(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+    ) -> Result<(), SpoolError> {
         if self.member.is_empty() {
             self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
                 doing: "compress",
@@ -218,7 +222,7 @@ impl Packer {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.raw.clear();
         self.member.clear();
         self.chunk = ChunkStats::default();
@@ -267,7 +271,7 @@ impl Packer {
         Ok(())
     }
 
-    fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+    pub(super) fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
         self.give_back();
         if target.settings.sealing.is_some() {
             // The keys in force, also for what was begun before they were.
@@ -280,63 +284,15 @@ impl Packer {
 
     /// A commit moves the ring's head to where it was read to; records that are in no block yet are
     /// read again after it.
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         if self.chunk.records > 0 {
             self.reader.rewind();
             self.clear();
         }
     }
 
-    /// Keys that came hold for what waits; when they go, what was logged until now is sealed to
-    /// them. `used` are the ring's bytes, `full` is a chunk's length.
-    fn keep_secrets(
-        &mut self,
-        pipeline: &Pipeline,
-        target: &Target,
-        (used, full): (u64, usize),
-        now: Duration,
-    ) -> Result<(), SpoolError> {
-        match (&self.sealing, &target.settings.sealing) {
-            (None, Some(_)) => {
-                // What the ring has is secret from now on, and a kill must not forget that.
-                self.give_back();
-                self.set_sealing(target);
-                let payload = self.spool.payload();
-                self.commit(&payload);
-            }
-            (Some(_), None) => {
-                let mut left = used;
-                while left > 0 {
-                    if self.member.is_empty() {
-                        self.fill(pipeline, full, now);
-                    }
-                    if self.chunk.records == 0 {
-                        break;
-                    }
-                    let raw = self.chunk.raw_bytes;
-                    self.store_chunk(pipeline, target)?;
-                    if self.spool.open_len() > 0 {
-                        left = left.saturating_sub(raw);
-                    }
-                }
-                self.seal(pipeline, target)?;
-                self.set_sealing(target);
-                let payload = self.spool.end_secrecy();
-                self.commit(&payload);
-            }
-            _ => {}
-        }
-        while self.spool.can_release() {
-            self.seal(pipeline, target)?;
-            if !self.seal_by(pipeline, target, Spool::release)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Lets the spool seal a block, and tells everybody. Whether there was one.
-    fn seal_by(
+    pub(super) fn seal_by(
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
@@ -383,24 +339,7 @@ impl Packer {
         self.set_sealing(target);
     }
 
-    fn set_sealing(&mut self, target: &Target) {
-        let wanted = &target.settings.sealing;
-        if self.sealing != *wanted {
-            self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
-            self.sealing.clone_from(wanted);
-        }
-    }
-
-    /// The key in force signs whatever is sealed from now on.
-    fn set_signer(&mut self, target: &Target) {
-        let wanted = &target.settings.signer;
-        if self.signer != *wanted {
-            self.spool.configure(|options| options.sign = sign(wanted.as_ref()));
-            self.signer.clone_from(wanted);
-        }
-    }
-
-    fn commit(&mut self, payload: &Payload) {
+    pub(super) fn commit(&mut self, payload: &Payload) {
         // The payload's length is a constant that the ring takes.
         let _ = self.reader.commit(payload.as_bytes());
     }
@@ -516,16 +455,6 @@ impl Packer {
         set(&stats.oldest_unsent, age);
         self.observer.observe(stats);
     }
-}
-
-/// What the spool does to a block that is sealed.
-pub(super) fn transform(sealing: Option<&Sealing>) -> Option<Box<dyn Transform>> {
-    sealing.map(|sealing| Box::new(sealing.clone()) as Box<dyn Transform>)
-}
-
-/// Who signs a block that the spool seals.
-pub(super) fn sign(signer: Option<&Signer>) -> Option<Box<dyn Sign>> {
-    signer.map(|signer| Box::new(signer.clone()) as Box<dyn Sign>)
 }
 
 /// Nanoseconds since 1970, as block metadata has them.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::packer::{self, Packer};
+use super::packer::Packer;
 use super::{
-    Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables,
+    Control, Environment, Observer, Pipeline, Place, Settings, Target, secrets, uploader, variables,
 };
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
@@ -326,8 +326,8 @@ impl Opening<'_> {
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,
             sync: settings.sync,
-            transform: packer::transform(settings.sealing.as_ref()),
-            sign: packer::sign(settings.signer.as_ref()),
+            transform: secrets::transform(settings.sealing.as_ref()),
+            sign: secrets::sign(settings.signer.as_ref()),
             ..Options::new(&settings.stream, &settings.host, boot)
         }
     }
