@@ -166,6 +166,37 @@ fn a_certificate_may_stand_in_a_file_and_the_key_is_the_newest_that_is_valid() {
     assert_ne!(one, two, "{two:?}");
 }
 
+/// Debian 12's gpg knows neither such keys nor such messages: this one is opened by rPGP.
+#[test]
+fn a_certificate_that_announces_seipd_version_2_gets_it() {
+    use pgp::composed::{
+        ArmorOptions, EncryptionCaps, KeyType, Message, SecretKeyParamsBuilder, SignedPublicKey,
+        SubkeyParamsBuilder,
+    };
+    use pgp::types::KeyVersion;
+    let mut subkey = SubkeyParamsBuilder::default();
+    subkey.version(KeyVersion::V6).key_type(KeyType::X25519).can_encrypt(EncryptionCaps::All);
+    let mut key = SecretKeyParamsBuilder::default();
+    key.version(KeyVersion::V6)
+        .key_type(KeyType::Ed25519)
+        .can_certify(true)
+        .can_sign(true)
+        .feature_seipd_v2(true)
+        .primary_user_id("modern".into())
+        .subkey(subkey.build().unwrap());
+    let secret = key.build().unwrap().generate(rand_core::OsRng).unwrap();
+    let public = SignedPublicKey::from(secret.clone());
+    let armoured = public.to_armored_string(ArmorOptions::default()).unwrap();
+    let certificate = Certificate::read(&armoured, now()).unwrap();
+    let clear: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut sealed = Vec::new();
+    certificate.encrypt(&mut &clear[..], &mut sealed).unwrap();
+    let message = Message::from_bytes(&sealed[..]).unwrap();
+    assert!(format!("{message:?}").contains("V2"), "{message:?}");
+    let mut opened = message.decrypt(&"".into(), &secret).unwrap();
+    assert!(opened.as_data_vec().unwrap() == clear);
+}
+
 #[test]
 fn a_certificate_that_cannot_be_used_is_refused_with_a_sentence() {
     let Some(gpg) = Gpg::new() else { return };

@@ -24,7 +24,7 @@ use pgp::composed::{
 use pgp::crypto::aead::{AeadAlgorithm, ChunkSize};
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, Tag};
+use pgp::types::{KeyDetails, KeyVersion, Tag};
 use rand_core::OsRng;
 
 use super::read_small;
@@ -223,12 +223,17 @@ impl Certificate {
     }
 }
 
-/// The certificate's newest signature of its own: what it says of itself holds.
+/// The certificate's newest signature of its own that holds: what it says of itself. Of version 6 that
+/// is said directly, of version 4 usually with a name.
 fn own_signature(certificate: &SignedPublicKey, now: u64) -> Option<&Signature> {
     let primary = &certificate.primary_key;
     let direct = certificate.details.direct_signatures.iter().filter(|signature| {
         signature.typ() == Some(SignatureType::Key) && signature.verify_key(primary).is_ok()
     });
+    let direct = newest(direct, now);
+    if primary.version() == KeyVersion::V6 {
+        return direct;
+    }
     let of_names = certificate.details.users.iter().flat_map(|user| {
         let holds = move |signature: &&Signature| {
             signature.verify_certification(primary, Tag::UserId, &user.id).is_ok()
@@ -239,7 +244,7 @@ fn own_signature(certificate: &SignedPublicKey, now: u64) -> Option<&Signature> 
         let all = user.signatures.iter().filter(|signature| signature.is_certification());
         all.filter(holds).filter(move |_| !taken_back)
     });
-    newest(direct.chain(of_names), now)
+    newest(of_names.chain(direct), now)
 }
 
 /// The newest subkey that blocks may be encrypted to; or why there is none.
