@@ -6,7 +6,7 @@
 //! `${vcl}` the folder of examples, `${closed}` an endpoint where nobody listens, `${lines}` a
 //! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them,
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
-//! file with its secret key.
+//! file with its secret key, `${s3log}` the command.
 //!
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
 //! `S3LOG_COMMAND` name them: `make compat` does so.
@@ -97,6 +97,7 @@ cat "{place}/lines.$1"
         .args(define("objects", &server.root().join(&bucket).display().to_string()))
         .args(define("recipient", &identity.to_public().to_string()))
         .args(define("identity", &at("identity")))
+        .args(define("s3log", env!("CARGO_BIN_EXE_s3log")))
         .arg(path)
         .output()?;
     if output.status.success() {
