@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import rig
@@ -47,6 +48,8 @@ def main():
         given = f'encrypt_to = "{public}",\n        '
         varnish = place.start_varnish(vcl(place, "secret", "1h", given))
         requests(varnish, "secret", SECRET)
+        # A record is in the ring when its request has ended, a moment after the client has its answer.
+        time.sleep(0.2)
         child = varnish.child_pid()
         os.kill(varnish.process.pid, signal.SIGKILL)
         os.kill(child, signal.SIGKILL)
