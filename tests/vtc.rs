@@ -59,6 +59,7 @@ fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {
         "[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
     );
     fs::write(at("credentials"), credentials)?;
+    let command = or("S3LOG_COMMAND", || env!("CARGO_BIN_EXE_s3log").into());
     let lines = format!(
         r#"#!/bin/sh
 # Waits until the stream $1 has $2 lines in the bucket, and prints them.
@@ -74,7 +75,7 @@ done
 cat "{place}/lines.$1"
 [ "$found" -eq "$2" ] || {{ echo "wanted $2 lines, found $found"; exit 1; }}
 "#,
-        command = or("S3LOG_COMMAND", || env!("CARGO_BIN_EXE_s3log").into()).display(),
+        command = command.display(),
         endpoint = server.endpoint(),
         credentials = at("credentials"),
         place = place.path().display(),
@@ -97,7 +98,7 @@ cat "{place}/lines.$1"
         .args(define("objects", &server.root().join(&bucket).display().to_string()))
         .args(define("recipient", &identity.to_public().to_string()))
         .args(define("identity", &at("identity")))
-        .args(define("s3log", env!("CARGO_BIN_EXE_s3log")))
+        .args(define("s3log", &command.display().to_string()))
         .arg(path)
         .output()?;
     if output.status.success() {
