@@ -15,7 +15,6 @@ mod task;
 
 use std::ffi::CStr;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use varnish::vcl::Ctx;
 
@@ -26,7 +25,8 @@ use crate::stats;
 /// The VCL object `s3log.stream`.
 #[allow(non_camel_case_types, unreachable_pub)]
 pub struct stream {
-    shared: Arc<Shared>,
+    // In a box of its own: tasks keep its address.
+    shared: Box<Shared>,
 }
 
 /// Puts the arguments that VCL gave, each under its own name, into one list.
@@ -154,7 +154,8 @@ mod s3log {
             /// Whether ESI fragments have records of their own. Default: false.
             esi: Option<&CStr>,
             /// How long after its first record a block is closed and uploaded, from 100ms to
-            /// 1d. Default: 60s.
+            /// 1d. From 10s on, the first block of a start is closed after a random part of
+            /// it, so that nodes which start together do not upload together. Default: 60s.
             period: Option<&CStr>,
             /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
             max_bytes: Option<&CStr>,
@@ -277,7 +278,7 @@ mod s3log {
                         .fill_from_file(path.as_ref().as_ref())
                         .map_err(|error| error.to_string())?;
                 }
-                Ok(Self { shared: Arc::new(Shared::open(&arguments)?) })
+                Ok(Self { shared: Box::new(Shared::open(&arguments)?) })
             })
             .unwrap_or_else(|_| Err("s3log: the module panicked while opening a stream".to_owned()))
         }
