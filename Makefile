@@ -119,9 +119,31 @@ loom: deps ## every interleaving of the ring's small cases
 	cargo test --locked --release --lib --no-default-features ring::loom
 
 .PHONY: bench
-bench: deps ## criterion: ring, render, chunk, sign
+bench: bench-deps ## criterion: ring, its rivals, render, chunk, sign; instructions by callgrind
 	@$(ENV)
-	cargo bench --locked --no-default-features
+	cargo bench --locked --bench ring --bench render --bench chunk --bench sign
+	(cd benches/rivals && CARGO_TARGET_DIR=../../target cargo bench)
+	$(PYTHON) tools/bench_instructions.py
+
+.PHONY: bench-deps
+bench-deps: deps
+	@tools/bench_deps.sh
+
+.PHONY: bench-e2e
+bench-e2e: build bench-deps ## CPU a request beside varnishncsa, a compressor and rclone; QUICK=1 is short, WRITE=1 keeps it
+	@$(ENV)
+	(cd benches/rivals && CARGO_TARGET_DIR=../../target cargo build --release)
+	if [ -n "$(QUICK)" ]; then
+	  $(PYTHON) tools/bench_e2e.py --quick
+	else
+	  $(PYTHON) tools/bench_e2e.py $(if $(WRITE),--write docs/performance)
+	  $(PYTHON) tools/bench_sweep.py $(if $(WRITE),--write docs/performance)
+	  $(if $(WRITE),.deps/bench/bin/python tools/bench_plots.py docs/performance)
+	fi
+
+.PHONY: fleet-model
+fleet-model: ## a thousand nodes against a gateway's limit: arithmetic and simulation
+	@python3 tools/fleet_model.py
 
 .PHONY: json-bytes
 json-bytes: build ## whatever bytes a client sends, JSON lines can be read and give them back

@@ -23,6 +23,7 @@ mod registry;
 mod requests;
 mod secrets;
 mod settings;
+mod spread;
 mod start;
 pub mod uploader;
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_utils::sync::Parker;
 
-use super::{Observer, Pipeline, Target};
+use super::{Observer, Pipeline, Target, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
@@ -49,6 +49,8 @@ pub struct Packer {
     pub(super) member: Vec<u8>,
     /// When the open block's first record was read, in monotonic time.
     pub(super) since: Option<Duration>,
+    /// What part of `period` the first block is closed after, see [`spread::first_share`]; then 1.
+    pub(super) share: f64,
     pub(super) told: Drops,
     /// Records dropped because the spool was full and may not make room.
     pub(super) dropped_newest: u64,
@@ -76,7 +78,7 @@ enum Round {
 
 impl Packer {
     /// Runs until the pipeline is closed.
-    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Receiver<()>) {
+    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Parker) {
         let clock = &*pipeline.environment.clock;
         let mut generation = None;
         let mut target: Option<Arc<Target>> = None;
@@ -124,7 +126,7 @@ impl Packer {
             }
             if matches!(round, Round::Idle) {
                 // Woken or not, the ring is looked at.
-                let _ = woken.recv_timeout(TICK);
+                woken.park_timeout(TICK);
             }
         }
     }
@@ -149,7 +151,9 @@ impl Packer {
         }
         let draining = pipeline.draining().is_some();
         let block_due = draining
-            || self.since.is_some_and(|since| now.saturating_sub(since) >= target.settings.period);
+            || self.since.is_some_and(|since| {
+                now.saturating_sub(since) >= spread::age_at_seal(target.settings.period, self.share)
+            });
         let pressed = usage.used > usage.capacity / 2;
         let whole = self.raw.len() >= full;
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
@@ -311,6 +315,7 @@ impl Packer {
         self.set_signer(target);
         let sealed = seal(&mut self.spool, &since)?;
         self.told = drops;
+        self.share = 1.0;
         let any = sealed.is_some();
         if let Some((sealed, payload)) = sealed {
             self.commit_sealed(pipeline, target, &payload);

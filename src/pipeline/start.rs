@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_utils::sync::Parker;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::packer::Packer;
 use super::{
-    Control, Environment, Observer, Pipeline, Place, Settings, Target, secrets, uploader, variables,
+    Control, Environment, Observer, Pipeline, Place, Settings, Target, secrets, spread, uploader,
+    variables,
 };
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
@@ -135,8 +137,8 @@ pub(super) fn start(
     let codec = settings.codec;
     let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
     let threads = settings.upload_threads;
-    let (wakers, woken): (Vec<_>, Vec<_>) =
-        (0..=threads).map(|_| crossbeam_channel::bounded(1)).unzip();
+    let woken: Vec<_> = (0..=threads).map(|_| Parker::new()).collect();
+    let wakers = woken.iter().map(|parker| parker.unparker().clone()).collect();
     let pipeline = Arc::new(Pipeline {
         ring: opened.ring,
         store: spool.store(),
@@ -161,6 +163,7 @@ pub(super) fn start(
     }
     let packer = Packer {
         since: (spool.open_len() > 0).then(|| environment.clock.monotonic()),
+        share: spread::first_share(),
         reader: opened.reader,
         spool,
         observer,
@@ -187,16 +190,16 @@ pub(super) fn start(
 fn spawn_all(
     pipeline: &Arc<Pipeline>,
     packer: Packer,
-    woken: Vec<crossbeam_channel::Receiver<()>>,
+    woken: Vec<Parker>,
     closed: Closed,
 ) -> io::Result<()> {
     let mut woken = woken.into_iter();
     let Some(first) = woken.next() else { return Ok(()) };
     let mut uploaders = Vec::new();
-    for receiver in woken {
+    for parker in woken {
         let pipeline = Arc::clone(pipeline);
         uploaders.push(spawn("s3log-upload", move || {
-            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &receiver));
+            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &parker));
         })?);
     }
     let pipeline = Arc::clone(pipeline);
