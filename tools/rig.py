@@ -247,6 +247,8 @@ class Varnish:
         self.port = free_ports(1)[0]
         self.workdir = self.directory / "work"
         self.process = None
+        # Of varnishd's -j; nothing is varnishd's own choice.
+        self.jail = "none" if os.geteuid() == 0 else None
 
     def start(self):
         command = ["varnishd", "-F", "-n", self.workdir, "-a", f"127.0.0.1:{self.port}"]
@@ -254,8 +256,8 @@ class Varnish:
             command += ["-a", more]
         command += ["-f", self.vcl, "-s", "default,256m"]
         command += ["-p", f"vmod_path={self.module_dir}:{self.own_modules()}"]
-        if os.geteuid() == 0:
-            command[1:1] = ["-j", "none"]
+        if self.jail:
+            command[1:1] = ["-j", self.jail]
         for parameter in ("feature=+http2", *self.parameters):
             command += ["-p", parameter]
         self.process = Process("varnishd", command, self.directory, self.env)
