@@ -27,6 +27,8 @@ DEPS = ROOT / ".deps"
 ACCESS_KEY = "EDGEKEY"
 SECRET_KEY = "edge-secret"
 BUCKET = "edge-logs"
+# What becomes of records + recovered.
+GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
 
 def environment():
@@ -309,6 +311,25 @@ class Varnish:
             if match:
                 found[match[1].split(".", 1)[1]] = int(match[2])
         return found
+
+    def balanced(self, stream="access", seconds=10):
+        """The counters at rest, once what came in is what went out and what is still here."""
+        seen = {}
+
+        def holds():
+            now = self.counters(stream)
+            seen.update(now)
+            sides = (("records", "recovered"), GONE_OR_HERE)
+            came, went = (sum(now[f"{stream}.{name}"] for name in side) for side in sides)
+            return came == went
+
+        try:
+            wait_for("the counters to balance", holds, seconds, 0.2)
+        except TimeoutError:
+            raise RuntimeError(
+                f"records + recovered is not {' + '.join(GONE_OR_HERE)}: {seen}"
+            ) from None
+        return seen
 
     def stop(self, sig=signal.SIGTERM):
         if self.process:

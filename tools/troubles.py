@@ -131,7 +131,8 @@ class Node:
         return self.varnish.counters("access").get(f"access.{name}", 0)
 
     def look(self):
-        """What the node's own tools show now."""
+        """What the node's own tools show now. Whatever the fault is, the counters balance."""
+        self.varnish.balanced()
         self.seen[STAT] = self.varnish.tool("varnishstat", "-1", "-f", "S3LOG.access.*", check=False)
         # The log may be some records behind.
         time.sleep(0.2)
