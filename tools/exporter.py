@@ -93,6 +93,7 @@ def main():
         command = [program, "-n", varnish.workdir, "-web.listen-address", f"127.0.0.1:{listen}"]
         exporter = rig.Process("exporter", command, place.directory, place.env)
         try:
+
             def answers():
                 if not exporter.alive():
                     raise RuntimeError(f"the exporter ended:\n{exporter.tail()}")
@@ -119,7 +120,9 @@ def main():
         finally:
             exporter.stop()
         names = [name for name in mapped if mapped[name][0] in KINDS and mapped[name][2]]
-        say(f"exporter: varnishstat -j has {len(mapped)} counters, e.g. {mapped['S3LOG.access.spooled_bytes']}")
+        say(
+            f"exporter: varnishstat -j has {len(mapped)} counters, e.g. {mapped['S3LOG.access.spooled_bytes']}"
+        )
         for name, (kind, form, text, _) in mapped.items():
             if kind not in KINDS or form not in FORMATS or not text:
                 failures.append(f"{name} has kind {kind!r}, format {form!r}, help {text!r}")
