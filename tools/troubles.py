@@ -193,7 +193,10 @@ def gateway_down(place):
 
 
 def clock_off(place):
-    library = debian.file("libfaketime", "usr/lib/*/faketime/libfaketime.so.1")
+    try:
+        library = debian.file("libfaketime", "usr/lib/*/faketime/libfaketime.so.1")
+    except debian.Missing as why:
+        raise Skip(why) from None
     node = Node(place, "clock-off")
     # Waiting is done by the monotonic clock, which stays as it is.
     node.varnish.env |= {
