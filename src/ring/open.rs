@@ -140,7 +140,10 @@ pub enum OpenError {
     },
     /// There is no space for the whole file. It must be there from the start: writing to a hole
     /// of a mapping on a full disk kills the process.
-    #[error("no space for the ring {} of {bytes} bytes: {source}", path.display())]
+    #[error(
+        "no space for the ring {} of {bytes} bytes: {source}; make room, or set another spool or a smaller ring",
+        path.display()
+    )]
     Allocate {
         /// The file.
         path: PathBuf,
