@@ -61,7 +61,9 @@ test: deps lint ## everything that is checked on every change
 	$(PYTHON) tools/oracle.py --profile debug --quick
 	$(PYTHON) tools/json_bytes.py --profile debug
 	$(PYTHON) tools/codecs.py --profile debug
+	$(PYTHON) tools/guard.py --profile debug
 	$(PYTHON) tools/chaos.py --profile debug --seconds 25
+	$(PYTHON) tools/troubles.py --profile debug --quick
 
 .PHONY: lint
 lint: deps ## formatting, clippy, the dependency wall, documentation, generated files
@@ -156,14 +158,29 @@ codecs: build ## every codec, reloads and kills: other programs read what is in 
 	$(PYTHON) tools/codecs.py
 
 .PHONY: verify-demo
-verify-demo: build ## a bucket tampered with in fourteen ways: each is found and named
+verify-demo: build ## a bucket tampered with in 18 ways: each is found; COUNT=100000 for time and memory
 	@$(ENV)
-	$(PYTHON) tools/verify_demo.py
+	$(PYTHON) tools/verify_demo.py $(if $(COUNT),--many $(COUNT))
+
+.PHONY: guard
+guard: build ## a kill with encrypt_to, a start without: nothing goes out in clear
+	@$(ENV)
+	$(PYTHON) tools/guard.py --profile release
 
 .PHONY: gateways
 gateways: deps ## one list of checks against each S3 server and through a proxy; GARAGE=1 adds Garage
 	@$(ENV)
 	$(PYTHON) tools/gateways.py $(if $(GARAGE),--garage $(GARAGE))
+
+.PHONY: exporter
+exporter: build ## varnishstat -j and Debian's prometheus-varnish-exporter; RULES=1 adds promtool
+	@$(ENV)
+	$(PYTHON) tools/exporter.py $(if $(RULES),--rules)
+
+.PHONY: troubles
+troubles: build ## each fault of docs/troubleshooting.md made for real: the page quotes what is seen
+	@$(ENV)
+	$(PYTHON) tools/troubles.py
 
 .PHONY: memory
 memory: deps ## a block of 5 GiB, the most that one PUT takes, in flat memory
