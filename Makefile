@@ -131,3 +131,9 @@ secrets: deps ## no source of credentials shows its secret anywhere; PROFILE=deb
 	@$(ENV)
 	cargo build --locked $(if $(filter release,$(PROFILE)),--release)
 	$(PYTHON) tools/leaks.py --profile $(PROFILE)
+
+.PHONY: recipes
+recipes: build ## the recipes of docs/reading.md, run as they stand there; 1.2 GB of programs to read with
+	@$(ENV)
+	tools/recipes_deps.sh
+	$(PYTHON) tools/recipes.py --throughput 256
