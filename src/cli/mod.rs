@@ -10,6 +10,7 @@
 //! | `parallel`, `fetch` | many requests at a time, results in order, bounded memory |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `check`, `stats` | one command each |
 //! | `keys` | what opens encrypted blocks |
+//! | `lines` | what `cat` and `tail` share |
 //! | `generate` | completions and manual pages |
 //! | `output`, `progress`, `error` | what a person and a script see |
 //!
@@ -29,6 +30,7 @@ mod fetch;
 mod folders;
 mod generate;
 mod keys;
+mod lines;
 mod ls;
 mod output;
 mod parallel;
