@@ -137,3 +137,9 @@ recipes: build ## the recipes of docs/reading.md, run as they stand there; 1.2 G
 	@$(ENV)
 	tools/recipes_deps.sh
 	$(PYTHON) tools/recipes.py --throughput 256
+
+.PHONY: sizes
+sizes: deps ## blocks of 0, 1 and ten million records, and a listing of a million keys, read back
+	@$(ENV)
+	S3LOG_RECORDS=10000000 S3LOG_BLOCKS=1000000 \
+	cargo test --locked --test cli_sizes --test cli_listing -- --nocapture
