@@ -20,8 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What S3 gives at most in one answer.
 const PAGE: u64 = 1000;
-/// Most resident bytes a block: what src/cli/mod.rs says, with the key's own length, and a vector's
-/// spare room.
+/// Most resident bytes a block: src/cli/mod.rs tells of 260, and a vector that grows has spare room.
 const A_BLOCK: u64 = 450;
 
 fn blocks() -> u64 {

@@ -61,6 +61,28 @@ fn help_and_errors_are_without_colours_when_no_color_is_set() {
 }
 
 #[test]
+fn help_says_how_a_command_goes_about_it_in_lines_no_wider_than_the_terminal() {
+    let logs = Logs::start();
+    for (command, words) in [
+        ("cat", "Blocks are given as a whole"),
+        ("tail", "-f goes on until"),
+        ("ls", "asks for each block's metadata"),
+        ("stats", "takes no lock"),
+        ("drain", "Exit codes: 0 all is in the bucket"),
+    ] {
+        let line =
+            format!("stty rows 24 cols 80 && {} {command} --help", env!("CARGO_BIN_EXE_s3log"));
+        let ran = on_a_terminal(&logs, &format!("--version && {line}"), &[("NO_COLOR", "1")]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let text = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(words), "no {words:?} in {}", ran.out);
+        for line in ran.out.lines() {
+            assert!(line.trim_end().chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
 fn progress_is_shown_on_a_terminal_and_nowhere_else() {
     let logs = Logs::usual();
     let watched = on_a_terminal(&logs, "verify --download access", &[]);

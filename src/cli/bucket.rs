@@ -16,7 +16,7 @@ pub(super) const PROBE: &str = "s3log-check-";
 /// Strangers that are kept by name.
 const STRANGERS: usize = 1_000;
 
-/// A block's key, and what it tells. Some 120 bytes and the key's own.
+/// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The key.

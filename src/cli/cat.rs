@@ -7,9 +7,13 @@ use super::Error;
 use super::lines::Reading;
 use super::select::{Range, select};
 
-/// Lines come block by block in the order of their first record's time, as they were logged.
-/// Blocks are given as a whole: --since and --until leave out those without any record in the range.
+/// Which blocks, and how their lines are printed.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Lines come block by block in the order of their first record's time, as they were \
+                  logged. Blocks are given as a whole: --since and --until leave out those without any \
+                  record in the range."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     range: Range,

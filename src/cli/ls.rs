@@ -12,9 +12,12 @@ use super::settings::{Connection, Source};
 use super::{Error, when};
 use crate::block::{Drops, KeyParts, Meta};
 
-/// Blocks come in the order of their first record's time. Times, hosts and sizes are read from the
-/// listing; --long asks for each block's metadata, 16 at a time.
+/// Which blocks, and what is shown of them.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Blocks come in the order of their first record's time. Times, hosts and sizes are \
+                  read from the listing; --long asks for each block's metadata, 16 at a time."
+)]
 pub(super) struct Arguments {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,

@@ -22,9 +22,13 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 const HOUR: u64 = 3_600_000_000_000;
 
-/// Lines come block by block; a line is here when its block is, which is at most `period` and two
-/// seconds after the request. -f goes on until it is interrupted or the reader of its output goes.
+/// How many lines, of which blocks, and how they are printed.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Lines come block by block; a line is here when its block is, which is at most \
+                  `period` and two seconds after the request. -f goes on until it is interrupted or \
+                  the reader of its output goes."
+)]
 pub(super) struct Arguments {
     /// How many lines.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
