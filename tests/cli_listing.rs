@@ -82,8 +82,9 @@ fn peak(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// Lists so many blocks: requests that it took, and the command's peak memory in bytes.
-fn list(blocks: u64) -> (u64, u64) {
+/// Lists so many blocks: requests that it took, and the command's peak memory in bytes before the
+/// last row. `unsorted` is as they are listed, else in the order of time.
+fn list(blocks: u64, unsorted: bool) -> (u64, u64) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicU64::new(0));
@@ -100,6 +101,7 @@ fn list(blocks: u64) -> (u64, u64) {
         .env("AWS_SECRET_ACCESS_KEY", "SK")
         .args(["ls", "--endpoint", &endpoint, "--bucket", "b", "--path", "varnish/%Y/%m/%d/"])
         .arg("access")
+        .args(unsorted.then_some("--unsorted"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -109,13 +111,14 @@ fn list(blocks: u64) -> (u64, u64) {
     let mut before = String::new();
     let mut memory = 0;
     while out.read_line(&mut line).unwrap() > 0 {
-        if rows == 1 {
-            // All is listed and in order, and the pipe holds the command up.
+        // In order: all is listed, and the pipe holds the command up. Unsorted: the last page is.
+        if rows == if unsorted { blocks - PAGE / 2 } else { 1 } {
             memory = peak(child.id());
         }
         if rows > 0 && rows <= blocks {
             let number: u64 = line.split_whitespace().nth(2).unwrap().parse().unwrap();
-            assert_eq!(number, rows, "after {before}");
+            let wanted = if unsorted { (rows - 1) * 7919 % blocks + 1 } else { rows };
+            assert_eq!(number, wanted, "after {before}");
         }
         rows += 1;
         std::mem::swap(&mut before, &mut line);
@@ -130,15 +133,27 @@ fn list(blocks: u64) -> (u64, u64) {
 
 #[test]
 fn a_listing_in_no_order_is_paged_through_in_so_many_bytes_a_block() {
-    let (few, base) = list(PAGE);
+    let (few, base) = list(PAGE, false);
     assert_eq!(few, 1);
     let blocks = blocks();
-    let (requests, memory) = list(blocks);
+    let (requests, memory) = list(blocks, false);
     assert_eq!(requests, blocks.div_ceil(PAGE));
     let each = memory.saturating_sub(base) / blocks;
-    eprintln!(
-        "{blocks} blocks: {requests} requests, {} MiB resident, {each} bytes a block",
-        memory >> 20
-    );
+    let shown = memory >> 20;
+    eprintln!("{blocks} blocks: {requests} requests, {shown} MiB resident, {each} bytes a block");
     assert!(each < A_BLOCK, "{each} bytes a block: {base} for {PAGE}, {memory} for {blocks}");
+}
+
+#[test]
+fn unsorted_a_listing_takes_no_more_memory_for_more_blocks() {
+    let (_, base) = list(2 * PAGE, true);
+    let (requests, memory) = list(blocks(), true);
+    assert_eq!(requests, blocks().div_ceil(PAGE));
+    eprintln!(
+        "{} blocks, unsorted: {} KiB resident, {} for 2,000",
+        blocks(),
+        memory >> 10,
+        base >> 10
+    );
+    assert!(memory < base + (2 << 20), "{base} for 2,000 blocks, {memory} for {}", blocks());
 }
