@@ -7,104 +7,15 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vmod_s3log::record::task::NoStructs;
-use vmod_s3log::record::{Acct, Dialect, Options, Program, Side, TagTable, Task};
+use vmod_s3log::record::{Dialect, Options, Program, TagTable};
 
-const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
-const JSON: &str = concat!(
-    r#"{"time":"%{%Y-%m-%dT%H:%M:%SZ}t","ip":"%h","method":"%m","host":"%v","path":"%U","#,
-    r#""query":"%q","proto":"%H","status":%>s,"in":%I,"out":%O,"body":%B,"us":%D,"#,
-    r#""handling":"%{Varnish:handling}x","referer":"%{Referer}i","agent":"%{User-Agent}i","#,
-    r#""type":"%{Content-Type}o"}"#
-);
-
-/// A hit as Varnish 7.7.0 logs it: 45 records.
-const RECORDS: &[(&str, &str)] = &[
-    ("Begin", "req 32769 rxreq"),
-    ("Timestamp", "Start: 1700000000.123456 0.000000 0.000000"),
-    ("Timestamp", "Req: 1700000000.123456 0.000000 0.000000"),
-    ("VCL_use", "boot"),
-    ("ReqStart", "192.0.2.77 51234 a0"),
-    ("ReqMethod", "GET"),
-    ("ReqURL", "/assets/app/main-2f1c9b.js?v=20231114&lang=en"),
-    ("ReqProtocol", "HTTP/1.1"),
-    ("ReqHeader", "Host: www.example.com"),
-    (
-        "ReqHeader",
-        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0",
-    ),
-    ("ReqHeader", "Accept: */*"),
-    ("ReqHeader", "Accept-Language: en-US,en;q=0.5"),
-    ("ReqHeader", "Accept-Encoding: gzip, deflate, br"),
-    ("ReqHeader", "Referer: https://www.example.com/account/overview"),
-    ("ReqHeader", "Connection: keep-alive"),
-    ("ReqHeader", "Cookie: sid=6b1d0f2a9c; theme=dark"),
-    ("ReqHeader", "Sec-Fetch-Dest: script"),
-    ("ReqHeader", "X-Forwarded-For: 192.0.2.77"),
-    ("ReqHeader", "Via: 1.1 edge1 (Varnish/7.7)"),
-    ("VCL_call", "RECV"),
-    ("ReqUnset", "Cookie: sid=6b1d0f2a9c; theme=dark"),
-    ("VCL_return", "hash"),
-    ("ReqUnset", "Accept-Encoding: gzip, deflate, br"),
-    ("ReqHeader", "Accept-Encoding: gzip"),
-    ("VCL_call", "HASH"),
-    ("VCL_return", "lookup"),
-    ("Hit", "32770 119.512345 10.000000 0.000000"),
-    ("VCL_call", "HIT"),
-    ("VCL_return", "deliver"),
-    ("RespProtocol", "HTTP/1.1"),
-    ("RespStatus", "200"),
-    ("RespReason", "OK"),
-    ("RespHeader", "Content-Type: application/javascript"),
-    ("RespHeader", "Content-Length: 48213"),
-    ("RespHeader", "Date: Tue, 14 Nov 2023 22:13:00 GMT"),
-    ("RespHeader", "ETag: \"5f1c9b-bc55\""),
-    ("RespHeader", "X-Varnish: 32771 32770"),
-    ("RespHeader", "Age: 20"),
-    ("RespHeader", "Via: 1.1 edge1 (Varnish/7.7)"),
-    ("VCL_call", "DELIVER"),
-    ("VCL_return", "deliver"),
-    ("Timestamp", "Process: 1700000000.123544 0.000088 0.000088"),
-    ("Filters", ""),
-    ("RespHeader", "Connection: keep-alive"),
-    ("Timestamp", "Resp: 1700000000.123612 0.000156 0.000068"),
-];
-
-fn log(tags: &TagTable) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (tag, text) in RECORDS {
-        let number = u32::from(tags.find(tag).expect("a tag").number);
-        let length = text.len() as u32 + 1;
-        for word in [number << 24 | 1 << 16 | length, 32_771, 1 << 30] {
-            bytes.extend_from_slice(&word.to_ne_bytes());
-        }
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.push(0);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-    }
-    bytes
-}
+mod common;
+use common::{COMBINED, JSON, log, task};
 
 fn render(c: &mut Criterion) {
     let tags = TagTable::varnish_7();
     let log = log(&tags);
-    let task = Task {
-        side: Side::Client,
-        log: &log,
-        overhead: 3,
-        reclen: 255,
-        // As the VMOD gives it: known, and hiding nothing.
-        mask: &[0; 32],
-        vxid: 32_771,
-        esi_level: 0,
-        restarts: 0,
-        acct: Some(Acct {
-            request_header: 412,
-            request_body: 0,
-            response_header: 301,
-            response_body: 48_213,
-        }),
-        structs: &NoStructs,
-    };
+    let task = task(&log, &NoStructs);
     let apache = Options::default();
     let csa = Options { dialect: Dialect::Varnishncsa, ..Options::default() };
     for (name, format, options) in [

@@ -50,11 +50,13 @@ pub const KEYS: &[&str] = &[
     "period",
     "profile",
     "proxy",
+    "public_key",
     "redundancy",
     "region",
     "ring",
     "role_arn",
     "server_side_encryption",
+    "sign_key",
     "spool",
     "spool_max",
     "sync",
@@ -138,6 +140,11 @@ impl Arguments {
         if let Some(value) = value {
             self.values.insert(argument, value);
         }
+    }
+
+    /// Leaves `argument` at its default, whatever was given.
+    pub fn unset(&mut self, argument: &'static str) {
+        self.values.remove(argument);
     }
 
     /// Takes from the table `[<stream>]` of a TOML file what is not set yet, so that values

@@ -84,6 +84,10 @@ stats! {
     spooled_records,
     /// g: bytes of those blocks.
     spooled_bytes,
+    /// g: of those blocks, the ones in clear that wait for a key to be encrypted to.
+    held_blocks,
+    /// g: records in those.
+    held_records,
     /// g: seconds since the first record of the oldest block that is not uploaded.
     oldest_unsent,
     /// g: HTTP status of the last answer of the gateway, 0 for none.

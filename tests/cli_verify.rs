@@ -283,6 +283,28 @@ fn findings_of_several_kinds_are_all_told_as_json() {
 }
 
 #[test]
+fn reading_needs_none_of_the_keys_that_the_node_has_and_check_does() {
+    let mut logs = Logs::start();
+    logs.block("access", "edge-1", 1, 3);
+    let mut text = std::fs::read_to_string(logs.path("s3log.toml")).unwrap();
+    text = text.replacen(
+        "hostname",
+        "sign_key = '/nowhere.sec'\npublic_key = '/nowhere.asc'\nhostname",
+        1,
+    );
+    std::fs::write(logs.path("s3log.toml"), text).unwrap();
+    for command in [&["cat", "access"][..], &["ls", "access"], &["verify", "access", "--deep"]] {
+        let ran = logs.s3log(command);
+        assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+    }
+    for command in ["check", "drain"] {
+        let ran = logs.s3log(&[command, "access"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("public_key: /nowhere.asc cannot be read"), "{ran:?}");
+    }
+}
+
+#[test]
 fn an_encrypted_block_is_verified_but_its_lines_are_not_said_to_be_counted() {
     let mut logs = Logs::start();
     let block = logs.block("access", "edge-1", 1, 3);
@@ -291,7 +313,7 @@ fn an_encrypted_block_is_verified_but_its_lines_are_not_said_to_be_counted() {
     logs.put(&format!("{}.age", block.key), &bytes, &metadata);
     let ran = logs.s3log(&["verify", "access", "--deep"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("lines of encrypted blocks were not counted"), "{}", ran.out);
+    assert!(ran.out.contains("for which there was no key were not counted"), "{}", ran.out);
     let ran = logs.s3log(&["cat", "access"]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("it is encrypted: name the file"), "{}", ran.err);

@@ -247,10 +247,10 @@ fn a_sidecar_or_a_payload_of_a_newer_release_is_refused() {
     let sim = Arc::new(Sim::new());
     let last = three(&sim);
     let mut newer = last.as_bytes().to_vec();
-    newer[0] = 2;
+    newer[0] = 3;
     let files = || Arc::clone(&sim) as Arc<dyn Files>;
     let error = Spool::open(files(), options(), Some(&newer)).unwrap_err();
-    assert!(matches!(error, SpoolError::Version { found: 2, .. }), "{error}");
+    assert!(matches!(error, SpoolError::Version { found: 3, .. }), "{error}");
     overwrite(&sim, "0000000002.json", |bytes| {
         let line = String::from_utf8(bytes.clone()).unwrap();
         let line = line.lines().next().unwrap().replacen("\"format\":1", "\"format\":2", 1);

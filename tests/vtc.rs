@@ -6,7 +6,10 @@
 //! `${vcl}` the folder of examples, `${closed}` an endpoint where nobody listens, `${lines}` a
 //! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them,
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
-//! file with its secret key.
+//! file with its secret key, `${s3log}` the command.
+//!
+//! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
+//! `S3LOG_COMMAND` name them: `make compat` does so.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -56,6 +59,7 @@ fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {
         "[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
     );
     fs::write(at("credentials"), credentials)?;
+    let command = or("S3LOG_COMMAND", || env!("CARGO_BIN_EXE_s3log").into());
     let lines = format!(
         r#"#!/bin/sh
 # Waits until the stream $1 has $2 lines in the bucket, and prints them.
@@ -71,7 +75,7 @@ done
 cat "{place}/lines.$1"
 [ "$found" -eq "$2" ] || {{ echo "wanted $2 lines, found $found"; exit 1; }}
 "#,
-        command = env!("CARGO_BIN_EXE_s3log"),
+        command = command.display(),
         endpoint = server.endpoint(),
         credentials = at("credentials"),
         place = place.path().display(),
@@ -81,9 +85,9 @@ cat "{place}/lines.$1"
     fs::write(at("identity"), identity.to_string().expose_secret())?;
     fs::set_permissions(at("lines"), fs::Permissions::from_mode(0o755))?;
     let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
-    let output = Command::new("varnishtest")
+    let output = Command::new(or("S3LOG_VARNISHTEST", || "varnishtest".into()))
         .args(["-v", "-t", TIMEOUT])
-        .args(define("vmod", &module().display().to_string()))
+        .args(define("vmod", &or("S3LOG_MODULE", module).display().to_string()))
         .args(define("s3", &server.endpoint()))
         .args(define("bucket", &bucket))
         .args(define("credentials", &at("credentials")))
@@ -94,6 +98,7 @@ cat "{place}/lines.$1"
         .args(define("objects", &server.root().join(&bucket).display().to_string()))
         .args(define("recipient", &identity.to_public().to_string()))
         .args(define("identity", &at("identity")))
+        .args(define("s3log", &command.display().to_string()))
         .arg(path)
         .output()?;
     if output.status.success() {
@@ -103,6 +108,11 @@ cat "{place}/lines.$1"
     let skipped = text.lines().count().saturating_sub(120);
     let told: Vec<&str> = text.lines().skip(skipped).collect();
     Err(format!("{}\n{}", told.join("\n"), output.status).into())
+}
+
+/// What the variable names, or our own.
+fn or(variable: &str, own: impl FnOnce() -> PathBuf) -> PathBuf {
+    std::env::var_os(variable).map_or_else(own, PathBuf::from)
 }
 
 /// The module beside the command: cargo puts both into one folder.

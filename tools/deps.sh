@@ -55,12 +55,12 @@ apt_install() {
 }
 
 apt_install ca-certificates build-essential pkg-config libclang-dev clang wrk nghttp2-client \
-  curl python3 python3-venv procps age tinyproxy zstd openssl
+  curl python3 python3-venv procps age gnupg minisign tinyproxy zstd openssl
 
 # --- Varnish --------------------------------------------------------------------------------
 varnish_wanted=7.4
-fits() { # the version is at least the wanted one and older than 8, which varnish-rs 0.5 is for
-  [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 8 ]
+fits() { # the version is at least the wanted one and older than 10: docs/versions.md
+  [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 10 ]
 }
 candidate() {
   # Without package lists there is no candidate for anything.

@@ -143,7 +143,7 @@ def main():
             return now["access.ring_used"] == 0 and now["access.spooled_blocks"] == 0
 
         rig.wait_for("an empty spool", empty, 60)
-        now = varnish.counters("access")
+        now = varnish.balanced()
         found = traffic.ids_of(place.patient_cat())
         dropped = now["access.dropped_ring"] + now["access.dropped_spool"]
         ids = {answer[0] for answer in answered}

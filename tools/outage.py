@@ -80,7 +80,7 @@ def main():
         took = time.monotonic() - begin
         spooled = lambda: varnish.counters("access")["access.spooled_records"] >= sent
         rig.wait_for("every record in the spool", spooled, 30)
-        now = varnish.counters("access")
+        now = varnish.balanced()
         rate = (sent - piece) / took if sent > piece else 0
         say(f"outage: {sent} requests, {rate:.0f} a second after the first {piece}")
         say(
@@ -101,7 +101,7 @@ def main():
 
         rig.wait_for("the spool to drain", empty, 600, 0.2)
         drain = time.monotonic() - begin
-        now = varnish.counters("access")
+        now = varnish.balanced()
         say(
             f"outage: drained in {drain:.1f} s after the gateway came back, "
             f"{now['access.uploaded_bytes'] / 2**20 / drain:.1f} MiB/s; memory {resident(pid):.1f} MiB"

@@ -140,7 +140,7 @@ def main():
         if varnish.child_pid() != pid:
             say("reload: FAILED: the cache process has died")
             return 1
-        before_exit = varnish.counters()
+        before_exit = varnish.counters() if options.control else varnish.balanced()
         varnish.stop()
         if options.control:
             say(f"reload: control: its own resident memory moved by {after.resident - before.resident:+.1f} MiB")

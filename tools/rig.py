@@ -27,6 +27,8 @@ DEPS = ROOT / ".deps"
 ACCESS_KEY = "EDGEKEY"
 SECRET_KEY = "edge-secret"
 BUCKET = "edge-logs"
+# What becomes of records + recovered.
+GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
 
 def environment():
@@ -247,6 +249,8 @@ class Varnish:
         self.port = free_ports(1)[0]
         self.workdir = self.directory / "work"
         self.process = None
+        # Of varnishd's -j; nothing is varnishd's own choice.
+        self.jail = "none" if os.geteuid() == 0 else None
 
     def start(self):
         command = ["varnishd", "-F", "-n", self.workdir, "-a", f"127.0.0.1:{self.port}"]
@@ -254,8 +258,8 @@ class Varnish:
             command += ["-a", more]
         command += ["-f", self.vcl, "-s", "default,256m"]
         command += ["-p", f"vmod_path={self.module_dir}:{self.own_modules()}"]
-        if os.geteuid() == 0:
-            command[1:1] = ["-j", "none"]
+        if self.jail:
+            command[1:1] = ["-j", self.jail]
         for parameter in ("feature=+http2", *self.parameters):
             command += ["-p", parameter]
         self.process = Process("varnishd", command, self.directory, self.env)
@@ -307,6 +311,25 @@ class Varnish:
             if match:
                 found[match[1].split(".", 1)[1]] = int(match[2])
         return found
+
+    def balanced(self, stream="access", seconds=10):
+        """The counters at rest, once what came in is what went out and what is still here."""
+        seen = {}
+
+        def holds():
+            now = self.counters(stream)
+            seen.update(now)
+            sides = (("records", "recovered"), GONE_OR_HERE)
+            came, went = (sum(now[f"{stream}.{name}"] for name in side) for side in sides)
+            return came == went
+
+        try:
+            wait_for("the counters to balance", holds, seconds, 0.2)
+        except TimeoutError:
+            raise RuntimeError(
+                f"records + recovered is not {' + '.join(GONE_OR_HERE)}: {seen}"
+            ) from None
+        return seen
 
     def stop(self, sig=signal.SIGTERM):
         if self.process:

@@ -1,7 +1,9 @@
 """`make verify-demo`: a bucket that is tampered with in every way, and what `s3log verify` says.
 
 The blocks are made here, by Python's own gzip and hashlib from the format alone, so that the
-command is held against a second writer. The server is SeaweedFS, the manipulations are boto3's.
+command is held against a second writer; then some by the module in a real Varnish, which are held
+against a second reader, tools/chain.py. The server is SeaweedFS, the manipulations are boto3's,
+the signatures are the program minisign's.
 """
 
 import argparse
@@ -14,7 +16,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
+import chain
 import rig
 
 START = 1_795_341_600  # 2026-11-22T10:00:00Z
@@ -99,7 +103,7 @@ def verify(place, *arguments):
         if finding:
             where = [str(number) for number in finding.get("numbers", [])]
             where = [finding.get("host"), "-".join(sorted(set(where), key=int))]
-            where = " ".join(part for part in where if part) or finding["keys"][0]
+            where = " ".join(part for part in where if part) or finding.get("keys", ["the bucket"])[0]
             findings.append((finding["kind"], where))
     return done.returncode, findings
 
@@ -196,7 +200,121 @@ def tampering(place, bucket):
         restore(place, bucket, stored)
     code, findings = verify(place, "--deep")
     print(f"  untouched again, --deep: exit {code}, {len(findings)} findings")
-    return wrong + code
+    return wrong + code + forgeries(place, bucket, blocks, of) + of_the_module(place, bucket)
+
+
+class Key:
+    """A key pair of minisign's."""
+
+    def __init__(self, directory, name):
+        self.secret, self.public = directory / f"{name}.sec", directory / f"{name}.pub"
+        command = ["minisign", "-G", "-W", "-f", "-s", self.secret, "-p", self.public]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def sign(self, meta, directory):
+        """The metadata with its signature."""
+        meta = {name: meta[name] for name in chain.STATED if name in meta}
+        name = directory / hashlib.sha256(repr(meta).encode()).hexdigest()
+        name.write_text(chain.statement(meta))
+        command = ["minisign", "-S", "-s", self.secret, "-m", name, "-t", chain.comment(meta)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        lines = name.with_name(name.name + ".minisig").read_text().splitlines()
+        return meta | {"signature": lines[1], "global-signature": lines[3]}
+
+
+def forgeries(place, bucket, blocks, of):
+    """Who knows the format and may write forges a chain: seen with the key only."""
+    edge, other = Key(place.directory, "edge"), Key(place.directory, "other")
+    folder = place.directory / "statements"
+    folder.mkdir()
+
+    def signed(block):
+        key, body, meta = block
+        return key, body, edge.sign(meta, folder)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        blocks = list(pool.map(signed, blocks))
+    bucket.fill(blocks)
+    stored = {block[0]: block for block in blocks}
+    victim = of["edge-2"]
+
+    def forge(count, sign):
+        """The last `count` blocks of a host, forged, links and all."""
+        previous = stored[victim[-count - 1]][2]["sha256"]
+        for key in victim[-count:]:
+            body = gzip.compress(b"forged\n", mtime=0)
+            meta = dict(stored[key][2], previous=previous, records="1")
+            previous = hashlib.sha256(body).hexdigest()
+            meta |= {"sha256": previous, "bytes": str(len(body)), "raw-bytes": "7"}
+            bucket.put((key, body, sign(meta)))
+
+    def bare(meta):
+        return {name: meta[name] for name in chain.STATED if name in meta}
+
+    def replay():
+        key = victim[20]
+        _, body, meta = stored[key]
+        bucket.put((key, body, meta | {"dropped": "7,0,0,0"}))
+
+    cases = [
+        ("the rest of a chain is forged", lambda: forge(5, bare), {"unsigned"}),
+        ("... and signed with another key", lambda: forge(5, lambda m: other.sign(m, folder)), {"forged"}),
+        ("... with the signatures of before", lambda: forge(5, lambda m: m), {"forged"}),
+        ("drops are invented", replay, {"forged"}),
+    ]
+    public = ("--public-key", str(edge.public))
+    code, findings = verify(place, "--download", *public)
+    print(f"  {len(blocks)} signed blocks, --public-key: exit {code}, {len(findings)} findings")
+    wrong = bool(code or findings)
+    for what, act, kinds in cases:
+        act()
+        # Nothing but a note that there are signatures.
+        blind, seen = verify(place, "--download")
+        code, findings = verify(place, *public)
+        right = blind == 0 and {kind for kind, _ in seen} <= {"note"}
+        right = right and code == 1 and {kind for kind, _ in findings} == kinds
+        wrong += not right
+        word = "found" if right else f"NOT RIGHT, exit {blind} and {code}, wanted {sorted(kinds)}:"
+        print(f"  {what:36} without the key: exit {blind}; with it {word} {told(findings)}")
+        by_page, *_ = chain.check(chain.read(bucket.client, rig.BUCKET, "varnish/", "access"), edge.public)
+        keys = {sentence.split(":")[0] for sentence in by_page}
+        same = len(keys) == len(findings)
+        wrong += not same
+        print(f"  {'':36} tools/chain.py finds {len(keys)}{'' if same else ', NOT THE SAME'}")
+        restore(place, bucket, stored)
+    return wrong
+
+
+def of_the_module(place, bucket):
+    """Blocks that a real Varnish has written, in two boots, read by docs/chain.md alone."""
+    key = Key(place.directory, "node")
+    vcl = place.example(period="300ms")
+    text = vcl.read_text()
+    vcl.write_text(text.replace("path =", f'sign_key = "{key.secret}",\n        path =').replace(
+        "new access", "new signed").replace("access.log", "signed.log"))
+    requests = 0
+    varnish = place.start_varnish(vcl)
+    for _ in range(2):
+        for n in range(40):
+            urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/page?{n}").read()
+            requests += 1
+            time.sleep(0.04)
+        varnish.stop()
+        if requests == 40:
+            varnish.start()
+    blocks = chain.read(bucket.client, rig.BUCKET, "varnish/", "signed")
+    wrong, count, _ = chain.check(blocks, key.public)
+    records = sum(int(meta["records"]) for _, meta, _, _ in blocks)
+    boots = len({meta["boot"] for _, meta, _, _ in blocks})
+    print(f"  of the module: {count} blocks of {boots} boots, {records} records of {requests} requests;")
+    print(f"    tools/chain.py, with the key: {len(wrong)} wrong")
+    for sentence in wrong:
+        print(f"    {sentence}")
+    # A changed record of a boot, so that this is seen to fail.
+    name, meta, digest, length = blocks[1]
+    changed = [*blocks[:1], (name, meta | {"previous": "0" * 64}, digest, length), *blocks[2:]]
+    noticed, *_ = chain.check(changed, key.public)
+    return bool(wrong) + (boots != 2) + (records < requests) + (len(noticed) < 2)
 
 
 def told(findings):
@@ -261,7 +379,7 @@ def many(place, bucket, count):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--profile", default="release")
-    arguments.add_argument("--many", type=int, default=100_000)
+    arguments.add_argument("--many", type=int, default=0)
     options = arguments.parse_args()
     with rig.Rig("verify", profile=options.profile) as place:
         place.s3.start()

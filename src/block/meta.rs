@@ -1,8 +1,9 @@
 //! What a block says of itself, as S3 user metadata and as JSON.
 //!
 //! As user metadata each pair below is sent as `x-amz-meta-{name}: {value}`; all values are ASCII,
-//! and names and values together stay under 1,024 of the 2,048 bytes that S3 allows, which leaves
-//! room for a signature and for the operator's own pairs.
+//! and names and values together stay under 1,024 of the 2,048 bytes that S3 allows, and under 1,280
+//! with a signature, which leaves room for the operator's own pairs. `docs/chain.md` is about what
+//! these prove.
 //!
 //! | name | value |
 //! |---|---|
@@ -19,10 +20,65 @@
 //! | `codec` | `gzip`, `zstd`, `snappy` or `none` |
 //! | `sha256` | of the object's bytes, 64 hexadecimal digits |
 //! | `previous` | `sha256` of the block before; absent for a stream's first block |
+//! | `signature`, `global-signature` | see [`Signature`]; absent without `sign_key` |
 
 use serde::{Deserialize, Serialize};
 
 use super::{BootId, Digest, Kind, sanitise};
+
+/// The pairs that a statement is made of, in its order.
+const STATED: [&str; 15] = [
+    "format",
+    "stream",
+    "host",
+    "boot",
+    "number",
+    "records",
+    "raw-bytes",
+    "bytes",
+    "first",
+    "last",
+    "dropped",
+    "cut",
+    "codec",
+    "sha256",
+    "previous",
+];
+
+/// The metadata as one text, which is what is signed: a line `name=value` for each pair above that
+/// is there, in that order, each ended by a newline.
+#[must_use]
+pub fn statement<'a>(get: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut text = String::with_capacity(1024);
+    for name in STATED {
+        if let Some(value) = get(name) {
+            for part in [name, "=", value, "\n"] {
+                text.push_str(part);
+            }
+        }
+    }
+    text
+}
+
+/// The trusted comment of a block's signature: which block it is.
+#[must_use]
+pub fn trusted_comment<'a>(get: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut text = "s3log".to_owned();
+    for name in ["stream", "host", "boot", "number"] {
+        text.push(' ');
+        text.push_str(get(name).unwrap_or_default());
+    }
+    text
+}
+
+/// The second and the fourth line of a minisign signature of a [`statement`], each in base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Algorithm, key id and signature: 74 bytes, 100 characters.
+    pub signature: String,
+    /// Signature of the one above and of the trusted comment: 64 bytes, 88 characters.
+    pub global: String,
+}
 
 /// Version of the metadata that this code writes and the newest that it reads.
 pub const META_FORMAT: u32 = 1;
@@ -90,6 +146,9 @@ pub struct Meta {
     /// Digest of the block with the number before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
+    /// Of the statement of all the above, by the node's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Why user metadata is not a [`Meta`].
@@ -132,6 +191,10 @@ impl Meta {
         if let Some(previous) = self.previous {
             pairs.push(("previous", previous.to_string()));
         }
+        if let Some(Signature { signature, global }) = &self.signature {
+            pairs.push(("signature", signature.clone()));
+            pairs.push(("global-signature", global.clone()));
+        }
         pairs
     }
 
@@ -166,6 +229,9 @@ impl Meta {
                 Some(hex) => Some(hex.parse().map_err(|_| MetaError::Bad("previous"))?),
                 None => None,
             },
+            signature: get("signature")
+                .zip(get("global-signature"))
+                .map(|(one, two)| Signature { signature: one.to_owned(), global: two.to_owned() }),
         })
     }
 }

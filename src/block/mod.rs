@@ -7,7 +7,7 @@
 //!
 //! Non-goals: files, threads and the network; this module turns bytes into bytes.
 //!
-//! Limits: a key is at most 1,024 bytes (S3's limit), all metadata together under 1,024 bytes of
+//! Limits: a key is at most 1,024 bytes (S3's limit), all metadata together under 1,280 bytes of
 //! S3's 2,048, host and stream 128 bytes each.
 
 mod codec;
@@ -23,7 +23,7 @@ pub use decoder::{Decoder, Member, members};
 pub use digest::{Digest, Hasher};
 pub use encoder::ChunkEncoder;
 pub use key::{BootId, KEY_MAX, KeyParts, NAME_MAX, NameError, Naming, sanitise};
-pub use meta::{Drops, META_FORMAT, Meta, MetaError};
+pub use meta::{Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment};
 
 #[cfg(test)]
 mod tests;

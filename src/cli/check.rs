@@ -63,6 +63,10 @@ enum Mark {
 /// A setting, or the output. What a step finds is no error but an exit code.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    for source in &sources {
+        // What only the node needs as well: keys and certificates.
+        arguments.connection.settings(&source.settings.stream)?;
+    }
     let mut code = 0;
     for source in &sources {
         let mut report = Report {

@@ -5,19 +5,20 @@
 //! decoder's window for each thread, whatever the blocks' sizes. A connection that breaks in the
 //! middle of a block is made again, and what was given already is skipped.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Error;
 use super::bucket::Found;
+use super::keys::Opener;
 use super::parallel::patiently;
 use super::settings::Source;
 use crate::block::{Decoder, KeyParts, sanitise};
-use crate::seal::{self, Identities};
 
 /// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
@@ -45,7 +46,7 @@ pub(super) fn lines(
     sources: &[Source],
     blocks: &[Found],
     jobs: Jobs,
-    keys: Option<&Identities>,
+    keys: &Opener,
     mut each: impl FnMut(&Found, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
@@ -94,7 +95,7 @@ enum Stop {
     Failed(Error),
 }
 
-fn pump(source: &Source, found: &Found, keys: Option<&Identities>, send: &Sender<Piece>) {
+fn pump(source: &Source, found: &Found, keys: &Opener, send: &Sender<Piece>) {
     let mut given = 0;
     let mut breaks = 0;
     loop {
@@ -124,23 +125,11 @@ fn unreadable(found: &Found, problem: &impl ToString) -> Error {
 fn attempt(
     source: &Source,
     found: &Found,
-    keys: Option<&Identities>,
+    keys: &Opener,
     given: &mut u64,
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
-    let keys = match (seal, keys) {
-        ("", _) => None,
-        (seal::SUFFIX, Some(keys)) => Some(keys),
-        (seal::SUFFIX, None) => {
-            let problem = "it is encrypted: name the file with your age key, --identity FILE";
-            return Err(Stop::Failed(unreadable(found, &problem)));
-        }
-        (other, _) => {
-            let problem = format!("it is encrypted as {other}, which this command does not open");
-            return Err(Stop::Failed(unreadable(found, &problem)));
-        }
-    };
     let got = patiently(|| source.client.get(&found.key)).map_err(|answer| {
         Stop::Failed(Error::Gateway { what: format!("get {}", found.key), answer })
     })?;
@@ -150,20 +139,15 @@ fn attempt(
         // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
         return Ok(());
     }
-    let broken = Cell::new(false);
-    let mut watched = Watched { inner: got.body, failed: &broken };
+    let broken = Arc::new(AtomicBool::new(false));
+    let watched = Watched { inner: got.body, failed: Arc::clone(&broken) };
     let mut skip = *given;
-    let failed = |watched_failed: bool, error: io::Error| {
-        if watched_failed { Stop::Broken(error) } else { Stop::Failed(unreadable(found, &error)) }
+    // Relaxed: read after the source has failed, and for itself.
+    let failed = |error: io::Error| match broken.load(Ordering::Relaxed) {
+        true => Stop::Broken(error),
+        false => Stop::Failed(unreadable(found, &error)),
     };
-    let clear: io::Result<Box<dyn Read + '_>> = match keys {
-        Some(keys) => keys.open(&mut watched).map(|clear| Box::new(clear) as Box<dyn Read>),
-        None => Ok(Box::new(&mut watched)),
-    };
-    let mut decoder = match clear.and_then(Decoder::sniff) {
-        Ok(decoder) => decoder,
-        Err(error) => return Err(failed(broken.get(), error)),
-    };
+    let mut decoder = keys.open(seal, watched).and_then(Decoder::sniff).map_err(failed)?;
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         let read = Read::by_ref(&mut decoder).take(PIECE as u64).read_to_end(&mut piece);
@@ -178,25 +162,23 @@ fn attempt(
         match read {
             Ok(_) if ended => return Ok(()),
             Ok(_) => {}
-            Err(error) => {
-                drop(decoder);
-                return Err(failed(broken.get(), error));
-            }
+            Err(error) => return Err(failed(error)),
         }
     }
 }
 
 /// Knows whether it was the source that failed, and not what was made of it.
-struct Watched<'a, R> {
+struct Watched<R> {
     inner: R,
-    failed: &'a Cell<bool>,
+    failed: Arc<AtomicBool>,
 }
 
-impl<R: Read> Read for Watched<'_, R> {
+impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         if read.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
-            self.failed.set(true);
+            // Relaxed: see attempt().
+            self.failed.store(true, Ordering::Relaxed);
         }
         read
     }

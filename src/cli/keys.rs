@@ -1,16 +1,24 @@
-//! The key that opens encrypted blocks.
+//! What opens encrypted blocks.
 
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::Error;
-use crate::seal::Identities;
+use crate::seal::{self, Identities, gpg, openpgp};
 
 /// The file of secret keys, when there is one.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Keys {
     /// A file of age identities, as age-keygen writes it, that opens encrypted blocks (.age).
+    /// OpenPGP's (.pgp) are opened with the program gpg and its keys.
     #[arg(long, env = "S3LOG_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
+}
+
+/// Opens blocks, whatever they are encrypted with.
+#[derive(Debug, Default)]
+pub(super) struct Opener {
+    identities: Option<Identities>,
 }
 
 impl Keys {
@@ -18,8 +26,35 @@ impl Keys {
     ///
     /// # Errors
     /// It cannot be read or has no key.
-    pub(super) fn read(&self) -> Result<Option<Identities>, Error> {
+    pub(super) fn read(&self) -> Result<Opener, Error> {
         let identities = self.identity.as_deref().map(Identities::read).transpose();
-        identities.map_err(|error| Error::Usage(format!("--identity: {error}")))
+        let identities =
+            identities.map_err(|error| Error::Usage(format!("--identity: {error}")))?;
+        Ok(Opener { identities })
+    }
+}
+
+impl Opener {
+    /// The members of a block, `seal` being what its key says of its encryption.
+    ///
+    /// # Errors
+    /// Those of `source`, and [`io::ErrorKind::PermissionDenied`] when there is no key for it.
+    pub(super) fn open(
+        &self,
+        seal: &str,
+        source: impl Read + Send + 'static,
+    ) -> io::Result<Box<dyn Read>> {
+        let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        match (seal, &self.identities) {
+            ("", _) => Ok(Box::new(source)),
+            (seal::SUFFIX, Some(identities)) => Ok(Box::new(identities.open(source)?)),
+            (seal::SUFFIX, None) => refused(
+                "it is encrypted: name the file with your age key, --identity FILE".to_owned(),
+            ),
+            (openpgp::SUFFIX, _) => Ok(Box::new(gpg::open(source)?)),
+            (other, _) => {
+                refused(format!("it is encrypted as {other}, which this command does not open"))
+            }
+        }
     }
 }

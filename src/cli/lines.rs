@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::bucket::Found;
 use super::fetch::{self, Jobs};
-use super::keys::Keys;
+use super::keys::{Keys, Opener};
 use super::settings::{Connection, Source};
 use super::{Error, output};
-use crate::seal::Identities;
 
 /// Whose lines, how and in which form. Flattened last: its settings have a heading of their own.
 #[derive(Debug, clap::Args)]
@@ -45,7 +44,7 @@ pub(super) struct Printer<'a> {
     /// The streams that were named.
     pub(super) sources: Vec<Source>,
     jobs: Jobs,
-    keys: Option<Identities>,
+    keys: Opener,
     lines: Lines<'a>,
 }
 
@@ -57,7 +56,7 @@ impl Printer<'_> {
     pub(super) fn print(&mut self, blocks: &[Found], skip: u64) -> Result<(), Error> {
         let Self { sources, jobs, keys, lines } = self;
         lines.skip = skip;
-        fetch::lines(sources, blocks, *jobs, keys.as_ref(), |found, piece| {
+        fetch::lines(sources, blocks, *jobs, keys, |found, piece| {
             lines.piece(sources, found, piece)
         })?;
         lines.skip = 0;

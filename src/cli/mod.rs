@@ -16,7 +16,7 @@
 //!
 //! Memory: a listing is held whole, some 260 bytes a block with a key of 100 (measured by
 //! tests/cli_listing.rs), because a gateway's order means nothing and lines are given in the order of
-//! time; `verify` holds about 2 KB a block in all. Contents are streamed.
+//! time; `verify` holds about 1.5 KB a block in all. Contents are streamed.
 //!
 //! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. `verify` and
 //! `check` have their own, which their `--help` tells.

@@ -88,6 +88,19 @@ impl Connection {
         Ok(Settings::read(&self.arguments(stream)?)?)
     }
 
+    /// The same for who only reads the bucket: what blocks are encrypted and signed with is the
+    /// node's business, and its files may not even be on this machine.
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub(super) fn settings_to_read(&self, stream: &str) -> Result<Settings, Error> {
+        let mut arguments = self.arguments(stream)?;
+        for argument in ["encrypt_to", "public_key", "sign_key"] {
+            arguments.unset(argument);
+        }
+        Ok(Settings::read(&arguments)?)
+    }
+
     /// The streams that were named, or all of the settings file.
     ///
     /// # Errors
@@ -146,7 +159,7 @@ impl Source {
     /// The first setting that cannot be used.
     pub(super) fn all(connection: &Connection, named: &[String]) -> Result<Vec<Self>, Error> {
         let open = |stream: &String| {
-            let settings = connection.settings(stream)?;
+            let settings = connection.settings_to_read(stream)?;
             let client = client(&settings)?;
             Ok(Self { settings, client })
         };

@@ -132,6 +132,10 @@ fn show(
         format!(", the oldest is number {}, begun {age} ago", meta.number)
     });
     writeln!(out, "  waiting      {}{oldest}", tally(&glance.sealed))?;
+    if glance.held.blocks > 0 {
+        let text = format!("{}, in clear, until there is encrypt_to again", tally(&glance.held));
+        writeln!(out, "  for a key    {}", paint.bad(&text))?;
+    }
     if let Some(meta) = &glance.last_gone {
         writeln!(out, "  last done    number {}, {}", meta.number, when::show(meta.last))?;
     }
@@ -182,6 +186,7 @@ fn object(
         })),
         "waiting": numbers(&glance.sealed),
         "oldest": glance.oldest,
+        "held": numbers(&glance.held),
         "quarantined": numbers(&glance.quarantined),
         "last_done": glance.last_gone,
         "foreign": glance.foreign,

@@ -21,7 +21,9 @@
 pub mod packer;
 mod registry;
 mod requests;
+mod secrets;
 mod settings;
+mod spread;
 mod start;
 pub mod uploader;
 
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_utils::sync::Unparker;
 
 use crate::clock::Clock;
 use crate::error::{Events, Level};
@@ -100,7 +102,7 @@ pub struct Pipeline {
     drained: AtomicU64,
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
-    wakers: Vec<Sender<()>>,
+    wakers: Vec<Unparker>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -187,8 +189,7 @@ impl Pipeline {
 
     fn wake(&self) {
         for waker in &self.wakers {
-            // A full channel means that it has been woken already.
-            let _ = waker.try_send(());
+            waker.unpark();
         }
     }
 

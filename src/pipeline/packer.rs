@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_utils::sync::Parker;
 
-use super::{Observer, Pipeline, Target};
+use super::{Observer, Pipeline, Target, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
-use crate::seal::Recipients;
-use crate::spool::{ChunkStats, Payload, Spool, SpoolError, SyncPolicy, Transform};
+use crate::seal::{Sealing, Signer};
+use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
 /// The longest time between two looks at the ring.
@@ -38,8 +38,10 @@ pub struct Packer {
     pub(super) observer: Box<dyn Observer>,
     pub(super) encoder: ChunkEncoder,
     pub(super) codec: Codec,
-    /// Whom the spool encrypts to.
-    pub(super) encrypt_to: Option<Recipients>,
+    /// How the spool encrypts.
+    pub(super) sealing: Option<Sealing>,
+    /// Who signs for the spool.
+    pub(super) signer: Option<Signer>,
     /// Records copied out of the ring and not committed yet.
     pub(super) raw: Vec<u8>,
     pub(super) chunk: ChunkStats,
@@ -47,6 +49,8 @@ pub struct Packer {
     pub(super) member: Vec<u8>,
     /// When the open block's first record was read, in monotonic time.
     pub(super) since: Option<Duration>,
+    /// What part of `period` the first block is closed after, see [`spread::first_share`]; then 1.
+    pub(super) share: f64,
     pub(super) told: Drops,
     /// Records dropped because the spool was full and may not make room.
     pub(super) dropped_newest: u64,
@@ -61,6 +65,9 @@ impl std::fmt::Debug for Packer {
     }
 }
 
+/// Makes one block ready for upload, as [`Spool::seal`] does.
+pub(super) type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
+
 /// What one round came to.
 enum Round {
     /// There is more in the ring.
@@ -71,7 +78,7 @@ enum Round {
 
 impl Packer {
     /// Runs until the pipeline is closed.
-    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Receiver<()>) {
+    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Parker) {
         let clock = &*pipeline.environment.clock;
         let mut generation = None;
         let mut target: Option<Arc<Target>> = None;
@@ -119,7 +126,7 @@ impl Packer {
             }
             if matches!(round, Round::Idle) {
                 // Woken or not, the ring is looked at.
-                let _ = woken.recv_timeout(TICK);
+                woken.park_timeout(TICK);
             }
         }
     }
@@ -133,6 +140,7 @@ impl Packer {
     ) -> Result<Round, SpoolError> {
         let usage = pipeline.ring.usage();
         let full = target.settings.chunk_bytes(usage.capacity);
+        self.keep_secrets(pipeline, target, (usage.used, full), now)?;
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
         }
@@ -143,7 +151,9 @@ impl Packer {
         }
         let draining = pipeline.draining().is_some();
         let block_due = draining
-            || self.since.is_some_and(|since| now.saturating_sub(since) >= target.settings.period);
+            || self.since.is_some_and(|since| {
+                now.saturating_sub(since) >= spread::age_at_seal(target.settings.period, self.share)
+            });
         let pressed = usage.used > usage.capacity / 2;
         let whole = self.raw.len() >= full;
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
@@ -157,7 +167,7 @@ impl Packer {
     }
 
     /// Copies records out of the ring until the chunk is full or the ring empty.
-    fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
+    pub(super) fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
         let unix = nanoseconds(pipeline.environment.clock.unix());
         while self.raw.len() < full {
             let Some(record) = self.reader.next() else { break };
@@ -180,6 +190,15 @@ impl Packer {
         if self.chunk.records == 0 {
             return Ok(());
         }
+        self.store_chunk(pipeline, target)
+    }
+
+    /// The same for the open block as it is.
+    pub(super) fn store_chunk(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+    ) -> Result<(), SpoolError> {
         if self.member.is_empty() {
             self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
                 doing: "compress",
@@ -207,7 +226,7 @@ impl Packer {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.raw.clear();
         self.member.clear();
         self.chunk = ChunkStats::default();
@@ -238,7 +257,7 @@ impl Packer {
     ) -> Result<(), SpoolError> {
         let settings = &target.settings;
         let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host)
-            || self.encrypt_to != settings.encrypt_to;
+            || self.sealing != settings.sealing;
         if self.spool.open_len() > 0 && other {
             self.seal(pipeline, target)?;
         }
@@ -256,7 +275,33 @@ impl Packer {
         Ok(())
     }
 
-    fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+    pub(super) fn seal(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        self.give_back();
+        if target.settings.sealing.is_some() {
+            // The keys in force, also for what was begun before they were.
+            self.set_sealing(target);
+        }
+        self.seal_by(pipeline, target, Spool::seal)?;
+        self.since = None;
+        Ok(())
+    }
+
+    /// A commit moves the ring's head to where it was read to; records that are in no block yet are
+    /// read again after it.
+    pub(super) fn give_back(&mut self) {
+        if self.chunk.records > 0 {
+            self.reader.rewind();
+            self.clear();
+        }
+    }
+
+    /// Lets the spool seal a block, and tells everybody. Whether there was one.
+    pub(super) fn seal_by(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        seal: Seal,
+    ) -> Result<bool, SpoolError> {
         let drops = Drops {
             ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),
             panic: get(&pipeline.stats.dropped_panic),
@@ -267,20 +312,11 @@ impl Packer {
             panic: drops.panic.saturating_sub(self.told.panic),
             ..Drops::default()
         };
-        if self.chunk.records > 0 {
-            // A commit moves the ring's head to where it was read to, and these records are in
-            // no block yet: they are read again for the block that follows.
-            self.reader.rewind();
-            self.clear();
-        }
-        if target.settings.encrypt_to.is_some() {
-            // The keys in force, also for what was begun before they were. When encryption was
-            // taken away the keys before hold for what was begun with them.
-            self.encrypt_to(target);
-        }
-        let sealed = self.spool.seal(&since)?;
+        self.set_signer(target);
+        let sealed = seal(&mut self.spool, &since)?;
         self.told = drops;
-        self.since = None;
+        self.share = 1.0;
+        let any = sealed.is_some();
         if let Some((sealed, payload)) = sealed {
             self.commit_sealed(pipeline, target, &payload);
             add(&pipeline.stats.blocks_sealed, 1);
@@ -290,7 +326,7 @@ impl Packer {
             }
             pipeline.wake();
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Limits hold at once; names and codec for blocks that are begun from now on, see
@@ -305,18 +341,10 @@ impl Packer {
             options.on_full = settings.on_spool_full;
             options.sync = settings.sync;
         });
-        self.encrypt_to(target);
+        self.set_sealing(target);
     }
 
-    fn encrypt_to(&mut self, target: &Target) {
-        let wanted = &target.settings.encrypt_to;
-        if self.encrypt_to != *wanted {
-            self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
-            self.encrypt_to.clone_from(wanted);
-        }
-    }
-
-    fn commit(&mut self, payload: &Payload) {
+    pub(super) fn commit(&mut self, payload: &Payload) {
         // The payload's length is a constant that the ring takes.
         let _ = self.reader.commit(payload.as_bytes());
     }
@@ -417,20 +445,21 @@ impl Packer {
         set(&stats.ring_used, usage.used);
         set(&stats.ring_high_water, usage.high_water);
         set(&stats.ring_size, usage.capacity);
-        set(&stats.spooled_blocks, counts.sealed.blocks + open);
-        set(&stats.spooled_records, counts.sealed.records + self.spool.open_records());
-        set(&stats.spooled_bytes, counts.sealed.bytes + self.spool.open_len());
-        let oldest = counts.oldest.into_iter().chain(self.spool.open_since()).min();
+        let held = counts.held;
+        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + open);
+        let records = counts.sealed.records + held.records + self.spool.open_records();
+        set(&stats.spooled_records, records);
+        let bytes = counts.sealed.bytes + held.bytes + self.spool.open_len();
+        set(&stats.spooled_bytes, bytes);
+        set(&stats.held_blocks, held.blocks);
+        set(&stats.held_records, held.records);
+        let oldest = counts.oldest.into_iter().chain(counts.held_since);
+        let oldest = oldest.chain(self.spool.open_since()).min();
         let now = nanoseconds(pipeline.environment.clock.unix());
         let age = oldest.map_or(0, |first| now.saturating_sub(first) / 1_000_000_000);
         set(&stats.oldest_unsent, age);
         self.observer.observe(stats);
     }
-}
-
-/// What the spool does to a block that is sealed.
-pub(super) fn transform(encrypt_to: Option<&Recipients>) -> Option<Box<dyn Transform>> {
-    encrypt_to.map(|recipients| Box::new(recipients.clone()) as Box<dyn Transform>)
 }
 
 /// Nanoseconds since 1970, as block metadata has them.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::requests;
 use crate::block::{Codec, Naming};
+use crate::clock::{Clock as _, System};
 use crate::config::{Arguments, Error};
 use crate::ring::Capacity;
 use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
 use crate::s3::{Bucket, Options};
-use crate::seal::Recipients;
+use crate::seal::{Certificate, Recipients, Sealing, Signer};
 use crate::spool::{OnSpoolFull, SyncPolicy};
 
 /// Where blocks wait for the gateway.
@@ -48,8 +49,10 @@ pub struct Settings {
     pub naming: Naming,
     /// How chunks are compressed.
     pub codec: Codec,
-    /// Whom blocks are encrypted to when they are sealed; `None`: they stay in clear.
-    pub encrypt_to: Option<Recipients>,
+    /// How blocks are encrypted when they are sealed; `None`: they stay in clear.
+    pub sealing: Option<Sealing>,
+    /// Who signs blocks when they are sealed.
+    pub signer: Option<Signer>,
     /// How long after its first record a block is closed.
     pub period: Duration,
     /// How large a block may grow, compressed.
@@ -97,11 +100,12 @@ impl Settings {
                     text.parse().map_err(|error| arguments.problem("compression", error))?
                 }
             },
-            encrypt_to: arguments
-                .get("encrypt_to")
-                .map(Recipients::read)
+            sealing: sealing(arguments)?,
+            signer: arguments
+                .get("sign_key")
+                .map(|path| Signer::read(path.as_ref()))
                 .transpose()
-                .map_err(|error| arguments.problem("encrypt_to", error))?,
+                .map_err(|error| arguments.problem("sign_key", error))?,
             period: arguments.duration(
                 "period",
                 Duration::from_secs(60),
@@ -144,6 +148,22 @@ fn host(arguments: &Arguments) -> String {
         || rustix::system::uname().nodename().to_string_lossy().into_owned(),
         str::to_owned,
     )
+}
+
+fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
+    let recipients = arguments.get("encrypt_to").map(Recipients::read).transpose();
+    let recipients = recipients.map_err(|error| arguments.problem("encrypt_to", error))?;
+    let Some(text) = arguments.get("public_key") else {
+        return Ok(recipients.map(Sealing::Age));
+    };
+    if recipients.is_some() {
+        let text = "encrypt_to is given as well: it takes one of the two, not both";
+        return Err(arguments.problem("public_key", text));
+    }
+    let now = System::new().unix().as_secs();
+    let certificate = Certificate::read(text, now);
+    let certificate = certificate.map_err(|error| arguments.problem("public_key", error))?;
+    Ok(Some(Sealing::OpenPgp(certificate)))
 }
 
 fn naming(arguments: &Arguments) -> Result<Naming, Error> {

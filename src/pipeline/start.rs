@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_utils::sync::Parker;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::packer::{self, Packer};
+use super::packer::Packer;
 use super::{
-    Control, Environment, Observer, Pipeline, Place, Settings, Target, uploader, variables,
+    Control, Environment, Observer, Pipeline, Place, Settings, Target, secrets, spread, uploader,
+    variables,
 };
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
@@ -133,10 +135,10 @@ pub(super) fn start(
         source,
     })?;
     let codec = settings.codec;
-    let encrypt_to = settings.encrypt_to.clone();
+    let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
     let threads = settings.upload_threads;
-    let (wakers, woken): (Vec<_>, Vec<_>) =
-        (0..=threads).map(|_| crossbeam_channel::bounded(1)).unzip();
+    let woken: Vec<_> = (0..=threads).map(|_| Parker::new()).collect();
+    let wakers = woken.iter().map(|parker| parker.unparker().clone()).collect();
     let pipeline = Arc::new(Pipeline {
         ring: opened.ring,
         store: spool.store(),
@@ -161,12 +163,14 @@ pub(super) fn start(
     }
     let packer = Packer {
         since: (spool.open_len() > 0).then(|| environment.clock.monotonic()),
+        share: spread::first_share(),
         reader: opened.reader,
         spool,
         observer,
         encoder,
         codec,
-        encrypt_to,
+        sealing,
+        signer,
         raw: Vec::new(),
         chunk: ChunkStats::default(),
         member: Vec::new(),
@@ -186,16 +190,16 @@ pub(super) fn start(
 fn spawn_all(
     pipeline: &Arc<Pipeline>,
     packer: Packer,
-    woken: Vec<crossbeam_channel::Receiver<()>>,
+    woken: Vec<Parker>,
     closed: Closed,
 ) -> io::Result<()> {
     let mut woken = woken.into_iter();
     let Some(first) = woken.next() else { return Ok(()) };
     let mut uploaders = Vec::new();
-    for receiver in woken {
+    for parker in woken {
         let pipeline = Arc::clone(pipeline);
         uploaders.push(spawn("s3log-upload", move || {
-            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &receiver));
+            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &parker));
         })?);
     }
     let pipeline = Arc::clone(pipeline);
@@ -266,7 +270,7 @@ impl Opening<'_> {
         // With what recovery found to be lost, so that what is counted as lost was counted before.
         let counts = spool.store().counts();
         let mut records = counts.sealed.records + spool.open_records();
-        records += counts.lost.records + counts.dropped.records;
+        records += counts.lost.records + counts.dropped.records + counts.held.records;
         // The ring's length of the state is a constant that it takes.
         let _ = opened.reader.commit(found.payload.as_bytes());
         self.note_spool(&found);
@@ -282,6 +286,7 @@ impl Opening<'_> {
             );
             self.notes.push((Level::Info, note));
         }
+        records += self.keep_secrets(&mut opened, &mut spool)?;
         if opened.recovered.capacity_differs
             && let Some(path) = path
         {
@@ -324,7 +329,8 @@ impl Opening<'_> {
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,
             sync: settings.sync,
-            transform: packer::transform(settings.encrypt_to.as_ref()),
+            transform: secrets::transform(settings.sealing.as_ref()),
+            sign: secrets::sign(settings.signer.as_ref()),
             ..Options::new(&settings.stream, &settings.host, boot)
         }
     }
@@ -347,6 +353,41 @@ impl Opening<'_> {
         }
     }
 
+    /// What was logged to be encrypted and is not yet must not go out in clear: without a key the
+    /// open block and the ring's records are set aside. How many of them came from the ring.
+    fn keep_secrets(&mut self, opened: &mut Opened, spool: &mut Spool) -> Result<u64, StartError> {
+        let mut came = 0;
+        if spool.lacks_key() {
+            let failed = |source| StartError::Spool { stream: self.stream(), source };
+            let hold = |opened: &mut Opened, spool: &mut Spool| {
+                if let Some(payload) = spool.hold().map_err(failed)? {
+                    let _ = opened.reader.commit(payload.as_bytes());
+                }
+                Ok(())
+            };
+            hold(opened, spool)?;
+            self.take_up(opened, spool).map_err(failed)?;
+            came = spool.open_records();
+            hold(opened, spool)?;
+            let payload = spool.end_secrecy();
+            let _ = opened.reader.commit(payload.as_bytes());
+        }
+        let held = spool.store().counts().held;
+        if held.blocks > 0 && !spool.can_release() {
+            let plural = if held.blocks == 1 { "" } else { "s" };
+            self.notes.push((
+                Level::Error,
+                format!(
+                    "{} block{plural} with {} records that wait for a key: they were logged to be \
+                     encrypted, and are kept in clear as *.held in the spool; give encrypt_to or \
+                     public_key again and load the VCL, or run s3log drain with it",
+                    held.blocks, held.records
+                ),
+            ));
+        }
+        Ok(came)
+    }
+
     /// The ring has another size than the settings ask for: what is in it goes to the spool, then
     /// a ring of the right size takes its place. If the spool cannot take it, the ring stays.
     fn resize(
@@ -356,10 +397,23 @@ impl Opening<'_> {
         path: &Path,
     ) -> Result<Opened, StartError> {
         let stream = self.stream();
+        if let Err(error) = self.take_up(&mut opened, spool) {
+            let note = format!("the ring keeps its size for now: {error}");
+            self.notes.push((Level::Warn, note));
+            return Ok(opened);
+        }
+        let payload = spool.payload();
+        drop(opened);
+        Ring::replace(path, self.settings.ring, payload.as_bytes())
+            .map_err(|source| StartError::Ring { stream, source })
+    }
+
+    /// Packs what is in the ring into the open block.
+    fn take_up(&self, opened: &mut Opened, spool: &mut Spool) -> Result<(), SpoolError> {
         let now = u64::try_from(self.environment.clock.unix().as_nanos()).unwrap_or(u64::MAX);
-        let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(|source| {
-            StartError::System { stream: stream.clone(), doing: "prepare compression", source }
-        })?;
+        let compress =
+            |source| SpoolError::Io { doing: "compress", name: "a chunk".to_owned(), source };
+        let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(compress)?;
         loop {
             let (mut raw, mut member) = (Vec::new(), Vec::new());
             let mut chunk = ChunkStats { first: now, last: now, ..ChunkStats::default() };
@@ -369,30 +423,20 @@ impl Opening<'_> {
                 chunk.records += 1;
             }
             if chunk.records == 0 {
-                break;
+                return Ok(());
             }
             chunk.raw_bytes = raw.len() as u64;
-            let packed = encoder.encode(&raw, &mut member).map_err(|source| SpoolError::Io {
-                doing: "compress",
-                name: "a chunk".to_owned(),
-                source,
-            });
+            let packed = encoder.encode(&raw, &mut member).map_err(compress);
             match packed.and_then(|()| spool.append(&member, chunk)) {
                 Ok(payload) => {
                     let _ = opened.reader.commit(payload.as_bytes());
                 }
                 Err(error) => {
                     opened.reader.rewind();
-                    let note = format!("the ring keeps its size for now: {error}");
-                    self.notes.push((Level::Warn, note));
-                    return Ok(opened);
+                    return Err(error);
                 }
             }
         }
-        let payload = spool.payload();
-        drop(opened);
-        Ring::replace(path, self.settings.ring, payload.as_bytes())
-            .map_err(|source| StartError::Ring { stream, source })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_utils::sync::Parker;
 
 use super::{Pipeline, Target};
 use crate::error::{Level, RateLimit, more_like_it};
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const SPOOL_RETRY: Duration = Duration::from_secs(5);
 
 /// Runs until the pipeline is closed.
-pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
+pub(super) fn run(pipeline: &Pipeline, woken: &Parker) {
     let limit = RateLimit::default();
     let mut unreadable = Unreadable::default();
     loop {
@@ -47,11 +47,11 @@ pub(super) fn run(pipeline: &Pipeline, woken: &Receiver<()>) {
                 // Release pairs with the packer's Acquire: the block is in its place again.
                 pipeline.busy.fetch_sub(1, Ordering::Release);
                 if matches!(end, End::Kept) {
-                    let _ = woken.recv_timeout(Duration::from_millis(100));
+                    woken.park_timeout(Duration::from_millis(100));
                 }
             }
             None => {
-                let _ = woken.recv_timeout(IDLE);
+                woken.park_timeout(IDLE);
             }
         }
     }
@@ -111,7 +111,7 @@ struct Upload<'a> {
     number: u64,
     /// When `target` was in force.
     generation: u64,
-    woken: &'a Receiver<()>,
+    woken: &'a Parker,
     limit: &'a RateLimit,
 }
 
@@ -188,7 +188,7 @@ impl Upload<'_> {
                 // it.
                 return false;
             }
-            let _ = self.woken.recv_timeout(SPOOL_RETRY);
+            self.woken.park_timeout(SPOOL_RETRY);
         }
         true
     }
@@ -218,7 +218,7 @@ impl Upload<'_> {
             if left.is_zero() {
                 return true;
             }
-            let _ = self.woken.recv_timeout(left.min(IDLE));
+            self.woken.park_timeout(left.min(IDLE));
         }
     }
 

@@ -4,7 +4,8 @@ use super::error::FormatError;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
 use super::program::{
-    Edge, HeaderWatch, LogWatch, Missing, Op, Place, Program, TagWatch, Unit, What, Which, slot,
+    Edge, HeaderWatch, Initials, LogWatch, Missing, Op, Place, Program, TagWatch, Unit, What,
+    Which, slot,
 };
 use super::tags::{Tag, TagError, TagTable};
 use super::task::{Address, Side};
@@ -48,6 +49,7 @@ impl Program {
             needed: tags.kinds(),
             request: compiler.request,
             response: compiler.response,
+            initials: (Initials::of(&[]), Initials::of(&[])),
             logs: compiler.logs,
             any: compiler.any,
             used: compiler.used,

@@ -30,11 +30,20 @@ fn plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
 }
 
-/// Length of the prefix that is printable ASCII without `"` and `\`, eight bytes at a time.
+/// Length of the prefix that is printable ASCII without `"` and `\`: sixteen bytes at a time,
+/// which the compiler makes one step of, then eight.
 #[inline]
 fn plain_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     let mut rest = bytes;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<16>() {
+        // No early end: that is what makes it one step.
+        if !chunk.iter().fold(true, |all, byte| all & plain(*byte)) {
+            break;
+        }
+        at += 16;
+        rest = tail;
+    }
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         let x = u64::from_ne_bytes(*chunk);
         let zero = |v: u64| v.wrapping_sub(ONES) & !v;

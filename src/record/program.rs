@@ -120,6 +120,32 @@ pub(super) struct HeaderWatch {
     pub(super) slot: u16,
 }
 
+/// The letters, of either case, that a list of names begins with: most headers of a message are
+/// not looked for, and are passed over by one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Initials([bool; 256]);
+
+impl Initials {
+    pub(super) fn of(watches: &[HeaderWatch]) -> Self {
+        let mut letters = [false; 256];
+        for first in watches.iter().filter_map(|watch| watch.name.first()) {
+            for letter in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
+                if let Some(place) = letters.get_mut(usize::from(letter)) {
+                    *place = true;
+                }
+            }
+        }
+        Self(letters)
+    }
+
+    /// Whether some name begins as `text` does.
+    #[inline]
+    pub(super) fn has(&self, text: &[u8]) -> bool {
+        let [first, ..] = text else { return false };
+        self.0.get(usize::from(*first)).is_some_and(|wanted| *wanted)
+    }
+}
+
 /// A `std.log("key: value")` that some operation prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogWatch {
@@ -149,6 +175,8 @@ pub struct Program {
     pub(super) needed: [Tag; 256],
     pub(super) request: Vec<HeaderWatch>,
     pub(super) response: Vec<HeaderWatch>,
+    /// What the names in `request` and in `response` begin with.
+    pub(super) initials: (Initials, Initials),
     pub(super) logs: Vec<LogWatch>,
     pub(super) any: Vec<TagWatch>,
     /// Bit n: slot n of the fixed ones is printed by some operation.
@@ -207,6 +235,7 @@ impl Program {
             }
         }
         self.needed = needed;
+        self.initials = (Initials::of(&self.request), Initials::of(&self.response));
     }
 
     pub(super) fn masked(&self, mask: &[u8], tag: Tag) -> bool {

@@ -27,10 +27,12 @@ impl Program {
     /// Appends exactly one line, with its newline, to `out`.
     pub fn render(&self, task: &Task<'_>, out: &mut Vec<u8>) -> Rendered {
         let start = out.len();
-        let mut found = walk(self, task);
+        let mut found = Captured::new(self.slots);
+        walk(self, task, &mut found);
         heal(self, task, &mut found);
         let times = Times::new(self, task, &mut found);
         self.prefix.write(times.end.or(times.start), out);
+        let found = &mut found;
         let mut line = Line { program: self, task, found, times, values: SmallVec::new(), out };
         for op in &self.ops {
             match op {
@@ -106,7 +108,7 @@ impl Times {
 struct Line<'l, 'p, 'a> {
     program: &'p Program,
     task: &'l Task<'a>,
-    found: Captured<'a>,
+    found: &'l mut Captured<'a>,
     times: Times,
     /// Where in `out` the JSON strings' values lie, for the day the line is too long.
     values: SmallVec<[(usize, usize); 32]>,

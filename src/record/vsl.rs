@@ -45,7 +45,7 @@ impl<'a> Iterator for Records<'a> {
         let length = (word & 0xffff) as usize;
         let text = self.rest.get(self.header..)?;
         let bytes = text.get(..length)?;
-        self.rest = text.get(length.div_ceil(4) * 4..).unwrap_or_default();
+        self.rest = text.get((length + 3) & !3..).unwrap_or_default();
         Some(Record { tag: (word >> 24) as u8, bytes })
     }
 }
@@ -54,9 +54,12 @@ impl<'a> Iterator for Records<'a> {
 #[must_use]
 #[inline]
 pub fn text(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let [head @ .., 0] = rest {
-        rest = head;
+    match bytes {
+        // As Varnish writes it.
+        [head @ .., last, 0] if *last != 0 => bytes.get(..head.len() + 1).unwrap_or_default(),
+        _ => {
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+            bytes.get(..end).unwrap_or_default()
+        }
     }
-    rest
 }

@@ -15,6 +15,9 @@ use super::tags::Tag;
 use super::task::{Handling, Side, Task};
 use super::vsl::{Records, text};
 
+/// Captured values that need no allocation.
+const INLINE: usize = 32;
+
 /// A captured value.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Slot<'a> {
@@ -28,7 +31,7 @@ pub(super) struct Slot<'a> {
 /// What one walk found.
 #[derive(Debug)]
 pub(super) struct Captured<'a> {
-    pub(super) slots: SmallVec<[Slot<'a>; 32]>,
+    pub(super) slots: SmallVec<[Slot<'a>; INLINE]>,
     pub(super) handling: Option<Handling>,
     /// The text `hitmiss` has apart from `handling`: the last event decides both.
     pub(super) hit: Option<bool>,
@@ -46,6 +49,26 @@ pub(super) struct Captured<'a> {
 }
 
 impl<'a> Captured<'a> {
+    /// Nothing found yet of `slots` values.
+    pub(super) fn new(slots: u16) -> Self {
+        let count = usize::from(slots);
+        let none = [Slot::default(); INLINE];
+        Self {
+            slots: if count <= INLINE {
+                SmallVec::from_buf_and_len(none, count)
+            } else {
+                smallvec::smallvec![Slot::default(); count]
+            },
+            handling: None,
+            hit: None,
+            piped: false,
+            whole: false,
+            answered: false,
+            cut: false,
+            incomplete: false,
+        }
+    }
+
     pub(super) fn get(&self, slot: u16) -> Slot<'a> {
         self.slots.get(usize::from(slot)).copied().unwrap_or_default()
     }
@@ -75,37 +98,20 @@ enum Policy {
     Response,
 }
 
-struct Walk<'p, 'a> {
+struct Walk<'w, 'p, 'a> {
     program: &'p Program,
     side: Side,
     received: bool,
     /// A response's status was logged.
     status: bool,
-    found: Captured<'a>,
+    found: &'w mut Captured<'a>,
     cut: bool,
 }
 
-/// Walks `task`'s log.
-pub(super) fn walk<'a>(program: &Program, task: &Task<'a>) -> Captured<'a> {
-    let mut slots = SmallVec::new();
-    slots.resize(usize::from(program.slots), Slot::default());
-    let mut walk = Walk {
-        program,
-        side: task.side,
-        received: false,
-        status: false,
-        found: Captured {
-            slots,
-            handling: None,
-            hit: None,
-            piped: false,
-            whole: false,
-            answered: false,
-            cut: false,
-            incomplete: false,
-        },
-        cut: false,
-    };
+/// Walks `task`'s log and puts what it finds into `found`, which is new.
+pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'a>) {
+    let mut walk =
+        Walk { program, side: task.side, received: false, status: false, found, cut: false };
     let mut records = Records::new(task.log, task.overhead);
     let first = records.clone().next();
     walk.found.whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
@@ -129,10 +135,9 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>) -> Captured<'a> {
             walk.any(record.tag, record.bytes);
         }
     }
-    walk.found
 }
 
-impl<'a> Walk<'_, 'a> {
+impl<'a> Walk<'_, '_, 'a> {
     fn record(&mut self, tag: Tag, text: &'a [u8]) {
         match tag {
             Tag::PipeAcct => {
@@ -216,15 +221,37 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn timestamp(&mut self, text: &'a [u8]) {
-        let Some(at) = memchr::memchr(b':', text) else { return };
-        let (label, rest) = text.split_at_checked(at + 1).unwrap_or((text, &[]));
-        let is = |name: &[u8]| label.eq_ignore_ascii_case(name);
-        if is(b"Start:") {
-            self.field(rest, 1, slot::START);
-        } else if is(b"Resp:") || is(b"PipeSess:") || is(b"BerespBody:") {
-            self.field(rest, 1, slot::END);
-        } else if is(b"Process:") || is(b"Pipe:") || is(b"Beresp:") {
-            self.field(rest, 2, slot::FIRST_BYTE);
+        let after = |label: &[u8]| {
+            let (head, rest) = text.split_at_checked(label.len())?;
+            head.eq_ignore_ascii_case(label).then_some(rest)
+        };
+        // Most labels are none of these: their first letter says so.
+        match text.first().map(u8::to_ascii_lowercase) {
+            Some(b's') => {
+                if let Some(rest) = after(b"Start:") {
+                    self.field(rest, 1, slot::START);
+                }
+            }
+            Some(b'r') => {
+                if let Some(rest) = after(b"Resp:") {
+                    self.field(rest, 1, slot::END);
+                }
+            }
+            Some(b'p') => {
+                if let Some(rest) = after(b"PipeSess:") {
+                    self.field(rest, 1, slot::END);
+                } else if let Some(rest) = after(b"Process:").or_else(|| after(b"Pipe:")) {
+                    self.field(rest, 2, slot::FIRST_BYTE);
+                }
+            }
+            Some(b'b') => {
+                if let Some(rest) = after(b"BerespBody:") {
+                    self.field(rest, 1, slot::END);
+                } else if let Some(rest) = after(b"Beresp:") {
+                    self.field(rest, 2, slot::FIRST_BYTE);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -233,7 +260,9 @@ impl<'a> Walk<'_, 'a> {
             return;
         }
         let program = self.program;
-        self.headers(&program.request, Policy::Request, text, unset);
+        if program.initials.0.has(text) {
+            self.headers(&program.request, Policy::Request, text, unset);
+        }
         if unset {
             return;
         }
@@ -250,7 +279,9 @@ impl<'a> Walk<'_, 'a> {
 
     fn response_header(&mut self, text: &'a [u8], unset: bool) {
         let program = self.program;
-        self.headers(&program.response, Policy::Response, text, unset);
+        if program.initials.1.has(text) {
+            self.headers(&program.response, Policy::Response, text, unset);
+        }
     }
 
     #[inline]

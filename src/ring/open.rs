@@ -127,7 +127,9 @@ pub enum OpenError {
         what: &'static str,
     },
     /// Written by a later release.
-    #[error("the ring {} has format {found}; this release knows {known}", path.display())]
+    #[error(
+        "the ring {} has format {found} and this release reads up to {known}: run the release that wrote it, or drain it with that release's s3log", path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -138,7 +140,10 @@ pub enum OpenError {
     },
     /// There is no space for the whole file. It must be there from the start: writing to a hole
     /// of a mapping on a full disk kills the process.
-    #[error("no space for the ring {} of {bytes} bytes: {source}", path.display())]
+    #[error(
+        "no space for the ring {} of {bytes} bytes: {source}; make room, or set another spool or a smaller ring",
+        path.display()
+    )]
     Allocate {
         /// The file.
         path: PathBuf,
@@ -167,8 +172,11 @@ impl OpenError {
     #[must_use]
     pub fn blames_file(&self) -> bool {
         match self {
-            Self::Foreign { .. } | Self::Corrupt { .. } | Self::Newer { .. } => true,
-            Self::Allocate { .. } | Self::Io { .. } | Self::Payload(_) => false,
+            Self::Foreign { .. } | Self::Corrupt { .. } => true,
+            // Its records are for the release that wrote it.
+            Self::Newer { .. } | Self::Allocate { .. } | Self::Io { .. } | Self::Payload(_) => {
+                false
+            }
         }
     }
 }

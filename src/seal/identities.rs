@@ -94,7 +94,8 @@ impl Identities {
     /// ends in an error.
     ///
     /// # Errors
-    /// Those of `source`; a header that is none; none of the keys fits.
+    /// Those of `source`; a header that is none; [`io::ErrorKind::PermissionDenied`]: none of the keys
+    /// fits.
     pub fn open<R: Read>(&self, source: R) -> io::Result<impl Read + use<R>> {
         let left = Rc::new(Cell::new(HEADER_MAX));
         let limited = Limited { inner: source, left: Rc::clone(&left) };
@@ -107,7 +108,7 @@ impl Identities {
             age::DecryptError::Io(error) => error,
             age::DecryptError::NoMatchingKeys => {
                 let text = "it is encrypted to other keys than those of the identity file";
-                io::Error::new(io::ErrorKind::InvalidData, text)
+                io::Error::new(io::ErrorKind::PermissionDenied, text)
             }
             other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
         })

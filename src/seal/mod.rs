@@ -1,30 +1,66 @@
-//! Blocks that only the holder of a key can read: age files for X25519 recipients.
+//! Blocks that only the holder of a key can read: age files for X25519 recipients, or OpenPGP
+//! messages.
 //!
 //! [`Recipients`] is what the edge has, public keys only; it turns a block into an age file when
-//! the spool seals it. [`Identities`] is what the command has, and turns it back.
+//! the spool seals it. [`Identities`] is what the command has, and turns it back. The same for an
+//! OpenPGP certificate are [`openpgp`] and [`gpg`].
 //!
 //! The format is <https://age-encryption.org/v1>, binary, so any `age` reads it. The recipients'
 //! header is 200 bytes and some 100 for each; the content grows by 16 bytes in 64 KiB.
 //!
-//! Non-goals: passphrases, ssh keys, plugins, ASCII armour, signatures.
+//! [`Signer`] and [`Verifier`] are about who wrote a block, whether it is encrypted or not.
+//!
+//! Non-goals: passphrases, ssh keys, plugins, ASCII armour.
 //!
 //! Limits: 64 recipients; files of keys up to 64 KiB; a header up to 64 KiB when it is read.
 //! Memory: two buffers of 64 KiB, whatever the block's size.
 
+pub mod gpg;
 mod identities;
+mod minisign;
+pub mod openpgp;
 mod recipients;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::spool::Transform;
+
 pub use identities::{Identities, IdentityError};
+pub use minisign::{BadSignature, KeyError, KeyId, Signer, Verifier, check, signed_by};
+pub use openpgp::{Certificate, CertificateError};
 pub use recipients::{RECIPIENTS_MAX, RecipientError, Recipients};
 
 /// What is added to a block's key.
 pub const SUFFIX: &str = ".age";
+
+/// How a stream's blocks are encrypted when they are sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealing {
+    /// To age recipients.
+    Age(Recipients),
+    /// To an OpenPGP certificate.
+    OpenPgp(openpgp::Certificate),
+}
+
+impl Transform for Sealing {
+    fn suffix(&self) -> &str {
+        match self {
+            Self::Age(_) => SUFFIX,
+            Self::OpenPgp(_) => openpgp::SUFFIX,
+        }
+    }
+
+    fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Age(recipients) => recipients.encrypt(source, sink),
+            Self::OpenPgp(certificate) => certificate.encrypt(source, sink),
+        }
+    }
+}
 
 /// Longest file of keys, bytes.
 const FILE_MAX: u64 = 64 * 1024;

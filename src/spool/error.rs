@@ -41,6 +41,11 @@ pub enum SpoolError {
         /// What this code reads.
         reads: u64,
     },
+    /// A block is to be encrypted, and there is nobody to encrypt it to.
+    #[error(
+        "block {0} was begun to be encrypted and there is no key for it: it does not go out in clear"
+    )]
+    NoKey(u64),
     /// There is no sealed block of that number.
     #[error("the spool has no sealed block {0}")]
     NoBlock(u64),

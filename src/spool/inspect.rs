@@ -38,6 +38,8 @@ pub struct Glance {
     pub sealed: Tally,
     /// What the oldest of them says of itself.
     pub oldest: Option<Meta>,
+    /// Blocks that wait for a key to be encrypted to.
+    pub held: Tally,
     /// Blocks that the gateway did not take.
     pub quarantined: Tally,
     /// Files that are not the spool's.
@@ -65,6 +67,13 @@ pub fn glance(root: &Path) -> io::Result<Glance> {
                         oldest = Some(number);
                         glance.oldest = Some(meta);
                     }
+                }
+            }
+            Some(Name::Hold(_)) => {
+                let state = fs::read(root.join(&name)).ok();
+                match state.and_then(|bytes| State::decode(&bytes).ok()) {
+                    Some(state) => glance.held.add(state.records, state.length),
+                    None => glance.unreadable += 1,
                 }
             }
             Some(Name::Done(number)) => {

@@ -24,6 +24,9 @@
 //! | `S-N.dropped` | the sidecar of a block that `spool_max` dropped, until its count is committed |
 //! | `S-N.lost` | the same for a block whose data was not there |
 //! | `N.new`, `format.new` | not yet renamed to `N.json`, `format`; deleted at start |
+//! | `N.held` | members in clear of a block that waits for a key to be encrypted to; N is its own |
+//! | `N.hold` | what is known of them: a payload, as in `payload.rs` |
+//! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, and `N.reason` with the reason in words |
 //! | `foreign/` | what was found in the directory and is none of the above |
 //!
@@ -40,6 +43,8 @@
 //! | seal | (write, sync `N.sealed`), sync data, write and sync `N.new`, **rename to `N.json`**, sync directory, (remove `N.data`), ring commit |
 //! | uploaded | **rename `N.json` to `N.done`**, remove data, remove the `.done` before |
 //! | dropped | **rename `N.json` to `S-N.dropped`**, remove data, ring commit with S, remove `S-N.dropped` |
+//! | hold | write and sync `N.hold`, **rename `N.data` to `N.held`**, sync directory, ring commit |
+//! | release | as seal, from `N.held`, and remove `N.hold` and `N.held` before the block is in the store |
 //! | quarantine | write `N.reason`, **rename `N.json`**, rename data |
 //!
 //! A kill between a seal's rename and its ring commit leaves a payload that still says "N is open".
@@ -54,6 +59,7 @@
 mod disk;
 mod error;
 mod files;
+mod held;
 mod inspect;
 mod memory;
 mod names;
@@ -71,7 +77,7 @@ pub use error::SpoolError;
 pub use files::Files;
 pub use inspect::{Glance, OpenBlock, glance, open_block};
 pub use memory::Memory;
-pub use options::{OnSpoolFull, Options, SyncPolicy, Transform};
+pub use options::{OnSpoolFull, Options, Sign, SyncPolicy, Transform};
 pub use payload::Payload;
 pub use recover::Recovered;
 pub use store::{Counts, SealedBlock, Store, Tally};

@@ -7,6 +7,8 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const FORMAT_NEW: &str = "format.new";
 pub(super) const QUARANTINE: &str = "quarantine";
 pub(super) const FOREIGN: &str = "foreign";
+/// While it is there, an open block that nothing else tells of is to be encrypted.
+pub(super) const SECRET: &str = "secret";
 
 /// A file that the spool made, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub(super) enum Name {
     Gone { sequence: u64, number: u64, why: Why },
     /// Why a block is in quarantine, in words.
     Reason(u64),
+    /// Members of a block that waits for a key. Its number is its own, not that of a block.
+    Held(u64),
+    /// What is known of those members.
+    Hold(u64),
 }
 
 /// How a block that was not uploaded came to be gone.
@@ -51,6 +57,8 @@ impl fmt::Display for Name {
                 write!(f, "{sequence:010}-{number:010}.lost")
             }
             Self::Reason(number) => write!(f, "{number:010}.reason"),
+            Self::Held(number) => write!(f, "{number:010}.held"),
+            Self::Hold(number) => write!(f, "{number:010}.hold"),
         }
     }
 }
@@ -75,6 +83,8 @@ impl Name {
                 "json" => Self::Sidecar(number),
                 "done" => Self::Done(number),
                 "reason" => Self::Reason(number),
+                "held" => Self::Held(number),
+                "hold" => Self::Hold(number),
                 _ => return None,
             }
         };
@@ -89,7 +99,7 @@ impl Name {
 
 /// Names that are other parts' business or the file system's.
 pub(super) fn is_not_ours(name: &str) -> bool {
-    [LOCK, FORMAT, QUARANTINE, FOREIGN, "ring", "lost+found"].contains(&name)
+    [LOCK, FORMAT, QUARANTINE, FOREIGN, SECRET, "ring", "lost+found"].contains(&name)
         || name.starts_with("ring.")
         || name.starts_with(".nfs")
 }

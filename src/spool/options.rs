@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use crate::block::{BootId, Kind, Naming};
+use crate::block::{BootId, Kind, Meta, Naming, Signature, statement, trusted_comment};
 
 /// What happens to records when the spool has reached `spool_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +42,12 @@ pub trait Transform: Send {
     fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()>;
 }
 
+/// Signs what a sealed block says of itself.
+pub trait Sign: Send {
+    /// Signs `statement`, and with it `comment`, in memory.
+    fn sign(&self, statement: &str, comment: &str) -> Signature;
+}
+
 /// Settings of a stream's spool.
 pub struct Options {
     /// The stream's name, for keys and metadata.
@@ -62,9 +68,24 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// What is done to a block when it is sealed, if anything.
     pub transform: Option<Box<dyn Transform>>,
+    /// Who signs blocks when they are sealed, if anybody.
+    pub sign: Option<Box<dyn Sign>>,
 }
 
 impl Options {
+    /// Signs a block's metadata, if there is somebody who does.
+    pub(super) fn signed(&self, mut meta: Meta) -> Meta {
+        meta.signature = self.sign.as_ref().map(|sign| {
+            let pairs = meta.to_pairs();
+            let get = |name: &str| {
+                let pair = pairs.iter().find(|(known, _)| *known == name);
+                pair.map(|(_, value)| value.as_str())
+            };
+            sign.sign(&statement(get), &trusted_comment(get))
+        });
+        meta
+    }
+
     /// `spool_max` when none is given: 10 GiB.
     pub const SPOOL_MAX: u64 = 10 << 30;
 
@@ -81,6 +102,7 @@ impl Options {
             on_full: OnSpoolFull::default(),
             sync: SyncPolicy::default(),
             transform: None,
+            sign: None,
         }
     }
 }
@@ -97,6 +119,7 @@ impl fmt::Debug for Options {
             .field("on_full", &self.on_full)
             .field("sync", &self.sync)
             .field("transform", &self.transform.as_ref().map(|transform| transform.suffix()))
+            .field("sign", &self.sign.is_some())
             .finish()
     }
 }

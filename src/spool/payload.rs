@@ -7,8 +7,8 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | version, 1 |
-//! | 1 | 1 | flags: bit 0, there is a block before this one |
+//! | 0 | 1 | version, 2; version 1 is the same without bit 1 of the flags |
+//! | 1 | 1 | flags: bit 0, there is a block before this one; bit 1, the block is to be encrypted |
 //! | 2 | 1 | codec: 0 none, 1 gzip, 2 zstd, 3 snappy |
 //! | 3 | 1 | 0 |
 //! | 4 | 4 | CRC-32C of bytes 0 to 3 and 8 to 199 |
@@ -32,8 +32,15 @@
 
 use crate::block::{BootId, Digest, Drops, Kind};
 
-/// Version that this code writes and the only one that it reads.
-const VERSION: u8 = 1;
+/// Version that this code writes and the newest that it reads. An older release that read the newer
+/// one would send in clear what is to be encrypted.
+pub(super) const VERSION: u8 = 2;
+
+/// Flag: there is a block before this one.
+const CHAINED: u8 = 1;
+
+/// Flag: the block is to be encrypted.
+const SECRET: u8 = 2;
 
 const LENGTH: usize = 200;
 
@@ -80,6 +87,8 @@ pub(super) struct State {
     pub(super) drops: Drops,
     pub(super) content: Digest,
     pub(super) previous: Option<Digest>,
+    /// Sealing it without encrypting it would show what was logged to be encrypted.
+    pub(super) secret: bool,
 }
 
 /// Why bytes are not a [`State`].
@@ -100,7 +109,9 @@ impl State {
             Kind::Zstd => 2,
             Kind::Snappy => 3,
         };
-        out.put(&[VERSION, u8::from(self.previous.is_some()), codec, 0]);
+        let chained = if self.previous.is_some() { CHAINED } else { 0 };
+        let secret = if self.secret { SECRET } else { 0 };
+        out.put(&[VERSION, chained | secret, codec, 0]);
         out.put(&[0; 4]);
         let numbers = [
             self.number,
@@ -129,7 +140,7 @@ impl State {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadPayload> {
         let mut read = Reader { rest: bytes };
         let [version, flags, codec, _] = read.take().ok_or(BadPayload::Damaged)?;
-        if version != VERSION && version != 0 {
+        if version > VERSION {
             return Err(BadPayload::Version(version));
         }
         let damaged = || BadPayload::Damaged;
@@ -164,7 +175,8 @@ impl State {
             read.take::<24>()?;
             let content = Digest(read.take()?);
             let before = Digest(read.take()?);
-            let previous = (flags & 1 == 1).then_some(before);
+            let previous = (flags & CHAINED != 0).then_some(before);
+            let secret = version > 1 && flags & SECRET != 0;
             Some(Self {
                 number,
                 length,
@@ -179,6 +191,7 @@ impl State {
                 drops,
                 content,
                 previous,
+                secret,
             })
         };
         fields().ok_or(BadPayload::Damaged)

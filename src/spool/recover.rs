@@ -10,8 +10,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::files::{read_small, remove_if_there};
-use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, Why, is_not_ours};
-use super::payload::{BadPayload, State};
+use super::held;
+use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, SECRET, Why, is_not_ours};
+use super::payload::{self, BadPayload, State};
 use super::salvage::{cut, good_members, hash, set_aside};
 use super::sidecar::{self, Sidecar};
 use super::store::{Entry, Index, load, move_to_quarantine};
@@ -75,7 +76,7 @@ impl Spool {
                     return Err(SpoolError::Version {
                         name: "commit record".to_owned(),
                         found: u64::from(found),
-                        reads: 1,
+                        reads: payload::VERSION.into(),
                     });
                 }
             },
@@ -90,10 +91,15 @@ impl Spool {
             rebuilt: Vec::new(),
             set_aside: Vec::new(),
             left_in_place: 0,
+            held: Vec::new(),
+            released: Vec::new(),
+            held_lost: 0,
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
-        let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, .. } = recovery;
+        let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
+            recovery;
+        let marked = files.length(SECRET).map_err(SpoolError::io("read", SECRET))?.is_some();
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
             // The first chunk of a block, written and not committed.
@@ -113,11 +119,15 @@ impl Spool {
             heal: Heal::default(),
             gone: lost,
             handed_out: 0,
+            held,
+            marked,
         };
-        if other_codec {
+        spool.mark();
+        if other_codec && !spool.lacks_key() {
             // A disk that is full must not keep the stream from starting: `append` tries again.
             let _ = spool.seal(&Drops::default());
-        } else if spool.state.length == 0 {
+        }
+        if spool.state.length == 0 {
             spool.state.codec = spool.options.codec;
             spool.state.boot = spool.options.boot;
         }
@@ -146,6 +156,17 @@ struct Found {
     gone: Option<(u64, Why)>,
 }
 
+/// What a directory has by name.
+#[derive(Debug, Default)]
+struct Scanned {
+    blocks: BTreeMap<u64, Found>,
+    /// Blocks that wait for a key: whether their members and whether their description are there.
+    held: BTreeMap<u64, held::Found>,
+    foreign: Vec<String>,
+    /// Files that were never renamed.
+    leftovers: Vec<String>,
+}
+
 /// The newest block that was sealed, whatever became of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Newest {
@@ -167,12 +188,18 @@ pub(super) struct Recovery<'a> {
     pub(super) rebuilt: Vec<u64>,
     pub(super) set_aside: Vec<String>,
     pub(super) left_in_place: u64,
+    /// Blocks that wait for a key.
+    pub(super) held: Vec<(u64, State)>,
+    /// Those that a sealed block was made of.
+    pub(super) released: Vec<u64>,
+    /// Records of those whose members are gone.
+    pub(super) held_lost: u64,
 }
 
 impl Recovery<'_> {
     /// Everything but the open block.
     fn run(&mut self) -> Result<(), SpoolError> {
-        let (mut found, foreign, leftovers) = self.scan()?;
+        let Scanned { blocks: mut found, held, foreign, leftovers } = self.scan()?;
         for name in leftovers {
             remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
         }
@@ -180,17 +207,18 @@ impl Recovery<'_> {
             self.put_aside(&name);
         }
         self.quarantined(&mut found)?;
+        // Before the blocks: a block without its sidecar may have to wait as well.
+        self.take_up_held(held)?;
         for (number, found) in found {
             self.block(number, found)?;
         }
-        Ok(())
+        self.forget_released()
     }
 
-    /// Sorts the names of the directory: blocks, foreign files, files that were never renamed.
-    #[expect(clippy::type_complexity, reason = "three lists that live for one call")]
-    fn scan(&self) -> Result<(BTreeMap<u64, Found>, Vec<String>, Vec<String>), SpoolError> {
-        let mut blocks = BTreeMap::<u64, Found>::new();
-        let (mut foreign, mut leftovers) = (Vec::new(), Vec::new());
+    /// Sorts the names of the directory.
+    fn scan(&self) -> Result<Scanned, SpoolError> {
+        let mut scanned = Scanned::default();
+        let Scanned { blocks, held, foreign, leftovers } = &mut scanned;
         let mut each = |text: &str| match Name::parse(text) {
             Some(Name::Data(number)) => blocks.entry(number).or_default().data = true,
             Some(Name::Sealed(number)) => blocks.entry(number).or_default().sealed = true,
@@ -199,6 +227,8 @@ impl Recovery<'_> {
             Some(Name::Gone { sequence, number, why }) => {
                 blocks.entry(number).or_default().gone = Some((sequence, why));
             }
+            Some(Name::Held(number)) => held.entry(number).or_default().members = true,
+            Some(Name::Hold(number)) => held.entry(number).or_default().description = true,
             Some(Name::New(_)) => leftovers.push(text.to_owned()),
             _ if text == FORMAT_NEW => leftovers.push(text.to_owned()),
             Some(Name::Reason(_)) | None => {
@@ -208,7 +238,7 @@ impl Recovery<'_> {
             }
         };
         self.files.list("", &mut each).map_err(SpoolError::io("list", "its directory"))?;
-        Ok((blocks, foreign, leftovers))
+        Ok(scanned)
     }
 
     /// Counts the quarantine and finishes moves into it that were cut short.
@@ -362,18 +392,21 @@ impl Recovery<'_> {
         if let Some(copy) = cut(self.files, &name, good.length)? {
             self.note_aside(copy);
         }
+        if self.options.transform.is_none() && self.is_marked()? {
+            return self.hold_unknown(number);
+        }
         let (_, mut sha256, mut bytes) = hash(self.files, &name, good.length)?;
         let sync = self.options.sync != SyncPolicy::None;
         let transform = self.options.transform.as_deref();
         if let Some(transform) = transform {
-            (sha256, bytes) = write_transformed(self.files, number, transform)?;
+            (sha256, bytes) = write_transformed(self.files, Name::Data(number), number, transform)?;
             if sync {
                 let sealed = Name::Sealed(number).to_string();
                 self.files.sync_file(&sealed).map_err(SpoolError::io("sync", &sealed))?;
             }
         }
         let time = self.files.modified(&name).map_err(io("read"))?;
-        let meta = Meta {
+        let meta = self.options.signed(Meta {
             format: META_FORMAT,
             stream: sanitise(&self.options.stream),
             host: sanitise(&self.options.host),
@@ -392,7 +425,8 @@ impl Recovery<'_> {
                 .newest
                 .filter(|newest| newest.number + 1 == number)
                 .and_then(|newest| newest.sha256),
-        };
+            signature: None,
+        });
         let sidecar = Sidecar {
             format: sidecar::FORMAT,
             key: self
@@ -402,6 +436,7 @@ impl Recovery<'_> {
             transformed: transform.is_some(),
             sequence: self.newest.map_or(0, |newest| newest.sequence),
             rebuilt: true,
+            held: None,
             meta,
         };
         write_sidecar(self.files, &sidecar, sync)?;
@@ -429,6 +464,7 @@ impl Recovery<'_> {
     }
 
     fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
+        self.released.extend(sidecar.and_then(|sidecar| sidecar.held));
         if self.newest.is_none_or(|newest| newest.number < number) {
             let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
             let sha256 = sidecar.map(|sidecar| sidecar.meta.sha256);

@@ -18,6 +18,16 @@ impl Recovery<'_> {
                 number: newest.number + 1,
                 sequence: newest.sequence,
                 previous: newest.sha256,
+                secret: last.secret,
+                ..empty
+            },
+            // It was set aside to wait for a key; the ring was not told any more.
+            (Some(last), _) if self.held.iter().any(|(_, held)| *held == last) => State {
+                number: last.number,
+                sequence: last.sequence,
+                drops: last.drops,
+                previous: last.previous,
+                secret: last.secret,
                 ..empty
             },
             (Some(last), _) => last,
@@ -36,6 +46,8 @@ impl Recovery<'_> {
         } else {
             hasher = Hasher::default();
         }
+        state.drops.lost = state.drops.lost.saturating_add(self.held_lost);
+        state.secret |= self.options.transform.is_some();
         self.count_gone(&mut state)?;
         Ok((state, hasher, uncommitted))
     }

@@ -15,6 +15,7 @@
 //! | `transformed` | the bytes to upload are in `N.sealed`, else in `N.data` |
 //! | `sequence` | newest dropped or lost block that `meta.dropped` counts |
 //! | `rebuilt` | made anew from the data, because the first sidecar was lost |
+//! | `held` | the block that waited for a key which this one was made of; absent for others |
 //! | `meta` | [`Meta`] |
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub(super) struct Sidecar {
     pub(super) sequence: u64,
     #[serde(default)]
     pub(super) rebuilt: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<u64>,
     pub(super) meta: Meta,
 }
 

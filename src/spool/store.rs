@@ -44,7 +44,7 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    const fn subtract(&mut self, records: u64, bytes: u64) {
+    pub(super) const fn subtract(&mut self, records: u64, bytes: u64) {
         self.blocks = self.blocks.saturating_sub(1);
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -58,6 +58,10 @@ pub struct Counts {
     pub sealed: Tally,
     /// In quarantine, those of earlier starts included.
     pub quarantined: Tally,
+    /// Waiting in clear for a key to be encrypted to, see [`Spool::hold`](super::Spool::hold).
+    pub held: Tally,
+    /// Time of the first record of the oldest of those, ns since 1970.
+    pub held_since: Option<u64>,
     /// Uploaded since the start.
     pub uploaded: Tally,
     /// Dropped by `spool_max` since the start. A block that was sent by a process that was killed

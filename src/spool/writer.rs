@@ -32,6 +32,10 @@ pub struct Spool {
     pub(super) gone: Vec<Name>,
     /// `state.sequence` of the last payload that was handed out.
     pub(super) handed_out: u64,
+    /// Blocks that wait for a key, oldest first, each under its number among them.
+    pub(super) held: Vec<(u64, State)>,
+    /// Whether the file [`SECRET`] is there.
+    pub(super) marked: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -115,12 +119,15 @@ impl Spool {
 
     /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
     /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
-    /// seal it first if it [`is_other`](Self::is_other).
+    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`] the open block and what
+    /// the ring holds are secret from now on: commit the payload to make that last.
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         change(&mut self.options);
         if self.state.length == 0 {
             self.state.codec = self.options.codec;
         }
+        self.state.secret |= self.options.transform.is_some();
+        self.mark();
     }
 
     /// The payload of the present state.
@@ -188,7 +195,8 @@ impl Spool {
     /// or not the returned payload is ever committed.
     ///
     /// # Errors
-    /// The block is open as it was, and `drops` are not counted.
+    /// The block is open as it was, and `drops` are not counted. [`SpoolError::NoKey`] for a block
+    /// that is to be encrypted while there is no [`Transform`].
     pub fn seal(&mut self, drops: &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError> {
         self.heal()?;
         self.forget_gone();
@@ -196,8 +204,29 @@ impl Spool {
             self.state.drops.add(drops);
             return Ok(None);
         }
+        if self.lacks_key() {
+            return Err(SpoolError::NoKey(self.state.number));
+        }
+        let (sidecar, unsynced) = self.commit_sealed(|spool| {
+            spool.write_sealed(spool.state, Name::Data(spool.state.number), None, drops)
+        })?;
+        if sidecar.transformed {
+            let name = Name::Data(sidecar.meta.number).to_string();
+            if remove_if_there(&*self.store.files, &name).is_err() {
+                self.store.lock().counts.left_behind += 1;
+            }
+        }
+        Ok(Some(self.enter(sidecar, unsynced)))
+    }
+
+    /// Runs `write`, which ends in a seal's commit point, and takes back what it did if it fails.
+    /// The sidecar, and why the directory could not be synced, if so.
+    pub(super) fn commit_sealed(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<Sidecar, SpoolError>,
+    ) -> Result<(Sidecar, Option<io::Error>), SpoolError> {
         self.heal.seal = true;
-        let sidecar = match self.write_sealed(drops) {
+        let sidecar = match write(self) {
             Ok(sidecar) => sidecar,
             Err(error) => {
                 let _ = self.heal();
@@ -205,25 +234,22 @@ impl Spool {
             }
         };
         self.heal.seal = false;
-        let files = &*self.store.files;
-        let number = self.state.number;
-        let mut unsynced = None;
-        if self.options.sync != SyncPolicy::None {
-            unsynced = files.sync_directory().err();
-        }
-        {
-            let mut index = self.store.lock();
-            if sidecar.transformed
-                && remove_if_there(files, &Name::Data(number).to_string()).is_err()
-            {
-                index.counts.left_behind += 1;
-            }
-            index.insert(number, Entry::of(&sidecar));
-        }
+        let sync = self.options.sync != SyncPolicy::None;
+        let unsynced = if sync { self.store.files.sync_directory().err() } else { None };
+        Ok((sidecar, unsynced))
+    }
+
+    /// Puts a sealed block into the store and begins the next one.
+    pub(super) fn enter(
+        &mut self,
+        sidecar: Sidecar,
+        unsynced: Option<io::Error>,
+    ) -> (Sealed, Payload) {
+        let number = sidecar.meta.number;
+        self.store.lock().insert(number, Entry::of(&sidecar));
         let Sidecar { meta, key, .. } = sidecar;
         self.next_block(Some(meta.sha256));
-        let sealed = Sealed { number, meta, key, unsynced };
-        Ok(Some((sealed, self.hand_out())))
+        (Sealed { number, meta, key, unsynced }, self.hand_out())
     }
 
     /// Brings the open block to the disk, for [`SyncPolicy::Every`]. The caller syncs the ring.
@@ -251,20 +277,24 @@ impl Spool {
         };
     }
 
-    /// All of a seal up to and including its commit point.
-    fn write_sealed(&mut self, drops: &Drops) -> Result<Sidecar, SpoolError> {
-        let files = Arc::clone(&self.store.files);
-        let files = &*files;
-        let state = self.state;
+    /// All of a seal up to and including its commit point. The members are in `data`; `held` is
+    /// where they waited for a key, if they did.
+    pub(super) fn write_sealed(
+        &self,
+        state: State,
+        data: Name,
+        held: Option<u64>,
+        drops: &Drops,
+    ) -> Result<Sidecar, SpoolError> {
+        let files = &*self.store.files;
         let sync = self.options.sync != SyncPolicy::None;
-        let data = Name::Data(state.number);
         let (mut sha256, mut bytes, mut seal) = (state.content, state.length, String::new());
         let mut stored = data;
         let transformed = self.options.transform.is_some();
         if let Some(transform) = &self.options.transform {
             stored = Name::Sealed(state.number);
             seal = transform.suffix().to_owned();
-            (sha256, bytes) = write_transformed(files, state.number, &**transform)?;
+            (sha256, bytes) = write_transformed(files, data, state.number, &**transform)?;
         }
         if sync {
             let name = stored.to_string();
@@ -272,7 +302,7 @@ impl Spool {
         }
         let mut dropped = state.drops;
         dropped.add(drops);
-        let meta = Meta {
+        let meta = self.options.signed(Meta {
             format: META_FORMAT,
             stream: sanitise(&self.options.stream),
             host: sanitise(&self.options.host),
@@ -288,13 +318,15 @@ impl Spool {
             codec: state.codec,
             sha256,
             previous: state.previous,
-        };
+            signature: None,
+        });
         let sidecar = Sidecar {
             format: sidecar::FORMAT,
             key: self.options.naming.key(&meta, &seal),
             transformed,
             sequence: state.sequence,
             rebuilt: false,
+            held,
             meta,
         };
         write_sidecar(files, &sidecar, sync)?;
@@ -329,14 +361,14 @@ impl Spool {
         Ok(())
     }
 
-    fn hand_out(&mut self) -> Payload {
+    pub(super) fn hand_out(&mut self) -> Payload {
         self.handed_out = self.state.sequence;
         self.payload()
     }
 
     /// Drops the last files of those that a payload counts which was handed out before, and which
     /// is therefore committed: see [`Spool`].
-    fn forget_gone(&mut self) {
+    pub(super) fn forget_gone(&mut self) {
         if self.gone.is_empty() {
             return;
         }
@@ -361,6 +393,7 @@ impl Spool {
             sequence: state.sequence,
             drops: state.drops,
             previous: state.previous,
+            secret: state.secret,
             ..empty_block(&self.options)
         };
         self.state.drops.add(&Drops { lost: state.records, ..Drops::default() });
@@ -411,17 +444,19 @@ pub(super) fn empty_block(options: &Options) -> State {
         drops: Drops::default(),
         content: Hasher::default().digest(),
         previous: None,
+        secret: options.transform.is_some(),
     }
 }
 
-/// Makes a block's `.sealed` from its `.data`; digest and length of what was written. A call that
-/// failed leaves a file behind that the next one replaces.
+/// Makes a block's `.sealed` from its members in `data`; digest and length of what was written. A
+/// call that failed leaves a file behind that the next one replaces.
 pub(super) fn write_transformed(
     files: &dyn Files,
+    data: Name,
     number: u64,
     transform: &dyn Transform,
 ) -> Result<(Digest, u64), SpoolError> {
-    let (data, sealed) = (Name::Data(number), Name::Sealed(number).to_string());
+    let sealed = Name::Sealed(number).to_string();
     let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
     files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
     let mut sink = Sink::new(files, &sealed);

@@ -86,6 +86,12 @@ struct Counters {
     /// Bytes of blocks not uploaded yet
     #[gauge(format = "bytes")]
     spooled_bytes: AtomicU64,
+    /// Blocks not uploaded that wait for an encryption key
+    #[gauge]
+    held_blocks: AtomicU64,
+    /// Records in those
+    #[gauge]
+    held_records: AtomicU64,
     /// Age of the oldest record not uploaded
     #[gauge(format = "duration")]
     oldest_unsent: AtomicU64,
@@ -123,6 +129,6 @@ impl Observer for Publisher {
             dropped_workspace dropped_panic truncated incomplete blocks_sealed blocks_uploaded
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             quarantined_records spool_errors ring_used ring_high_water ring_size spooled_blocks
-            spooled_records spooled_bytes oldest_unsent last_status last_upload_ms);
+            spooled_records spooled_bytes held_blocks held_records oldest_unsent last_status last_upload_ms);
     }
 }

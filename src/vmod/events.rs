@@ -1,7 +1,7 @@
 //! Messages to the operator: into Varnish's log, and WARN and above to syslog.
 //!
 //! In Varnish's log they are records without a transaction, tag `Error` for WARN and ERROR and
-//! `Debug` for the rest, that begin with `S3LOG`:
+//! `Debug` (which `vsl_mask` hides unless told otherwise) for the rest, that begin with `S3LOG`:
 //! `varnishlog -g raw -q 'Error ~ "^S3LOG"'`. What the cache process writes to its standard error
 //! the manager passes on to syslog and to its own standard error.
 

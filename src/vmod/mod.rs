@@ -15,7 +15,6 @@ mod task;
 
 use std::ffi::CStr;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use varnish::vcl::Ctx;
 
@@ -26,7 +25,8 @@ use crate::stats;
 /// The VCL object `s3log.stream`.
 #[allow(non_camel_case_types, unreachable_pub)]
 pub struct stream {
-    shared: Arc<Shared>,
+    // In a box of its own: tasks keep its address.
+    shared: Box<Shared>,
 }
 
 /// Puts the arguments that VCL gave, each under its own name, into one list.
@@ -154,7 +154,8 @@ mod s3log {
             /// Whether ESI fragments have records of their own. Default: false.
             esi: Option<&CStr>,
             /// How long after its first record a block is closed and uploaded, from 100ms to
-            /// 1d. Default: 60s.
+            /// 1d. From 10s on, the first block of a start is closed after a random part of
+            /// it, so that nodes which start together do not upload together. Default: 60s.
             period: Option<&CStr>,
             /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
             max_bytes: Option<&CStr>,
@@ -168,6 +169,14 @@ mod s3log {
             /// records are in clear in the spool (`docs/encryption.md`). Default: nobody, blocks
             /// are in clear.
             encrypt_to: Option<&CStr>,
+            /// The same for OpenPGP, instead of `encrypt_to`: an armoured certificate (`gpg --armor
+            /// --export`), or the absolute path of a file with one, read at `vcl.load`. Keys then
+            /// end in `.pgp`, and `gpg --decrypt` reads the blocks. Default: nobody.
+            public_key: Option<&CStr>,
+            /// A secret key file of minisign, made with `minisign -G -W`, read at `vcl.load`: each
+            /// block's metadata is signed, so that who can write to the bucket cannot forge a block
+            /// (`docs/chain.md`). Default: none, blocks are not signed.
+            sign_key: Option<&CStr>,
             /// The directory in which blocks wait for the gateway, one folder a stream in it.
             /// It must be there and be writable by varnishd's cache process. `none` keeps them
             /// in memory, and what is not uploaded dies with the process.
@@ -252,7 +261,7 @@ mod s3log {
             let mut arguments = arguments!(name;
                 endpoint bucket path timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line esi
-                period max_bytes compression encrypt_to
+                period max_bytes compression encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
                 upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout
@@ -269,7 +278,7 @@ mod s3log {
                         .fill_from_file(path.as_ref().as_ref())
                         .map_err(|error| error.to_string())?;
                 }
-                Ok(Self { shared: Arc::new(Shared::open(&arguments)?) })
+                Ok(Self { shared: Box::new(Shared::open(&arguments)?) })
             })
             .unwrap_or_else(|_| Err("s3log: the module panicked while opening a stream".to_owned()))
         }

@@ -16,7 +16,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_uint, c_void};
-use std::sync::Arc;
 
 use varnish::ffi;
 
@@ -46,7 +45,11 @@ struct Value {
 
 /// What VCL left for the end of a task. Lives in the task's workspace.
 pub(super) struct Pending {
-    /// A reference that keeps the stream alive; given back by the destructor.
+    /// The stream, without a reference of its own: every worker would write to the one counter,
+    /// twice a request. A task holds on to its VCL until its destructors have run (`CNT_Request`
+    /// and `cnt_esi` leave the task before they release the VCL, `VPI_vcl_select` rolls back
+    /// before it changes it, a fetch releases it with the `busyobj`), and objects of a VCL are
+    /// finished when nobody is left that does (`VCL_Poll` asserts it).
     stream: *const Shared,
     registered: Cell<bool>,
     values: Cell<*const Value>,
@@ -111,11 +114,11 @@ fn copy(ctx: &ffi::vrt_ctx, bytes: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// This task's [`Pending`] of `stream`, made if there is none.
-fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a Pending> {
+fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Shared) -> Option<&'a Pending> {
     if ctx.req.is_null() && ctx.bo.is_null() {
         return None;
     }
-    let id = Arc::as_ptr(stream).cast::<c_void>();
+    let id = std::ptr::from_ref(stream).cast::<c_void>();
     // SAFETY: ctx belongs to a client or backend task; the id is this stream's own.
     let slot = unsafe { ffi::VRT_priv_task(ctx, id) };
     // SAFETY: null when the workspace is used up, else valid until the task's end.
@@ -123,7 +126,7 @@ fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a Pendin
     if slot.priv_.is_null() {
         let room = allocate(ctx, size_of::<Pending>())?.cast::<Pending>();
         let pending = Pending {
-            stream: Arc::into_raw(Arc::clone(stream)),
+            stream: std::ptr::from_ref(stream),
             registered: Cell::new(false),
             values: Cell::new(std::ptr::null()),
             response: Cell::new((std::ptr::null(), 0)),
@@ -139,7 +142,7 @@ fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Arc<Shared>) -> Option<&'a Pendin
 
 /// VCL's `.log()`. Whether the record will be written; `false` when the workspace is used up or
 /// there is no task, as in `vcl_init`.
-pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Arc<Shared>) -> bool {
+pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Shared) -> bool {
     let Some(pending) = pending(ctx, stream) else { return false };
     pending.registered.set(true);
     if stream.reads_response {
@@ -163,7 +166,7 @@ fn remember_response(ctx: &ffi::vrt_ctx, pending: &Pending) {
 }
 
 /// VCL's `.set()`. `false` when the workspace is used up or there is no task.
-pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Arc<Shared>, key: &[u8], value: &[u8]) -> bool {
+pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Shared, key: &[u8], value: &[u8]) -> bool {
     let Some(pending) = pending(ctx, stream) else { return false };
     let Some(key) = copy(ctx, key) else { return false };
     let Some(value) = copy(ctx, value) else { return false };
@@ -181,8 +184,8 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     let Some(ctx) = (unsafe { ctx.as_ref() }) else { return };
     // SAFETY: the value is the Pending that pending() put there.
     let Some(pending) = (unsafe { pending.cast::<Pending>().as_ref() }) else { return };
-    // SAFETY: takes back the reference that pending() made, once.
-    let stream = unsafe { Arc::from_raw(pending.stream) };
+    // SAFETY: the task's VCL, and with it the stream, stands until this has returned.
+    let Some(stream) = (unsafe { pending.stream.as_ref() }) else { return };
     if !pending.registered.get() || ctx.method != 0 {
         return;
     }
@@ -195,10 +198,10 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
             if worker.is_some_and(|worker| !worker.vsl.is_null()) {
                 return;
             }
-            end_of_request(&stream, req, pending);
+            end_of_request(stream, req, pending);
         // SAFETY: in a backend task bo is valid until its destructors have run.
         } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
-            end_of_fetch(&stream, bo, pending);
+            end_of_fetch(stream, bo, pending);
         }
     });
 }
@@ -209,7 +212,7 @@ fn end_of_request(stream: &Shared, req: &ffi::req, pending: &Pending) {
     }
     let [vsl] = &req.vsl;
     let structs = Client::new(req, pending);
-    let acct = (req.res_pipe() == 0).then_some(Acct {
+    let acct = (!piped(req)).then_some(Acct {
         request_header: req.acct.req_hdrbytes,
         request_body: req.acct.req_bodybytes,
         response_header: req.acct.resp_hdrbytes,
@@ -217,6 +220,15 @@ fn end_of_request(stream: &Shared, req: &ffi::req, pending: &Pending) {
     });
     let about = About { side: Side::Client, esi_level: req.esi_level, restarts: req.restarts };
     write(stream, vsl, &about, acct, &structs);
+}
+
+/// Whether this was a pipe, whose bytes the request's account does not have.
+fn piped(req: &ffi::req) -> bool {
+    #[cfg(not(varnish_before_7_7))]
+    let piped = req.res_pipe() != 0;
+    #[cfg(varnish_before_7_7)]
+    let piped = req.res_mode & ffi::RES_PIPE != 0;
+    piped
 }
 
 fn end_of_fetch(stream: &Shared, bo: &ffi::busyobj, pending: &Pending) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject, Sums};
+use vmod_s3log::seal::{Sealing, Signer};
 use vmod_s3log::spool::{ChunkStats, Disk, DiskError, Options, Spool};
 
 use super::s3_objects::client;
@@ -39,6 +40,9 @@ pub struct Logs {
     /// Seconds since 1970 of the next block's first record.
     pub now: u64,
     pub codec: Codec,
+    /// How blocks are encrypted, and who signs them.
+    pub sealing: Option<Sealing>,
+    pub signer: Option<Signer>,
 }
 
 impl Logs {
@@ -57,6 +61,8 @@ impl Logs {
             payloads: HashMap::new(),
             now: START,
             codec: Codec::default(),
+            sealing: None,
+            signer: None,
         };
         logs.credentials(SECRET_KEY);
         logs.settings(&["access", "errors"]);
@@ -131,8 +137,13 @@ impl Logs {
             let mut options = Options::new(stream, host, BootId::new(START + boot, 7));
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
+            options.transform = self.sealing.clone().map(|sealing| Box::new(sealing) as _);
+            options.sign = self.signer.clone().map(|signer| Box::new(signer) as _);
             let payload = self.payloads.get(&name).cloned();
             let (mut spool, _) = Spool::open(Arc::new(disk), options, payload.as_deref()).unwrap();
+            if spool.lacks_key() {
+                spool.end_secrecy();
+            }
             let mut encoder = ChunkEncoder::new(self.codec).unwrap();
             for part in chunks {
                 let part = part.as_ref();

@@ -83,6 +83,13 @@ impl Process {
         Holder { process: self, pipeline, attachment }
     }
 
+    /// Why the stream cannot be opened.
+    pub fn refused(&self, endpoint: &str, more: &[(&'static str, &str)]) -> String {
+        let settings = self.settings(endpoint, more);
+        let attached = self.registry.attach(settings, &self.environment, || Box::new(Nobody));
+        attached.err().unwrap().to_string()
+    }
+
     /// Waits until no pipeline is left.
     pub fn wait_closed(&self) {
         wait_for("the pipelines to close", || self.registry.is_empty());

@@ -22,6 +22,7 @@ fn worst() -> Meta {
         codec: Kind::Gzip,
         sha256: Digest([0xff; 32]),
         previous: Some(Digest([0xff; 32])),
+        signature: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn the_pairs_and_the_json_of_a_block_are_these() {
         codec: Kind::Zstd,
         sha256: Digest::of(b"abc"),
         previous: None,
+        signature: None,
     };
     let pairs: Vec<String> = meta.to_pairs().iter().map(|(n, v)| format!("{n}={v}")).collect();
     assert_eq!(
@@ -110,6 +112,7 @@ proptest! {
             codec: Kind::None,
             sha256: Digest::of(&boot),
             previous: previous.map(Digest),
+            signature: None,
         };
         let pairs: HashMap<_, _> = meta.to_pairs().into_iter().collect();
         let read = Meta::from_pairs(|name| pairs.get(name).map(String::as_str));

@@ -20,6 +20,10 @@ pub(super) enum Kind {
     Cut,
     /// Two blocks in each other's place.
     Swapped,
+    /// A block whose signature does not hold, or is another's.
+    Forged,
+    /// A block without a signature, where there should be one.
+    Unsigned,
     /// An object that is none of this stream's blocks.
     Foreign,
     /// A block that could not be asked for.
@@ -43,6 +47,8 @@ impl Kind {
             Self::Altered => "ALTERED",
             Self::Cut => "CUT",
             Self::Swapped => "SWAPPED",
+            Self::Forged => "FORGED",
+            Self::Unsigned => "UNSIGNED",
             Self::Foreign => "FOREIGN",
             Self::Unchecked => "UNCHECKED",
             Self::Note => "note",

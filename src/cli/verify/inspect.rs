@@ -1,13 +1,27 @@
 //! One block: what it says of itself, and what it is.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::bucket::Found;
+use super::super::keys::Opener;
 use super::super::parallel::patiently;
 use super::super::select::meta;
 use super::super::settings::Source;
+use super::signatures::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Meta};
 use crate::s3::{Answer, Outcome};
+use crate::seal::Verifier;
+
+/// What is needed to look at blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lens<'a> {
+    pub(super) mode: Mode,
+    /// Opens encrypted blocks.
+    pub(super) opener: &'a Opener,
+    /// Checks signatures.
+    pub(super) keys: &'a [Verifier],
+}
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +41,11 @@ pub(super) struct Inspected {
     pub(super) len: u64,
     /// Of its bytes, if they were read.
     pub(super) content: Option<Digest>,
-    /// Lines and their bytes, or why it cannot be decompressed; if that was tried.
+    /// Lines and their bytes, or why it cannot be decompressed; if that was tried, and there was a
+    /// key.
     pub(super) lines: Option<Result<(u64, u64), String>>,
+    /// Who vouches for the metadata.
+    pub(super) signed: Signed,
     /// It could not be asked for.
     pub(super) unchecked: Option<String>,
     /// It was listed, and is not there.
@@ -36,13 +53,14 @@ pub(super) struct Inspected {
 }
 
 /// Looks at a block.
-pub(super) fn inspect(source: &Source, found: &Found, mode: Mode) -> Inspected {
+pub(super) fn inspect(source: &Source, found: &Found, lens: Lens<'_>) -> Inspected {
     let mut inspected = Inspected {
         found: found.clone(),
         meta: Err(String::new()),
         len: found.size,
         content: None,
         lines: None,
+        signed: Signed::Not,
         unchecked: None,
         gone: false,
     };
@@ -50,10 +68,10 @@ pub(super) fn inspect(source: &Source, found: &Found, mode: Mode) -> Inspected {
     // A connection that breaks within a body is made again; an answer is retried by itself.
     for _ in 0..4 {
         broken = None;
-        let looked = if mode == Mode::Heads {
-            heads(source, &mut inspected)
+        let looked = if lens.mode == Mode::Heads {
+            heads(source, &mut inspected, lens)
         } else {
-            contents(source, &mut inspected, mode == Mode::Deep)
+            contents(source, &mut inspected, lens)
         };
         match looked {
             Ok(()) => break,
@@ -79,35 +97,55 @@ enum Trouble {
     Broken(io::Error),
 }
 
-fn heads(source: &Source, inspected: &mut Inspected) -> Result<(), Trouble> {
+fn heads(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Result<(), Trouble> {
     let key = &inspected.found.key;
     let head = patiently(|| source.client.head(key)).map_err(Trouble::Answer)?;
     inspected.len = head.len.unwrap_or(inspected.found.size);
-    inspected.meta = meta(&head.metadata).map(Box::new).map_err(|error| error.to_string());
+    inspected.told(&head.metadata, lens);
     Ok(())
 }
 
-fn contents(source: &Source, inspected: &mut Inspected, deep: bool) -> Result<(), Trouble> {
+fn contents(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Result<(), Trouble> {
     let key = &inspected.found.key;
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
-    inspected.meta = meta(&got.metadata).map(Box::new).map_err(|error| error.to_string());
-    let sealed = KeyParts::parse(key).is_some_and(|parts| !parts.seal.is_empty());
-    let mut body = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
-    if deep && !sealed {
-        inspected.lines = Some(lines(&mut body).map_err(|error| error.to_string()));
+    let seal = KeyParts::parse(key).map_or("", |parts| parts.seal);
+    let hashed = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
+    // Whatever opens the block has one end, and who hashes the other.
+    let mut body = Shared(Arc::new(Mutex::new(hashed)));
+    if lens.mode == Mode::Deep {
+        let counted = lens.opener.open(seal, body.clone()).and_then(lines);
+        inspected.lines = match counted {
+            // Only who has the key can count.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            counted => Some(counted.map_err(|error| error.to_string())),
+        };
     }
+    inspected.told(&got.metadata, lens);
     // What the decoder did not want is part of the content, too.
     let rest = io::copy(&mut body, &mut io::sink());
-    if let Some(error) = body.failed.or(rest.err()) {
+    let mut hashed = body.lock();
+    if let Some(error) = hashed.failed.take().or(rest.err()) {
         return Err(Trouble::Broken(error));
     }
-    inspected.len = body.len;
-    inspected.content = Some(body.hasher.digest());
+    inspected.len = hashed.len;
+    inspected.content = Some(hashed.hasher.digest());
     Ok(())
+}
+
+impl Inspected {
+    /// Takes down what the metadata says.
+    fn told(&mut self, metadata: &[(String, String)], lens: Lens<'_>) {
+        self.meta = meta(metadata).map(Box::new).map_err(|error| error.to_string());
+        self.signed = Signed::of(metadata, lens.keys);
+        if let Ok(meta) = &mut self.meta {
+            // Judged; there may be very many.
+            meta.signature = None;
+        }
+    }
 }
 
 /// Newlines and bytes of what is in `body`.
-fn lines(body: &mut impl Read) -> io::Result<(u64, u64)> {
+fn lines(body: impl Read) -> io::Result<(u64, u64)> {
     let mut decoder = Decoder::sniff(body)?;
     let mut buffer = vec![0; 64 * 1024];
     let (mut lines, mut bytes) = (0, 0);
@@ -122,6 +160,27 @@ fn lines(body: &mut impl Read) -> io::Result<(u64, u64)> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// A body that two read from, one after the other.
+struct Shared<R>(Arc<Mutex<Hashed<R>>>);
+
+impl<R> Clone for Shared<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R> Shared<R> {
+    fn lock(&self) -> MutexGuard<'_, Hashed<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Read> Read for Shared<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.lock().read(buffer)
     }
 }
 

@@ -21,6 +21,7 @@ fn state() -> State {
         drops: Drops { ring: 0x11, spool: 0x12, panic: 0x13, lost: 0x14 },
         content: Digest([0xcc; 32]),
         previous: Some(Digest([0xdd; 32])),
+        secret: true,
     }
 }
 
@@ -34,7 +35,7 @@ fn the_bytes_of_a_payload_are_those_of_its_table() {
     assert_eq!(payload.as_bytes().len(), Payload::LENGTH);
     const { assert!(Payload::LENGTH <= 232) };
     let expected = [
-        "01010100",
+        "02030100",
         "CRC.....",
         "0201000000000000",
         "0403000000000000",
@@ -59,7 +60,7 @@ fn the_bytes_of_a_payload_are_those_of_its_table() {
     let check = crc32c::crc32c(&[&bytes[..4], &bytes[8..]].concat());
     assert_eq!(hex(bytes), expected.replace("CRC.....", &hex(&check.to_le_bytes())));
     // By a bitwise CRC-32C (RFC 3720's polynomial) of a few lines of Python.
-    assert_eq!(format!("{check:08x}"), "6cd05ad0");
+    assert_eq!(format!("{check:08x}"), "342f5d5c");
     assert_eq!(State::decode(bytes), Ok(state()));
 }
 
@@ -76,10 +77,20 @@ fn a_payload_of_another_release_is_told_from_a_damaged_one() {
     padded.resize(232, 0);
     assert_eq!(State::decode(&padded), Ok(state()));
     let mut newer = good.as_bytes().to_vec();
-    newer[0] = 2;
+    newer[0] = 3;
     newer.extend_from_slice(&[0; 16]);
-    assert_eq!(State::decode(&newer), Err(BadPayload::Version(2)));
+    assert_eq!(State::decode(&newer), Err(BadPayload::Version(3)));
     assert_eq!(State::decode(&[0; 232]), Err(BadPayload::Damaged));
+}
+
+#[test]
+fn a_payload_of_the_release_before_reads_on_and_wants_no_encryption() {
+    // Written by hand from the table of version 1; the check value is a bitwise CRC-32C's.
+    let mut bytes = state().encode().as_bytes().to_vec();
+    bytes[..4].copy_from_slice(&[1, 1, 1, 0]);
+    bytes[4..8].copy_from_slice(&0x6cd0_5ad0_u32.to_le_bytes());
+    assert_eq!(State::decode(&bytes), Ok(State { secret: false, ..state() }));
+    assert_eq!(State::decode(state().encode().as_bytes()), Ok(state()));
 }
 
 fn sidecar() -> Sidecar {
@@ -89,6 +100,7 @@ fn sidecar() -> Sidecar {
         transformed: false,
         sequence: 3,
         rebuilt: false,
+        held: None,
         meta: Meta {
             format: 1,
             stream: "s".into(),
@@ -105,6 +117,7 @@ fn sidecar() -> Sidecar {
             codec: Kind::Gzip,
             sha256: Digest([0xcc; 32]),
             previous: Some(Digest([0xdd; 32])),
+            signature: None,
         },
     }
 }
@@ -148,6 +161,8 @@ fn a_name_is_ours_only_as_we_write_it() {
         (Name::Sidecar(1), "0000000001.json"),
         (Name::Done(1), "0000000001.done"),
         (Name::Reason(1), "0000000001.reason"),
+        (Name::Held(1), "0000000001.held"),
+        (Name::Hold(1), "0000000001.hold"),
         (Name::Gone { sequence: 2, number: 1, why: Why::Dropped }, "0000000002-0000000001.dropped"),
         (Name::Gone { sequence: 2, number: 1, why: Why::Lost }, "0000000002-0000000001.lost"),
     ];

@@ -1,0 +1,65 @@
+//! One operation of the hot path, a given number of times, for callgrind to count instructions of:
+//! `instructions OPERATION COUNT`. `tools/bench_instructions.py` runs it.
+#![allow(missing_docs, clippy::expect_used, reason = "a benchmark may fail")]
+
+use std::hint::black_box;
+
+use vmod_s3log::block::{ChunkEncoder, Codec};
+use vmod_s3log::record::task::NoStructs;
+use vmod_s3log::record::{Options, Program, TagTable};
+use vmod_s3log::ring::{Backing, Capacity, Ring};
+
+mod common;
+
+const LINE: [u8; 200] = [b'x'; 200];
+
+fn render(format: &str, count: usize) {
+    let tags = TagTable::varnish_7();
+    let log = common::log(&tags);
+    let task = common::task(&log, &NoStructs);
+    let program = Program::compile(format, &Options::default(), &tags).expect("a format");
+    let mut out = Vec::with_capacity(4096);
+    for _ in 0..count {
+        out.clear();
+        black_box(program.render(black_box(&task), &mut out));
+    }
+}
+
+/// Through the ring: pushed, read, and released in commits of 4096.
+fn ring(read: bool, count: usize) {
+    let mut opened = Ring::open(Backing::Memory, Capacity::default()).expect("a ring");
+    for at in 0..count {
+        opened.ring.push(black_box(&LINE)).expect("room");
+        if read && at % 4096 == 4095 {
+            while let Some(record) = opened.reader.next() {
+                black_box(record);
+            }
+            opened.reader.commit(b"").expect("a commit");
+        }
+    }
+}
+
+fn encode(codec: Codec, count: usize) {
+    let mut encoder = ChunkEncoder::new(codec).expect("an encoder");
+    let raw: Vec<u8> = (0..count).flat_map(|at| format!("{at:x} a line\n").into_bytes()).collect();
+    let mut out = Vec::new();
+    encoder.encode(&raw, &mut out).expect("a chunk");
+    black_box(&out);
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let operation = arguments.next().unwrap_or_default();
+    // Cargo's own `--bench` is no operation.
+    let count = arguments.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    match operation.as_str() {
+        "combined" => render(common::COMBINED, count),
+        "json" => render(common::JSON, count),
+        "walk" => render("-", count),
+        "push" => ring(false, count),
+        "push-read" => ring(true, count),
+        "gzip" => encode(Codec::Gzip(3), count),
+        "zstd" => encode(Codec::Zstd(3), count),
+        _ => {}
+    }
+}

@@ -1,0 +1,84 @@
+//! Who signed the blocks: without this, who can write to the bucket can forge a chain anew.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Finding, Kind};
+use super::inspect::Inspected;
+use crate::block::{Signature, sanitise, statement, trusted_comment};
+use crate::cli::output::counted;
+use crate::pipeline::Settings;
+use crate::seal::{BadSignature, KeyId, Verifier, check, signed_by};
+
+/// What a block's metadata has of a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// None.
+    Not,
+    /// One that was not checked, and whose it says to be.
+    Unchecked(Option<KeyId>),
+    /// One that holds.
+    Holds,
+    /// One that does not.
+    Bad(BadSignature),
+}
+
+impl Signed {
+    /// Looks at a block's metadata, with the keys if there are any.
+    pub(super) fn of(metadata: &[(String, String)], keys: &[Verifier]) -> Self {
+        let get = |wanted: &str| {
+            metadata.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        };
+        let signature = match (get("signature"), get("global-signature")) {
+            (None, None) => return Self::Not,
+            (one, two) => Signature {
+                signature: one.unwrap_or_default().to_owned(),
+                global: two.unwrap_or_default().to_owned(),
+            },
+        };
+        if keys.is_empty() {
+            return Self::Unchecked(signed_by(&signature));
+        }
+        match check(keys, &signature, &statement(get), &trusted_comment(get)) {
+            Ok(_) => Self::Holds,
+            Err(bad) => Self::Bad(bad),
+        }
+    }
+}
+
+/// What the signatures tell of a stream's blocks.
+pub(super) fn judge(settings: &Settings, blocks: &[Inspected], keys: &[Verifier]) -> Vec<Finding> {
+    let stream = sanitise(&settings.stream);
+    let mut findings = Vec::new();
+    let (mut by, mut unsigned) = (BTreeMap::<Option<KeyId>, u64>::new(), 0_u64);
+    for block in blocks {
+        let Ok(meta) = &block.meta else { continue };
+        if meta.stream != stream {
+            continue;
+        }
+        let about = |kind, text: String| {
+            let finding = Finding::new(kind, text).at(&meta.host, meta.number, meta.number);
+            finding.key(&block.found.key)
+        };
+        match &block.signed {
+            Signed::Holds => {}
+            Signed::Bad(bad) => findings.push(about(Kind::Forged, bad.to_string())),
+            Signed::Unchecked(id) => *by.entry(*id).or_default() += 1,
+            Signed::Not if keys.is_empty() => unsigned += 1,
+            Signed::Not => {
+                let text = "it has no signature: whoever can write to the bucket may have made it";
+                findings.push(about(Kind::Unsigned, text.to_owned()));
+            }
+        }
+    }
+    for (id, count) in &by {
+        let whose = id.map_or_else(|| "an unreadable key".to_owned(), |id| format!("key {id}"));
+        let count = counted(*count, "block");
+        let text = format!("{count} signed by {whose}, not checked: give --public-key");
+        findings.push(Finding::new(Kind::Note, text));
+    }
+    if !by.is_empty() && unsigned > 0 {
+        let text = format!("{} not signed", counted(unsigned, "block"));
+        findings.push(Finding::new(Kind::Note, text));
+    }
+    findings
+}

@@ -1,0 +1,87 @@
+//! The packer's part in keys: what was logged under them is sealed to them, whenever they come or go.
+//!
+//! What a start without keys does is in `start.rs`, and how a block waits for one in the spool.
+
+use std::time::Duration;
+
+use super::packer::Packer;
+use super::{Pipeline, Target};
+use crate::seal::{Sealing, Signer};
+use crate::spool::{Sign, Spool, SpoolError, Transform};
+
+impl Packer {
+    /// Keys that came hold for what waits; when they go, what was logged until now is sealed to
+    /// them. `used` are the ring's bytes, `full` is a chunk's length.
+    pub(super) fn keep_secrets(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        (used, full): (u64, usize),
+        now: Duration,
+    ) -> Result<(), SpoolError> {
+        match (&self.sealing, &target.settings.sealing) {
+            (None, Some(_)) => {
+                // What the ring has is secret from now on, and a kill must not forget that.
+                self.give_back();
+                self.set_sealing(target);
+                let payload = self.spool.payload();
+                self.commit(&payload);
+            }
+            (Some(_), None) => {
+                let mut left = used;
+                while left > 0 {
+                    if self.member.is_empty() {
+                        self.fill(pipeline, full, now);
+                    }
+                    if self.chunk.records == 0 {
+                        break;
+                    }
+                    let raw = self.chunk.raw_bytes;
+                    self.store_chunk(pipeline, target)?;
+                    if self.spool.open_len() > 0 {
+                        left = left.saturating_sub(raw);
+                    }
+                }
+                self.seal(pipeline, target)?;
+                self.set_sealing(target);
+                let payload = self.spool.end_secrecy();
+                self.commit(&payload);
+            }
+            _ => {}
+        }
+        while self.spool.can_release() {
+            self.seal(pipeline, target)?;
+            if !self.seal_by(pipeline, target, Spool::release)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_sealing(&mut self, target: &Target) {
+        let wanted = &target.settings.sealing;
+        if self.sealing != *wanted {
+            self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
+            self.sealing.clone_from(wanted);
+        }
+    }
+
+    /// The key in force signs whatever is sealed from now on.
+    pub(super) fn set_signer(&mut self, target: &Target) {
+        let wanted = &target.settings.signer;
+        if self.signer != *wanted {
+            self.spool.configure(|options| options.sign = sign(wanted.as_ref()));
+            self.signer.clone_from(wanted);
+        }
+    }
+}
+
+/// What the spool does to a block that is sealed.
+pub(super) fn transform(sealing: Option<&Sealing>) -> Option<Box<dyn Transform>> {
+    sealing.map(|sealing| Box::new(sealing.clone()) as Box<dyn Transform>)
+}
+
+/// Who signs a block that the spool seals.
+pub(super) fn sign(signer: Option<&Signer>) -> Option<Box<dyn Sign>> {
+    signer.map(|signer| Box::new(signer.clone()) as Box<dyn Sign>)
+}

@@ -1,0 +1,273 @@
+//! Blocks that wait for a key: begun to be encrypted, and there is nobody to encrypt them to.
+//!
+//! A node whose varnishd was killed has an open block in clear. When it comes back without
+//! `encrypt_to`, that block must not go out as it is: it is set aside ([`Spool::hold`]), and sealed
+//! when there is a key again ([`Spool::release`]). It gets its number then, so that the chain of
+//! what goes out in the meantime has no hole.
+//!
+//! Non-goal: dropping any of them for room; `spool_max` does not count them.
+
+use std::collections::BTreeMap;
+
+use super::files::{read_small, remove_if_there};
+use super::names::{Name, SECRET};
+use super::payload::{Payload, State};
+use super::recover::Recovery;
+use super::salvage::{cut, good_members, hash};
+use super::writer::{Sealed, empty_block};
+use super::{Spool, SpoolError, SyncPolicy};
+use crate::block::{Drops, Hasher, Kind};
+
+/// What is there of a block that waits.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) members: bool,
+    pub(super) description: bool,
+}
+
+impl Spool {
+    /// Whether the open block, and what the ring holds, is to be encrypted and cannot be: there is
+    /// no [`Transform`](super::Transform).
+    #[must_use]
+    pub fn lacks_key(&self) -> bool {
+        self.state.secret && self.options.transform.is_none()
+    }
+
+    /// Sets the open block aside to wait for a key, and begins it anew; `None` when it is empty.
+    /// What is appended next is as secret, until [`Spool::end_secrecy`].
+    ///
+    /// # Errors
+    /// The file system's; the block is open as it was.
+    pub fn hold(&mut self) -> Result<Option<Payload>, SpoolError> {
+        self.heal()?;
+        if self.state.length == 0 {
+            return Ok(None);
+        }
+        let state = self.state;
+        let after = self.held.last().map_or(0, |(last, _)| last + 1);
+        let number = state.number.max(after);
+        let (data, held) = (Name::Data(state.number).to_string(), Name::Held(number).to_string());
+        let files = &*self.store.files;
+        let sync = self.options.sync != SyncPolicy::None;
+        describe(files, number, &state, sync)?;
+        if sync {
+            files.sync_file(&data).map_err(SpoolError::io("sync", &data))?;
+        }
+        files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
+        if sync {
+            files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+        }
+        self.held.push((number, state));
+        count(&mut self.store.lock().counts, &self.held);
+        self.state = State {
+            number: state.number,
+            sequence: state.sequence,
+            drops: state.drops,
+            previous: state.previous,
+            secret: state.secret,
+            ..empty_block(&self.options)
+        };
+        self.hasher = Hasher::default();
+        Ok(Some(self.hand_out()))
+    }
+
+    /// What is appended from now on is not secret any more, unless there is a transformation. To be
+    /// called when nothing secret is in the open block or in the ring.
+    pub fn end_secrecy(&mut self) -> Payload {
+        if self.state.length == 0 {
+            self.state.secret = self.options.transform.is_some();
+        }
+        if !self.state.secret && self.marked {
+            // Left there it makes a start cautious, and nothing else.
+            self.marked = remove_if_there(&*self.store.files, SECRET).is_err();
+        }
+        self.hand_out()
+    }
+
+    /// Whether blocks wait that can be encrypted now.
+    #[must_use]
+    pub fn can_release(&self) -> bool {
+        !self.held.is_empty() && self.options.transform.is_some()
+    }
+
+    /// Seals the oldest block that waits for a key, with the number of the open block, which has to
+    /// be empty; `None` when that is not so, when none waits, or when there is still no key.
+    ///
+    /// # Errors
+    /// As those of [`Spool::seal`]; the block waits on.
+    pub fn release(&mut self, drops: &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError> {
+        self.heal()?;
+        self.forget_gone();
+        let first = self.held.first().copied();
+        let ready = self.state.length == 0 && self.can_release();
+        let Some((number, held)) = first.filter(|_| ready) else {
+            self.state.drops.add(drops);
+            return Ok(None);
+        };
+        let state = State {
+            number: self.state.number,
+            boot: self.options.boot,
+            sequence: self.state.sequence,
+            drops: self.state.drops,
+            previous: self.state.previous,
+            ..held
+        };
+        let (sidecar, unsynced) = self.commit_sealed(|spool| {
+            let sidecar = spool.write_sealed(state, Name::Held(number), Some(number), drops)?;
+            if spool.options.sync != SyncPolicy::None {
+                let files = &*spool.store.files;
+                files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+            }
+            // The members last: what fails before can be taken back.
+            for name in [Name::Hold(number), Name::Held(number)] {
+                let name = name.to_string();
+                remove_if_there(&*spool.store.files, &name)
+                    .map_err(SpoolError::io("remove", &name))?;
+            }
+            Ok(sidecar)
+        })?;
+        self.held.remove(0);
+        count(&mut self.store.lock().counts, &self.held);
+        Ok(Some(self.enter(sidecar, unsynced)))
+    }
+
+    /// Makes the file that says that there are secrets, once. The ring says so as well; it matters
+    /// when the ring is lost, and so a failure does not.
+    pub(super) fn mark(&mut self) {
+        if self.state.secret && !self.marked {
+            self.marked = self.store.files.create(SECRET, &[]).is_ok();
+        }
+    }
+}
+
+impl Recovery<'_> {
+    /// Takes up what waits, and finishes what was cut short.
+    pub(super) fn take_up_held(&mut self, found: BTreeMap<u64, Found>) -> Result<(), SpoolError> {
+        for (number, Found { members, description }) in found {
+            let (name, hold) = (Name::Held(number).to_string(), Name::Hold(number).to_string());
+            let told = if description {
+                let bytes = read_small(self.files, &hold, 2 * Payload::LENGTH as u64)
+                    .map_err(SpoolError::io("read", &hold))?;
+                State::decode(&bytes).ok()
+            } else {
+                None
+            };
+            if !members {
+                // Never set aside, or taken away from outside.
+                if let Some(told) = told.filter(|told| self.last != Some(*told)) {
+                    self.held_lost = self.held_lost.saturating_add(told.records);
+                    self.index.counts.lost.add(told.records, told.length);
+                }
+                remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
+                continue;
+            }
+            let length = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
+            let state = match told.filter(|told| Some(told.length) == length) {
+                Some(told) => told,
+                None => match self.look_into(Name::Held(number))? {
+                    Some(state) => {
+                        let lost = told.map_or(0, |t| t.records.saturating_sub(state.records));
+                        self.held_lost = self.held_lost.saturating_add(lost);
+                        state
+                    }
+                    None => {
+                        self.put_aside(&name);
+                        continue;
+                    }
+                },
+            };
+            self.held.push((number, state));
+        }
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    /// Removes what sealed blocks were made of. A kill may have come before that.
+    pub(super) fn forget_released(&mut self) -> Result<(), SpoolError> {
+        for number in std::mem::take(&mut self.released) {
+            for name in [Name::Hold(number), Name::Held(number)] {
+                let name = name.to_string();
+                remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
+            }
+            self.held.retain(|(held, _)| *held != number);
+        }
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    pub(super) fn is_marked(&self) -> Result<bool, SpoolError> {
+        let marked = self.files.length(SECRET).map_err(SpoolError::io("read", SECRET))?;
+        Ok(marked.is_some())
+    }
+
+    /// Sets a block aside of which nothing tells but its members.
+    pub(super) fn hold_unknown(&mut self, number: u64) -> Result<(), SpoolError> {
+        let data = Name::Data(number).to_string();
+        let Some(state) = self.look_into(Name::Data(number))? else {
+            self.put_aside(&data);
+            return Ok(());
+        };
+        let free = self.held.last().map_or(0, |(last, _)| last + 1).max(number);
+        let held = Name::Held(free).to_string();
+        self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
+        // After a kill in between the next start looks into the members once more.
+        describe(self.files, free, &state, self.options.sync != SyncPolicy::None)?;
+        self.held.push((free, state));
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    /// What the members of a file tell of themselves; `None` when it has none.
+    fn look_into(&mut self, name: Name) -> Result<Option<State>, SpoolError> {
+        let name = name.to_string();
+        let io = |doing| SpoolError::io(doing, name.clone());
+        let mut start = [0; 4];
+        let mut source = self.files.read(&name).map_err(io("read"))?;
+        let codec = match std::io::Read::read_exact(&mut source, &mut start) {
+            Ok(()) => Kind::sniff(&start),
+            Err(_) => Kind::None,
+        };
+        let good = good_members(self.files, &name, codec, u64::MAX)?;
+        if good.length == 0 {
+            return Ok(None);
+        }
+        if let Some(copy) = cut(self.files, &name, good.length)? {
+            self.note_aside(copy);
+        }
+        let (_, content, length) = hash(self.files, &name, u64::MAX)?;
+        let time = self.files.modified(&name).map_err(io("read"))?;
+        Ok(Some(State {
+            length,
+            records: good.records,
+            raw_bytes: good.raw_bytes,
+            first: time,
+            last: time,
+            codec,
+            content,
+            secret: true,
+            ..empty_block(self.options)
+        }))
+    }
+}
+
+fn describe(
+    files: &dyn super::Files,
+    number: u64,
+    state: &State,
+    sync: bool,
+) -> Result<(), SpoolError> {
+    let name = Name::Hold(number).to_string();
+    files.create(&name, state.encode().as_bytes()).map_err(SpoolError::io("write", &name))?;
+    if sync {
+        files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
+    }
+    Ok(())
+}
+
+fn count(counts: &mut super::Counts, held: &[(u64, State)]) {
+    counts.held = super::Tally::default();
+    for (_, state) in held {
+        counts.held.add(state.records, state.length);
+    }
+    counts.held_since = held.iter().map(|(_, state)| state.first).min();
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what `cargo build --release` has made: make install DESTDIR= PREFIX=.
+#
+#   DESTDIR  is put before every path, for packages                     (nothing)
+#   PREFIX   command, manual pages, completions, documents, systemd     /usr/local
+#   VMODDIR  the module; where Varnish looks, whatever PREFIX is        pkg-config varnishapi
+#   ZSHDIR   zsh's completion                                           PREFIX/share/zsh/site-functions
+#   TARGET   where the build is                                         target/release
+#
+# Makes no directory for the spool: its owner is not this script's business (docs/install.md).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for setting in "$@"; do
+  case $setting in
+    DESTDIR=* | PREFIX=* | VMODDIR=* | ZSHDIR=* | TARGET=*) declare "$setting" ;;
+    *) printf 'install: %s is no setting of mine; the head of this file lists them\n' "$setting" >&2; exit 1 ;;
+  esac
+done
+die() { printf 'install: %s\n' "$*" >&2; exit 1; }
+
+DESTDIR=${DESTDIR-}
+PREFIX=${PREFIX:-/usr/local}
+TARGET=${TARGET:-${CARGO_TARGET_DIR:-target}/release}
+if [ -z "${VMODDIR-}" ]; then
+  VMODDIR=$(pkg-config --variable=vmoddir varnishapi) ||
+    die "pkg-config knows no varnishapi: install Varnish's development files, or say VMODDIR="
+fi
+ZSHDIR=${ZSHDIR:-$PREFIX/share/zsh/site-functions}
+share=$DESTDIR$PREFIX/share
+documents=$share/doc/vmod-s3log
+for built in libvmod_s3log.so s3log; do
+  [ -e "$TARGET/$built" ] || die "$TARGET/$built is not there: run 'make build' first"
+done
+
+put() { # MODE DIRECTORY FILE...
+  local mode=$1 to=$2
+  shift 2
+  install -d "$to"
+  install -m "$mode" -t "$to" "$@"
+}
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+
+put 644 "$DESTDIR$VMODDIR" "$TARGET/libvmod_s3log.so"
+put 755 "$DESTDIR$PREFIX/bin" "$TARGET/s3log"
+
+"$TARGET/s3log" man "$made/man1" >/dev/null
+put 644 "$share/man/man1" "$made"/man1/*
+# The VCL reference as a manual page, where there is a program that makes one of Markdown.
+if command -v lowdown >/dev/null; then
+  version=$("$TARGET/s3log" --version)
+  lowdown -s -Tman -M title=vmod_s3log -M section=3 -M "source=${version/s3log/vmod-s3log}" \
+    -o "$made/vmod_s3log.3" <(
+      printf '# NAME\n\nvmod_s3log - Varnish module that streams log lines to an S3 bucket\n\n'
+      sed '1,/^-->$/d' API.md
+    )
+  put 644 "$share/man/man3" "$made/vmod_s3log.3"
+else
+  printf 'install: no lowdown here, so no manual page vmod_s3log(3); API.md says the same\n' >&2
+fi
+
+for shell in bash zsh fish; do "$TARGET/s3log" completions $shell >"$made/$shell"; done
+install -D -m 644 "$made/bash" "$share/bash-completion/completions/s3log"
+install -D -m 644 "$made/zsh" "$DESTDIR$ZSHDIR/_s3log"
+install -D -m 644 "$made/fish" "$share/fish/vendor_completions.d/s3log.fish"
+
+put 644 "$documents" README.md API.md CHANGELOG.md LICENSE
+put 644 "$documents/docs" docs/*.md
+put 644 "$documents/examples" vcl/*
+
+install -D -m 644 packaging/tmpfiles.conf "$DESTDIR$PREFIX/lib/tmpfiles.d/vmod-s3log.conf"
+install -D -m 644 packaging/varnish.service.conf \
+  "$DESTDIR$PREFIX/lib/systemd/system/varnish.service.d/vmod-s3log.conf"
