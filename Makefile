@@ -70,7 +70,8 @@ lint: deps ## formatting, clippy, the dependency wall, documentation, generated 
 	@$(ENV)
 	cargo fmt --check
 	echo "lint: without Varnish"
-	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+	# All targets: so the dependencies are the same builds as below.
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	echo "lint: with Varnish"
 	cargo clippy --locked --all-targets -- -D warnings
 	tools/lint.sh
@@ -192,3 +193,15 @@ secrets: deps ## no source of credentials shows its secret anywhere; PROFILE=deb
 	@$(ENV)
 	cargo build --locked $(if $(filter release,$(PROFILE)),--release)
 	$(PYTHON) tools/leaks.py --profile $(PROFILE)
+
+.PHONY: recipes
+recipes: build ## the recipes of docs/reading.md, run as they stand there; 1.2 GB of programs to read with
+	@$(ENV)
+	tools/recipes_deps.sh
+	$(PYTHON) tools/recipes.py --throughput 256
+
+.PHONY: sizes
+sizes: deps ## blocks of 0, 1 and ten million records, and a listing of a million keys, read back
+	@$(ENV)
+	S3LOG_RECORDS=10000000 S3LOG_BLOCKS=1000000 \
+	cargo test --locked --test cli_sizes --test cli_listing -- --nocapture

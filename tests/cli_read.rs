@@ -171,6 +171,26 @@ fn ls_shows_each_block_and_the_sum() {
 }
 
 #[test]
+fn ls_unsorted_gives_the_same_rows() {
+    let logs = Logs::usual();
+    let rows = |arguments: &[&str]| {
+        let ran = logs.s3log(&[&["ls", "access", "--long"], arguments].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        let mut rows: Vec<String> = ran.out.lines().map(ToOwned::to_owned).collect();
+        rows.sort();
+        rows
+    };
+    for range in [
+        &[][..],
+        &["--host", "edge-2"],
+        &["--since", "2026-11-22T10:00:54Z"],
+        &["--until", "2026-11-22T10:00:09Z", "--json"],
+    ] {
+        assert_eq!(rows(&[range, &["--unsorted"]].concat()), rows(range));
+    }
+}
+
+#[test]
 fn tail_gives_the_last_lines_across_blocks() {
     let logs = Logs::usual();
     let all = logs.lines();

@@ -16,7 +16,7 @@ pub(super) const PROBE: &str = "s3log-check-";
 /// Strangers that are kept by name.
 const STRANGERS: usize = 1_000;
 
-/// A block's key, and what it tells. Some 120 bytes and the key's own.
+/// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The key.
@@ -77,13 +77,29 @@ pub(super) struct Listing {
 pub(super) fn list(
     source: &Source,
     place: usize,
-    (since, until): (Option<u64>, u64),
+    times: (Option<u64>, u64),
     progress: &Progress,
 ) -> Result<Listing, Error> {
+    let mut listing = Listing::default();
+    pages(source, place, times, progress, &mut listing, |_| Ok(()))?;
+    Ok(listing)
+}
+
+/// The same, page by page: after each page `each` may take blocks out of what was found so far.
+///
+/// # Errors
+/// A page that cannot be had, or that of `each`.
+pub(super) fn pages(
+    source: &Source,
+    place: usize,
+    (since, until): (Option<u64>, u64),
+    progress: &Progress,
+    listing: &mut Listing,
+    mut each: impl FnMut(&mut Vec<Found>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let naming = &source.settings.naming;
     let stream = sanitise(&source.settings.stream);
     let mut hosts: HashMap<String, Arc<str>> = HashMap::new();
-    let mut listing = Listing::default();
     for prefix in folders::prefixes(naming.path(), since, until) {
         let mut next: Option<String> = None;
         loop {
@@ -125,13 +141,14 @@ pub(super) fn list(
                     key: entry.key.as_str().into(),
                 });
             }
+            each(&mut listing.found)?;
             next = page.next;
             if next.is_none() {
                 break;
             }
         }
     }
-    Ok(listing)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -22,10 +22,13 @@ use crate::s3::{Answer, Outcome, PutObject, Sums};
 /// Clocks further apart than this are worth a word; gateways refuse at 15 minutes.
 const SKEW: i64 = 60;
 
-/// Writes one small object, {path}s3log-check-HOST-TIME, which stays in the bucket and which the
-/// other commands pass over.
+/// Which stream's settings.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes, that of the first step that failed:
+#[command(
+    after_help = "Writes one small object, {path}s3log-check-HOST-TIME, which stays in the bucket \
+and which the other commands pass over.
+
+Exit codes, that of the first step that failed:
   0  a node with these settings can store its blocks
   1  the gateway did not answer in a way that tells: timeout, broken connection, 5xx
   2  wrong arguments or settings
@@ -33,7 +36,8 @@ const SKEW: i64 = 60;
   4  no trusted TLS connection
   5  no credentials, or the gateway refuses them
   6  no such bucket here, or it is in another region
-  7  the gateway does not take the write: an option it does not know, or another object there")]
+  7  the gateway does not take the write: an option it does not know, or another object there"
+)]
 pub(super) struct Arguments {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,

@@ -25,13 +25,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Stands for no limit: ten years.
 const FOREVER: Duration = Duration::from_secs(315_360_000);
 
-/// For a node that is taken out of service, or whose Varnish cannot be started. Run it as the user
-/// that owns the spool. It goes on until all is uploaded; what the gateway will never take is set
-/// aside in the spool's quarantine.
+/// Which spool, and for how long.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all is in the bucket, 1 something is left in the spool or was \
-                        set aside, 2 wrong arguments or settings."
+    after_help = "For a node that is taken out of service, or whose Varnish cannot be started. Run it \
+                  as the user that owns the spool. It goes on until all is uploaded; what the gateway \
+                  will never take is set aside in the spool's quarantine.\n\n\
+                  Exit codes: 0 all is in the bucket, 1 something is left in the spool or was \
+                  set aside, 2 wrong arguments or settings."
 )]
 pub(super) struct Arguments {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.

@@ -8,15 +8,17 @@ use clap::CommandFactory as _;
 
 use super::Error;
 
-/// As: s3log completions bash > /usr/share/bash-completion/completions/s3log
+/// For which shell.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "As: s3log completions bash > /usr/share/bash-completion/completions/s3log")]
 pub(super) struct Completions {
     /// The shell.
     shell: clap_complete::Shell,
 }
 
-/// Writes s3log.1, s3log-ls.1 and so on.
+/// Where to.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Writes s3log.1, s3log-ls.1 and so on.")]
 pub(super) struct Man {
     /// Where to; without it the page of s3log itself goes to standard output.
     #[arg(value_name = "DIRECTORY")]

@@ -5,22 +5,29 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::bucket::Found;
+use super::bucket::{self, Found, Listing};
 use super::output::{Paint, count, counted, json, size};
-use super::select::{Range, metas, select};
+use super::progress::Progress;
+use super::select::{Range, filter, metas, select};
 use super::settings::{Connection, Source};
 use super::{Error, when};
 use crate::block::{Drops, KeyParts, Meta};
 
-/// Blocks come in the order of their first record's time. Times, hosts and sizes are read from the
-/// listing; --long asks for each block's metadata, 16 at a time.
+/// Which blocks, and what is shown of them.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Blocks come in the order of their first record's time. Times, hosts and sizes are \
+                  read from the listing, which is held until it is whole, 256 bytes a block, but with --unsorted; --long asks for each block's metadata, 16 at a time."
+)]
 pub(super) struct Arguments {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,
     /// Show records, raw bytes, drops before the block, boot and what is wrong with the metadata.
     #[arg(long, short)]
     long: bool,
+    /// In the gateway's order, each page when it is there: memory does not grow with the blocks.
+    #[arg(long, short)]
+    unsorted: bool,
     #[command(flatten)]
     range: Range,
     /// One JSON object a line.
@@ -79,74 +86,130 @@ impl From<&Meta> for Long {
 /// # Errors
 /// A setting, an answer of the gateway, or the output.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let sources = Source::all(&arguments.connection, &arguments.streams)?;
-    let blocks = select(&sources, &arguments.range)?;
-    let mut told: Vec<Option<Result<Meta, String>>> = Vec::new();
-    if arguments.long {
-        told.resize_with(blocks.len(), || None);
-        metas(&sources, &blocks, |place, meta| {
-            if let Some(slot) = told.get_mut(place) {
-                *slot = Some(meta.map_err(|error| error.to_string()));
-            }
-        })?;
-    }
-    let told = |place: usize| told.get(place).and_then(Option::as_ref);
-    if arguments.json {
-        for (place, found) in blocks.iter().enumerate() {
-            let stream = stream_of(&sources, found);
-            json(out, &row(stream, found, told(place)))?;
+    let sources = &Source::all(&arguments.connection, &arguments.streams)?[..];
+    let mut table = Table::new(arguments, sources, out);
+    if arguments.unsorted {
+        for (place, source) in sources.iter().enumerate() {
+            let (times, hidden) = (arguments.range.times(), Progress::hidden());
+            let mut listing = Listing::default();
+            bucket::pages(source, place, times, &hidden, &mut listing, |found| {
+                table.rows(&filter(sources, std::mem::take(found), &arguments.range)?)
+            })?;
         }
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        table.rows(&select(sources, &arguments.range)?)?;
     }
-    let host = |found: &Found| found.host.as_deref().unwrap_or("?").len();
-    let wide = blocks.iter().map(host).max().unwrap_or(0).max(4);
-    let several = sources.len() > 1;
-    let paint = Paint::stdout();
-    if !blocks.is_empty() {
-        let stream = if several { "STREAM    " } else { "" };
+    table.sum()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rows that were written so far.
+struct Table<'a> {
+    arguments: &'a Arguments,
+    sources: &'a [Source],
+    out: &'a mut dyn Write,
+    paint: Paint,
+    /// Columns of the widest host.
+    wide: usize,
+    blocks: u64,
+    stored: u64,
+    records: u64,
+    raw: u64,
+}
+
+impl<'a> Table<'a> {
+    fn new(arguments: &'a Arguments, sources: &'a [Source], out: &'a mut dyn Write) -> Self {
+        let paint = Paint::stdout();
+        Self { arguments, sources, out, paint, wide: 4, blocks: 0, stored: 0, records: 0, raw: 0 }
+    }
+
+    fn rows(&mut self, blocks: &[Found]) -> Result<(), Error> {
+        let mut told: Vec<Option<Result<Meta, String>>> = Vec::new();
+        if self.arguments.long {
+            told.resize_with(blocks.len(), || None);
+            metas(self.sources, blocks, |place, meta| {
+                if let Some(slot) = told.get_mut(place) {
+                    *slot = Some(meta.map_err(|error| error.to_string()));
+                }
+            })?;
+        }
+        let host = |found: &Found| found.host.as_deref().unwrap_or("?").len();
+        self.wide = blocks.iter().map(host).max().unwrap_or(0).max(self.wide);
+        if self.blocks == 0 && !blocks.is_empty() && !self.arguments.json {
+            self.heading()?;
+        }
+        self.blocks += blocks.len() as u64;
+        for (place, found) in blocks.iter().enumerate() {
+            let told = told.get(place).and_then(Option::as_ref);
+            if self.arguments.json {
+                json(self.out, &row(stream_of(self.sources, found), found, told))?;
+            } else {
+                self.row(found, told)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn heading(&mut self) -> Result<(), Error> {
+        let stream = if self.sources.len() > 1 { "STREAM    " } else { "" };
         let long =
-            if arguments.long { "   RECORDS         RAW   DROPPED  BOOT        " } else { "" };
+            if self.arguments.long { "   RECORDS         RAW   DROPPED  BOOT        " } else { "" };
+        let wide = self.wide;
         let heading = format!(
             "TIME                  {stream}{:wide$}  NUMBER      STORED{long}  KEY",
             "HOST"
         );
-        writeln!(out, "{}", paint.faint(&heading))?;
+        writeln!(self.out, "{}", self.paint.faint(&heading))?;
+        Ok(())
     }
-    let (mut stored, mut records, mut raw) = (0u64, 0u64, 0u64);
-    for (place, found) in blocks.iter().enumerate() {
-        stored += found.size;
+
+    fn row(&mut self, found: &Found, told: Option<&Result<Meta, String>>) -> Result<(), Error> {
+        let Self { paint, wide, .. } = *self;
+        self.stored += found.size;
         let time = found.time.map_or_else(|| "?".to_owned(), |time| when::show(time * SECOND));
-        let stream =
-            if several { format!("{:8}  ", stream_of(&sources, found)) } else { String::new() };
+        let stream = if self.sources.len() > 1 {
+            format!("{:8}  ", stream_of(self.sources, found))
+        } else {
+            String::new()
+        };
         let host = found.host.as_deref().unwrap_or("?");
         write!(
-            out,
+            self.out,
             "{time:20}  {stream}{host:wide$}  {:>6}  {:>10}",
             found.number,
             size(found.size)
         )?;
-        match told(place) {
+        match told {
             None => {}
             Some(Ok(meta)) => {
-                records += meta.records;
-                raw += meta.raw_bytes;
+                self.records += meta.records;
+                self.raw += meta.raw_bytes;
                 let dropped = count(meta.dropped.total());
                 let dropped = format!("{dropped:>8}");
                 let dropped = if meta.dropped.total() > 0 { paint.odd(&dropped) } else { dropped };
                 let (records, raw) = (count(meta.records), size(meta.raw_bytes));
-                write!(out, "  {records:>8}  {raw:>10}  {dropped}  {}", found.boot)?;
+                write!(self.out, "  {records:>8}  {raw:>10}  {dropped}  {}", found.boot)?;
             }
-            Some(Err(problem)) => write!(out, "  {}", paint.bad(problem))?,
+            Some(Err(problem)) => write!(self.out, "  {}", paint.bad(problem))?,
         }
-        writeln!(out, "  {}", found.key)?;
+        writeln!(self.out, "  {}", found.key)?;
+        Ok(())
     }
-    let mut sum = format!("{}, {} stored", counted(blocks.len() as u64, "block"), size(stored));
-    if arguments.long {
-        sum.push_str(&format!(", {}, {} raw", counted(records, "record"), size(raw)));
+
+    /// The last line, but for JSON.
+    fn sum(&mut self) -> Result<(), Error> {
+        if !self.arguments.json {
+            let mut sum =
+                format!("{}, {} stored", counted(self.blocks, "block"), size(self.stored));
+            if self.arguments.long {
+                let (records, raw) = (counted(self.records, "record"), size(self.raw));
+                sum.push_str(&format!(", {records}, {raw} raw"));
+            }
+            writeln!(self.out, "{}", self.paint.faint(&sum))?;
+        }
+        self.out.flush()?;
+        Ok(())
     }
-    writeln!(out, "{}", paint.faint(&sum))?;
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 const SECOND: u64 = 1_000_000_000;

@@ -14,9 +14,12 @@ use crate::pipeline::DEFAULT_SPOOL;
 use crate::ring;
 use crate::spool::{self, Glance, OpenBlock, Tally};
 
-/// Reads the spool's directory and takes no lock: varnishd may be running, and need not be. What it
-/// counts since its start is in varnishstat -f 'S3LOG.*'.
+/// Whose spool, and in which form.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Reads the spool's directory and takes no lock: varnishd may be running, and need not \
+                  be. What it counts since its start is in varnishstat -f 'S3LOG.*'."
+)]
 pub(super) struct Arguments {
     /// The streams' names, those of the VCL objects; all of the spool's directory when none is
     /// given.

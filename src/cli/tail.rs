@@ -9,12 +9,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::bucket::{self, Found};
-use super::cat::Lines;
-use super::fetch::{self, Jobs};
-use super::keys::Keys;
+use super::lines::Reading;
 use super::progress::Progress;
 use super::select::{HEADS, Range, filter, metas, select};
-use super::settings::{Connection, Source};
+use super::settings::Source;
 use super::{Error, when};
 
 /// Between two looks at the newest folders.
@@ -24,12 +22,14 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 const HOUR: u64 = 3_600_000_000_000;
 
-/// Lines come block by block; a line is here when its block is, which is at most `period` and two
-/// seconds after the request. -f goes on until it is interrupted or the reader of its output goes.
+/// How many lines, of which blocks, and how they are printed.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Lines come block by block; a line is here when its block is, which is at most \
+                  `period` and two seconds after the request. -f goes on until it is interrupted or \
+                  the reader of its output goes."
+)]
 pub(super) struct Arguments {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
-    streams: Vec<String>,
     /// How many lines.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
     lines: u64,
@@ -40,14 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     #[command(flatten)]
-    jobs: Jobs,
-    #[command(flatten)]
-    keys: Keys,
-    /// One JSON object a line: stream, host, boot, block and line.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connection: Connection,
+    reading: Reading,
 }
 
 /// Writes the last lines, and those that come if that is asked for.
@@ -55,26 +48,19 @@ pub(super) struct Arguments {
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let keys = arguments.keys.read()?;
-    let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    let mut printer = arguments.reading.open(out)?;
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
-    let listed = look(&sources, 24)?;
+    let listed = look(&printer.sources, 24)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = filter(&sources, listed, &hosts)?;
-    let (mut start, mut records) = newest(&sources, &blocks, arguments.lines)?;
+    let mut blocks = filter(&printer.sources, listed, &hosts)?;
+    let (mut start, mut records) = newest(&printer.sources, &blocks, arguments.lines)?;
     if records < arguments.lines && !arguments.follow {
         // The last day has too few; who follows is after what comes.
-        blocks = select(&sources, &hosts)?;
-        (start, records) = newest(&sources, &blocks, arguments.lines)?;
+        blocks = select(&printer.sources, &hosts)?;
+        (start, records) = newest(&printer.sources, &blocks, arguments.lines)?;
     }
-    let mut lines = Lines::new(out, arguments.json);
-    lines.skip = records.saturating_sub(arguments.lines);
     let shown = blocks.get(start..).unwrap_or_default();
-    fetch::lines(&sources, shown, arguments.jobs, &keys, |found, piece| {
-        lines.piece(&sources, found, piece)
-    })?;
-    lines.skip = 0;
-    lines.out.flush()?;
+    printer.print(shown, records.saturating_sub(arguments.lines))?;
     if !arguments.follow {
         return Ok(ExitCode::SUCCESS);
     }
@@ -85,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
         if sweep {
             swept = Instant::now();
         }
-        let listed = match look(&sources, if sweep { 24 } else { 1 }) {
+        let listed = match look(&printer.sources, if sweep { 24 } else { 1 }) {
             Ok(listed) => listed,
             Err(error) => {
                 // Who follows waits for the gateway to come back.
@@ -104,12 +90,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
             continue;
         }
         seen.extend(fresh.iter().map(|found| found.key.clone()));
-        let mut fresh = filter(&sources, fresh, &hosts)?;
+        let mut fresh = filter(&printer.sources, fresh, &hosts)?;
         fresh.sort_unstable();
-        fetch::lines(&sources, &fresh, arguments.jobs, &keys, |found, piece| {
-            lines.piece(&sources, found, piece)
-        })?;
-        lines.out.flush()?;
+        printer.print(&fresh, 0)?;
     }
 }
 

@@ -109,6 +109,27 @@ impl Logs {
     /// Writes a block of `records` lines through a host's own spool and stores it. Each is ten
     /// seconds after the one before.
     pub fn block(&mut self, stream: &str, host: &str, boot: u64, records: u64) -> Written {
+        let lines: String = (0..records)
+            .map(|n| format!("{host} {stream} boot {boot} time {} line {n}\n", self.now))
+            .collect();
+        // Two chunks, where there are two records: members follow one another.
+        let cut = lines.match_indices('\n').nth(1).map_or(lines.len(), |(at, _)| at + 1);
+        let (one, two) = lines.split_at(cut);
+        let parts = [one, two].into_iter().filter(|part| !part.is_empty());
+        let (key, meta) = self.chunks(stream, host, boot, parts);
+        let written = Written { key, meta, lines };
+        self.blocks.push(written.clone());
+        written
+    }
+
+    /// The same of lines that are given, a chunk at a time; gives key and metadata.
+    pub fn chunks<T: AsRef<str>>(
+        &mut self,
+        stream: &str,
+        host: &str,
+        boot: u64,
+        chunks: impl IntoIterator<Item = T>,
+    ) -> (String, Meta) {
         let name = format!("{host}-{stream}");
         let written = {
             let _no_child = no_child();
@@ -123,14 +144,9 @@ impl Logs {
             if spool.lacks_key() {
                 spool.end_secrecy();
             }
-            let lines: String = (0..records)
-                .map(|n| format!("{host} {stream} boot {boot} time {} line {n}\n", self.now))
-                .collect();
             let mut encoder = ChunkEncoder::new(self.codec).unwrap();
-            // Two chunks, where there are two records: members follow one another.
-            let cut = lines.match_indices('\n').nth(1).map_or(lines.len(), |(at, _)| at + 1);
-            let (one, two) = lines.split_at(cut);
-            for part in [one, two].into_iter().filter(|part| !part.is_empty()) {
+            for part in chunks {
+                let part = part.as_ref();
                 let mut chunk = Vec::new();
                 encoder.encode(part.as_bytes(), &mut chunk).unwrap();
                 let stats = ChunkStats {
@@ -150,10 +166,9 @@ impl Logs {
             store.open_block(number).unwrap().content.read_to_end(&mut bytes).unwrap();
             self.put(&sealed.key, &bytes, &pairs(&sealed.meta));
             store.uploaded(number).unwrap();
-            Written { key: sealed.key, meta: sealed.meta, lines }
+            (sealed.key, sealed.meta)
         };
         self.now += 10;
-        self.blocks.push(written.clone());
         written
     }
 

@@ -1,0 +1,134 @@
+//! What `cat` and `tail` share: whose lines, how they are fetched, and in which form they are
+//! printed.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::bucket::Found;
+use super::fetch::{self, Jobs};
+use super::keys::{Keys, Opener};
+use super::settings::{Connection, Source};
+use super::{Error, output};
+
+/// Whose lines, how and in which form. Flattened last: its settings have a heading of their own.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reading {
+    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    streams: Vec<String>,
+    #[command(flatten)]
+    jobs: Jobs,
+    #[command(flatten)]
+    keys: Keys,
+    /// One JSON object a line: stream, host, boot, block and line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Reading {
+    /// Reads the keys and the settings; nothing is asked of a gateway yet.
+    ///
+    /// # Errors
+    /// A key file or a setting that cannot be used.
+    pub(super) fn open<'a>(&self, out: &'a mut dyn Write) -> Result<Printer<'a>, Error> {
+        let keys = self.keys.read()?;
+        let sources = Source::all(&self.connection, &self.streams)?;
+        Ok(Printer { sources, jobs: self.jobs, keys, lines: Lines::new(out, self.json) })
+    }
+}
+
+/// Fetches blocks and writes their lines.
+pub(super) struct Printer<'a> {
+    /// The streams that were named.
+    pub(super) sources: Vec<Source>,
+    jobs: Jobs,
+    keys: Opener,
+    lines: Lines<'a>,
+}
+
+impl Printer<'_> {
+    /// Writes the lines of `blocks` in their order, without the first `skip`.
+    ///
+    /// # Errors
+    /// A block that cannot be read, or the output.
+    pub(super) fn print(&mut self, blocks: &[Found], skip: u64) -> Result<(), Error> {
+        let Self { sources, jobs, keys, lines } = self;
+        lines.skip = skip;
+        fetch::lines(sources, blocks, *jobs, keys, |found, piece| {
+            lines.piece(sources, found, piece)
+        })?;
+        lines.skip = 0;
+        lines.out.flush()?;
+        Ok(())
+    }
+}
+
+/// Writes pieces of blocks as they are, or line by line as JSON.
+struct Lines<'a> {
+    out: &'a mut dyn Write,
+    json: bool,
+    /// The start of a line whose end has not come yet.
+    begun: Vec<u8>,
+    /// Lines to be left out.
+    skip: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    host: Option<&'a str>,
+    boot: String,
+    block: u64,
+    line: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    fn new(out: &'a mut dyn Write, json: bool) -> Self {
+        Self { out, json, begun: Vec::new(), skip: 0 }
+    }
+
+    /// Writes a piece of a block; an empty one ends the block.
+    ///
+    /// # Errors
+    /// The output's.
+    fn piece(&mut self, sources: &[Source], found: &Found, mut piece: &[u8]) -> Result<(), Error> {
+        while self.skip > 0 && !piece.is_empty() {
+            let Some(end) = memchr::memchr(b'\n', piece) else { return Ok(()) };
+            piece = piece.get(end + 1..).unwrap_or_default();
+            self.skip -= 1;
+        }
+        if !self.json {
+            self.out.write_all(piece)?;
+            return Ok(());
+        }
+        let stream = sources.get(found.source).map_or("", |source| &source.settings.stream);
+        let ended = piece.is_empty();
+        while let Some(end) = memchr::memchr(b'\n', piece) {
+            let (line, rest) = piece.split_at(end);
+            self.begun.extend_from_slice(line);
+            self.line(stream, found)?;
+            piece = rest.get(1..).unwrap_or_default();
+        }
+        self.begun.extend_from_slice(piece);
+        if ended && !self.begun.is_empty() {
+            self.line(stream, found)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, stream: &str, found: &Found) -> Result<(), Error> {
+        let line = Line {
+            stream,
+            host: found.host.as_deref(),
+            boot: found.boot.to_string(),
+            block: found.number,
+            // JSON has no bytes: what is not UTF-8 becomes U+FFFD.
+            line: &String::from_utf8_lossy(&self.begun),
+        };
+        output::json(self.out, &line)?;
+        self.begun.clear();
+        Ok(())
+    }
+}
