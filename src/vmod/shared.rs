@@ -18,8 +18,8 @@ const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"
 /// The same for varnishncsa, which knows no `%>s`.
 const NCSA: &str = "%{Varnish:default_format}x";
 
-/// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object and
-/// by every task that has a record pending.
+/// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
+/// outlives every task that has a record pending.
 pub(super) struct Shared {
     /// The compiled format.
     pub program: Program,
