@@ -63,6 +63,8 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands
         .take_while(|line| line.starts_with("  "))
+        // What is indented further goes on with a description.
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|command| *command != "help")
         .collect();
