@@ -14,7 +14,8 @@ use super::names::{Name, SECRET};
 use super::payload::{Payload, State};
 use super::recover::Recovery;
 use super::salvage::{cut, good_members, hash};
-use super::writer::{Sealed, empty_block};
+use super::seal::{Origin, write_sealed};
+use super::writer::{Sealed, begun_anew, empty_block};
 use super::{Spool, SpoolError, SyncPolicy};
 use crate::block::{Drops, Hasher, Kind};
 
@@ -59,14 +60,7 @@ impl Spool {
         }
         self.held.push((number, state));
         count(&mut self.store.lock().counts, &self.held);
-        self.state = State {
-            number: state.number,
-            sequence: state.sequence,
-            drops: state.drops,
-            previous: state.previous,
-            secret: state.secret,
-            ..empty_block(&self.options)
-        };
+        self.state = begun_anew(state, &self.options);
         self.hasher = Hasher::default();
         Ok(Some(self.hand_out()))
     }
@@ -113,16 +107,17 @@ impl Spool {
             ..held
         };
         let (sidecar, unsynced) = self.commit_sealed(|spool| {
-            let sidecar = spool.write_sealed(state, Name::Held(number), Some(number), drops)?;
+            let files = &*spool.store.files;
+            let origin = Origin::Held(number);
+            let data = Name::Held(number);
+            let sidecar = write_sealed(files, &spool.options, state, data, origin, drops)?;
             if spool.options.sync != SyncPolicy::None {
-                let files = &*spool.store.files;
                 files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
             }
             // The members last: what fails before can be taken back.
             for name in [Name::Hold(number), Name::Held(number)] {
                 let name = name.to_string();
-                remove_if_there(&*spool.store.files, &name)
-                    .map_err(SpoolError::io("remove", &name))?;
+                remove_if_there(files, &name).map_err(SpoolError::io("remove", &name))?;
             }
             Ok(sidecar)
         })?;
@@ -200,13 +195,9 @@ impl Recovery<'_> {
         Ok(marked.is_some())
     }
 
-    /// Sets a block aside of which nothing tells but its members.
-    pub(super) fn hold_unknown(&mut self, number: u64) -> Result<(), SpoolError> {
+    /// Sets a block aside of which nothing tells but its members: `state`.
+    pub(super) fn hold_unknown(&mut self, number: u64, state: State) -> Result<(), SpoolError> {
         let data = Name::Data(number).to_string();
-        let Some(state) = self.look_into(Name::Data(number))? else {
-            self.put_aside(&data);
-            return Ok(());
-        };
         let free = self.held.last().map_or(0, |(last, _)| last + 1).max(number);
         let held = Name::Held(free).to_string();
         self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
@@ -218,7 +209,7 @@ impl Recovery<'_> {
     }
 
     /// What the members of a file tell of themselves; `None` when it has none.
-    fn look_into(&mut self, name: Name) -> Result<Option<State>, SpoolError> {
+    pub(super) fn look_into(&mut self, name: Name) -> Result<Option<State>, SpoolError> {
         let name = name.to_string();
         let io = |doing| SpoolError::io(doing, name.clone());
         let mut start = [0; 4];

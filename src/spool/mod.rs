@@ -68,6 +68,7 @@ mod payload;
 mod recover;
 mod reopen;
 mod salvage;
+mod seal;
 mod sidecar;
 mod store;
 mod writer;

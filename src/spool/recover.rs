@@ -6,19 +6,19 @@
 //! [`Recovered::payload`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use super::files::{read_small, remove_if_there};
 use super::held;
-use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, SECRET, Why, is_not_ours};
+use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, Why, is_not_ours};
 use super::payload::{self, BadPayload, State};
-use super::salvage::{cut, good_members, hash, set_aside};
-use super::sidecar::{self, Sidecar};
+use super::salvage::set_aside;
+use super::seal::{Origin, write_sealed};
+use super::sidecar::Sidecar;
 use super::store::{Entry, Index, load, move_to_quarantine};
-use super::writer::{Heal, write_sidecar, write_transformed};
+use super::writer::Heal;
 use super::{Counts, Files, Options, Payload, Spool, SpoolError, Store, SyncPolicy};
-use crate::block::{Digest, Drops, Kind, META_FORMAT, Meta, sanitise};
+use crate::block::{Digest, Drops, Meta};
 
 /// Version of the directory that this code writes and the only one that it reads.
 const FORMAT_VERSION: u64 = 1;
@@ -97,9 +97,9 @@ impl Spool {
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
+        let marked = recovery.is_marked()?;
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
-        let marked = files.length(SECRET).map_err(SpoolError::io("read", SECRET))?.is_some();
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
             // The first chunk of a block, written and not committed.
@@ -376,75 +376,30 @@ impl Recovery<'_> {
 
     /// Makes a sidecar for a block that has none, from its data.
     fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
-        let name = Name::Data(number).to_string();
-        let io = |doing| SpoolError::io(doing, name.clone());
-        let mut start = [0; 4];
-        let mut source = self.files.read(&name).map_err(io("read"))?;
-        let kind = match io::Read::read_exact(&mut source, &mut start) {
-            Ok(()) => Kind::sniff(&start),
-            Err(_) => Kind::None,
-        };
-        let good = good_members(self.files, &name, kind, u64::MAX)?;
-        if good.length == 0 {
-            self.put_aside(&name);
+        let data = Name::Data(number);
+        let Some(state) = self.look_into(data)? else {
+            self.put_aside(&data.to_string());
             return Ok(());
-        }
-        if let Some(copy) = cut(self.files, &name, good.length)? {
-            self.note_aside(copy);
-        }
+        };
         if self.options.transform.is_none() && self.is_marked()? {
-            return self.hold_unknown(number);
+            return self.hold_unknown(number, state);
         }
-        let (_, mut sha256, mut bytes) = hash(self.files, &name, good.length)?;
-        let sync = self.options.sync != SyncPolicy::None;
-        let transform = self.options.transform.as_deref();
-        if let Some(transform) = transform {
-            (sha256, bytes) = write_transformed(self.files, Name::Data(number), number, transform)?;
-            if sync {
-                let sealed = Name::Sealed(number).to_string();
-                self.files.sync_file(&sealed).map_err(SpoolError::io("sync", &sealed))?;
-            }
-        }
-        let time = self.files.modified(&name).map_err(io("read"))?;
-        let meta = self.options.signed(Meta {
-            format: META_FORMAT,
-            stream: sanitise(&self.options.stream),
-            host: sanitise(&self.options.host),
-            boot: self.options.boot,
+        let state = State {
             number,
-            records: good.records,
-            raw_bytes: good.raw_bytes,
-            bytes,
-            first: time,
-            last: time,
-            dropped: Drops::default(),
-            cut: 0,
-            codec: kind,
-            sha256,
+            sequence: self.newest.map_or(0, |newest| newest.sequence),
             previous: self
                 .newest
                 .filter(|newest| newest.number + 1 == number)
                 .and_then(|newest| newest.sha256),
-            signature: None,
-        });
-        let sidecar = Sidecar {
-            format: sidecar::FORMAT,
-            key: self
-                .options
-                .naming
-                .key(&meta, transform.map_or("", |transform| transform.suffix())),
-            transformed: transform.is_some(),
-            sequence: self.newest.map_or(0, |newest| newest.sequence),
-            rebuilt: true,
-            held: None,
-            meta,
+            ..state
         };
-        write_sidecar(self.files, &sidecar, sync)?;
-        if transform.is_some() {
-            if sync {
+        let drops = Drops::default();
+        let sidecar = write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
+        if sidecar.transformed {
+            if self.options.sync != SyncPolicy::None {
                 self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
             }
-            self.remove(true, Name::Data(number))?;
+            self.remove(true, data)?;
         }
         self.see(number, Some(&sidecar));
         self.index.insert(number, Entry::of(&sidecar));

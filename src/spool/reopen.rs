@@ -6,7 +6,7 @@ use super::payload::State;
 use super::recover::Recovery;
 use super::salvage::{cut, good_members, hash};
 use super::store::load;
-use super::writer::empty_block;
+use super::writer::{begun_anew, empty_block};
 use crate::block::{Drops, Hasher, Kind};
 
 impl Recovery<'_> {
@@ -22,14 +22,9 @@ impl Recovery<'_> {
                 ..empty
             },
             // It was set aside to wait for a key; the ring was not told any more.
-            (Some(last), _) if self.held.iter().any(|(_, held)| *held == last) => State {
-                number: last.number,
-                sequence: last.sequence,
-                drops: last.drops,
-                previous: last.previous,
-                secret: last.secret,
-                ..empty
-            },
+            (Some(last), _) if self.held.iter().any(|(_, held)| *held == last) => {
+                begun_anew(last, self.options)
+            }
             (Some(last), _) => last,
             (None, Some(newest)) => State {
                 number: newest.number + 1,

@@ -44,7 +44,7 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    pub(super) const fn subtract(&mut self, records: u64, bytes: u64) {
+    const fn subtract(&mut self, records: u64, bytes: u64) {
         self.blocks = self.blocks.saturating_sub(1);
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -1,15 +1,16 @@
 //! The open block: chunks are appended to it until it is sealed. One thread's business.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::files::remove_if_there;
 use super::names::{Name, Why};
 use super::payload::State;
-use super::sidecar::{self, Sidecar};
+use super::seal::{Origin, write_sealed};
+use super::sidecar::Sidecar;
 use super::store::{DroppedBlock, Entry};
-use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy, Transform};
-use crate::block::{Digest, Drops, Hasher, Kind, META_FORMAT, Meta, Naming, sanitise};
+use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy};
+use crate::block::{Digest, Drops, Hasher, Kind, Meta, Naming};
 
 /// Bytes read at a time from the spool's files.
 const BUFFER: usize = 64 * 1024;
@@ -208,7 +209,15 @@ impl Spool {
             return Err(SpoolError::NoKey(self.state.number));
         }
         let (sidecar, unsynced) = self.commit_sealed(|spool| {
-            spool.write_sealed(spool.state, Name::Data(spool.state.number), None, drops)
+            let data = Name::Data(spool.state.number);
+            write_sealed(
+                &*spool.store.files,
+                &spool.options,
+                spool.state,
+                data,
+                Origin::Open,
+                drops,
+            )
         })?;
         if sidecar.transformed {
             let name = Name::Data(sidecar.meta.number).to_string();
@@ -277,62 +286,6 @@ impl Spool {
         };
     }
 
-    /// All of a seal up to and including its commit point. The members are in `data`; `held` is
-    /// where they waited for a key, if they did.
-    pub(super) fn write_sealed(
-        &self,
-        state: State,
-        data: Name,
-        held: Option<u64>,
-        drops: &Drops,
-    ) -> Result<Sidecar, SpoolError> {
-        let files = &*self.store.files;
-        let sync = self.options.sync != SyncPolicy::None;
-        let (mut sha256, mut bytes, mut seal) = (state.content, state.length, String::new());
-        let mut stored = data;
-        let transformed = self.options.transform.is_some();
-        if let Some(transform) = &self.options.transform {
-            stored = Name::Sealed(state.number);
-            seal = transform.suffix().to_owned();
-            (sha256, bytes) = write_transformed(files, data, state.number, &**transform)?;
-        }
-        if sync {
-            let name = stored.to_string();
-            files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
-        }
-        let mut dropped = state.drops;
-        dropped.add(drops);
-        let meta = self.options.signed(Meta {
-            format: META_FORMAT,
-            stream: sanitise(&self.options.stream),
-            host: sanitise(&self.options.host),
-            boot: state.boot,
-            number: state.number,
-            records: state.records,
-            raw_bytes: state.raw_bytes,
-            bytes,
-            first: state.first,
-            last: state.last,
-            dropped,
-            cut: state.cut,
-            codec: state.codec,
-            sha256,
-            previous: state.previous,
-            signature: None,
-        });
-        let sidecar = Sidecar {
-            format: sidecar::FORMAT,
-            key: self.options.naming.key(&meta, &seal),
-            transformed,
-            sequence: state.sequence,
-            rebuilt: false,
-            held,
-            meta,
-        };
-        write_sidecar(files, &sidecar, sync)?;
-        Ok(sidecar)
-    }
-
     /// Takes away what a failed call has left.
     pub(super) fn heal(&mut self) -> Result<(), SpoolError> {
         let store = Arc::clone(&self.store);
@@ -388,14 +341,7 @@ impl Spool {
     fn give_up_open(&mut self) {
         let state = self.state;
         self.store.lock().counts.lost.add(state.records, state.length);
-        self.state = State {
-            number: state.number,
-            sequence: state.sequence,
-            drops: state.drops,
-            previous: state.previous,
-            secret: state.secret,
-            ..empty_block(&self.options)
-        };
+        self.state = begun_anew(state, &self.options);
         self.state.drops.add(&Drops { lost: state.records, ..Drops::default() });
         self.hasher = Hasher::default();
     }
@@ -448,45 +394,6 @@ pub(super) fn empty_block(options: &Options) -> State {
     }
 }
 
-/// Makes a block's `.sealed` from its members in `data`; digest and length of what was written. A
-/// call that failed leaves a file behind that the next one replaces.
-pub(super) fn write_transformed(
-    files: &dyn Files,
-    data: Name,
-    number: u64,
-    transform: &dyn Transform,
-) -> Result<(Digest, u64), SpoolError> {
-    let sealed = Name::Sealed(number).to_string();
-    let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
-    files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
-    let mut sink = Sink::new(files, &sealed);
-    transform
-        .transform(&mut source, &mut sink)
-        .and_then(|()| sink.flush())
-        .map_err(SpoolError::io("encrypt", data))?;
-    Ok((sink.hasher.digest(), sink.length))
-}
-
-/// Makes `sidecar` appear whole or not at all.
-pub(super) fn write_sidecar(
-    files: &dyn Files,
-    sidecar: &Sidecar,
-    sync: bool,
-) -> Result<(), SpoolError> {
-    let new = Name::New(sidecar.meta.number).to_string();
-    let bytes = sidecar.encode().map_err(|error| SpoolError::Io {
-        doing: "write",
-        name: new.clone(),
-        source: error.into(),
-    })?;
-    files.create(&new, &bytes).map_err(SpoolError::io("write", &new))?;
-    if sync {
-        files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
-    }
-    let name = Name::Sidecar(sidecar.meta.number).to_string();
-    files.rename(&new, &name).map_err(SpoolError::io("rename", &new))
-}
-
 /// Hashes and hands out up to `length` bytes of a file; how many there were.
 pub(super) fn for_each_buffer(
     files: &dyn Files,
@@ -510,38 +417,14 @@ pub(super) fn for_each_buffer(
     }
 }
 
-/// Collects what a transformation writes, hashes it and appends it to a file in large pieces.
-struct Sink<'a> {
-    files: &'a dyn Files,
-    name: &'a str,
-    buffer: Vec<u8>,
-    hasher: Hasher,
-    length: u64,
-}
-
-impl<'a> Sink<'a> {
-    fn new(files: &'a dyn Files, name: &'a str) -> Self {
-        let buffer = Vec::with_capacity(BUFFER);
-        Self { files, name, buffer, hasher: Hasher::default(), length: 0 }
-    }
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.files.append(self.name, &self.buffer)?;
-            self.hasher.update(&self.buffer);
-            self.length += self.buffer.len() as u64;
-            self.buffer.clear();
-        }
-        Ok(())
+/// A block that what is known of `state` goes on with, when its members are somewhere else or gone.
+pub(super) fn begun_anew(state: State, options: &Options) -> State {
+    State {
+        number: state.number,
+        sequence: state.sequence,
+        drops: state.drops,
+        previous: state.previous,
+        secret: state.secret,
+        ..empty_block(options)
     }
 }

@@ -1,0 +1,152 @@
+//! A block's last step on disk: its bytes as they are uploaded, and the sidecar that makes it sealed.
+//!
+//! The sidecar's rename is the commit point. What is left of a call that failed is the caller's to
+//! take away, or the next call's to replace.
+
+use std::io::{self, Write};
+
+use super::names::Name;
+use super::payload::State;
+use super::sidecar::{self, Sidecar};
+use super::{Files, Options, SpoolError, SyncPolicy, Transform};
+use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
+
+/// Bytes that a transformation's result is written in.
+const BUFFER: usize = 64 * 1024;
+
+/// Where a block's members were until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In the open block.
+    Open,
+    /// Waiting for a key, under this number.
+    Held(u64),
+    /// In a file of which nothing told but the members themselves.
+    Rebuilt,
+}
+
+/// Seals the block that `state` describes and whose members are in `data`, up to and including the
+/// commit point. `drops` are counted beside those of `state`.
+pub(super) fn write_sealed(
+    files: &dyn Files,
+    options: &Options,
+    state: State,
+    data: Name,
+    origin: Origin,
+    drops: &Drops,
+) -> Result<Sidecar, SpoolError> {
+    let sync = options.sync != SyncPolicy::None;
+    let (mut sha256, mut bytes, mut seal) = (state.content, state.length, "");
+    let mut stored = data;
+    if let Some(transform) = &options.transform {
+        stored = Name::Sealed(state.number);
+        seal = transform.suffix();
+        (sha256, bytes) = write_transformed(files, data, state.number, &**transform)?;
+    }
+    if sync {
+        let name = stored.to_string();
+        files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
+    }
+    let mut dropped = state.drops;
+    dropped.add(drops);
+    let meta = options.signed(Meta {
+        format: META_FORMAT,
+        stream: sanitise(&options.stream),
+        host: sanitise(&options.host),
+        boot: state.boot,
+        number: state.number,
+        records: state.records,
+        raw_bytes: state.raw_bytes,
+        bytes,
+        first: state.first,
+        last: state.last,
+        dropped,
+        cut: state.cut,
+        codec: state.codec,
+        sha256,
+        previous: state.previous,
+        signature: None,
+    });
+    let sidecar = Sidecar {
+        format: sidecar::FORMAT,
+        key: options.naming.key(&meta, seal),
+        transformed: options.transform.is_some(),
+        sequence: state.sequence,
+        rebuilt: origin == Origin::Rebuilt,
+        held: if let Origin::Held(number) = origin { Some(number) } else { None },
+        meta,
+    };
+    write_sidecar(files, &sidecar, sync)?;
+    Ok(sidecar)
+}
+
+/// Makes a block's `.sealed` from its members in `data`; digest and length of what was written. A
+/// call that failed leaves a file behind that the next one replaces.
+fn write_transformed(
+    files: &dyn Files,
+    data: Name,
+    number: u64,
+    transform: &dyn Transform,
+) -> Result<(Digest, u64), SpoolError> {
+    let sealed = Name::Sealed(number).to_string();
+    let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
+    files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
+    let mut sink = Sink::new(files, &sealed);
+    transform
+        .transform(&mut source, &mut sink)
+        .and_then(|()| sink.flush())
+        .map_err(SpoolError::io("encrypt", data))?;
+    Ok((sink.hasher.digest(), sink.length))
+}
+
+/// Makes `sidecar` appear whole or not at all.
+fn write_sidecar(files: &dyn Files, sidecar: &Sidecar, sync: bool) -> Result<(), SpoolError> {
+    let new = Name::New(sidecar.meta.number).to_string();
+    let bytes = sidecar.encode().map_err(|error| SpoolError::Io {
+        doing: "write",
+        name: new.clone(),
+        source: error.into(),
+    })?;
+    files.create(&new, &bytes).map_err(SpoolError::io("write", &new))?;
+    if sync {
+        files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
+    }
+    let name = Name::Sidecar(sidecar.meta.number).to_string();
+    files.rename(&new, &name).map_err(SpoolError::io("rename", &new))
+}
+
+/// Collects what a transformation writes, hashes it and appends it to a file in large pieces.
+struct Sink<'a> {
+    files: &'a dyn Files,
+    name: &'a str,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl<'a> Sink<'a> {
+    fn new(files: &'a dyn Files, name: &'a str) -> Self {
+        let buffer = Vec::with_capacity(BUFFER);
+        Self { files, name, buffer, hasher: Hasher::default(), length: 0 }
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.files.append(self.name, &self.buffer)?;
+            self.hasher.update(&self.buffer);
+            self.length += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
