@@ -200,11 +200,9 @@ impl Packer {
         target: &Target,
     ) -> Result<(), SpoolError> {
         if self.member.is_empty() {
-            self.encoder.encode(&self.raw, &mut self.member).map_err(|source| SpoolError::Io {
-                doing: "compress",
-                name: "a chunk".to_owned(),
-                source,
-            })?;
+            self.encoder
+                .encode(&self.raw, &mut self.member)
+                .map_err(SpoolError::io("compress", "a chunk"))?;
         }
         let open = self.spool.open_len();
         if open > 0 && open + self.member.len() as u64 > target.settings.max_bytes {
@@ -263,11 +261,8 @@ impl Packer {
         }
         self.configure(target);
         if self.codec != settings.codec {
-            self.encoder = ChunkEncoder::new(settings.codec).map_err(|source| SpoolError::Io {
-                doing: "compress",
-                name: format!("as {}", settings.codec),
-                source,
-            })?;
+            self.encoder = ChunkEncoder::new(settings.codec)
+                .map_err(SpoolError::io("compress", format!("as {}", settings.codec)))?;
             self.codec = settings.codec;
             // A member that a full disk has not taken yet is of the codec before.
             self.member.clear();

@@ -411,9 +411,8 @@ impl Opening<'_> {
     /// Packs what is in the ring into the open block.
     fn take_up(&self, opened: &mut Opened, spool: &mut Spool) -> Result<(), SpoolError> {
         let now = u64::try_from(self.environment.clock.unix().as_nanos()).unwrap_or(u64::MAX);
-        let compress =
-            |source| SpoolError::Io { doing: "compress", name: "a chunk".to_owned(), source };
-        let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(compress)?;
+        let compress = || SpoolError::io("compress", "a chunk");
+        let mut encoder = ChunkEncoder::new(self.settings.codec).map_err(compress())?;
         loop {
             let (mut raw, mut member) = (Vec::new(), Vec::new());
             let mut chunk = ChunkStats { first: now, last: now, ..ChunkStats::default() };
@@ -426,7 +425,7 @@ impl Opening<'_> {
                 return Ok(());
             }
             chunk.raw_bytes = raw.len() as u64;
-            let packed = encoder.encode(&raw, &mut member).map_err(compress);
+            let packed = encoder.encode(&raw, &mut member).map_err(compress());
             match packed.and_then(|()| spool.append(&member, chunk)) {
                 Ok(payload) => {
                     let _ = opened.reader.commit(payload.as_bytes());

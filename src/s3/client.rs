@@ -313,13 +313,16 @@ impl Client {
             outcome = Outcome::ClockCorrected;
         }
         let redact = |text: &str| self.http.redact(&credentials.redact(text));
+        let add = |message: &mut String, text: &str| {
+            message.push_str(if message.is_empty() { "" } else { ", " });
+            message.push_str(text);
+        };
         let mut message = redact(&body.message);
         if outcome == Outcome::WrongRegion {
             let region = region.unwrap_or(body.region);
             for (what, value) in [("region", region), ("location", location.unwrap_or_default())] {
                 if !value.is_empty() {
-                    let gap = if message.is_empty() { "" } else { ", " };
-                    message.push_str(&format!("{gap}{what} {}", redact(&value)));
+                    add(&mut message, &format!("{what} {}", redact(&value)));
                 }
             }
         }
@@ -327,8 +330,7 @@ impl Client {
             && status != 412
             && let Some(proxy) = self.proxy()
         {
-            let gap = if message.is_empty() { "" } else { ", " };
-            message.push_str(&format!("{gap}through the proxy {proxy}"));
+            add(&mut message, &format!("through the proxy {proxy}"));
         }
         Answer {
             outcome,

@@ -70,7 +70,8 @@ impl SpoolError {
         }
     }
 
-    pub(super) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
+    /// What turns an error of the system into this one: `doing` what, to which file.
+    pub(crate) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, name: name.to_string(), source }
     }
 }
