@@ -4,7 +4,6 @@
 
 use std::hint::black_box;
 
-use vmod_s3log::block::{ChunkEncoder, Codec};
 use vmod_s3log::record::task::NoStructs;
 use vmod_s3log::record::{Options, Program, TagTable};
 use vmod_s3log::ring::{Backing, Capacity, Ring};
@@ -39,14 +38,6 @@ fn ring(read: bool, count: usize) {
     }
 }
 
-fn encode(codec: Codec, count: usize) {
-    let mut encoder = ChunkEncoder::new(codec).expect("an encoder");
-    let raw: Vec<u8> = (0..count).flat_map(|at| format!("{at:x} a line\n").into_bytes()).collect();
-    let mut out = Vec::new();
-    encoder.encode(&raw, &mut out).expect("a chunk");
-    black_box(&out);
-}
-
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let operation = arguments.next().unwrap_or_default();
@@ -58,8 +49,6 @@ fn main() {
         "walk" => render("-", count),
         "push" => ring(false, count),
         "push-read" => ring(true, count),
-        "gzip" => encode(Codec::Gzip(3), count),
-        "zstd" => encode(Codec::Zstd(3), count),
         _ => {}
     }
 }

@@ -22,9 +22,9 @@ DAY, MONTH = 86_400, 30 * 86_400
 class Fleet:
     """Nodes, rate and sizes; everything else follows from these by arithmetic."""
 
-    def __init__(self, nodes, rate, line, ratio, period, max_bytes, limit, streams=1):
-        self.nodes, self.period, self.limit = nodes * streams, period, limit
-        self.bytes_per_second = rate * line / ratio / streams
+    def __init__(self, nodes, rate, line, ratio, period, max_bytes, limit):
+        self.nodes, self.period, self.limit = nodes, period, limit
+        self.bytes_per_second = rate * line / ratio
         self.block_seconds = min(period, max_bytes / self.bytes_per_second)
         self.block_bytes = self.bytes_per_second * self.block_seconds
         self.puts = self.nodes / self.block_seconds
