@@ -44,7 +44,7 @@ trixie() {
   tools/chroot.sh copy trixie.base trixie-compat
   cp target/deb/*.deb "$(tools/chroot.sh path trixie-compat)/tmp/"
   echo "compat: apt-get install vmod-s3log in a fresh Debian 13"
-  in_tree trixie-compat sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
+  in_tree trixie-compat sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb gnupg minisign python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
   local module
   module=$(in_tree trixie-compat sh -c 'dpkg -L vmod-s3log | grep "/libvmod_s3log.so$"')
   suite trixie-compat "Debian 13: $(in_tree trixie-compat varnishd -V 2>&1 | sed -n '1s/varnishd (\(.*\) revision.*/\1/p'), .deb" \
@@ -52,8 +52,8 @@ trixie() {
 }
 
 forky() {
-  tools/chroot.sh make forky-build forky build-essential ca-certificates libclang-dev \
-    libvinylapi-dev pkgconf python3 vinyl-cache
+  tools/chroot.sh make forky-build forky build-essential ca-certificates gnupg libclang-dev \
+    libvinylapi-dev minisign pkgconf python3 vinyl-cache
   echo "compat: building the module in forky"
   tools/chroot-cargo.sh forky-build sh -ec '
     . tools/vinyl.sh
