@@ -26,36 +26,17 @@ import time
 import bench_load
 import rig
 
-FORMAT = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
 CSA_FORMAT = '%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
 COMMITTED = rig.ROOT / "docs/performance/e2e.json"
-LEVEL = 3
-
-VCL = """vcl 4.1;
-import s3log;
-backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
-{stream}
-sub vcl_recv {{ return (hash); }}
-sub vcl_hash {{ hash_data("one object for every id"); return (lookup); }}
-sub vcl_backend_response {{ set beresp.ttl = 1d; }}
-sub vcl_deliver {{ {log} return (deliver); }}
-"""
-
-STREAM = """sub vcl_init {{
-    new {name} = s3log.stream(
-        endpoint = "{endpoint}", bucket = "{bucket}", credentials = "{credentials}",
-        spool = "{spool}", compression = "{codec}", period = 3s,
-        format = {{"{format}"}});
-}}"""
 
 # name: codec of this module, rival's file name, rival's command after varnishncsa
 MODES = {
     "none": (None, None),
-    "s3log gzip": (f"gzip:{LEVEL}", None),
-    "s3log zstd": (f"zstd:{LEVEL}", None),
+    "s3log gzip": ("gzip", None),
+    "s3log zstd": ("zstd", None),
     "ncsa file": (None, []),
-    "ncsa gzip": (None, ["gzip", f"-{LEVEL}", "-c"]),
-    "ncsa zstd": (None, ["zstd", "-q", f"-{LEVEL}", "-c"]),
+    "ncsa gzip": (None, ["gzip", f"-{bench_load.LEVEL}", "-c"]),
+    "ncsa zstd": (None, ["zstd", "-q", f"-{bench_load.LEVEL}", "-c"]),
 }
 QUICK = ["none", "s3log gzip", "s3log zstd", "ncsa gzip", "ncsa zstd"]
 
@@ -88,23 +69,8 @@ class Bench:
         return mode.replace("s3log ", "") if MODES[mode][0] else "boot"
 
     def vcl(self, mode):
-        codec = MODES[mode][0]
-        name = self.name(mode)
-        stream = codec and STREAM.format(
-            name=name,
-            endpoint=self.place.s3.endpoint,
-            bucket=rig.BUCKET,
-            credentials=self.place.s3.credentials,
-            spool=self.place.spool,
-            codec=codec,
-            format=FORMAT,
-        )
-        text = VCL.format(
-            origin=self.place.origin.port, stream=stream or "", log=f"{name}.log();" if codec else ""
-        )
-        path = self.place.directory / f"{name}.vcl"
-        path.write_text(text)
-        return path
+        codec, name = MODES[mode][0], self.name(mode)
+        return bench_load.vcl(self.place, name, [name] if codec else [], codec)
 
     def run(self, mode, script=None):
         """One run: what was answered, what has arrived, and CPU seconds by who spent them."""
@@ -197,11 +163,7 @@ class Rival:
         spent = {}
         next(iter(self.children.values())).send_signal(signal.SIGTERM)
         for name, child in self.children.items():
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode != 0:
-                raise RuntimeError(f"{name} ended with {child.returncode}")
-            spent[name] = usage.ru_utime + usage.ru_stime
+            spent[name] = bench_load.ended(child, name)
         return spent
 
     def lines(self):
@@ -227,17 +189,13 @@ def codec_alone(place, lines):
     own = [place.module_dir / "s3log-codec", str(raw)]
     found = {}
     for name, command in {
-        "codec gzip": [*own, f"gzip:{LEVEL}"],
-        "codec zstd": [*own, f"zstd:{LEVEL}"],
-        "program gzip": ["gzip", f"-{LEVEL}", "-c", str(raw)],
-        "program zstd": ["zstd", "-q", "--single-thread", f"-{LEVEL}", "-c", str(raw)],
+        "codec gzip": [*own, f"gzip:{bench_load.LEVEL}"],
+        "codec zstd": [*own, f"zstd:{bench_load.LEVEL}"],
+        "program gzip": ["gzip", f"-{bench_load.LEVEL}", "-c", str(raw)],
+        "program zstd": ["zstd", "-q", "--single-thread", f"-{bench_load.LEVEL}", "-c", str(raw)],
     }.items():
         child = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            raise RuntimeError(f"{command[0]} ended with {child.returncode}")
-        found[name] = (usage.ru_utime + usage.ru_stime) / len(lines) * 1e6
+        found[name] = bench_load.ended(child, command[0]) / len(lines) * 1e6
     return found
 
 

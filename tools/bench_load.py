@@ -1,8 +1,29 @@
 """Load and meters of the benchmarks: wrk's script, CPU time and memory from /proc, counters."""
 
+import os
 import pathlib
 import re
 import subprocess
+
+import rig
+
+COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
+LEVEL = 3
+
+VCL = """vcl 4.1;
+import s3log;
+backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+{init}
+sub vcl_recv {{ return (hash); }}
+sub vcl_hash {{ hash_data("one object for every id"); return (lookup); }}
+sub vcl_backend_response {{ set beresp.ttl = 1d; }}
+sub vcl_deliver {{ {log} return (deliver); }}
+"""
+STREAM = """
+    new {name} = s3log.stream(
+        endpoint = "{endpoint}", bucket = "{bucket}", credentials = "{credentials}",
+        spool = "{spool}", compression = "{codec}:{level}", period = {period}s, max_line = "32KB",
+        format = {{"{format}"}});"""
 
 # A site's variety of URLs, referrers and agents, so that lines compress as real ones do: about
 # 210 bytes a line in the combined format.
@@ -49,6 +70,36 @@ function request()
 end
 %s
 """
+
+
+def vcl(place, name, streams, codec="zstd", period=3, format=COMBINED):
+    """Writes a VCL that serves one object to all and logs to `streams` (names); its path."""
+    made = "".join(
+        STREAM.format(
+            name=stream, endpoint=place.s3.endpoint, bucket=rig.BUCKET,
+            credentials=place.s3.credentials, spool=place.spool, codec=codec, level=LEVEL,
+            period=period, format=format,
+        )
+        for stream in streams
+    )  # fmt: skip
+    path = place.directory / f"{name}.vcl"
+    path.write_text(
+        VCL.format(
+            origin=place.origin.port,
+            init=f"sub vcl_init {{{made}\n}}" if made else "",
+            log=" ".join(f"{stream}.log();" for stream in streams),
+        )
+    )
+    return path
+
+
+def ended(child, name):
+    """CPU seconds of a process that comes to its end by itself; an error when it fails."""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise RuntimeError(f"{name} ended with {child.returncode}")
+    return usage.ru_utime + usage.ru_stime
 
 
 def script(directory, name="load", more="", rate_per_connection=None, count=20_000):

@@ -18,21 +18,6 @@ import time
 import bench_load
 import rig
 
-VCL = """vcl 4.1;
-import s3log;
-backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
-{streams}
-sub vcl_recv {{ return (hash); }}
-sub vcl_hash {{ hash_data("one object for every id"); return (lookup); }}
-sub vcl_backend_response {{ set beresp.ttl = 1d; }}
-sub vcl_deliver {{ {log} return (deliver); }}
-"""
-STREAM = """
-    new {name} = s3log.stream(
-        endpoint = "{endpoint}", bucket = "{bucket}", credentials = "{credentials}",
-        spool = "{spool}", compression = "zstd:3", period = 1s, max_line = "32KB",
-        format = {{"{format}"}});"""
-COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
 # Enough for a header of 16 KiB.
 PARAMETERS = ["http_req_hdr_len=32k", "http_req_size=64k", "workspace_client=256k"]
 
@@ -42,32 +27,13 @@ class Sweep:
         self.place, self.seconds, self.repeats = place, seconds, repeats
         self.loaded, self.rows = 0, []
         place.s3.start()
-        place.start_varnish(self.vcl("boot", 0, COMBINED), parameters=PARAMETERS)
+        place.start_varnish(self.vcl("boot", 0), parameters=PARAMETERS)
 
-    def vcl(self, name, streams, format):
+    def vcl(self, name, streams, format=bench_load.COMBINED):
         names = [f"{name}_{number}" for number in range(streams)]
-        made = "".join(
-            STREAM.format(
-                name=stream,
-                endpoint=self.place.s3.endpoint,
-                bucket=rig.BUCKET,
-                credentials=self.place.s3.credentials,
-                spool=self.place.spool,
-                format=format,
-            )
-            for stream in names
-        )
-        path = self.place.directory / f"{name}.vcl"
-        path.write_text(
-            VCL.format(
-                origin=self.place.origin.port,
-                streams=f"sub vcl_init {{{made}\n}}" if made else "",
-                log=" ".join(f"{stream}.log();" for stream in names),
-            )
-        )
-        return path
+        return bench_load.vcl(self.place, name, names, period=1, format=format)
 
-    def point(self, what, value, *, streams=1, format=COMBINED, more="", rate=None, connections=32):
+    def point(self, what, value, *, streams=1, format=bench_load.COMBINED, more="", rate=None, connections=32):
         """Measures one point; a row for each of its repeats."""
         varnish = self.place.varnish
         self.loaded += 1
@@ -139,22 +105,9 @@ class Sweep:
         return sum(usage.counters.get(f"S3LOG.{name}.{counter}", 0) for name in names)
 
 
-def latency(place, seconds, period="1s"):
+def latency(place, seconds):
     """From the answer's last byte to when the record could be read from the bucket, seconds."""
-    vcl = place.directory / "latency.vcl"
-    made = STREAM.format(
-        name="latency",
-        endpoint=place.s3.endpoint,
-        bucket=rig.BUCKET,
-        credentials=place.s3.credentials,
-        spool=place.spool,
-        format="%q",
-    ).replace("zstd:3", "gzip:3").replace("period = 1s", f"period = {period}")
-    vcl.write_text(
-        VCL.format(
-            origin=place.origin.port, streams=f"sub vcl_init {{{made}\n}}", log="latency.log();"
-        )
-    )
+    vcl = bench_load.vcl(place, "latency", ["latency"], "gzip", 1, "%q")
     place.varnish.cli("vcl.load", "latency", vcl)
     place.varnish.cli("vcl.use", "latency")
     answered, seen, asking = {}, {}, threading.Event()

@@ -20,12 +20,9 @@ import time
 import rig
 import stream_vcl
 import traffic
+from rig import say
 
 KINDS = {"kill": 60, "panic": 12, "reload": 12, "stop": 8, "restart": 8}
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 class Chaos:

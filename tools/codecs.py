@@ -19,15 +19,12 @@ import time
 import rig
 import stream_vcl
 import traffic
+from rig import say
 
 CODECS = ["gzip", "zstd", "snappy", "none", "snappy", "gzip:9", "zstd:1"]
 SUFFIXES = {"gzip": ".log.gz", "zstd": ".log.zst", "snappy": ".log.sz", "none": ".log"}
 # Lines so long that a second of requests is many chunks, and not all the same.
 FILLER = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(30))
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def unzstd(data):
@@ -99,11 +96,9 @@ class Codecs:
 
     def verify(self):
         place = self.place
-        command = [place.command, "verify", "--deep", "--endpoint", place.s3.endpoint]
-        command += ["--bucket", rig.BUCKET, "--credentials", place.s3.credentials, "access"]
         done = subprocess.run(
-            [str(part) for part in command], env=place.env, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [str(place.command), "verify", "--deep", *place.s3.words(), "access"],
+            env=place.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         say("codecs: s3log verify --deep: " + done.stdout.strip().splitlines()[-1])
         if done.returncode != 0:
@@ -133,11 +128,7 @@ def main():
         if sorted(place.patient_cat()) != sorted(lines):
             codecs.failures.append("s3log cat gives other lines than the other programs")
         codecs.verify()
-        for failure in codecs.failures:
-            say(f"codecs: FAILED: {failure}")
-        if not codecs.failures:
-            say("codecs: ok")
-        return bool(codecs.failures)
+        return rig.conclude("codecs", codecs.failures)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ import sys
 import time
 
 import rig
-
-
-def say(text=""):
-    print(text, flush=True)
+from rig import say
 
 
 def h2load(env, requests, url, *more):

@@ -6,7 +6,6 @@ again everything arrives that was not counted as dropped. Needs root for mount(8
 
 import argparse
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -15,10 +14,7 @@ import time
 import rig
 import stream_vcl
 import traffic
-
-
-def say(text=""):
-    print(text, flush=True)
+from rig import say
 
 
 def run(*command):
@@ -168,11 +164,7 @@ def main():
             say(f"disk-full: varnishd said: {line}")
         if "S3LOG" not in text:
             failures.append("varnishd's standard error says nothing")
-    for failure in failures:
-        say(f"disk-full: FAILED: {failure}")
-    if not failures:
-        say("disk-full: ok")
-    return bool(failures)
+    return rig.conclude("disk-full", failures)
 
 
 if __name__ == "__main__":

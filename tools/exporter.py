@@ -19,6 +19,7 @@ import urllib.request
 import debian
 import rig
 import stream_vcl
+from rig import say
 
 RULES = rig.ROOT / "vcl/prometheus-rules.yml"
 RULES_TEST = rig.ROOT / "tests/prometheus-rules.yml"
@@ -26,10 +27,6 @@ RULES_TEST = rig.ROOT / "tests/prometheus-rules.yml"
 FORMATS = {"i": "a number", "B": "bytes", "d": "seconds"}
 PREFIX = "varnish_main_s3log_"
 KINDS = {"c": "counter", "g": "gauge"}
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def from_json(varnish):
@@ -137,11 +134,7 @@ def main():
                 failures.append(f"docs/operations.md does not have {short}")
         if options.rules:
             promtool(series, failures)
-    for failure in failures:
-        say(f"exporter: FAILED: {failure}")
-    if not failures:
-        say("exporter: ok")
-    return bool(failures)
+    return rig.conclude("exporter", failures)
 
 
 if __name__ == "__main__":

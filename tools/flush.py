@@ -12,13 +12,10 @@ import time
 import rig
 import stream_vcl
 import traffic
+from rig import say
 
 # What an end may take beyond what the stream may ask for: varnishd's own work.
 SLACK = 3.0
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 class Flush:
@@ -120,11 +117,7 @@ def main():
         took = timed(lambda: rig.wait_for("the upload", lambda: flush.missing() == 0, 30, 0.2))
         flush.check("the next start uploads", took, 30, flush.missing())
         varnish.stop()
-    for failure in flush.failures:
-        say(f"flush: FAILED: {failure}")
-    if not flush.failures:
-        say("flush: ok")
-    return bool(flush.failures)
+    return rig.conclude("flush", flush.failures)
 
 
 if __name__ == "__main__":

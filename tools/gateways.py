@@ -30,6 +30,7 @@ import textwrap
 import time
 
 import rig
+from rig import say
 
 DRIVER = "the_gateway_takes_what_the_client_sends"
 LOCK_BUCKET = "locked-logs"
@@ -48,10 +49,6 @@ EXPECTED = {
         "clock an hour off",
     } | NO_TLS,
 }  # fmt: skip
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def openssl(directory, *words):
@@ -419,13 +416,9 @@ def main():
         say()
         say(table(columns))
         failures = [failure for column in columns for failure in column.failures()]
-        for failure in failures:
-            say(f"gateways: FAILED: {failure}")
         if options.keep:
             say(f"gateways: outputs in {place.directory}")
-        if not failures:
-            say("gateways: ok")
-        return bool(failures)
+        return rig.conclude("gateways", failures)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import urllib.parse
 import urllib.request
 
 import rig
+from rig import say
 
 PROXY_PASSWORD = "pr0xY-pAssw0rd-Xk29vLq7mZ"
 # As long as AWS's, with the characters that AWS's have, and each one to be found by itself.
@@ -56,10 +57,6 @@ sub vcl_synth {{
     return (deliver);
 }}
 """
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 class Fake(http.server.ThreadingHTTPServer):
@@ -444,11 +441,7 @@ def main():
         case = Case(place, fake, "wrong secret", {"credentials": "HIDDEN/keys"}, files=wrong)
         failures += [f"wrong secret: {text}" for text in real(case, place.s3)]
         fake.shutdown()
-    for failure in failures:
-        say(f"secrets: FAILED: {failure}")
-    if not failures:
-        say("secrets: ok")
-    return bool(failures)
+    return rig.conclude("secrets", failures)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 
 import oracle_kinds
 import rig
+from rig import say
 
 ZONE = "Asia/Kathmandu"
 
@@ -79,10 +80,6 @@ EXCEPTIONS = {
 STREAM = """new {name} = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
         credentials = "{credentials}", spool = "{spool}", path = "oracle/", period = 1s,
         compression = "gzip", max_line = 65000, {more});"""
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def streams(place):

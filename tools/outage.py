@@ -13,12 +13,9 @@ import time
 
 import rig
 import stream_vcl
+from rig import say
 
 FLAT = 32  # MiB
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def resident(pid):
@@ -121,11 +118,7 @@ def main():
         )
         if not sent == lines == claimed:
             failures.append(f"{lines} lines, {claimed} claimed, {sent} answered")
-    for failure in failures:
-        say(f"outage: FAILED: {failure}")
-    if not failures:
-        say("outage: ok")
-    return bool(failures)
+    return rig.conclude("outage", failures)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 
 import rig
 import throughput
+from rig import say
 
 PAGE = rig.ROOT / "docs/reading.md"
 VENV = rig.DEPS / "recipes"
@@ -49,10 +50,6 @@ STREAMS = {
     "sealed": ("sealed/%Y/%m/%d/", "gzip"),
 }
 AGENTS = ["Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0", 'odd "quoted" agent\\', "curl/8.14"]
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def recipes():
@@ -290,11 +287,8 @@ def main():
         run.tail(env)
         if options.throughput:
             say(throughput.measure(place, env, options.throughput))
-        for failure in run.failures:
-            say(f"recipes: FAILED: {failure}")
-        if not run.failures:
-            say(f"recipes: ok: {len(found)} recipes of docs/reading.md")
-        return bool(run.failures)
+        say(f"recipes: {len(found)} recipes of docs/reading.md")
+        return rig.conclude("recipes", run.failures)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,7 @@ import time
 import rig
 import stream_vcl
 import traffic
-
-
-def say(text=""):
-    print(text, flush=True)
+from rig import say
 
 
 class Holdings:
@@ -166,11 +163,7 @@ def main():
         dropped = {name: n for name, n in before_exit.items() if ".dropped" in name and n}
         if dropped:
             failures.append(f"dropped: {dropped}")
-        for failure in failures:
-            say(f"reload: FAILED: {failure}")
-        if not failures:
-            say("reload: ok")
-        return bool(failures)
+        return rig.conclude("reload", failures)
 
 
 if __name__ == "__main__":

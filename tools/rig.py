@@ -31,6 +31,20 @@ BUCKET = "edge-logs"
 GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
 
+def say(text=""):
+    """To standard output at once, also where that is a file."""
+    print(text, flush=True)
+
+
+def conclude(name, failures):
+    """Says how a tool's run ended; its exit code."""
+    for failure in failures:
+        say(f"{name}: FAILED: {failure}")
+    if not failures:
+        say(f"{name}: ok")
+    return bool(failures)
+
+
 def environment():
     """The environment that .deps/env describes: where Varnish and the S3 server are."""
     script = 'set -a; . "$1"; env -0'
@@ -132,6 +146,11 @@ class S3:
             f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
         )
         self.credentials.chmod(0o600)
+
+    def words(self, bucket=BUCKET):
+        """The arguments by which the command reads a bucket here."""
+        given = ["--endpoint", self.endpoint, "--bucket", bucket]
+        return [*given, "--credentials", str(self.credentials)]
 
     def start(self):
         command = [DEPS / "venv/bin/weed", "-logtostderr", "mini", "-ip=127.0.0.1"]
@@ -390,8 +409,7 @@ class Rig:
     def cat(self, stream="access", *more):
         """The stream's lines, read back by the command."""
         done = subprocess.run(
-            [str(self.command), "cat", "--endpoint", self.s3.endpoint, "--bucket", BUCKET]
-            + ["--credentials", str(self.s3.credentials), *more, stream],
+            [str(self.command), "cat", *self.s3.words(), *more, stream],
             env=self.env,
             stdout=subprocess.PIPE,
             check=True,

@@ -374,9 +374,8 @@ def upload_again(place, folder):
         env=place.env | variables,
         check=True,
     )
-    where = ["--endpoint", place.s3.endpoint, "--bucket", bucket, "--credentials", place.s3.credentials]
     done = subprocess.run(
-        [place.command, "verify", "--deep", *where, "access"],
+        [place.command, "verify", "--deep", *place.s3.words(bucket), "access"],
         env=place.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -87,9 +87,8 @@ class Bucket:
 
 
 def command(place, *arguments):
-    words = [str(place.command), "verify", "access", "--json", "--endpoint", place.s3.endpoint]
-    words += ["--bucket", rig.BUCKET, "--path", FOLDER, "--credentials", str(place.s3.credentials)]
-    return words + list(arguments)
+    words = [str(place.command), "verify", "access", "--json", "--path", FOLDER]
+    return [*words, *place.s3.words(), *arguments]
 
 
 def verify(place, *arguments):
