@@ -3,7 +3,7 @@
 
 FROM rust:1.95-trixie AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends debhelper libclang-dev libvarnishapi-dev lowdown pkgconf
+ && apt-get install -y --no-install-recommends debhelper libclang-dev libvarnishapi-dev lowdown pkgconf python3
 WORKDIR /src
 COPY . .
 RUN debian/rules binary

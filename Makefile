@@ -36,7 +36,7 @@ deb: ## a Debian package into target/deb; where Varnish is not Debian 13's in a 
 .PHONY: package
 package: deps ## the Debian package in a fresh Debian 13: installed, used, upgraded, purged (root)
 	@tools/deb.sh --chroot
-	$(PYTHON) tools/package.py
+	PYTHONPATH=tools $(PYTHON) tests/package.py
 
 .PHONY: compat
 compat: deps ## the VTC suite in Debian 13 with the package and in forky with Vinyl Cache (root)

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 die() { printf 'deb: %s\n' "$*" >&2; exit 1; }
 
 # What the chroot has besides debian/control's Build-Depends: the compiler, and what looks at the result.
-packages=(build-essential ca-certificates debhelper libclang-dev libvarnishapi-dev lintian lowdown man-db pkgconf varnish)
+packages=(build-essential ca-certificates debhelper libclang-dev libvarnishapi-dev lintian lowdown man-db pkgconf python3 varnish)
 
 if [ "${1-}" != --chroot ] && command -v dh_varnishabi >/dev/null; then
   dpkg-checkbuilddeps || die "install these first, with apt-get build-dep . for example"

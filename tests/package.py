@@ -5,6 +5,7 @@ read back; an upgrade, a purge and a new installation with lines that are not up
 """
 
 import contextlib
+import gzip
 import pathlib
 import shutil
 import subprocess
@@ -141,12 +142,18 @@ def look(tree):
         "/usr/share/bash-completion/completions/s3log",
         "/usr/share/doc/vmod-s3log/copyright",
         "/usr/share/doc/vmod-s3log/examples/example.vcl",
+        "/usr/share/doc/vmod-s3log/third-party-licences.txt.gz",
         "/usr/share/fish/vendor_completions.d/s3log.fish",
         "/usr/share/man/man1/s3log-cat.1.gz",
         "/usr/share/man/man3/vmod_s3log.3.gz",
         "/usr/share/zsh/vendor-completions/_s3log",
     ]:
         expect(wanted in files and (tree / wanted[1:]).exists(), f"{wanted} is there")
+    notices = gzip.decompress(
+        (tree / "usr/share/doc/vmod-s3log/third-party-licences.txt.gz").read_bytes()
+    ).decode()
+    for crate in ["rustls ", "ureq ", "varnish-sys ", "zstd-sys "]:
+        expect(f"\n{crate}" in notices, f"the notices name {crate}")
     say(inside("s3log", "--version").strip() + ", " + inside("varnishd", "-V").splitlines()[0])
     depends = inside("dpkg-query", "-W", "-f", "${Depends}", "vmod-s3log")
     expect("varnishabi-strict-" in depends, f"it depends on the exact ABI: {depends}")
