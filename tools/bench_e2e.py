@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import signal
 import statistics
 import subprocess
@@ -324,9 +325,9 @@ def main():
         bench.run("none")  # warms caches and pools; not counted
         done = []
         for number in range(rounds):
-            # Every mode is first, second, ... equally often.
-            turn = number % len(modes)
-            one = {mode: bench.run(mode) for mode in modes[turn:] + modes[:turn]}
+            # No mode always follows the same one; the same orders in every run.
+            order = random.Random(number).sample(modes, len(modes))
+            one = {mode: bench.run(mode) for mode in order}
             if not options.quick:
                 for mode in ("none", "s3log gzip", "s3log zstd"):
                     one[mode]["most"] = bench.run(mode, bench.most)["rate"]

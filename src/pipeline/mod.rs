@@ -21,6 +21,7 @@
 pub mod packer;
 mod registry;
 mod requests;
+mod rest;
 mod secrets;
 mod settings;
 mod spread;

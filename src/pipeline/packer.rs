@@ -14,16 +14,13 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use super::{Observer, Pipeline, Target, spread};
+use super::{Observer, Pipeline, Target, rest, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
 use crate::seal::{Sealing, Signer};
 use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
-
-/// The longest time between two looks at the ring.
-const TICK: Duration = Duration::from_millis(20);
 
 /// How long a spool that cannot be written is left alone.
 const SPOOL_RETRY: Duration = Duration::from_secs(1);
@@ -85,6 +82,8 @@ impl Packer {
         let mut blocked_until = Duration::ZERO;
         let mut observed = Duration::ZERO;
         let mut synced = Duration::ZERO;
+        // The ring as full as it was seen since the last sleep.
+        let mut seen_used = 0;
         loop {
             let now = clock.monotonic();
             let seen = pipeline.generation();
@@ -96,6 +95,7 @@ impl Packer {
             }
             let Some(target) = &target else { return };
             let mut round = Round::Idle;
+            seen_used = pipeline.ring.usage().used.max(seen_used);
             if now >= blocked_until {
                 match self.round(pipeline, target, now) {
                     Ok(done) => round = done,
@@ -126,7 +126,14 @@ impl Packer {
             }
             if matches!(round, Round::Idle) {
                 // Woken or not, the ring is looked at.
-                woken.park_timeout(TICK);
+                let left = self.since.map(|since| {
+                    let age = spread::age_at_seal(target.settings.period, self.share);
+                    since.saturating_add(age).saturating_sub(now)
+                });
+                let draining = pipeline.draining().is_some();
+                let capacity = pipeline.ring.usage().capacity;
+                woken.park_timeout(rest::until_next_look(capacity, seen_used, left, draining));
+                seen_used = 0;
             }
         }
     }
