@@ -47,7 +47,7 @@ class Sweep:
             none = self.run("boot", 0, lua, connections)
             with_log = self.run(name, streams, lua, connections)
             records = with_log["answered"] * streams
-            if with_log["arrived"] != records:
+            if with_log["arrived"] + with_log["dropped"] != records:
                 raise RuntimeError(f"{what} {value}: {with_log['arrived']} of {records} records")
             self.rows.append(
                 {
@@ -58,6 +58,7 @@ class Sweep:
                     "added_us": round(with_log["cpu"] - none["cpu"], 3),
                     "threads_us_a_record": round(with_log["threads"] / records * 1e6, 3),
                     "line_bytes": round(with_log["bytes"] / records),
+                    "dropped": with_log["dropped"],
                     "anonymous_mib": round(with_log["anonymous"] / 2**20, 1),
                 }
             )
@@ -69,7 +70,7 @@ class Sweep:
             f"{what:12} {value:>10}: {middle('rate'):8.0f} requests/s, {middle('line_bytes'):6.0f} "
             f"bytes a line; varnishd {middle('none_us'):7.2f} us a request, logging adds "
             f"{middle('added_us'):7.2f}; threads {middle('threads_us_a_record'):6.2f} us a record; "
-            f"{middle('anonymous_mib'):6.1f} MiB anonymous",
+            f"{middle('anonymous_mib'):6.1f} MiB anonymous; dropped {sum(row['dropped'] for row in mine)}",
             flush=True,
         )
 
@@ -83,9 +84,10 @@ class Sweep:
         arrived = lambda: self.sum(bench_load.Usage(varnish), names, "uploaded_records") - self.sum(  # noqa: E731
             before, names, "uploaded_records"
         )
+        dropped = lambda: self.dropped(bench_load.Usage(varnish), names) - self.dropped(before, names)  # noqa: E731
         if streams:
             due = (bench_load.Usage(varnish).requests - before.requests) * streams
-            rig.wait_for("the last block", lambda: arrived() >= due, 60)
+            rig.wait_for("the last block", lambda: arrived() + dropped() >= due, 60)
         else:
             time.sleep(1.5)
         after = bench_load.Usage(varnish)
@@ -93,12 +95,18 @@ class Sweep:
         return {
             "answered": answered,
             "arrived": arrived() if streams else 0,
+            "dropped": dropped() if streams else 0,
             "rate": rate,
             "cpu": (after.cpu - before.cpu) / answered * 1e6,
             "threads": sum(after.threads.values()) - sum(before.threads.values()),
             "bytes": self.sum(after, names, "raw_bytes") - self.sum(before, names, "raw_bytes"),
             "anonymous": bench_load.anonymous(varnish.child_pid()),
         }
+
+    @classmethod
+    def dropped(cls, usage, names):
+        """Records that found the ring full: more than the packer could take."""
+        return cls.sum(usage, names, "dropped_ring")
 
     @staticmethod
     def sum(usage, names, counter):

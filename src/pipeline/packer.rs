@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use super::{Observer, Pipeline, Target, rest, spread};
+use super::rest::Rest;
+use super::{Observer, Pipeline, Target, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Reader;
@@ -84,6 +85,7 @@ impl Packer {
         let mut synced = Duration::ZERO;
         // The ring as full as it was seen since the last sleep.
         let mut seen_used = 0;
+        let mut rest = Rest::new();
         loop {
             let now = clock.monotonic();
             let seen = pipeline.generation();
@@ -132,7 +134,7 @@ impl Packer {
                 });
                 let draining = pipeline.draining().is_some();
                 let capacity = pipeline.ring.usage().capacity;
-                woken.park_timeout(rest::until_next_look(capacity, seen_used, left, draining));
+                woken.park_timeout(rest.next(capacity, seen_used, left, draining));
                 seen_used = 0;
             }
         }
