@@ -144,6 +144,13 @@ bench-e2e: build bench-deps ## CPU a request beside varnishncsa, a compressor an
 	  $(if $(WRITE),.deps/bench/bin/python tools/bench_plots.py docs/performance)
 	fi
 
+.PHONY: profile
+profile: build bench-deps ## where varnishd's CPU time goes, and a flame graph into docs/performance (needs perf)
+	@$(ENV)
+	command -v perf >/dev/null || { echo "profile: needs perf: apt install linux-perf"; exit 1; }
+	cargo install --quiet --locked --root .deps/inferno --no-default-features --features cli inferno
+	$(PYTHON) tools/bench_profile.py --inferno .deps/inferno/bin --write docs/performance
+
 .PHONY: fleet-model
 fleet-model: ## a thousand nodes against a gateway's limit: arithmetic and simulation
 	@python3 tools/fleet_model.py

@@ -101,13 +101,11 @@ class Bench:
         spent = chain.end() if chain else {}
         after = bench_load.Usage(varnish)
         answered = after.requests - before.requests
-        spent["varnishd"] = after.cpu - before.cpu
+        spent["varnishd"], ours = after.since(before)
         if codec:
             arrived = after.uploaded(self.name(mode)) - before.uploaded(self.name(mode))
             # Part of varnishd's, shown for itself.
-            threads = {f"thread {name}": after.threads[name] for name in after.threads}
-            for name in threads:
-                threads[name] -= before.threads.get(name.removeprefix("thread "), 0)
+            threads = {f"thread {name}": spent for name, spent in ours.items()}
         else:
             arrived, threads = chain.lines() if chain else 0, {}
         return {

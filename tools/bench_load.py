@@ -144,23 +144,32 @@ class Usage:
 
     def __init__(self, varnish):
         pid = varnish.child_pid()
-        # Nanoseconds of each thread that lives; Varnish's workers outlive a run.
-        self.cpu, self.threads = 0, {}
+        # Seconds of each thread that lives, with its name; Varnish's workers outlive a run.
+        self.tasks = {}
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
             try:
                 name = (task / "comm").read_text().strip()
                 spent = int((task / "schedstat").read_text().split()[0]) / 1e9
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            self.cpu += spent
-            if name.startswith("s3log"):
-                self.threads[name] = self.threads.get(name, 0) + spent
+            self.tasks[task.name] = (name, spent)
         text = varnish.tool("varnishstat", "-1", "-f", "MAIN.client_req", "-f", "S3LOG.*")
         self.counters = {
             match[1]: int(match[2]) for match in re.finditer(r"^(\S+)\s+(\d+)", text, re.M)
         }
         self.requests = self.counters["MAIN.client_req"]
         self.resident = resident(pid)
+
+    def since(self, before):
+        """CPU seconds since another reading: of all threads, and of ours by their names. A stream
+        that was given up before may end in between: what its threads spent is not counted."""
+        total, ours = 0, {}
+        for task, (name, spent) in self.tasks.items():
+            more = spent - before.tasks.get(task, (name, 0))[1]
+            total += more
+            if name.startswith("s3log"):
+                ours[name] = ours.get(name, 0) + more
+        return total, ours
 
     def uploaded(self, stream):
         return self.counters.get(f"S3LOG.{stream}.uploaded_records", 0)

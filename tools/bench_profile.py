@@ -46,7 +46,7 @@ def folded(program, out):
 
 
 def shares(stacks):
-    """Samples of each thread's kind, and how many of a worker's are in the module."""
+    """Nanoseconds of each kind of thread, and how many of varnishd's own are in the module."""
     found, ours = collections.Counter(), 0
     for line in stacks.splitlines():
         stack, count = line.rsplit(" ", 1)
@@ -72,14 +72,14 @@ def main():
         stacks = folded(options.inferno, data)
     found, ours = shares(stacks)
     for kind, count in found.most_common():
-        say(f"{kind:24} {count:7} samples, {count / found.total():6.1%}")
+        say(f"{kind:24} {count / 1e6:9.1f} ms, {count / found.total():6.1%}")
     share = ours / found["varnishd's own"]
     say(f"of varnishd's own, {share:.1%} are in the module")
     if options.write:
         graph = subprocess.run(
             [
                 options.inferno / "inferno-flamegraph", "--title", f"varnishd, hits, {options.mode}",
-                "--minwidth", "0.3", "--hash", "--countname", "samples",
+                "--minwidth", "0.3", "--hash", "--countname", "ns",
             ],
             input=stacks.encode(), stdout=subprocess.PIPE, check=True,
         ).stdout  # fmt: skip

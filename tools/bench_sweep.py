@@ -92,13 +92,14 @@ class Sweep:
             time.sleep(1.5)
         after = bench_load.Usage(varnish)
         answered = after.requests - before.requests
+        cpu, ours = after.since(before)
         return {
             "answered": answered,
             "arrived": arrived() if streams else 0,
             "dropped": dropped() if streams else 0,
             "rate": rate,
-            "cpu": (after.cpu - before.cpu) / answered * 1e6,
-            "threads": sum(after.threads.values()) - sum(before.threads.values()),
+            "cpu": cpu / answered * 1e6,
+            "threads": sum(ours.values()),
             "bytes": self.sum(after, names, "raw_bytes") - self.sum(before, names, "raw_bytes"),
             "anonymous": bench_load.anonymous(varnish.child_pid()),
         }

@@ -120,7 +120,7 @@ impl Spool {
 
     /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
     /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
-    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`] the open block and what
+    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`](super::Transform) the open block and what
     /// the ring holds are secret from now on: commit the payload to make that last.
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         change(&mut self.options);
@@ -197,7 +197,7 @@ impl Spool {
     ///
     /// # Errors
     /// The block is open as it was, and `drops` are not counted. [`SpoolError::NoKey`] for a block
-    /// that is to be encrypted while there is no [`Transform`].
+    /// that is to be encrypted while there is no [`Transform`](super::Transform).
     pub fn seal(&mut self, drops: &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError> {
         self.heal()?;
         self.forget_gone();
