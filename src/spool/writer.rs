@@ -120,8 +120,9 @@ impl Spool {
 
     /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
     /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
-    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`](super::Transform) the open block and what
-    /// the ring holds are secret from now on: commit the payload to make that last.
+    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`](super::Transform) the
+    /// open block and what the ring holds are secret from now on: commit the payload to make that
+    /// last.
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         change(&mut self.options);
         if self.state.length == 0 {
