@@ -18,7 +18,7 @@ use super::rest::Rest;
 use super::{Observer, Pipeline, Target, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
-use crate::ring::Reader;
+use crate::ring::{Reader, Usage};
 use crate::seal::{Sealing, Signer};
 use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
@@ -97,9 +97,10 @@ impl Packer {
             }
             let Some(target) = &target else { return };
             let mut round = Round::Idle;
-            seen_used = pipeline.ring.usage().used.max(seen_used);
+            let usage = pipeline.ring.usage();
+            seen_used = usage.used.max(seen_used);
             if now >= blocked_until {
-                match self.round(pipeline, target, now) {
+                match self.round(pipeline, target, usage, now) {
                     Ok(done) => round = done,
                     Err(error) => {
                         blocked_until = now.saturating_add(SPOOL_RETRY);
@@ -128,26 +129,28 @@ impl Packer {
             }
             if matches!(round, Round::Idle) {
                 // Woken or not, the ring is looked at.
-                let left = self.since.map(|since| {
-                    let age = spread::age_at_seal(target.settings.period, self.share);
-                    since.saturating_add(age).saturating_sub(now)
-                });
-                let draining = pipeline.draining().is_some();
-                let capacity = pipeline.ring.usage().capacity;
-                woken.park_timeout(rest.next(capacity, seen_used, left, draining));
+                let (left, draining) = (self.left(target, now), pipeline.draining().is_some());
+                woken.park_timeout(rest.next(usage.capacity, seen_used, left, draining));
                 seen_used = 0;
             }
         }
     }
 
-    /// Reads what there is, up to one chunk, and closes chunk and block if they are due.
+    /// How long the open block has until it is due; `None` before its first record.
+    fn left(&self, target: &Target, now: Duration) -> Option<Duration> {
+        let age = spread::age_at_seal(target.settings.period, self.share);
+        self.since.map(|since| since.saturating_add(age).saturating_sub(now))
+    }
+
+    /// Reads what there is, up to one chunk, and closes chunk and block if they are due. `usage` is
+    /// the ring's just before.
     fn round(
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
+        usage: Usage,
         now: Duration,
     ) -> Result<Round, SpoolError> {
-        let usage = pipeline.ring.usage();
         let full = target.settings.chunk_bytes(usage.capacity);
         self.keep_secrets(pipeline, target, (usage.used, full), now)?;
         if self.member.is_empty() {
@@ -159,10 +162,7 @@ impl Packer {
             self.tell(pipeline, Level::Error, "damaged", message);
         }
         let draining = pipeline.draining().is_some();
-        let block_due = draining
-            || self.since.is_some_and(|since| {
-                now.saturating_sub(since) >= spread::age_at_seal(target.settings.period, self.share)
-            });
+        let block_due = draining || self.left(target, now).is_some_and(|left| left.is_zero());
         let pressed = usage.used > usage.capacity / 2;
         let whole = self.raw.len() >= full;
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
