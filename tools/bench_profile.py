@@ -41,7 +41,7 @@ def folded(program, out):
     text = subprocess.run(
         [program / "inferno-collapse-perf"], input=script, stdout=subprocess.PIPE, check=True
     ).stdout.decode()
-    # Generic arguments and hashes make frames that nobody can read.
+    # The hashes of Rust's names differ from build to build.
     return re.sub(r"::h[0-9a-f]{16}", "", text)
 
 

@@ -29,11 +29,11 @@ class Sweep:
         place.s3.start()
         place.start_varnish(self.vcl("boot", 0), parameters=PARAMETERS)
 
-    def vcl(self, name, streams, format=bench_load.COMBINED):
+    def vcl(self, name, streams, format=rig.COMBINED):
         names = [f"{name}_{number}" for number in range(streams)]
         return bench_load.vcl(self.place, name, names, period=1, format=format)
 
-    def point(self, what, value, *, streams=1, format=bench_load.COMBINED, more="", rate=None, connections=32):
+    def point(self, what, value, *, streams=1, format=rig.COMBINED, more="", rate=None, connections=32):
         """Measures one point; a row for each of its repeats."""
         varnish = self.place.varnish
         self.loaded += 1
@@ -81,37 +81,38 @@ class Sweep:
         before = bench_load.Usage(varnish)
         rate = bench_load.wrk(self.place, lua, self.seconds, connections)
         names = [f"{name}_{number}" for number in range(streams)]
-        arrived = lambda: self.sum(bench_load.Usage(varnish), names, "uploaded_records") - self.sum(  # noqa: E731
-            before, names, "uploaded_records"
-        )
-        dropped = lambda: self.dropped(bench_load.Usage(varnish), names) - self.dropped(before, names)  # noqa: E731
+        after = bench_load.Usage(varnish)
+        due = (after.requests - before.requests) * streams
+
+        def gained(counter):
+            return sum(
+                after.counters.get(name, 0) - before.counters.get(name, 0)
+                for name in (f"S3LOG.{stream}.{counter}" for stream in names)
+            )
+
+        def settled():
+            nonlocal after
+            after = bench_load.Usage(varnish)
+            # Dropped are records that found the ring full: more than the packer could take.
+            return gained("uploaded_records") + gained("dropped_ring") >= due
+
         if streams:
-            due = (bench_load.Usage(varnish).requests - before.requests) * streams
-            rig.wait_for("the last block", lambda: arrived() + dropped() >= due, 60)
+            rig.wait_for("the last block", settled, 60)
         else:
             time.sleep(1.5)
-        after = bench_load.Usage(varnish)
+            after = bench_load.Usage(varnish)
         answered = after.requests - before.requests
         cpu, ours = after.since(before)
         return {
             "answered": answered,
-            "arrived": arrived() if streams else 0,
-            "dropped": dropped() if streams else 0,
+            "arrived": gained("uploaded_records"),
+            "dropped": gained("dropped_ring"),
             "rate": rate,
             "cpu": cpu / answered * 1e6,
             "threads": sum(ours.values()),
-            "bytes": self.sum(after, names, "raw_bytes") - self.sum(before, names, "raw_bytes"),
+            "bytes": gained("raw_bytes"),
             "anonymous": bench_load.anonymous(varnish.child_pid()),
         }
-
-    @classmethod
-    def dropped(cls, usage, names):
-        """Records that found the ring full: more than the packer could take."""
-        return cls.sum(usage, names, "dropped_ring")
-
-    @staticmethod
-    def sum(usage, names, counter):
-        return sum(usage.counters.get(f"S3LOG.{name}.{counter}", 0) for name in names)
 
 
 def latency(place, seconds):
