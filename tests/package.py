@@ -14,18 +14,11 @@ import time
 import urllib.request
 
 import rig
+import stream_vcl
 
 TREE = "trixie-package"
 SPOOL = "var/lib/vmod-s3log"
-VCL = """vcl 4.1;
-import s3log;
-backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
-sub vcl_init {{
-    new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
-        credentials = "/etc/varnish/s3log.credentials", format = "%m %U %>s", period = 1s);
-}}
-sub vcl_deliver {{ access.log(); }}
-"""
+CREDENTIALS = "/etc/varnish/s3log.credentials"
 # varnish.service's command line but for the addresses. It ends when its standard input does.
 SERVE = """
 varnishd -F -a 127.0.0.1:{port} -T localhost:0 -f /etc/varnish/s3log.vcl -p feature=+http2 -s malloc,64m &
@@ -50,20 +43,22 @@ def main():
         say(f"apt-get install {name}, in a fresh Debian 13")
         inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", name)
         look(tree)
-        (tree / "etc/varnish/s3log.credentials").write_text(place.s3.credentials.read_text())
-        inside("chown", "vcache:varnish", "/etc/varnish/s3log.credentials")
-        inside("chmod", "600", "/etc/varnish/s3log.credentials")
+        (tree / CREDENTIALS[1:]).write_text(place.s3.credentials.read_text())
+        inside("chown", "vcache:varnish", CREDENTIALS)
+        inside("chmod", "600", CREDENTIALS)
         vcl = tree / "etc/varnish/s3log.vcl"
-        values = {"origin": place.origin.port, "bucket": rig.BUCKET}
 
-        vcl.write_text(VCL.format(endpoint=place.s3.endpoint, **values))
+        def log_to(endpoint):
+            vcl.write_text(stream_vcl.least(place, endpoint, CREDENTIALS, "1s"))
+
+        log_to(place.s3.endpoint)
         with varnish() as ask:
             asked = [ask(f"/page/{number}") for number in range(50)]
             rig.wait_for("a block in the bucket", place.s3.keys, 20)
         compare(place, asked, "three lines of VCL and 50 requests")
 
         closed = f"http://127.0.0.1:{rig.free_ports(1)[0]}"
-        vcl.write_text(VCL.format(endpoint=closed, **values))
+        log_to(closed)
         with varnish() as ask:
             asked += [ask(f"/unsent/{number}") for number in range(30)]
             time.sleep(1.5)
@@ -78,16 +73,13 @@ def main():
         say("purged: the spool is left, and the package says so")
 
         inside("apt-get", "install", "-y", "-qq", newer)
-        vcl.write_text(VCL.format(endpoint=place.s3.endpoint, **values))
+        log_to(place.s3.endpoint)
         with varnish() as ask:
             asked.append(ask("/after"))
             time.sleep(1.5)
         compare(place, asked, "installed again, the gateway up: what waited and what is new")
 
-        done = inside(
-            "s3log", "verify", "--endpoint", place.s3.endpoint, "--bucket", rig.BUCKET,
-            "--credentials", "/etc/varnish/s3log.credentials", "access",
-        )
+        done = inside("s3log", "verify", *place.s3.words(credentials=CREDENTIALS), "access")
         say(f"s3log verify: {done.strip().splitlines()[-1]}")
 
         shutil.rmtree(tree / SPOOL / "access")
@@ -192,10 +184,7 @@ def varnish():
 
 def compare(place, asked, what):
     """The bucket's lines, read by the package's command in the tree, are the requests."""
-    out = inside(
-        "s3log", "cat", "--endpoint", place.s3.endpoint, "--bucket", rig.BUCKET,
-        "--credentials", "/etc/varnish/s3log.credentials", "access",
-    )  # fmt: skip
+    out = inside("s3log", "cat", *place.s3.words(credentials=CREDENTIALS), "access")
     found = sorted(line.encode() for line in out.splitlines())
     expect(found == sorted(asked), f"{len(asked)} lines are in the bucket, found {len(found)}")
     say(f"{what}: {len(found)} lines in the bucket, each once")

@@ -27,7 +27,8 @@ import time
 import bench_load
 import rig
 
-CSA_FORMAT = '%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
+# varnishncsa knows no `%>s`.
+CSA_FORMAT = rig.COMBINED.replace("%>s", "%s")
 COMMITTED = rig.ROOT / "docs/performance/e2e.json"
 
 # name: codec of this module, rival's file name, rival's command after varnishncsa

@@ -7,7 +7,6 @@ import subprocess
 
 import rig
 
-COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
 LEVEL = 3
 
 VCL = """vcl 4.1;
@@ -72,7 +71,7 @@ end
 """
 
 
-def vcl(place, name, streams, codec="zstd", period=3, format=COMBINED):
+def vcl(place, name, streams, codec="zstd", period=3, format=rig.COMBINED):
     """Writes a VCL that serves one object to all and logs to `streams` (names); its path."""
     made = "".join(
         STREAM.format(

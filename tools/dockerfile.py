@@ -17,19 +17,11 @@ import time
 import urllib.request
 
 import rig
+import stream_vcl
 
 CHROOT = rig.ROOT / "tools/chroot.sh"
 # After SIGTERM `docker stop` waits this long.
 DOCKER_STOP_SECONDS = 10
-VCL = """vcl 4.1;
-import s3log;
-backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
-sub vcl_init {{
-    new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
-        credentials = "/run/secrets/s3log", format = "%m %U %>s", period = 1h);
-}}
-sub vcl_deliver {{ access.log(); }}
-"""
 
 
 def main():
@@ -130,7 +122,7 @@ def serve(tree, command, place, endpoint, numbers):
     """A container's life: start, requests, docker stop. Gives the lines to be expected."""
     port = rig.free_ports(1)[0]
     vcl, secret = place.directory / "default.vcl", place.directory / "secret"
-    vcl.write_text(VCL.format(endpoint=endpoint, bucket=rig.BUCKET, origin=place.origin.port))
+    vcl.write_text(stream_vcl.least(place, endpoint, "/run/secrets/s3log", "1h"))
     # As Docker mounts a secret: everybody in the container may read it.
     secret.write_text(place.s3.credentials.read_text())
     secret.chmod(0o444)
@@ -166,8 +158,8 @@ def cat(tree, place):
     """The bucket's lines, read by the command in the image."""
     mount = ["-b", f"{place.s3.credentials}:/run/secrets/reader"]
     done = subprocess.run(
-        [CHROOT, "run", tree, *mount, "s3log", "cat", "--endpoint", place.s3.endpoint]
-        + ["--bucket", rig.BUCKET, "--credentials", "/run/secrets/reader", "access"],
+        [CHROOT, "run", tree, *mount, "s3log", "cat"]
+        + [*place.s3.words(credentials="/run/secrets/reader"), "access"],
         stdout=subprocess.PIPE,
         check=True,
     )

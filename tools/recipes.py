@@ -41,7 +41,6 @@ sub log {{ access.log(); api.log(); events.log(); sealed.log(); }}
 sub vcl_deliver {{ call log; }}
 sub vcl_synth {{ call log; }}
 """
-COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
 AS_JSON = '{"time":%{sec}t,"method":"%m","url":"%U","status":%>s,"bytes":%B,"agent":"%{User-Agent}i"}'
 STREAMS = {
     "access": ("varnish/%Y/%m/%d/", "gzip"),
@@ -271,7 +270,7 @@ def main():
         vcl = place.directory / "recipes.vcl"
         vcl.write_text(
             VCL.format(
-                origin=place.origin.port, config=config, combined=COMBINED, as_json=AS_JSON
+                origin=place.origin.port, config=config, combined=rig.COMBINED, as_json=AS_JSON
             )
         )
         place.start_varnish(vcl)

@@ -27,6 +27,7 @@ DEPS = ROOT / ".deps"
 ACCESS_KEY = "EDGEKEY"
 SECRET_KEY = "edge-secret"
 BUCKET = "edge-logs"
+COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
 # What becomes of records + recovered.
 GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
@@ -147,10 +148,11 @@ class S3:
         )
         self.credentials.chmod(0o600)
 
-    def words(self, bucket=BUCKET):
-        """The arguments by which the command reads a bucket here."""
+    def words(self, bucket=BUCKET, credentials=None):
+        """The arguments by which the command reads a bucket here; `credentials` where the file has
+        another path for the command."""
         given = ["--endpoint", self.endpoint, "--bucket", bucket]
-        return [*given, "--credentials", str(self.credentials)]
+        return [*given, "--credentials", str(credentials or self.credentials)]
 
     def start(self):
         command = [DEPS / "venv/bin/weed", "-logtostderr", "mini", "-ip=127.0.0.1"]

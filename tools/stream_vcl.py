@@ -25,6 +25,28 @@ sub vcl_deliver {{ access.log(); }}
 sub vcl_synth {{ access.log(); set resp.body = "ok"; return (deliver); }}
 """
 
+# What a README would show, with the module's own spool: for trees that it is installed in.
+LEAST = """vcl 4.1;
+import s3log;
+backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+sub vcl_init {{
+    new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
+        credentials = "{credentials}", format = "%m %U %>s", period = {period});
+}}
+sub vcl_deliver {{ access.log(); }}
+"""
+
+
+def least(place, endpoint, credentials, period):
+    """The text of a VCL that logs to `endpoint`, with the path of the credentials in its tree."""
+    return LEAST.format(
+        origin=place.origin.port,
+        endpoint=endpoint,
+        bucket=rig.BUCKET,
+        credentials=credentials,
+        period=period,
+    )
+
 
 def write(place, name, spool=None, format="%U %>s", **arguments):
     """Writes NAME.vcl into the rig's directory; its path. Values are VCL literals as they are."""
