@@ -28,12 +28,9 @@ pub enum PushError {
 pub struct Ring {
     pub(super) memory: Memory,
     pub(super) key: Key,
-    high_water: HighWater,
+    /// Of the releases so far; the reader alone writes it.
+    high_water: PlainU64,
 }
-
-/// Alone on its cache lines: every push reads it, and it changes only when a record is broken.
-#[repr(align(128))]
-struct HighWater(PlainU64);
 
 /// What anyone may ask a ring at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +39,14 @@ pub struct Usage {
     pub capacity: u64,
     /// Bytes claimed and not yet released, headers and padding included; 0 to `capacity`.
     pub used: u64,
-    /// The largest `used` that a push has made since this ring was opened.
+    /// The largest `used` since this ring was opened. It only grows between two releases, so the
+    /// reader, which looks before each of them, misses none.
     pub high_water: u64,
 }
 
 impl Ring {
     pub(super) fn new(memory: Memory, key: Key) -> Self {
-        Self { memory, key, high_water: HighWater(PlainU64::new(0)) }
+        Self { memory, key, high_water: PlainU64::new(0) }
     }
 
     /// Copies `payload` into the ring; 0 to [`Ring::max_payload`] bytes.
@@ -114,7 +112,7 @@ impl Ring {
         let released = self.memory.released().load(Ordering::Relaxed);
         let used = self.reserved().saturating_sub(released).min(capacity);
         // Relaxed: as above.
-        let high_water = self.high_water.0.load(std::sync::atomic::Ordering::Relaxed);
+        let high_water = self.high_water.load(std::sync::atomic::Ordering::Relaxed).max(used);
         Usage { capacity, used, high_water }
     }
 
@@ -160,8 +158,7 @@ impl Ring {
             // are zeroed, and the reader does not look at them again.
             let released = self.memory.released().load(Ordering::Acquire);
             // A stale `tail` may lie below `released`; then the exchange fails.
-            let used = end.saturating_sub(released);
-            if used > capacity {
+            if end.saturating_sub(released) > capacity {
                 return None;
             }
             // Relaxed both ways: the exchange hands out disjoint ranges, which its atomicity
@@ -173,7 +170,6 @@ impl Ring {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    self.note(used);
                     if pad > 0 {
                         self.publish(tail, Kind::Pad, pad.saturating_sub(8) as usize, 0);
                     }
@@ -191,12 +187,12 @@ impl Ring {
         self.memory.header(position).store(header, Ordering::Release);
     }
 
-    fn note(&self, used: u64) {
-        use std::sync::atomic::Ordering::Relaxed;
-        // Relaxed: a statistic. The load spares the shared line a write on nearly every push.
-        if used > self.high_water.0.load(Relaxed) {
-            self.high_water.0.fetch_max(used, Relaxed);
-        }
+    /// Before the reader, which has `released` up to here, releases more: for
+    /// [`Usage::high_water`].
+    pub(super) fn note(&self, released: u64) {
+        let used = self.reserved().saturating_sub(released);
+        // Relaxed: a number for people.
+        self.high_water.fetch_max(used, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -164,6 +164,7 @@ impl Reader {
 
     /// The other half: erases what was consumed, then hands it to the producers.
     pub(super) fn release(&mut self) {
+        self.ring.note(self.released);
         let memory = &self.ring.memory;
         let capacity = memory.capacity() as u64;
         for (at, len) in pieces(self.released, self.head, capacity, capacity) {
