@@ -1,5 +1,7 @@
 //! Format string to [`Program`], in one pass.
 
+use jiff::tz::TimeZone;
+
 use super::error::FormatError;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
@@ -31,18 +33,18 @@ impl Program {
         }
         let json = format.trim_start().starts_with('{');
         let escape = options.escape.unwrap_or(if json { Escape::Json } else { Escape::Clf });
-        let mut compiler = Compiler::new(format, options.dialect, escape, tags);
+        let zone = options.zone.unwrap_or(match options.dialect {
+            Dialect::Apache => Zone::Utc,
+            Dialect::Varnishncsa => Zone::Local,
+        });
+        let zone = zone.resolve();
+        let mut compiler = Compiler::new(format, options.dialect, escape, zone.clone(), tags);
         if options.message != MessageType::Blank {
             compiler.used |= (1 << slot::START) | (1 << slot::END);
         }
         compiler.run(format)?;
         compiler.flush();
         compiler.check(format, options)?;
-        let zone = options.zone.unwrap_or(match options.dialect {
-            Dialect::Apache => Zone::Utc,
-            Dialect::Varnishncsa => Zone::Local,
-        });
-        let zone = zone.resolve();
         let mut program = Self {
             ops: compiler.ops,
             tags: tags.clone(),
@@ -58,8 +60,7 @@ impl Program {
             dialect: options.dialect,
             escape,
             message: options.message,
-            prefix: Prefix::new(options, zone.clone()),
-            zone,
+            prefix: Prefix::new(options, zone),
             max_line: options.max_line,
             heal: options.heal,
         };
@@ -71,6 +72,7 @@ impl Program {
 struct Compiler<'t> {
     dialect: Dialect,
     escape: Escape,
+    zone: Option<TimeZone>,
     tags: &'t TagTable,
     text: String,
     ops: Vec<Op>,
@@ -102,10 +104,17 @@ impl Spec<'_> {
 }
 
 impl<'t> Compiler<'t> {
-    fn new(format: &str, dialect: Dialect, escape: Escape, tags: &'t TagTable) -> Self {
+    fn new(
+        format: &str,
+        dialect: Dialect,
+        escape: Escape,
+        zone: Option<TimeZone>,
+        tags: &'t TagTable,
+    ) -> Self {
         Self {
             dialect,
             escape,
+            zone,
             tags,
             text: String::new(),
             ops: Vec::new(),
@@ -406,7 +415,7 @@ impl<'t> Compiler<'t> {
         if format.len() > 256 || format.contains(['\n', '\r', '\0']) {
             return spec.refuse("a time's format takes up to 256 bytes without a line break");
         }
-        match Layout::compile(format) {
+        match Layout::compile(format, self.zone.clone()) {
             Ok(layout) => {
                 self.print(What::Clock(edge, layout));
                 Ok(())

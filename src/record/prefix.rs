@@ -22,7 +22,6 @@ pub(super) const LENGTH_MAX: usize = 6;
 pub(super) struct Prefix {
     head: &'static str,
     layout: Option<Layout>,
-    zone: Option<TimeZone>,
     fraction: &'static str,
     tail: Vec<u8>,
 }
@@ -52,10 +51,10 @@ impl Prefix {
                 format!(" {host} {} {} - ", word(&options.tag, 48), options.pid),
             ),
         };
+        let zone = zone.filter(|_| options.message == MessageType::Classic);
         Self {
             head,
-            layout: layout.and_then(|text| Layout::compile(text).ok()),
-            zone: zone.filter(|_| options.message == MessageType::Classic),
+            layout: layout.and_then(|text| Layout::compile(text, zone).ok()),
             fraction,
             tail: tail.into_bytes(),
         }
@@ -69,7 +68,7 @@ impl Prefix {
             None if !self.fraction.is_empty() => out.push(b'-'),
             _ => {
                 let time = time.unwrap_or_default();
-                layout.write(time.floor() as i64, self.zone.as_ref(), out);
+                layout.write(time.floor() as i64, out);
                 if !self.fraction.is_empty() {
                     out.push(b'.');
                     let micros = (time * 1e6).round().rem_euclid(1e6) as u32;

@@ -1,7 +1,5 @@
 //! What a format compiles to: a list of operations and the values they watch for.
 
-use jiff::tz::TimeZone;
-
 use super::options::{Dialect, Escape, MessageType};
 use super::tags::{Tag, TagTable};
 use super::task::Address;
@@ -66,7 +64,7 @@ pub(super) enum Unit {
 }
 
 /// A value that an operation prints.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum What {
     Slot(u16, Missing),
     Status,
@@ -106,7 +104,7 @@ pub(super) enum Place {
 }
 
 /// One step of rendering.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Op {
     Literal(Vec<u8>),
     Print(Place, What),
@@ -187,7 +185,6 @@ pub struct Program {
     pub(super) escape: Escape,
     pub(super) message: MessageType,
     pub(super) prefix: super::prefix::Prefix,
-    pub(super) zone: Option<TimeZone>,
     pub(super) max_line: usize,
     pub(super) heal: bool,
 }

@@ -61,9 +61,10 @@ impl Program {
 /// Puts the length of `out[start..]` and a space before it.
 pub(super) fn frame(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start;
-    let mut buffer = itoa(length as u64);
-    let digits = buffer.bytes().len() + 1;
-    buffer.append(out);
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(length).as_bytes();
+    let digits = text.len() + 1;
+    out.extend_from_slice(text);
     out.push(b' ');
     if let Some(line) = out.get_mut(start..) {
         line.rotate_right(digits);
@@ -131,7 +132,7 @@ impl<'a> Line<'_, '_, 'a> {
             What::Clock(edge, layout) => match self.times.at(*edge) {
                 Some(time) => {
                     let from = self.open(place);
-                    layout.write(time.floor() as i64, self.program.zone.as_ref(), self.out);
+                    layout.write(time.floor() as i64, self.out);
                     self.close(place, from);
                 }
                 None => self.absent(place, Missing::Dash),
@@ -263,14 +264,11 @@ impl<'a> Line<'_, '_, 'a> {
     }
 
     fn number(&mut self, number: u64) {
-        itoa(number).append(self.out);
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     fn signed(&mut self, number: i64) {
-        if number < 0 {
-            self.out.push(b'-');
-        }
-        self.number(number.unsigned_abs());
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     fn acct(&self, side: Side, field: u8) -> Option<u64> {
@@ -460,36 +458,6 @@ fn handling_name(handling: Handling) -> &'static [u8] {
         Handling::Pipe => b"pipe",
         Handling::Synth => b"synth",
     }
-}
-
-/// A number's decimal digits.
-struct Digits {
-    buffer: [u8; 20],
-    from: usize,
-}
-
-impl Digits {
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.from..).unwrap_or_default()
-    }
-
-    fn append(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.bytes());
-    }
-}
-
-fn itoa(number: u64) -> Digits {
-    let mut digits = Digits { buffer: [b'0'; 20], from: 20 };
-    let mut rest = number;
-    for (at, digit) in digits.buffer.iter_mut().enumerate().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        digits.from = at;
-        if rest == 0 {
-            break;
-        }
-    }
-    digits
 }
 
 /// Writes the last `width` digits of `number`, with leading zeros.

@@ -3,6 +3,9 @@
 //! Usual conversions are written directly, without an allocation; the rest of C's go through
 //! `jiff`, whose own extensions are refused so that a format means what it means in C.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
@@ -52,16 +55,37 @@ enum Piece {
     Other(String),
 }
 
-/// A compiled strftime format.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A compiled strftime format and the zone whose time it tells; `None` is UTC.
+#[derive(Debug, Clone)]
 pub(super) struct Layout {
     pieces: Vec<Piece>,
-    clf: bool,
+    zone: Option<TimeZone>,
+    /// From 1, not given twice; clones, which write the same, share it.
+    id: u64,
+}
+
+/// The `id` of the next layout.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What a layout wrote for one second.
+#[derive(Clone, Copy)]
+struct Written {
+    id: u64,
+    seconds: i64,
+    len: usize,
+    text: [u8; 64],
+}
+
+const NOTHING: Written = Written { id: 0, seconds: 0, len: 0, text: [0; 64] };
+
+thread_local! {
+    /// A worker asks for the same second many times, of a few layouts in turn.
+    static WRITTEN: RefCell<[Written; 4]> = const { RefCell::new([NOTHING; 4]) };
 }
 
 impl Layout {
     /// Compiles `format`; the error is the conversion that is not known.
-    pub(super) fn compile(format: &str) -> Result<Self, String> {
+    pub(super) fn compile(format: &str, zone: Option<TimeZone>) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut chars = format.chars();
         while let Some(character) = chars.next() {
@@ -88,17 +112,33 @@ impl Layout {
             }
             expand(&mut pieces, conversion, spec);
         }
-        Ok(Self { pieces, clf: format == CLF })
+        // Relaxed: a number that no other call gets.
+        Ok(Self { pieces, zone, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// Writes the time `seconds` after 1970, in `zone` or UTC.
-    pub(super) fn write(&self, seconds: i64, zone: Option<&TimeZone>, out: &mut Vec<u8>) {
+    /// Writes the time `seconds` after 1970.
+    pub(super) fn write(&self, seconds: i64, out: &mut Vec<u8>) {
+        WRITTEN.with_borrow_mut(|written| {
+            let Some(last) = written.get_mut((self.id % 4) as usize) else { return };
+            if last.id != self.id || last.seconds != seconds {
+                let from = out.len();
+                self.put(seconds, out);
+                let text = out.get(from..).unwrap_or_default();
+                if let Some(room) = last.text.get_mut(..text.len()) {
+                    room.copy_from_slice(text);
+                    (last.id, last.seconds, last.len) = (self.id, seconds, text.len());
+                }
+            } else if let Some(text) = last.text.get(..last.len) {
+                out.extend_from_slice(text);
+            }
+        });
+    }
+
+    fn put(&self, seconds: i64, out: &mut Vec<u8>) {
         let seconds = seconds.clamp(RANGE.0, RANGE.1);
+        let zone = self.zone.as_ref();
         let offset = zone.map_or(0, |zone| offset_of(zone, seconds));
         let civil = Civil::new(seconds + i64::from(offset));
-        if self.clf {
-            return clf(&civil, offset, out);
-        }
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text),
@@ -201,27 +241,6 @@ fn name(names: &[&[u8; 3]], at: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(names.get(at as usize).copied().unwrap_or(b"???"));
 }
 
-/// [`CLF`] in one go: it stands in most formats, and piece by piece it costs four times as much.
-fn clf(civil: &Civil, offset: i32, out: &mut Vec<u8>) {
-    let tens = |value: u32| digit(value / 10);
-    let month = MONTHS.get(civil.month.saturating_sub(1) as usize).copied().unwrap_or(b"???");
-    let [m1, m2, m3] = *month;
-    let year = civil.year.unsigned_abs() as u32;
-    let minutes = offset.unsigned_abs() / 60;
-    let (hours, rest) = (minutes / 60, minutes % 60);
-    let (day, hour, minute, second) = (civil.day, civil.hour, civil.minute, civil.second);
-    #[rustfmt::skip]
-    let text = [
-        b'[', tens(day), digit(day), b'/', m1, m2, m3, b'/',
-        digit(year / 1000), digit(year / 100), digit(year / 10), digit(year), b':',
-        tens(hour), digit(hour), b':', tens(minute), digit(minute), b':',
-        tens(second), digit(second), b' ',
-        if offset < 0 { b'-' } else { b'+' }, tens(hours), digit(hours), tens(rest), digit(rest),
-        b']',
-    ];
-    out.extend_from_slice(&text);
-}
-
 fn zone_offset(offset: i32, out: &mut Vec<u8>) {
     out.push(if offset < 0 { b'-' } else { b'+' });
     let minutes = offset.unsigned_abs() / 60;
@@ -275,28 +294,7 @@ impl Civil {
 /// `None` for anything but digits with at most one point; the value is the double nearest to
 /// the decimal number, as strtod's is.
 pub(super) fn parse(text: &[u8]) -> Option<f64> {
-    let mut whole: u64 = 0;
-    let mut scale: u64 = 1;
-    let mut point = false;
-    if text.len() > 17 || !text.first()?.is_ascii_digit() {
-        return slow(text);
-    }
-    for byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                whole = whole.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-                scale = if point { scale.wrapping_mul(10) } else { scale };
-            }
-            b'.' if !point => point = true,
-            _ => return slow(text),
-        }
-    }
-    // Both are exact doubles up to 2^53, so their quotient is the correctly rounded one.
-    if whole < 1 << 53 { Some(whole as f64 / scale as f64) } else { slow(text) }
-}
-
-#[cold]
-fn slow(text: &[u8]) -> Option<f64> {
+    text.first().filter(|byte| byte.is_ascii_digit())?;
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     number.is_finite().then_some(number)
 }

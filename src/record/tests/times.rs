@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 fn ours(format: &str, seconds: i64, zone: Option<&TimeZone>) -> String {
     let mut out = Vec::new();
-    Layout::compile(format).expect(format).write(seconds, zone, &mut out);
+    Layout::compile(format, zone.cloned()).expect(format).write(seconds, &mut out);
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -49,14 +49,22 @@ fn every_conversion_prints_what_date_prints() {
 }
 
 #[test]
-fn clf_time_in_one_go_is_clf_time_piece_by_piece() {
-    use crate::record::time::CLF;
-    assert_eq!(ours(CLF, 1_700_000_000, None), "[14/Nov/2023:22:13:20 +0000]");
-    for name in ["Europe/Berlin", "America/St_Johns", "Asia/Kathmandu"] {
-        let Ok(zone) = TimeZone::get(name) else { continue };
-        for seconds in (0..2_000_000_000).step_by(7_654_321) {
-            let piecewise = ours("[%d/%b/%Y:%T %z]", seconds, Some(&zone));
-            assert_eq!(ours(CLF, seconds, Some(&zone)), piecewise);
+fn a_second_that_is_kept_is_written_again_and_no_other() {
+    const LONG: &str = "%Y-%m-%dT%H:%M:%S%z %Y-%m-%dT%H:%M:%S%z %Y-%m-%dT%H:%M:%S%z %A %B";
+    let formats = ["[%d/%b/%Y:%H:%M:%S %z]", "%T", "%Y-%m-%d", "%s", "", LONG];
+    let zones = ["UTC", "Europe/Berlin", "America/St_Johns"];
+    let zones: Vec<_> = zones.iter().filter_map(|name| TimeZone::get(name).ok()).collect();
+    let layouts: Vec<_> = (zones.iter())
+        .flat_map(|zone| formats.map(|format| (zone, format)))
+        .map(|(zone, format)| (zone, format, Layout::compile(format, Some(zone.clone())).unwrap()))
+        .collect();
+    for step in 0..2_000 {
+        let seconds = 1_729_990_795 + step / 40 % 9;
+        for (zone, format, layout) in layouts.iter().skip(step as usize % 3).step_by(2) {
+            let mut out = b"before ".to_vec();
+            layout.write(seconds, &mut out);
+            let time = jiff::Timestamp::from_second(seconds).unwrap().to_zoned((*zone).clone());
+            assert_eq!(out, format!("before {}", time.strftime(*format)).into_bytes());
         }
     }
 }
@@ -73,10 +81,17 @@ fn days_are_right_in_every_month_of_four_centuries() {
 
 #[test]
 fn a_timestamp_is_read_as_strtod_reads_it() {
-    for text in ["0", "1700000000.123456", "1700000000.000001", "9999999999.999999", "12.5"] {
-        assert_eq!(parse(text.as_bytes()), Some(text.parse::<f64>().unwrap()), "{text}");
+    for (text, number) in [
+        ("0", 0.0),
+        ("12.5", 12.5),
+        ("1700000000.000001", 1_700_000_000.000_001),
+        ("1700000000.123456", 1_700_000_000.123_456),
+        ("9999999999.999999", 9_999_999_999.999_999),
+        ("12345678901234567890.000001", 12_345_678_901_234_567_890.0),
+    ] {
+        assert_eq!(parse(text.as_bytes()), Some(number), "{text}");
     }
-    for text in ["", ".", "x", "1.2.3", "1x", "-", "nan", "inf"] {
+    for text in ["", ".", ".5", "x", "1.2.3", "1x", "-", "+1", "nan", "inf"] {
         assert_eq!(parse(text.as_bytes()), None, "{text}");
     }
 }
