@@ -45,17 +45,27 @@ fn plain_len(bytes: &[u8]) -> usize {
         rest = tail;
     }
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let x = u64::from_ne_bytes(*chunk);
-        let zero = |v: u64| v.wrapping_sub(ONES) & !v;
-        let low = x.wrapping_sub(ONES * 0x20) & !x;
-        let special = zero(x ^ (ONES * 0x22)) | zero(x ^ (ONES * 0x5c)) | zero(x ^ (ONES * 0x7f));
-        if (x | low | special) & HIGH != 0 {
+        if !plain_word(*chunk) {
             break;
         }
         at += 8;
         rest = tail;
     }
+    // The last eight bytes, some of them for the second time, rather than the rest one by one.
+    if rest.len() < 8 && bytes.last_chunk::<8>().is_some_and(|last| plain_word(*last)) {
+        return bytes.len();
+    }
     at + rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len())
+}
+
+/// Whether all eight bytes are plain.
+#[inline]
+fn plain_word(chunk: [u8; 8]) -> bool {
+    let x = u64::from_ne_bytes(chunk);
+    let zero = |v: u64| v.wrapping_sub(ONES) & !v;
+    let low = x.wrapping_sub(ONES * 0x20) & !x;
+    let special = zero(x ^ (ONES * 0x22)) | zero(x ^ (ONES * 0x5c)) | zero(x ^ (ONES * 0x7f));
+    (x | low | special) & HIGH == 0
 }
 
 /// Escapes as `VSB_quote` with `VSB_QUOTE_ESCHEX` does, or with `apache` as `mod_log_config`.

@@ -23,7 +23,9 @@ pub struct Record<'a> {
 /// Iterates over the records between `wlb` and `wlp`.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
-    rest: &'a [u8],
+    log: &'a [u8],
+    /// Where in it the next record begins.
+    at: usize,
     header: usize,
 }
 
@@ -32,7 +34,7 @@ impl<'a> Records<'a> {
     /// on, 2 before. A smaller number is taken as 1, so that every step moves on.
     #[must_use]
     pub fn new(log: &'a [u8], overhead: usize) -> Self {
-        Self { rest: log, header: overhead.clamp(1, 16) * 4 }
+        Self { log, at: 0, header: overhead.clamp(1, 16) * 4 }
     }
 }
 
@@ -41,11 +43,11 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let word = u32::from_ne_bytes(*self.rest.first_chunk::<4>()?);
+        let word = u32::from_ne_bytes(*self.log.get(self.at..)?.first_chunk::<4>()?);
         let length = (word & 0xffff) as usize;
-        let text = self.rest.get(self.header..)?;
-        let bytes = text.get(..length)?;
-        self.rest = text.get((length + 3) & !3..).unwrap_or_default();
+        let start = self.at + self.header;
+        let bytes = self.log.get(start..start + length)?;
+        self.at = start + length.next_multiple_of(4);
         Some(Record { tag: (word >> 24) as u8, bytes })
     }
 }
