@@ -23,7 +23,7 @@ def save(figure, path):
 
 def added(directory):
     found = json.loads((directory / "e2e.json").read_text())["added"]
-    names = list(found)
+    names = sorted(found, key=lambda name: (not name.startswith("s3log"), name))
     middle = [found[name]["median"] for name in names]
     error = [
         [found[name]["median"] - found[name]["min"] for name in names],
@@ -61,7 +61,8 @@ def sweep(directory):
                 label="threads, us a record")
         ax.plot([at[i] for i in order], [total[i] for i in order], "x--", color="#a0a0a0",
                 label="all of varnishd's growth, us a request")
-        ax.set_xscale("log")
+        # What grows with the line or the streams should be seen to be linear.
+        ax.set_xscale("linear" if what in ("line", "streams") else "log")
         ax.set_ylim(bottom=min(0, *total))
         ax.set_xlabel(labels[what])
     axes.flat[0].legend(fontsize=7)
