@@ -19,7 +19,7 @@ use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, is_not_o
 pub struct Disk {
     root: PathBuf,
     /// Holds the flock; the kernel lets go of it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 /// Why a directory cannot be the spool.
@@ -98,7 +98,7 @@ impl Disk {
             let path = root.join(folder);
             make_private(&path, false).map_err(failed(&path))?;
         }
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), lock })
     }
 
     /// The directory.
@@ -109,6 +109,14 @@ impl Disk {
 
     fn open_for_writing(&self, name: &str) -> io::Result<File> {
         private(OpenOptions::new().write(true)).open(self.root.join(name))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Closing would not do: a child of this process that has not begun its program yet has all
+        // of our files, and the lock with them.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
@@ -206,5 +214,22 @@ impl Files for Disk {
     fn free(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(&self.root).ok()?;
         stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_was_closed_is_free_although_a_child_still_has_its_files() {
+        let root = tempfile::tempdir().unwrap();
+        let first = Disk::open(root.path()).unwrap();
+        // What a fork does to a file.
+        let inherited = first.lock.try_clone().unwrap();
+        assert!(matches!(Disk::open(root.path()), Err(DiskError::InUse { .. })));
+        drop(first);
+        Disk::open(root.path()).unwrap();
+        drop(inherited);
     }
 }
