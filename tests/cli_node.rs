@@ -6,18 +6,17 @@ mod common;
 use std::sync::Arc;
 
 use common::fake::{Fake, Play, error, reply};
-use common::logs::{Logs, PATH, START, disk, no_child, run};
+use common::logs::{Logs, PATH, START, run};
 use common::s3_server::{ACCESS_KEY, SECRET_KEY};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
-use vmod_s3log::spool::{ChunkStats, Options, Spool};
+use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
 
 /// A spool as a killed varnishd leaves it: two sealed blocks, an open one, and records in the ring.
 /// All lines, in order.
 fn left_behind(logs: &Logs) -> String {
     let root = logs.path("spool/access");
-    let _no_child = no_child();
-    let disk = disk(&root);
+    let disk = Disk::open(&root).unwrap();
     let path = root.join("ring");
     let Opened { ring, mut reader, .. } = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
     let mut options = Options::new("access", "edge-1", BootId::new(START, 7));
@@ -100,7 +99,7 @@ fn drain_refuses_a_spool_in_use_and_one_that_is_not_there() {
     assert!(ran.err.contains("there is no spool "), "{}", ran.err);
     assert!(!logs.path("spool").exists(), "and makes none");
     left_behind(&logs);
-    let held = disk(&logs.path("spool/access"));
+    let held = Disk::open(&logs.path("spool/access")).unwrap();
     let ran = logs.s3log(&["drain", "access"]);
     assert_eq!(ran.code, 1);
     let who = format!("access: process {} has the spool", std::process::id());
@@ -113,7 +112,7 @@ fn stats_shows_ring_and_spool_and_touches_nothing() {
     let logs = Logs::start();
     left_behind(&logs);
     let root = logs.path("spool/access");
-    let held = disk(&root);
+    let held = Disk::open(&root).unwrap();
     let names = || {
         let entries = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap());
         let mut names: Vec<_> =
@@ -129,10 +128,7 @@ fn stats_shows_ring_and_spool_and_touches_nothing() {
     assert!(ran.out.contains("open block   number 3, 2 records"), "{}", ran.out);
     assert!(ran.out.contains("waiting      2 blocks, 4 records"), "{}", ran.out);
     assert_eq!(names(), before);
-    {
-        let _no_child = no_child();
-        drop(held);
-    }
+    drop(held);
     let spool = logs.path("spool");
     let mut command = logs.command(&["stats", "--json", "--spool", spool.to_str().unwrap()]);
     let ran = run(command.env_remove("S3LOG_CONFIG"));

@@ -14,7 +14,7 @@ mod common;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-use common::logs::{Logs, no_child};
+use common::logs::Logs;
 use common::s3_server::BUCKET;
 use vmod_s3log::block::Codec;
 
@@ -34,7 +34,6 @@ fn chunk(records: std::ops::Range<u64>) -> String {
 
 /// Coreutils' hash of what is written to it.
 fn sha256sum() -> Child {
-    let _no_other = no_child();
     Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
@@ -46,15 +45,10 @@ fn hash(sum: Child) -> String {
 /// The hash of a command's output.
 fn hash_of(command: &mut Command) -> String {
     let mut sum = sha256sum();
-    let status = {
-        let child = {
-            let _no_other = no_child();
-            command.stdout(sum.stdin.take().unwrap()).spawn()
-        };
-        // The command's builder holds the pipe's end as well.
-        command.stdout(Stdio::null());
-        child.unwrap().wait().unwrap()
-    };
+    let child = command.stdout(sum.stdin.take().unwrap()).spawn();
+    // The command's builder holds the pipe's end as well.
+    command.stdout(Stdio::null());
+    let status = child.unwrap().wait().unwrap();
     assert!(status.success(), "{command:?}: {status}");
     hash(sum)
 }

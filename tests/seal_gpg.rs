@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::logs::{Logs, Ran, no_child, run};
+use common::logs::{Logs, Ran, run};
 use common::s3_server::S3Server;
 use common::stream::Process;
 use vmod_s3log::block::{ChunkEncoder, Codec};
@@ -50,20 +50,17 @@ impl Gpg {
     }
 
     fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = {
-            let _no_child = no_child();
-            Command::new("gpg")
-                .args(["--batch", "--yes", "--quiet", "--no-tty", "--pinentry-mode", "loopback"])
-                .args(["--passphrase", "", "--trust-model", "always"])
-                .args(arguments)
-                .env("GNUPGHOME", self.home.path())
-                .env("LC_ALL", "C")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap()
-        };
+        let mut child = Command::new("gpg")
+            .args(["--batch", "--yes", "--quiet", "--no-tty", "--pinentry-mode", "loopback"])
+            .args(["--passphrase", "", "--trust-model", "always"])
+            .args(arguments)
+            .env("GNUPGHOME", self.home.path())
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let feed = std::thread::spawn(move || stdin.write_all(&input));

@@ -12,14 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use age::secrecy::ExposeSecret as _;
-use common::logs::{Logs, disk, no_child};
+use common::logs::Logs;
 use common::s3_server::BUCKET;
 use common::stream::{Process, wait_for};
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Kind};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
 use vmod_s3log::seal::{Identities, Recipients};
-use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool, Transform};
+use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Payload, Recovered, Spool, Transform};
 
 struct Key {
     public: String,
@@ -205,9 +205,8 @@ fn a_secret_block_that_nobody_set_aside_is_not_sealed_in_clear() {
 /// A spool as a killed varnishd with `encrypt_to` leaves it: two lines in the open block, five in
 /// the ring.
 fn left_behind(root: &Path, key: &Key) {
-    let _no_child = no_child();
     fs::create_dir_all(root).unwrap();
-    let disk = disk(root);
+    let disk = Disk::open(root).unwrap();
     let path = root.join("ring");
     let Opened { ring, mut reader, .. } = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
     let mut options = Options::new("access", "edge-1", BootId::new(1_795_341_600, 7));

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::logs::{Logs, Ran, no_child, pairs, run};
+use common::logs::{Logs, Ran, pairs, run};
 use common::s3_server::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use vmod_s3log::block::Digest;
 use vmod_s3log::seal::Signer;
@@ -18,7 +18,6 @@ use vmod_s3log::seal::Signer;
 /// is not installed.
 fn keys(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     let (secret, public) = (folder.join(format!("{name}.sec")), folder.join(format!("{name}.pub")));
-    let _no_child = no_child();
     let mut command = Command::new("minisign");
     command.args(["-G", "-W", "-f", "-s"]).arg(&secret).arg("-p").arg(&public);
     match command.output() {

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject, Sums};
 use vmod_s3log::seal::{Sealing, Signer};
-use vmod_s3log::spool::{ChunkStats, Disk, DiskError, Options, Spool};
+use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
 
 use super::s3_objects::client;
 use super::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
@@ -132,8 +131,7 @@ impl Logs {
     ) -> (String, Meta) {
         let name = format!("{host}-{stream}");
         let written = {
-            let _no_child = no_child();
-            let disk = disk(&self.path("hosts").join(&name));
+            let disk = Disk::open(&self.path("hosts").join(&name)).unwrap();
             let mut options = Options::new(stream, host, BootId::new(START + boot, 7));
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
@@ -224,34 +222,10 @@ impl Logs {
     }
 }
 
-/// While this is held, no test of this process has a child that has not become its program yet:
-/// such a child has all of our files, and with them our spools' locks.
-static SPAWN: Mutex<()> = Mutex::new(());
-
-/// Holds off the start of commands.
-pub fn no_child() -> MutexGuard<'static, ()> {
-    SPAWN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Opens a spool that may be held for a moment by such a child of somebody else.
-pub fn disk(root: &Path) -> Disk {
-    for _ in 0..100 {
-        match Disk::open(root) {
-            Err(DiskError::InUse { .. }) => std::thread::sleep(Duration::from_millis(20)),
-            opened => return opened.unwrap(),
-        }
-    }
-    Disk::open(root).unwrap()
-}
-
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ran {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = {
-        let _no_other = no_child();
-        command.spawn().unwrap()
-    };
-    Ran::of(&child.wait_with_output().unwrap())
+    Ran::of(&command.output().unwrap())
 }
 
 /// A block's metadata as it is sent.
