@@ -263,11 +263,7 @@ impl<'a> Line<'_, '_, 'a> {
         self.out.extend_from_slice(text);
     }
 
-    fn number(&mut self, number: u64) {
-        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    fn signed(&mut self, number: i64) {
+    fn number(&mut self, number: impl itoa::Integer) {
         self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
@@ -367,9 +363,9 @@ impl<'a> Line<'_, '_, 'a> {
 
     fn epoch(&mut self, place: Place, time: f64, unit: Unit) {
         match unit {
-            Unit::Seconds => self.signed(time as i64),
-            Unit::Millis => self.signed((time * 1e3) as i64),
-            Unit::Micros => self.signed((time * 1e6) as i64),
+            Unit::Seconds => self.number(time as i64),
+            Unit::Millis => self.number((time * 1e3) as i64),
+            Unit::Micros => self.number((time * 1e6) as i64),
             Unit::MillisFraction | Unit::MicrosFraction => {
                 let (scale, width) = if unit == Unit::MillisFraction { (1e3, 3) } else { (1e6, 6) };
                 let fraction = (time.fract() * scale) as u32;
@@ -391,7 +387,7 @@ impl<'a> Line<'_, '_, 'a> {
         };
         if self.program.dialect == Dialect::Varnishncsa {
             let elapsed = end - start;
-            return self.signed(match unit {
+            return self.number(match unit {
                 Unit::Millis | Unit::MillisFraction => (elapsed * 1e3) as i64,
                 Unit::Micros | Unit::MicrosFraction => (elapsed * 1e6) as i64,
                 Unit::Seconds => elapsed as i64,
@@ -399,7 +395,7 @@ impl<'a> Line<'_, '_, 'a> {
         }
         let micros = |time: f64| (time * 1e6).round() as i64;
         let elapsed = micros(end).saturating_sub(micros(start));
-        self.signed(match unit {
+        self.number(match unit {
             Unit::Millis | Unit::MillisFraction => elapsed / 1_000,
             Unit::Micros | Unit::MicrosFraction => elapsed,
             Unit::Seconds => elapsed / 1_000_000,

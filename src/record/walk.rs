@@ -364,7 +364,7 @@ pub(super) fn basic(value: &[u8]) -> Option<&[u8]> {
     same(scheme, b"basic ").then(|| trim(rest))
 }
 
-/// `eq_ignore_ascii_case`, for texts whose letters mostly agree: a quarter of the instructions.
+/// `eq_ignore_ascii_case` with fewer instructions where the letters mostly agree.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
     let other_case = |a: u8, b: u8| a ^ b == 0x20 && a.is_ascii_alphabetic();

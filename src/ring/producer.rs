@@ -190,9 +190,13 @@ impl Ring {
     /// Before the reader, which has `released` up to here, releases more: for
     /// [`Usage::high_water`].
     pub(super) fn note(&self, released: u64) {
+        use std::sync::atomic::Ordering::Relaxed;
         let used = self.reserved().saturating_sub(released);
-        // Relaxed: a number for people.
-        self.high_water.fetch_max(used, std::sync::atomic::Ordering::Relaxed);
+        // Relaxed: a number for people. It is not written without need, as pushes read what lies
+        // beside it.
+        if used > self.high_water.load(Relaxed) {
+            self.high_water.store(used, Relaxed);
+        }
     }
 }
 
