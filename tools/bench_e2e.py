@@ -106,7 +106,7 @@ class Bench:
         if codec:
             arrived = after.uploaded(self.name(mode)) - before.uploaded(self.name(mode))
             # Part of varnishd's, shown for itself.
-            threads = {f"thread {name}": spent for name, spent in ours.items()}
+            threads = {f"thread {name}": seconds for name, seconds in ours.items()}
         else:
             arrived, threads = chain.lines() if chain else 0, {}
         return {

@@ -23,7 +23,7 @@ def save(figure, path):
 
 def added(directory):
     found = json.loads((directory / "e2e.json").read_text())["added"]
-    names = sorted(found, key=lambda name: (not name.startswith("s3log"), name))
+    names = list(found)
     middle = [found[name]["median"] for name in names]
     error = [
         [found[name]["median"] - found[name]["min"] for name in names],
