@@ -387,8 +387,7 @@ fn skip_spaces(text: &[u8]) -> &[u8] {
 /// C's `isspace` in the C locale.
 #[inline]
 fn space(byte: u8) -> bool {
-    // Most bytes are none of them, and told by the first comparison.
-    byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
 /// Without white space at either end.
