@@ -49,7 +49,7 @@ fn sealed() -> Vec<Meta> {
     let boot: BootId = "6b02c5e00001".parse().unwrap();
     let mut options = Options::new("access", "edge-1", boot);
     options.codec = Kind::None;
-    options.sign = Some(Box::new(signer()));
+    options.signer = Some(signer());
     let files = Arc::new(Sim::new()) as Arc<dyn Files>;
     let (mut spool, _) = Spool::open(files, options, None).unwrap();
     let mut made = Vec::new();

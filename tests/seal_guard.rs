@@ -18,8 +18,8 @@ use common::stream::{Process, wait_for};
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Kind};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
-use vmod_s3log::seal::{Identities, Recipients};
-use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Payload, Recovered, Spool, Transform};
+use vmod_s3log::seal::{Identities, Recipients, Sealing};
+use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Payload, Recovered, Spool};
 
 struct Key {
     public: String,
@@ -34,8 +34,8 @@ impl Key {
         Self { public: secret.to_public().to_string(), file }
     }
 
-    fn recipients(&self) -> Box<dyn Transform> {
-        Box::new(Recipients::read(&self.public).unwrap())
+    fn sealing(&self) -> Sealing {
+        Sealing::Age(Recipients::read(&self.public).unwrap())
     }
 
     /// The lines of a block; `None` when it is not encrypted to this key.
@@ -54,7 +54,7 @@ const CLEAR: &str = "clear line\n";
 fn open(sim: &Arc<Sim>, key: Option<&Key>, last: Option<&Payload>) -> Option<(Spool, Recovered)> {
     let mut options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
     options.codec = Kind::None;
-    options.transform = key.map(Key::recipients);
+    options.sealing = key.map(Key::sealing);
     let files = Arc::clone(sim) as Arc<dyn Files>;
     Spool::open(files, options, last.map(Payload::as_bytes)).ok()
 }
@@ -210,7 +210,7 @@ fn left_behind(root: &Path, key: &Key) {
     let path = root.join("ring");
     let Opened { ring, mut reader, .. } = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
     let mut options = Options::new("access", "edge-1", BootId::new(1_795_341_600, 7));
-    options.transform = Some(key.recipients());
+    options.sealing = Some(key.sealing());
     let (mut spool, found) = Spool::open(Arc::new(disk), options, None).unwrap();
     reader.commit(found.payload.as_bytes()).unwrap();
     let mut chunk = Vec::new();

@@ -139,7 +139,7 @@ fn a_chain_that_was_forged_anew_is_found_with_the_key_only() {
                 let get = |name: &str| all.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
                 let statement = vmod_s3log::block::statement(get);
                 let comment = vmod_s3log::block::trusted_comment(get);
-                vmod_s3log::spool::Sign::sign(signer, &statement, &comment)
+                signer.sign(&statement, &comment)
             });
             logs.put(&block.key, &bytes, &pairs(&meta));
         }

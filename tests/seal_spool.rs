@@ -16,8 +16,8 @@ use common::s3_server::{BUCKET, S3Server};
 use common::stream::{Process, wait_for};
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, Decoder, Digest, Drops, Kind};
-use vmod_s3log::seal::{Identities, Recipients};
-use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool, Transform};
+use vmod_s3log::seal::{Identities, Recipients, Sealing};
+use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool};
 
 const MARKER: &str = "unmistakable";
 
@@ -53,7 +53,7 @@ fn open(sim: &Arc<Sim>, key: &Key, last: Option<&Payload>) -> Option<(Spool, Rec
     let mut options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
     options.codec = Kind::None;
     let recipients = Recipients::read(&key.public).unwrap();
-    options.transform = Some(Box::new(recipients) as Box<dyn Transform>);
+    options.sealing = Some(Sealing::Age(recipients));
     let files = Arc::clone(sim) as Arc<dyn Files>;
     Spool::open(files, options, last.map(Payload::as_bytes)).ok()
 }

@@ -8,14 +8,15 @@ mod spool_sim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
+use vmod_s3log::seal::{Recipients, Sealing};
 use vmod_s3log::spool::{
-    ChunkStats, Files, OnSpoolFull, Options, Payload, Spool, SpoolError, Store, Transform,
+    ChunkStats, Files, OnSpoolFull, Options, Payload, Spool, SpoolError, Store,
 };
 
 #[derive(Debug, Clone)]
@@ -85,20 +86,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         })
 }
 
-/// An encryption to look at: every byte turned over.
-struct Invert;
+/// A key pair for all cases.
+static KEY: LazyLock<(Sealing, age::x25519::Identity)> = LazyLock::new(|| {
+    let secret = age::x25519::Identity::generate();
+    let recipients = Recipients::read(&secret.to_public().to_string()).unwrap();
+    (Sealing::Age(recipients), secret)
+});
 
-impl Transform for Invert {
-    fn suffix(&self) -> &str {
-        ".age"
-    }
-
-    fn transform(&self, source: &mut dyn Read, sink: &mut dyn io::Write) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        source.read_to_end(&mut bytes)?;
-        bytes.iter_mut().for_each(|byte| *byte = !*byte);
-        sink.write_all(&bytes)
-    }
+fn decrypt(bytes: &[u8]) -> Vec<u8> {
+    age::decrypt(&KEY.1, bytes).unwrap()
 }
 
 /// What outlives a process: the disk, the ring, the bucket.
@@ -151,8 +147,7 @@ impl World {
             options.codec = self.settings.codec.kind();
             options.spool_max = self.settings.spool_max;
             options.on_full = self.settings.on_full;
-            options.transform =
-                self.settings.transformed.then(|| Box::new(Invert) as Box<dyn Transform>);
+            options.sealing = self.settings.transformed.then(|| KEY.0.clone());
             let files = Arc::clone(&self.sim) as Arc<dyn Files>;
             let payload = self.committed.as_ref().map(Payload::as_bytes);
             match Spool::open(files, options, payload) {
@@ -311,7 +306,7 @@ impl World {
     fn ids(&self, bytes: &[u8], codec: vmod_s3log::block::Kind, sealed: bool) -> Vec<u64> {
         let mut bytes = bytes.to_vec();
         if sealed && self.settings.transformed {
-            bytes.iter_mut().for_each(|byte| *byte = !*byte);
+            bytes = decrypt(&bytes);
         }
         let mut text = String::new();
         Decoder::new(&bytes[..], codec).unwrap().read_to_string(&mut text).unwrap();

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::packer::Packer;
 use super::{Pipeline, Target};
-use crate::seal::{Sealing, Signer};
-use crate::spool::{Sign, Spool, SpoolError, Transform};
+use crate::spool::{Spool, SpoolError};
 
 impl Packer {
     /// Keys that came hold for what waits; when they go, what was logged until now is sealed to
@@ -61,7 +60,7 @@ impl Packer {
     pub(super) fn set_sealing(&mut self, target: &Target) {
         let wanted = &target.settings.sealing;
         if self.sealing != *wanted {
-            self.spool.configure(|options| options.transform = transform(wanted.as_ref()));
+            self.spool.configure(|options| options.sealing.clone_from(wanted));
             self.sealing.clone_from(wanted);
         }
     }
@@ -70,18 +69,8 @@ impl Packer {
     pub(super) fn set_signer(&mut self, target: &Target) {
         let wanted = &target.settings.signer;
         if self.signer != *wanted {
-            self.spool.configure(|options| options.sign = sign(wanted.as_ref()));
+            self.spool.configure(|options| options.signer.clone_from(wanted));
             self.signer.clone_from(wanted);
         }
     }
-}
-
-/// What the spool does to a block that is sealed.
-pub(super) fn transform(sealing: Option<&Sealing>) -> Option<Box<dyn Transform>> {
-    sealing.map(|sealing| Box::new(sealing.clone()) as Box<dyn Transform>)
-}
-
-/// Who signs a block that the spool seals.
-pub(super) fn sign(signer: Option<&Signer>) -> Option<Box<dyn Sign>> {
-    signer.map(|signer| Box::new(signer.clone()) as Box<dyn Sign>)
 }

@@ -13,8 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::packer::Packer;
 use super::{
-    Control, Environment, Observer, Pipeline, Place, Settings, Target, secrets, spread, uploader,
-    variables,
+    Control, Environment, Observer, Pipeline, Place, Settings, Target, spread, uploader, variables,
 };
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
@@ -329,8 +328,8 @@ impl Opening<'_> {
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,
             sync: settings.sync,
-            transform: secrets::transform(settings.sealing.as_ref()),
-            sign: secrets::sign(settings.signer.as_ref()),
+            sealing: settings.sealing.clone(),
+            signer: settings.signer.clone(),
             ..Options::new(&settings.stream, &settings.host, boot)
         }
     }

@@ -28,7 +28,6 @@ use zeroize::Zeroizing;
 
 use super::read_small;
 use crate::block::Signature;
-use crate::spool::Sign;
 
 const SECRET_LEN: usize = 158;
 const PUBLIC_LEN: usize = 42;
@@ -162,10 +161,10 @@ impl Signer {
     pub const fn id(&self) -> KeyId {
         self.id
     }
-}
 
-impl Sign for Signer {
-    fn sign(&self, statement: &str, comment: &str) -> Signature {
+    /// Signs a block's `statement`, and with it the trusted `comment`.
+    #[must_use]
+    pub fn sign(&self, statement: &str, comment: &str) -> Signature {
         let signature = self.key.sign(&Blake2b512::digest(statement)).to_bytes();
         let global = self.key.sign(&[&signature, comment.as_bytes()].concat()).to_bytes();
         let line = [&HASHED[..], &self.id.0, &signature].concat();

@@ -27,8 +27,6 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::spool::Transform;
-
 pub use identities::{Identities, IdentityError};
 pub use minisign::{BadSignature, KeyError, KeyId, Signer, Verifier, check, signed_by};
 pub use openpgp::{Certificate, CertificateError};
@@ -46,15 +44,21 @@ pub enum Sealing {
     OpenPgp(openpgp::Certificate),
 }
 
-impl Transform for Sealing {
-    fn suffix(&self) -> &str {
+impl Sealing {
+    /// What it adds to a block's key, such as `.age`.
+    #[must_use]
+    pub const fn suffix(&self) -> &'static str {
         match self {
             Self::Age(_) => SUFFIX,
             Self::OpenPgp(_) => openpgp::SUFFIX,
         }
     }
 
-    fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
+    /// Encrypts the block that is read from `source`, in bounded memory.
+    ///
+    /// # Errors
+    /// Those of `source` and `sink`.
+    pub fn encrypt(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Age(recipients) => recipients.encrypt(source, sink),
             Self::OpenPgp(certificate) => certificate.encrypt(source, sink),

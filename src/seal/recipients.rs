@@ -7,8 +7,7 @@ use std::path::Path;
 
 use age::x25519::Recipient;
 
-use super::{SUFFIX, is_secret, key_lines, read_small};
-use crate::spool::Transform;
+use super::{is_secret, key_lines, read_small};
 
 /// Most recipients of a stream.
 pub const RECIPIENTS_MAX: usize = 64;
@@ -126,16 +125,6 @@ impl Recipients {
         io::copy(source, &mut output)?;
         // Without its last chunk the file would be taken for a cut one.
         output.finish().map(drop)
-    }
-}
-
-impl Transform for Recipients {
-    fn suffix(&self) -> &str {
-        SUFFIX
-    }
-
-    fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
-        self.encrypt(source, sink)
     }
 }
 

@@ -28,10 +28,10 @@ pub(super) struct Found {
 
 impl Spool {
     /// Whether the open block, and what the ring holds, is to be encrypted and cannot be: there is
-    /// no [`Transform`](super::Transform).
+    /// no [`Sealing`](crate::seal::Sealing).
     #[must_use]
     pub fn lacks_key(&self) -> bool {
-        self.state.secret && self.options.transform.is_none()
+        self.state.secret && self.options.sealing.is_none()
     }
 
     /// Sets the open block aside to wait for a key, and begins it anew; `None` when it is empty.
@@ -65,11 +65,11 @@ impl Spool {
         Ok(Some(self.hand_out()))
     }
 
-    /// What is appended from now on is not secret any more, unless there is a transformation. To be
+    /// What is appended from now on is not secret any more, unless there is a key. To be
     /// called when nothing secret is in the open block or in the ring.
     pub fn end_secrecy(&mut self) -> Payload {
         if self.state.length == 0 {
-            self.state.secret = self.options.transform.is_some();
+            self.state.secret = self.options.sealing.is_some();
         }
         if !self.state.secret && self.marked {
             // Left there it makes a start cautious, and nothing else.
@@ -81,7 +81,7 @@ impl Spool {
     /// Whether blocks wait that can be encrypted now.
     #[must_use]
     pub fn can_release(&self) -> bool {
-        !self.held.is_empty() && self.options.transform.is_some()
+        !self.held.is_empty() && self.options.sealing.is_some()
     }
 
     /// Seals the oldest block that waits for a key, with the number of the open block, which has to

@@ -78,7 +78,7 @@ pub use error::SpoolError;
 pub use files::Files;
 pub use inspect::{Glance, OpenBlock, glance, open_block};
 pub use memory::Memory;
-pub use options::{OnSpoolFull, Options, Sign, SyncPolicy, Transform};
+pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use payload::Payload;
 pub use recover::Recovered;
 pub use store::{Counts, SealedBlock, Store, Tally};

@@ -13,7 +13,7 @@ pub(super) const SECRET: &str = "secret";
 /// A file that the spool made, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
-    /// Members of the open block, and of a sealed one that needed no transformation.
+    /// Members of the open block, and of a sealed one that is not encrypted.
     Data(u64),
     /// A sealed block that was transformed.
     Sealed(u64),

@@ -1,10 +1,10 @@
 //! What a stream's settings say about its spool.
 
 use std::fmt;
-use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use crate::block::{BootId, Kind, Meta, Naming, Signature, statement, trusted_comment};
+use crate::block::{BootId, Kind, Meta, Naming, statement, trusted_comment};
+use crate::seal::{Sealing, Signer};
 
 /// What happens to records when the spool has reached `spool_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,24 +30,6 @@ pub enum SyncPolicy {
     Every(Duration),
 }
 
-/// Makes the file that is uploaded from the members, when a block is sealed: encryption.
-pub trait Transform: Send {
-    /// What it adds to the key, such as `.age`.
-    fn suffix(&self) -> &str;
-
-    /// Reads the block from `source` and writes what is uploaded to `sink`, in bounded memory.
-    ///
-    /// # Errors
-    /// Those of `source` and `sink`, and its own; the block then stays open.
-    fn transform(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()>;
-}
-
-/// Signs what a sealed block says of itself.
-pub trait Sign: Send {
-    /// Signs `statement`, and with it `comment`, in memory.
-    fn sign(&self, statement: &str, comment: &str) -> Signature;
-}
-
 /// Settings of a stream's spool.
 pub struct Options {
     /// The stream's name, for keys and metadata.
@@ -66,22 +48,22 @@ pub struct Options {
     pub on_full: OnSpoolFull,
     /// When to sync.
     pub sync: SyncPolicy,
-    /// What is done to a block when it is sealed, if anything.
-    pub transform: Option<Box<dyn Transform>>,
-    /// Who signs blocks when they are sealed, if anybody.
-    pub sign: Option<Box<dyn Sign>>,
+    /// How blocks are encrypted when they are sealed, if at all.
+    pub sealing: Option<Sealing>,
+    /// The key that signs a block's metadata when it is sealed, if there is one.
+    pub signer: Option<Signer>,
 }
 
 impl Options {
-    /// Signs a block's metadata, if there is somebody who does.
+    /// Signs a block's metadata if there is a key for it.
     pub(super) fn signed(&self, mut meta: Meta) -> Meta {
-        meta.signature = self.sign.as_ref().map(|sign| {
+        meta.signature = self.signer.as_ref().map(|signer| {
             let pairs = meta.to_pairs();
             let get = |name: &str| {
                 let pair = pairs.iter().find(|(known, _)| *known == name);
                 pair.map(|(_, value)| value.as_str())
             };
-            sign.sign(&statement(get), &trusted_comment(get))
+            signer.sign(&statement(get), &trusted_comment(get))
         });
         meta
     }
@@ -101,8 +83,8 @@ impl Options {
             spool_max: Self::SPOOL_MAX,
             on_full: OnSpoolFull::default(),
             sync: SyncPolicy::default(),
-            transform: None,
-            sign: None,
+            sealing: None,
+            signer: None,
         }
     }
 }
@@ -118,8 +100,8 @@ impl fmt::Debug for Options {
             .field("spool_max", &self.spool_max)
             .field("on_full", &self.on_full)
             .field("sync", &self.sync)
-            .field("transform", &self.transform.as_ref().map(|transform| transform.suffix()))
-            .field("sign", &self.sign.is_some())
+            .field("sealing", &self.sealing.as_ref().map(Sealing::suffix))
+            .field("signer", &self.signer)
             .finish()
     }
 }

@@ -322,7 +322,7 @@ impl Recovery<'_> {
         // No sidecar that can be read. `last` says whether this is the open block.
         match self.last {
             Some(last) if last.number == number => {
-                // A transformation that was not finished.
+                // An encryption that was not finished.
                 self.remove(sealed, sealed_name)
             }
             Some(last) if last.number < number => {
@@ -381,7 +381,7 @@ impl Recovery<'_> {
             self.put_aside(&data.to_string());
             return Ok(());
         };
-        if self.options.transform.is_none() && self.is_marked()? {
+        if self.options.sealing.is_none() && self.is_marked()? {
             return self.hold_unknown(number, state);
         }
         let state = State {

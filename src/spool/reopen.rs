@@ -42,7 +42,7 @@ impl Recovery<'_> {
             hasher = Hasher::default();
         }
         state.drops.lost = state.drops.lost.saturating_add(self.held_lost);
-        state.secret |= self.options.transform.is_some();
+        state.secret |= self.options.sealing.is_some();
         self.count_gone(&mut state)?;
         Ok((state, hasher, uncommitted))
     }

@@ -8,10 +8,11 @@ use std::io::{self, Write};
 use super::names::Name;
 use super::payload::State;
 use super::sidecar::{self, Sidecar};
-use super::{Files, Options, SpoolError, SyncPolicy, Transform};
+use super::{Files, Options, SpoolError, SyncPolicy};
 use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
+use crate::seal::Sealing;
 
-/// Bytes that a transformation's result is written in.
+/// Bytes that ciphertext is written in.
 const BUFFER: usize = 64 * 1024;
 
 /// Where a block's members were until now.
@@ -36,12 +37,12 @@ pub(super) fn write_sealed(
     drops: &Drops,
 ) -> Result<Sidecar, SpoolError> {
     let sync = options.sync != SyncPolicy::None;
-    let (mut sha256, mut bytes, mut seal) = (state.content, state.length, "");
+    let (mut sha256, mut bytes, mut suffix) = (state.content, state.length, "");
     let mut stored = data;
-    if let Some(transform) = &options.transform {
+    if let Some(sealing) = &options.sealing {
         stored = Name::Sealed(state.number);
-        seal = transform.suffix();
-        (sha256, bytes) = write_transformed(files, data, state.number, &**transform)?;
+        suffix = sealing.suffix();
+        (sha256, bytes) = write_transformed(files, data, state.number, sealing)?;
     }
     if sync {
         let name = stored.to_string();
@@ -69,8 +70,8 @@ pub(super) fn write_sealed(
     });
     let sidecar = Sidecar {
         format: sidecar::FORMAT,
-        key: options.naming.key(&meta, seal),
-        transformed: options.transform.is_some(),
+        key: options.naming.key(&meta, suffix),
+        transformed: options.sealing.is_some(),
         sequence: state.sequence,
         rebuilt: origin == Origin::Rebuilt,
         held: if let Origin::Held(number) = origin { Some(number) } else { None },
@@ -86,14 +87,14 @@ fn write_transformed(
     files: &dyn Files,
     data: Name,
     number: u64,
-    transform: &dyn Transform,
+    sealing: &Sealing,
 ) -> Result<(Digest, u64), SpoolError> {
     let sealed = Name::Sealed(number).to_string();
     let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
     files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
     let mut sink = Sink::new(files, &sealed);
-    transform
-        .transform(&mut source, &mut sink)
+    sealing
+        .encrypt(&mut source, &mut sink)
         .and_then(|()| sink.flush())
         .map_err(SpoolError::io("encrypt", data))?;
     Ok((sink.hasher.digest(), sink.length))
@@ -115,7 +116,7 @@ fn write_sidecar(files: &dyn Files, sidecar: &Sidecar, sync: bool) -> Result<(),
     files.rename(&new, &name).map_err(SpoolError::io("rename", &new))
 }
 
-/// Collects what a transformation writes, hashes it and appends it to a file in large pieces.
+/// Collects what the encryption writes, hashes it and appends it to a file in large pieces.
 struct Sink<'a> {
     files: &'a dyn Files,
     name: &'a str,

@@ -120,7 +120,7 @@ impl Spool {
 
     /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
     /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
-    /// seal it first if it [`is_other`](Self::is_other). With a [`Transform`](super::Transform) the
+    /// seal it first if it [`is_other`](Self::is_other). With a [`Sealing`](crate::seal::Sealing) the
     /// open block and what the ring holds are secret from now on: commit the payload to make that
     /// last.
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
@@ -128,7 +128,7 @@ impl Spool {
         if self.state.length == 0 {
             self.state.codec = self.options.codec;
         }
-        self.state.secret |= self.options.transform.is_some();
+        self.state.secret |= self.options.sealing.is_some();
         self.mark();
     }
 
@@ -198,7 +198,7 @@ impl Spool {
     ///
     /// # Errors
     /// The block is open as it was, and `drops` are not counted. [`SpoolError::NoKey`] for a block
-    /// that is to be encrypted while there is no [`Transform`](super::Transform).
+    /// that is to be encrypted while there is no [`Sealing`](crate::seal::Sealing).
     pub fn seal(&mut self, drops: &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError> {
         self.heal()?;
         self.forget_gone();
@@ -391,7 +391,7 @@ pub(super) fn empty_block(options: &Options) -> State {
         drops: Drops::default(),
         content: Hasher::default().digest(),
         previous: None,
-        secret: options.transform.is_some(),
+        secret: options.sealing.is_some(),
     }
 }
 

@@ -135,8 +135,8 @@ impl Logs {
             let mut options = Options::new(stream, host, BootId::new(START + boot, 7));
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
-            options.transform = self.sealing.clone().map(|sealing| Box::new(sealing) as _);
-            options.sign = self.signer.clone().map(|signer| Box::new(signer) as _);
+            options.sealing = self.sealing.clone();
+            options.signer = self.signer.clone();
             let payload = self.payloads.get(&name).cloned();
             let (mut spool, _) = Spool::open(Arc::new(disk), options, payload.as_deref()).unwrap();
             if spool.lacks_key() {
