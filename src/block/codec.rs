@@ -123,17 +123,6 @@ impl Kind {
         }
     }
 
-    /// Media type of the object as it is stored (RFC 6713, RFC 8878, Snappy's own), for `Content-Type`.
-    #[must_use]
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Gzip => "application/gzip",
-            Self::Zstd => "application/zstd",
-            Self::Snappy => "application/x-snappy-framed",
-            Self::None => "text/plain",
-        }
-    }
-
     /// Name in metadata: `gzip`, `zstd`, `snappy` or `none`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Reads what stands at a position; the reader and recovery share it.
 #![allow(unsafe_code)]
 
-use super::check::{Key, Kind};
+use super::header::{FrameKind, Key};
 use super::layout::record_bytes;
 use super::sync::{Memory, Ordering};
 
@@ -16,7 +16,7 @@ pub(super) enum Found<'a> {
 }
 
 pub(super) struct Frame<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: FrameKind,
     /// The record's bytes; empty for pads and gaps.
     pub(super) payload: &'a [u8],
     /// Bytes up to the next header.
@@ -41,7 +41,7 @@ pub(super) unsafe fn read(memory: &Memory, key: Key, position: u64, limit: u64) 
     if size > capacity - (position & (capacity - 1)) || size > limit.saturating_sub(position) {
         return Found::Damaged;
     }
-    if header.kind != Kind::Record {
+    if header.kind != FrameKind::Record {
         let whole = header.crc == 0 && header.len.is_multiple_of(8);
         let frame = Frame { kind: header.kind, payload: &[], size };
         return if whole { Found::Frame(frame) } else { Found::Damaged };
@@ -51,5 +51,5 @@ pub(super) unsafe fn read(memory: &Memory, key: Key, position: u64, limit: u64) 
     if crc32c::crc32c(payload) != header.crc {
         return Found::Damaged;
     }
-    Found::Frame(Frame { kind: Kind::Record, payload, size })
+    Found::Frame(Frame { kind: FrameKind::Record, payload, size })
 }

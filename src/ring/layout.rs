@@ -1,11 +1,9 @@
 //! The file's bytes: header page, commit slots, sizes. Pure; the byte table is in [`super`].
 
-use super::check::Key;
+use super::header::Key;
 
 /// Bytes before the region.
 pub(super) const HEADER_BYTES: usize = 4096;
-/// The longest payload of one record.
-pub const MAX_PAYLOAD: usize = 64 * 1024;
 /// The longest payload of a commit.
 pub const MAX_COMMIT_PAYLOAD: usize = 232;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::loom::thread;
 
-use super::check::Key;
+use super::header::Key;
 use super::producer::{PushError, Ring};
 use super::reader::Reader;
 use super::sync::Memory;

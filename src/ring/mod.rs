@@ -59,7 +59,7 @@
 //! | 24 | 232 | payload, the consumer's own |
 //!
 //! A frame in the region starts at a multiple of 8 and never crosses the region's end: a header
-//! word (`check.rs` has its bits), the payload, zeros up to a multiple of 8. A zero header means
+//! word (`header.rs` has its bits), the payload, zeros up to a multiple of 8. A zero header means
 //! that nothing is published here. Pads fill the region's end before a record that does not fit
 //! there, gaps stand where recovery found nothing that holds.
 //!
@@ -106,8 +106,8 @@
 //! What a file says is never believed further than its checks reach, and no length takes an
 //! access out of the mapping, whatever the file holds.
 
-mod check;
 mod frame;
+mod header;
 mod inspect;
 mod layout;
 #[cfg(test)]
@@ -127,8 +127,9 @@ mod sync;
 #[cfg(not(s3log_loom))]
 mod tests;
 
+pub use header::MAX_PAYLOAD;
 pub use inspect::{Glance, glance};
-pub use layout::{MAX_COMMIT_PAYLOAD, MAX_PAYLOAD};
+pub use layout::MAX_COMMIT_PAYLOAD;
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};
 pub use reader::{CommitTooLong, Reader, SyncError};

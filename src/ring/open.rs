@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::check::Key;
+use super::header::Key;
 use super::layout::{COMMIT_AT, Commit, HEADER_BYTES, Preamble, SLOT_WORDS, Unreadable, VERSION};
 use super::producer::Ring;
 use super::reader::{CommitTooLong, Reader};

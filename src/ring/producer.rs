@@ -5,8 +5,8 @@ use std::io;
 use std::sync::atomic::AtomicU64 as PlainU64;
 use std::time::Duration;
 
-use super::check::{Key, Kind};
-use super::layout::{MAX_PAYLOAD, record_bytes};
+use super::header::{FrameKind, Key, MAX_PAYLOAD};
+use super::layout::record_bytes;
 use super::sync::{Memory, Ordering, SPINS, spin_loop};
 use crate::clock::Clock;
 
@@ -139,7 +139,7 @@ impl Ring {
         let position = self.claim(record_bytes(payload.len())).ok_or(PushError::Full)?;
         // SAFETY: the claim gave these bytes to this call alone until it publishes them.
         unsafe { self.memory.write(position + 8, payload) }
-        self.publish(position, Kind::Record, payload.len(), crc);
+        self.publish(position, FrameKind::Record, payload.len(), crc);
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Ring {
             ) {
                 Ok(_) => {
                     if pad > 0 {
-                        self.publish(tail, Kind::Pad, pad.saturating_sub(8) as usize, 0);
+                        self.publish(tail, FrameKind::Pad, pad.saturating_sub(8) as usize, 0);
                     }
                     return Some(end.wrapping_sub(size));
                 }
@@ -180,7 +180,7 @@ impl Ring {
         }
     }
 
-    fn publish(&self, position: u64, kind: Kind, len: usize, crc: u32) {
+    fn publish(&self, position: u64, kind: FrameKind, len: usize, crc: u32) {
         let header = self.key.seal(position, kind, len, crc);
         // Release pairs with the Acquire load in `frame::read`: the payload is there first, for
         // the reader and, since a killed thread stops between two instructions, for recovery.

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering as PlainOrdering, compiler_fence};
 
-use super::check::Kind;
 use super::frame::{self, Found};
+use super::header::FrameKind;
 use super::layout::{Commit, SLOT_WORDS, pieces};
 use super::producer::Ring;
 use super::sync::Ordering;
@@ -70,7 +70,7 @@ impl Reader {
                 Found::Damaged => self.damaged = true,
                 Found::Frame(found) => {
                     self.cursor += found.size;
-                    if found.kind == Kind::Record {
+                    if found.kind == FrameKind::Record {
                         return Some(found.payload);
                     }
                 }
@@ -129,12 +129,6 @@ impl Reader {
         self.ring.memory.sync_header()?;
         self.release();
         Ok(())
-    }
-
-    /// The ring that this reader drains.
-    #[must_use]
-    pub fn ring(&self) -> &Arc<Ring> {
-        &self.ring
     }
 
     /// The atomic half of a commit: writes the older slot, then its generation.

@@ -3,16 +3,16 @@
 //! The walk goes from the committed head through one whole capacity, whatever the stored tail
 //! says (after a power cut it may be older than the records). A frame that holds is stepped over;
 //! at one that does not, the walk goes on in steps of 8 bytes to the next that does. The bytes
-//! between become [`Kind::Gap`] frames, so that the reader need not know of them.
+//! between become [`FrameKind::Gap`] frames, so that the reader need not know of them.
 //!
 //! Each store leaves a file for which this same walk gives the same answer: a gap's header turns
 //! damaged bytes into a gap, and a gap counts as torn until it is consumed. So a kill during
 //! recovery costs nothing. Bytes behind the new tail are zeroed: producers rely on it.
 #![allow(unsafe_code)]
 
-use super::check::{Key, Kind};
 use super::frame::{self, Found};
-use super::layout::{MAX_PAYLOAD, pieces};
+use super::header::{FrameKind, Key, MAX_PAYLOAD};
+use super::layout::pieces;
 use super::sync::{Memory, Ordering};
 
 /// The longest gap that one header describes.
@@ -75,18 +75,18 @@ pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
 
 impl Walker<'_> {
     /// A frame that holds.
-    fn step(&mut self, at: u64, kind: Kind, size: u64) {
+    fn step(&mut self, at: u64, kind: FrameKind, size: u64) {
         self.mend(at);
-        if kind == Kind::Gap {
+        if kind == FrameKind::Gap {
             self.found.skipped_bytes += size;
             if !self.in_gap {
                 self.found.torn += 1;
             }
         }
-        if kind == Kind::Record {
+        if kind == FrameKind::Record {
             self.found.records += 1;
         }
-        self.in_gap = kind == Kind::Gap;
+        self.in_gap = kind == FrameKind::Gap;
     }
 
     /// Closes the hole, if one is open, at `to`.
@@ -98,7 +98,7 @@ impl Walker<'_> {
         self.in_gap = true;
         self.found.skipped_bytes += to - from;
         for (at, len) in pieces(from, to, self.memory.capacity() as u64, LONGEST_GAP) {
-            let header = self.key.seal(at, Kind::Gap, (len - 8) as usize, 0);
+            let header = self.key.seal(at, FrameKind::Gap, (len - 8) as usize, 0);
             // Relaxed: no other thread has this ring yet, and each header holds for itself.
             self.memory.header(at).store(header, Ordering::Relaxed);
         }

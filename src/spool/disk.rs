@@ -210,11 +210,6 @@ impl Files for Disk {
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
     }
-
-    fn free(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(&self.root).ok()?;
-        stat.f_bavail.checked_mul(stat.f_frsize)
-    }
 }
 
 #[cfg(test)]

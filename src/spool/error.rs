@@ -58,18 +58,6 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether dropping or uploading blocks, or freeing disk space, is what helps.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Full { .. } => true,
-            Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            _ => false,
-        }
-    }
-
     /// What turns an error of the system into this one: `doing` what, to which file.
     pub(crate) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, name: name.to_string(), source }

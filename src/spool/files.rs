@@ -76,9 +76,6 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// The file system's.
     fn sync_directory(&self) -> io::Result<()>;
-
-    /// Bytes that can still be written, for the status page; `None` when that is not known.
-    fn free(&self) -> Option<u64>;
 }
 
 /// [`Files::remove`] for which a file that is not there is as good as removed.

@@ -106,8 +106,4 @@ impl Files for Memory {
     fn sync_directory(&self) -> io::Result<()> {
         Ok(())
     }
-
-    fn free(&self) -> Option<u64> {
-        None
-    }
 }

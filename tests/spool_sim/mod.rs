@@ -189,8 +189,4 @@ impl Files for Sim {
         self.note("sync the directory".to_owned());
         self.atomic(|| Ok(()))
     }
-
-    fn free(&self) -> Option<u64> {
-        None
-    }
 }

@@ -1,7 +1,7 @@
 //! The file's bytes, held against values that a separate program computed from the byte table.
 
 use super::{KEY, REGION, make, place};
-use crate::ring::check::Kind;
+use crate::ring::header::FrameKind;
 
 #[cfg(target_endian = "little")]
 #[test]
@@ -36,21 +36,21 @@ fn header_commits_and_frames_are_these_bytes() {
     assert_eq!(hex(384, 8), "1000000000000000");
     assert_eq!(hex(REGION, 16), "00".repeat(16));
     assert_eq!(
-        KEY.seal(1008, Kind::Pad, 0, 0).to_le_bytes(),
+        KEY.seal(1008, FrameKind::Pad, 0, 0).to_le_bytes(),
         0x16d5_e7c6_e724_0000_u64.to_le_bytes()
     );
 }
 
 #[test]
 fn a_header_holds_only_at_its_position_with_its_key() {
-    let header = KEY.seal(4096, Kind::Record, 200, 0xdead_beef);
+    let header = KEY.seal(4096, FrameKind::Record, 200, 0xdead_beef);
     let opened = KEY.open(4096, header).unwrap();
-    assert_eq!((opened.kind, opened.len, opened.crc), (Kind::Record, 200, 0xdead_beef));
-    let holds = |key: crate::ring::check::Key, position| {
+    assert_eq!((opened.kind, opened.len, opened.crc), (FrameKind::Record, 200, 0xdead_beef));
+    let holds = |key: crate::ring::header::Key, position| {
         key.open(position, header).is_some_and(|h| h.len == 200 && h.crc == 0xdead_beef)
     };
     assert!((1..1000).all(|lap| !holds(KEY, 4096 + lap * 1024)));
-    assert!((1..1000).all(|other| !holds(crate::ring::check::Key(KEY.0 ^ other), 4096)));
+    assert!((1..1000).all(|other| !holds(crate::ring::header::Key(KEY.0 ^ other), 4096)));
     assert_eq!(KEY.open(4096, 0), None);
 }
 

@@ -8,7 +8,7 @@ mod recovery;
 
 use std::path::{Path, PathBuf};
 
-use super::check::Key;
+use super::header::Key;
 use super::open::fresh;
 use super::{Backing, Capacity, Opened, Reader, Ring};
 

@@ -1,5 +1,5 @@
 use super::{KEY, REGION, alter, make, place, reopen, rest};
-use crate::ring::check::Kind;
+use crate::ring::header::FrameKind;
 
 /// Bytes of the file from a position of the first lap.
 fn at(position: usize) -> usize {
@@ -204,8 +204,8 @@ fn a_ring_inside_a_record_is_not_recovered_from_a_torn_one() {
     // A client that knew the format, but neither key nor position, sends these bytes.
     let mut forged = Vec::new();
     for guess in 0..100 {
-        let key = crate::ring::check::Key(guess);
-        let header = key.seal(8 + 16 * guess, Kind::Record, 8, crc32c::crc32c(b"invented"));
+        let key = crate::ring::header::Key(guess);
+        let header = key.seal(8 + 16 * guess, FrameKind::Record, 8, crc32c::crc32c(b"invented"));
         forged.extend_from_slice(&header.to_ne_bytes());
         forged.extend_from_slice(b"invented");
     }

@@ -15,7 +15,8 @@
 //! The CRC does not depend on the position: a producer computes it before it claims space, and
 //! has only the copy between claim and publication.
 
-use super::layout::MAX_PAYLOAD;
+/// The longest payload of one record.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
 
 const LENGTH_BITS: u32 = 17;
 const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
@@ -29,7 +30,7 @@ pub(super) struct Key(pub(super) u64);
 
 /// What stands behind a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     /// A pushed payload.
     Record,
     /// The rest of the region, too short for the record that follows at its start.
@@ -41,7 +42,7 @@ pub(super) enum Kind {
 /// A header whose 13 bits hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) kind: Kind,
+    pub(super) kind: FrameKind,
     /// Bytes, at most `MAX_PAYLOAD`.
     pub(super) len: usize,
     /// What the CRC-32C of the payload must be.
@@ -50,12 +51,12 @@ pub(super) struct Header {
 
 impl Key {
     /// The header of a payload at a position. `len` is at most `MAX_PAYLOAD`.
-    pub(super) fn seal(self, position: u64, kind: Kind, len: usize, crc: u32) -> u64 {
+    pub(super) fn seal(self, position: u64, kind: FrameKind, len: usize, crc: u32) -> u64 {
         debug_assert!(len <= MAX_PAYLOAD);
         let kind = match kind {
-            Kind::Record => 1,
-            Kind::Pad => 2,
-            Kind::Gap => 3,
+            FrameKind::Record => 1,
+            FrameKind::Pad => 2,
+            FrameKind::Gap => 3,
         };
         let shape = low(len as u64) & LENGTH_MASK | kind << LENGTH_BITS;
         let hash = self.hash(position, shape);
@@ -69,9 +70,9 @@ impl Key {
         let tag = low(header);
         let shape = tag & SHAPE_MASK;
         let kind = match shape >> LENGTH_BITS & KIND_MASK {
-            1 => Kind::Record,
-            2 => Kind::Pad,
-            3 => Kind::Gap,
+            1 => FrameKind::Record,
+            2 => FrameKind::Pad,
+            3 => FrameKind::Gap,
             _ => return None,
         };
         let len = usize::try_from(shape & LENGTH_MASK).ok()?;
