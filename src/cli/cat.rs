@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Error;
+use super::blocks::{Range, select};
 use super::lines::Reading;
-use super::select::{Range, select};
 
 /// Which blocks, and how their lines are printed.
 #[derive(Debug, clap::Args)]

@@ -9,10 +9,11 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::bucket::PROBE;
-use super::output::{Paint, json};
+use super::Error;
+use super::blocks::PROBE;
 use super::settings::{Connection, Source};
-use super::{Error, when};
+use super::terminal::output::{Paint, json};
+use super::terminal::when;
 use crate::block::{Digest, sanitise};
 use crate::clock::{Clock as _, System};
 use crate::s3::credentials::CredentialsError;

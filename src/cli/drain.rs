@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{count, counted, json, size};
-use super::progress::Progress;
 use super::settings::Connection;
+use super::terminal::Progress;
+use super::terminal::output::{count, counted, json, size};
 use super::{Error, stats};
 use crate::clock::System;
 use crate::config::parse_duration;

@@ -5,11 +5,10 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::bucket::Found;
-use super::fetch::{self, Jobs};
-use super::keys::{Keys, Opener};
+use super::Error;
+use super::blocks::{self, Found, Jobs, Keys, Opener};
 use super::settings::{Connection, Source};
-use super::{Error, output};
+use super::terminal::output;
 
 /// Whose lines, how and in which form. Flattened last: its settings have a heading of their own.
 #[derive(Debug, clap::Args)]
@@ -56,7 +55,7 @@ impl Printer<'_> {
     pub(super) fn print(&mut self, blocks: &[Found], skip: u64) -> Result<(), Error> {
         let Self { sources, jobs, keys, lines } = self;
         lines.skip = skip;
-        fetch::lines(sources, blocks, *jobs, keys, |found, piece| {
+        blocks::lines(sources, blocks, *jobs, keys, |found, piece| {
             lines.piece(sources, found, piece)
         })?;
         lines.skip = 0;

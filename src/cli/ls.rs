@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::bucket::{self, Found, Listing};
-use super::output::{Paint, count, counted, json, size};
-use super::progress::Progress;
-use super::select::{Range, filter, metas, select};
+use super::Error;
+use super::blocks::{self, Found, Listing, Range, filter, metas, select};
 use super::settings::{Connection, Source};
-use super::{Error, when};
+use super::terminal::output::{Paint, count, counted, json, size};
+use super::terminal::{Progress, when};
 use crate::block::{Drops, KeyParts, Meta};
 
 /// Which blocks, and what is shown of them.
@@ -92,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
         for (place, source) in sources.iter().enumerate() {
             let (times, hidden) = (arguments.range.times(), Progress::hidden());
             let mut listing = Listing::default();
-            bucket::pages(source, place, times, &hidden, &mut listing, |found| {
+            blocks::pages(source, place, times, &hidden, &mut listing, |found| {
                 table.rows(&filter(sources, std::mem::take(found), &arguments.range)?)
             })?;
         }

@@ -6,13 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
-//! | `bucket`, `folders`, `select`, `when` | which objects are the blocks that were asked for |
-//! | `parallel`, `fetch` | many requests at a time, results in order, bounded memory |
+//! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
+//! | `terminal` | what a person and a script see |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `check`, `stats` | one command each |
-//! | `keys` | what opens encrypted blocks |
 //! | `lines` | what `cat` and `tail` share |
 //! | `generate` | completions and manual pages |
-//! | `output`, `progress`, `error` | what a person and a script see |
+//! | `error` | why a command did not do what it was asked for |
 //!
 //! Memory: a listing is held whole, some 260 bytes a block with a key of 100 (measured by
 //! tests/cli_listing.rs), because a gateway's order means nothing and lines are given in the order of
@@ -21,26 +20,19 @@
 //! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. `verify` and
 //! `check` have their own, which their `--help` tells.
 
-mod bucket;
+mod blocks;
 mod cat;
 mod check;
 mod drain;
 mod error;
-mod fetch;
-mod folders;
 mod generate;
-mod keys;
 mod lines;
 mod ls;
-mod output;
-mod parallel;
-mod progress;
-mod select;
 mod settings;
 mod stats;
 mod tail;
+mod terminal;
 mod verify;
-mod when;
 
 use std::io::Write as _;
 use std::process::ExitCode;

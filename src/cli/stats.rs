@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::output::{Paint, count, counted, json, size};
+use super::Error;
 use super::settings::Connection;
-use super::{Error, when};
+use super::terminal::output::{Paint, count, counted, json, size};
+use super::terminal::when;
 use crate::block::sanitise;
 use crate::pipeline::DEFAULT_SPOOL;
 use crate::ring;

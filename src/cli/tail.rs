@@ -8,12 +8,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::bucket::{self, Found};
+use super::Error;
+use super::blocks::{self, Found, HEADS, Range, filter, metas, select};
 use super::lines::Reading;
-use super::progress::Progress;
-use super::select::{HEADS, Range, filter, metas, select};
 use super::settings::Source;
-use super::{Error, when};
+use super::terminal::{Progress, when};
 
 /// Between two looks at the newest folders.
 const LOOK: Duration = Duration::from_secs(1);
@@ -104,7 +103,7 @@ fn look(sources: &[Source], hours: u64) -> Result<Vec<Found>, Error> {
     let mut all = Vec::new();
     for (place, source) in sources.iter().enumerate() {
         let times = (Some(since), now.saturating_add(HOUR));
-        all.append(&mut bucket::list(source, place, times, &progress)?.found);
+        all.append(&mut blocks::list(source, place, times, &progress)?.found);
     }
     all.sort_unstable();
     Ok(all)

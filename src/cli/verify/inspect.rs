@@ -3,10 +3,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::bucket::Found;
-use super::super::keys::Opener;
-use super::super::parallel::patiently;
-use super::super::select::meta;
+use super::super::blocks::{Found, Opener, meta, patiently};
 use super::super::settings::Source;
 use super::signatures::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Meta};

@@ -33,14 +33,11 @@ use self::checkpoint::Checkpoint;
 use self::finding::{Finding, Kind};
 use self::inspect::{Inspected, Lens, Mode, inspect};
 use self::signatures::Signed;
-use super::bucket::{self, Found};
-use super::keys::Keys;
-use super::output::{Paint, count, counted, json, size};
-use super::parallel::each;
-use super::progress::Progress;
-use super::select::{HEADS, Range, filter};
+use super::Error;
+use super::blocks::{self, Found, HEADS, Keys, Range, each, filter};
 use super::settings::{Connection, Source};
-use super::{Error, when};
+use super::terminal::output::{Paint, count, counted, json, size};
+use super::terminal::{Progress, when};
 use crate::block::Drops;
 use crate::seal::Verifier;
 
@@ -194,7 +191,7 @@ fn stream(
         return Err(Error::Usage("no such stream".to_owned()));
     };
     let listing = listed(arguments, source, place)?;
-    let (strangers, count, others) = (listing.strangers, listing.strangers_count, listing.others);
+    let (strangers, all, others) = (listing.strangers, listing.strangers_count, listing.others);
     let found = filter(sources, listing.found, &arguments.range)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
     let mut blocks = look(arguments, source, &found, lens);
@@ -210,20 +207,20 @@ fn stream(
             (told, walked) = judge(source, &blocks, ranged);
         }
     }
-    let unnamed = count - strangers.len() as u64;
+    let unnamed = all - strangers.len() as u64;
     told.extend(strangers.into_iter().map(|key| {
         Finding::new(Kind::Foreign, "no block of this module has such a name").key(&key)
     }));
     if unnamed > 0 {
-        let text = format!("{} more objects that are no blocks", super::output::count(unnamed));
+        let text = format!("{} more objects that are no blocks", count(unnamed));
         told.push(Finding::new(Kind::Foreign, text));
     }
     Ok(Outcome { chains: walked, findings: told, blocks, others })
 }
 
-fn listed(arguments: &Arguments, source: &Source, place: usize) -> Result<bucket::Listing, Error> {
+fn listed(arguments: &Arguments, source: &Source, place: usize) -> Result<blocks::Listing, Error> {
     let progress = Progress::open("keys listed");
-    bucket::list(source, place, arguments.range.times(), &progress)
+    blocks::list(source, place, arguments.range.times(), &progress)
 }
 
 /// Looks at each block, many at a time.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::finding::{Finding, Kind};
 use super::inspect::Inspected;
 use crate::block::{Signature, sanitise, statement, trusted_comment};
-use crate::cli::output::counted;
+use crate::cli::terminal::output::counted;
 use crate::pipeline::Settings;
 use crate::seal::{BadSignature, KeyId, Verifier, check, signed_by};
 

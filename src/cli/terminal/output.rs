@@ -6,13 +6,13 @@ use serde::Serialize;
 
 /// Colours, when standard output is a terminal and `NO_COLOR` is not set.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Paint {
+pub(in crate::cli) struct Paint {
     on: bool,
 }
 
 impl Paint {
     /// For standard output. <https://no-color.org>: any value but the empty one turns them off.
-    pub(super) fn stdout() -> Self {
+    pub(in crate::cli) fn stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self { on: !refused && !dumb && io::stdout().is_terminal() }
@@ -23,28 +23,28 @@ impl Paint {
     }
 
     /// What is right.
-    pub(super) fn good(self, text: &str) -> String {
+    pub(in crate::cli) fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
     /// What is wrong.
-    pub(super) fn bad(self, text: &str) -> String {
+    pub(in crate::cli) fn bad(self, text: &str) -> String {
         self.with("1;31", text)
     }
 
     /// What is worth a look.
-    pub(super) fn odd(self, text: &str) -> String {
+    pub(in crate::cli) fn odd(self, text: &str) -> String {
         self.with("33", text)
     }
 
     /// Headings.
-    pub(super) fn faint(self, text: &str) -> String {
+    pub(in crate::cli) fn faint(self, text: &str) -> String {
         self.with("2", text)
     }
 }
 
 /// Bytes in the largest unit that leaves one digit before the point.
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in units {
         if bytes >= 1 << shift {
@@ -56,7 +56,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A number with its thousands apart.
-pub(super) fn count(number: u64) -> String {
+pub(in crate::cli) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -69,7 +69,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 block`, `2,000 blocks`.
-pub(super) fn counted(number: u64, what: &str) -> String {
+pub(in crate::cli) fn counted(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", count(number))
 }
@@ -78,7 +78,7 @@ pub(super) fn counted(number: u64, what: &str) -> String {
 ///
 /// # Errors
 /// The output's.
-pub(super) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+pub(in crate::cli) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }

@@ -4,21 +4,22 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::folders;
 use super::parallel::patiently;
-use super::progress::Progress;
-use super::settings::Source;
-use super::{Error, folders};
 use crate::block::{BootId, KeyParts, sanitise};
+use crate::cli::Error;
+use crate::cli::settings::Source;
+use crate::cli::terminal::Progress;
 
 /// What `s3log check` puts in front of a host's name: no block, and no stranger.
-pub(super) const PROBE: &str = "s3log-check-";
+pub(in crate::cli) const PROBE: &str = "s3log-check-";
 
 /// Strangers that are kept by name.
 const STRANGERS: usize = 1_000;
 
 /// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in crate::cli) struct Found {
     /// The key.
     pub key: Box<str>,
     /// Bytes of the object.
@@ -58,7 +59,7 @@ impl PartialOrd for Found {
 
 /// What a listing came to.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(in crate::cli) struct Listing {
     /// The stream's blocks, in the gateway's order.
     pub found: Vec<Found>,
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
@@ -74,7 +75,7 @@ pub(super) struct Listing {
 ///
 /// # Errors
 /// A page that cannot be had.
-pub(super) fn list(
+pub(in crate::cli) fn list(
     source: &Source,
     place: usize,
     times: (Option<u64>, u64),
@@ -89,7 +90,7 @@ pub(super) fn list(
 ///
 /// # Errors
 /// A page that cannot be had, or that of `each`.
-pub(super) fn pages(
+pub(in crate::cli) fn pages(
     source: &Source,
     place: usize,
     (since, until): (Option<u64>, u64),

@@ -9,38 +9,39 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::bucket::{self, Found};
+use super::list::{self, Found};
 use super::parallel::{each, patiently};
-use super::progress::Progress;
-use super::settings::Source;
-use super::{Error, when};
 use crate::block::{Meta, MetaError, sanitise};
+use crate::cli::Error;
+use crate::cli::settings::Source;
+use crate::cli::terminal::Progress;
+use crate::cli::terminal::when;
 use crate::s3::{Answer, Head};
 
 /// Requests for metadata at a time.
-pub(super) const HEADS: usize = 16;
+pub(in crate::cli) const HEADS: usize = 16;
 
 const HOUR: u64 = 3_600_000_000_000;
 
 /// Which blocks.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct Range {
+pub(in crate::cli) struct Range {
     /// Only blocks with records at or after this time: 2026-11-22T10:00:00Z, or 10m for ten
     /// minutes ago.
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
-    pub(super) since: Option<u64>,
+    pub(in crate::cli) since: Option<u64>,
     /// Only blocks with records at or before this time.
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
-    pub(super) until: Option<u64>,
+    pub(in crate::cli) until: Option<u64>,
     /// Only blocks of this host; may be given several times.
     #[arg(long, value_name = "NAME")]
-    pub(super) host: Vec<String>,
+    pub(in crate::cli) host: Vec<String>,
 }
 
 impl Range {
     /// From when to when blocks are listed, in ns since 1970: from a day before the range, for a
     /// block that began before it may reach in; and to an hour past now, for clocks differ.
-    pub(super) fn times(&self) -> (Option<u64>, u64) {
+    pub(in crate::cli) fn times(&self) -> (Option<u64>, u64) {
         let soon = when::now().saturating_add(HOUR);
         (self.since.map(|since| since.saturating_sub(24 * HOUR)), self.until.unwrap_or(soon))
     }
@@ -54,12 +55,12 @@ impl Range {
 ///
 /// # Errors
 /// A page or metadata that cannot be had.
-pub(super) fn select(sources: &[Source], range: &Range) -> Result<Vec<Found>, Error> {
+pub(in crate::cli) fn select(sources: &[Source], range: &Range) -> Result<Vec<Found>, Error> {
     let mut all = Vec::new();
     {
         let progress = Progress::open("keys listed");
         for (place, source) in sources.iter().enumerate() {
-            all.append(&mut bucket::list(source, place, range.times(), &progress)?.found);
+            all.append(&mut list::list(source, place, range.times(), &progress)?.found);
         }
     }
     let mut all = filter(sources, all, range)?;
@@ -71,7 +72,7 @@ pub(super) fn select(sources: &[Source], range: &Range) -> Result<Vec<Found>, Er
 ///
 /// # Errors
 /// Metadata that cannot be had.
-pub(super) fn filter(
+pub(in crate::cli) fn filter(
     sources: &[Source],
     mut all: Vec<Found>,
     range: &Range,
@@ -137,7 +138,7 @@ fn since_then(sources: &[Source], all: &mut Vec<Found>, since: u64) -> Result<()
 ///
 /// # Errors
 /// The first that cannot be had.
-pub(super) fn metas(
+pub(in crate::cli) fn metas(
     sources: &[Source],
     blocks: &[Found],
     mut done: impl FnMut(usize, Result<Meta, MetaError>),
@@ -173,7 +174,7 @@ pub(super) fn metas(
 ///
 /// # Errors
 /// The last answer.
-pub(super) fn head(sources: &[Source], found: &Found) -> Result<Head, Answer> {
+pub(in crate::cli) fn head(sources: &[Source], found: &Found) -> Result<Head, Answer> {
     let missing = || Answer::local(crate::s3::Outcome::Damaged, "no such stream");
     let source = sources.get(found.source).ok_or_else(missing)?;
     patiently(|| source.client.head(&found.key))
@@ -183,7 +184,7 @@ pub(super) fn head(sources: &[Source], found: &Found) -> Result<Head, Answer> {
 ///
 /// # Errors
 /// It is not one of ours, or was changed.
-pub(super) fn meta(pairs: &[(String, String)]) -> Result<Meta, MetaError> {
+pub(in crate::cli) fn meta(pairs: &[(String, String)]) -> Result<Meta, MetaError> {
     Meta::from_pairs(|wanted| {
         pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     })

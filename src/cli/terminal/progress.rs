@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar that goes away when it is dropped.
 #[derive(Debug)]
-pub(super) struct Progress(ProgressBar);
+pub(in crate::cli) struct Progress(ProgressBar);
 
 impl Progress {
     /// So many steps of `what`.
-    pub(super) fn of(steps: u64, what: &'static str) -> Self {
+    pub(in crate::cli) fn of(steps: u64, what: &'static str) -> Self {
         Self::styled(
             ProgressBar::with_draw_target(Some(steps), target()),
             "{msg} [{bar:30}] {human_pos}/{human_len} {eta}",
@@ -20,14 +20,14 @@ impl Progress {
     }
 
     /// Work whose end is not known.
-    pub(super) fn open(what: &'static str) -> Self {
+    pub(in crate::cli) fn open(what: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, target());
         bar.enable_steady_tick(Duration::from_millis(200));
         Self::styled(bar, "{spinner} {msg} {human_pos}", what)
     }
 
     /// Work that nobody watches.
-    pub(super) fn hidden() -> Self {
+    pub(in crate::cli) fn hidden() -> Self {
         Self(ProgressBar::hidden())
     }
 
@@ -41,22 +41,22 @@ impl Progress {
     }
 
     /// So many steps more are done.
-    pub(super) fn add(&self, steps: u64) {
+    pub(in crate::cli) fn add(&self, steps: u64) {
         self.0.inc(steps);
     }
 
     /// So many steps are done.
-    pub(super) fn set(&self, done: u64) {
+    pub(in crate::cli) fn set(&self, done: u64) {
         self.0.set_position(done);
     }
 
     /// Takes the bar away.
-    pub(super) fn clear(&self) {
+    pub(in crate::cli) fn clear(&self) {
         self.0.finish_and_clear();
     }
 
     /// Runs `write`, which writes to the terminal, with the bar out of its way.
-    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    pub(in crate::cli) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 }

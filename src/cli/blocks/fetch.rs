@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Error;
-use super::bucket::Found;
 use super::keys::Opener;
+use super::list::Found;
 use super::parallel::patiently;
-use super::settings::Source;
 use crate::block::{Decoder, KeyParts, sanitise};
+use crate::cli::Error;
+use crate::cli::settings::Source;
 
 /// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
@@ -31,10 +31,10 @@ type Piece = Result<Vec<u8>, Error>;
 
 /// Blocks fetched at a time.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Jobs {
+pub(in crate::cli) struct Jobs {
     /// Blocks fetched at a time, 1 to 64.
     #[arg(long, short, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(super) jobs: u8,
+    pub(in crate::cli) jobs: u8,
 }
 
 /// Gives the lines of `blocks` in their order, in pieces that end anywhere: `each` hears of every
@@ -42,7 +42,7 @@ pub(super) struct Jobs {
 ///
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
-pub(super) fn lines(
+pub(in crate::cli) fn lines(
     sources: &[Source],
     blocks: &[Found],
     jobs: Jobs,

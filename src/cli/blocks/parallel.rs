@@ -8,7 +8,7 @@ use crate::s3::{Action, Answer};
 
 /// Calls `work` for each item on `jobs` threads, and `done` on this thread with the item's place
 /// and the result, in the order in which they end. `done` may stop the rest.
-pub(super) fn each<T: Sync, R: Send>(
+pub(in crate::cli) fn each<T: Sync, R: Send>(
     items: &[T],
     jobs: usize,
     work: impl Fn(&T) -> R + Sync,
@@ -52,7 +52,9 @@ const PAUSES: [u64; 3] = [200, 600, 1_800];
 ///
 /// # Errors
 /// The last answer.
-pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Answer>) -> Result<T, Answer> {
+pub(in crate::cli) fn patiently<T>(
+    mut attempt: impl FnMut() -> Result<T, Answer>,
+) -> Result<T, Answer> {
     for pause in PAUSES {
         match attempt() {
             Err(answer) if matches!(answer.action(), Action::Retry { .. }) => {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::config::parse_duration;
 
 /// Nanoseconds since 1970.
-pub(super) fn now() -> u64 {
+pub(in crate::cli) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     nanoseconds(since)
 }
@@ -23,7 +23,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 ///
 /// # Errors
 /// What it takes.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn parse(text: &str) -> Result<u64, String> {
     let takes = || {
         "a time as 2026-11-22T10:00:00Z or 2026-11-22 (UTC), or how long ago: 90s, 10m, 2h, 7d"
             .to_owned()
@@ -44,14 +44,14 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// RFC 3339 in UTC, to the second.
-pub(super) fn show(nanoseconds: u64) -> String {
+pub(in crate::cli) fn show(nanoseconds: u64) -> String {
     Timestamp::from_nanosecond(i128::from(nanoseconds))
         .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
         .unwrap_or_default()
 }
 
 /// A duration in its two largest units: `3d 4h`, `1m 5s`, `12s`.
-pub(super) fn show_age(nanoseconds: u64) -> String {
+pub(in crate::cli) fn show_age(nanoseconds: u64) -> String {
     let seconds = nanoseconds / 1_000_000_000;
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let mut left = seconds;

@@ -3,12 +3,12 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::Error;
+use crate::cli::Error;
 use crate::seal::{self, Identities, gpg, openpgp};
 
 /// The file of secret keys, when there is one.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Keys {
+pub(in crate::cli) struct Keys {
     /// A file of age identities, as age-keygen writes it, that opens encrypted blocks (.age).
     /// OpenPGP's (.pgp) are opened with the program gpg and its keys.
     #[arg(long, env = "S3LOG_IDENTITY", value_name = "FILE")]
@@ -17,7 +17,7 @@ pub(super) struct Keys {
 
 /// Opens blocks, whatever they are encrypted with.
 #[derive(Debug, Default)]
-pub(super) struct Opener {
+pub(in crate::cli) struct Opener {
     identities: Option<Identities>,
 }
 
@@ -26,7 +26,7 @@ impl Keys {
     ///
     /// # Errors
     /// It cannot be read or has no key.
-    pub(super) fn read(&self) -> Result<Opener, Error> {
+    pub(in crate::cli) fn read(&self) -> Result<Opener, Error> {
         let identities = self.identity.as_deref().map(Identities::read).transpose();
         let identities =
             identities.map_err(|error| Error::Usage(format!("--identity: {error}")))?;
@@ -39,7 +39,7 @@ impl Opener {
     ///
     /// # Errors
     /// Those of `source`, and [`io::ErrorKind::PermissionDenied`] when there is no key for it.
-    pub(super) fn open(
+    pub(in crate::cli) fn open(
         &self,
         seal: &str,
         source: impl Read + Send + 'static,

@@ -1,0 +1,25 @@
+//! The blocks of streams in a bucket: found, chosen, fetched and opened.
+//!
+//! | file | what |
+//! |---|---|
+//! | `list` | which objects of a bucket are blocks of a stream |
+//! | `folders` | which prefixes have to be listed for a range of time |
+//! | `select` | the blocks that a range of time and a list of hosts ask for |
+//! | `fetch` | the lines of many blocks, in order |
+//! | `parallel` | many requests at a time, and another attempt for those that fail for a moment |
+//! | `keys` | what opens encrypted blocks |
+//!
+//! Non-goals: what is printed, and what a block's content proves.
+
+mod fetch;
+mod folders;
+mod keys;
+mod list;
+mod parallel;
+mod select;
+
+pub(in crate::cli) use self::fetch::{Jobs, lines};
+pub(in crate::cli) use self::keys::{Keys, Opener};
+pub(in crate::cli) use self::list::{Found, Listing, PROBE, list, pages};
+pub(in crate::cli) use self::parallel::{each, patiently};
+pub(in crate::cli) use self::select::{HEADS, Range, filter, meta, metas, select};

@@ -1,0 +1,13 @@
+//! What a person at a terminal gives and sees, and what a script reads.
+//!
+//! | file | what |
+//! |---|---|
+//! | `output` | sizes, counts, colours, JSON |
+//! | `progress` | a bar on standard error, where that is a terminal |
+//! | `when` | times as they are given and shown |
+
+pub(in crate::cli) mod output;
+mod progress;
+pub(in crate::cli) mod when;
+
+pub(in crate::cli) use self::progress::Progress;
