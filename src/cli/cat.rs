@@ -14,7 +14,7 @@ use super::lines::Reading;
                   logged. Blocks are given as a whole: --since and --until leave out those without any \
                   record in the range."
 )]
-pub(super) struct Arguments {
+pub(super) struct CatArgs {
     #[command(flatten)]
     range: Range,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &CatArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let mut printer = arguments.reading.open(out)?;
     let blocks = select(&printer.sources, &arguments.range)?;
     printer.print(&blocks, 0)?;

@@ -39,7 +39,7 @@ Exit codes, that of the first step that failed:
   6  no such bucket here, or it is in another region
   7  the gateway does not take the write: an option it does not know, or another object there"
 )]
-pub(super) struct Arguments {
+pub(super) struct CheckArgs {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,
     /// One JSON object a step.
@@ -62,7 +62,7 @@ enum Mark {
 ///
 /// # Errors
 /// A setting, or the output. What a step finds is no error but an exit code.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &CheckArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
     for source in &sources {
         // What only the node needs as well: keys and certificates.

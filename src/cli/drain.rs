@@ -34,7 +34,7 @@ const FOREVER: Duration = Duration::from_secs(315_360_000);
                   Exit codes: 0 all is in the bucket, 1 something is left in the spool or was \
                   set aside, 2 wrong arguments or settings."
 )]
-pub(super) struct Arguments {
+pub(super) struct DrainArgs {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,
     /// Give up after this time, as 10m; without it only an interrupt ends it.
@@ -75,7 +75,7 @@ impl Observer for Nobody {
 ///
 /// # Errors
 /// A setting, or a spool that cannot be used: another process has it, or there is none.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let streams = arguments.connection.streams(&arguments.streams)?;
     let all = streams.iter().map(|stream| arguments.connection.settings(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
 
 /// Whether all is in the bucket.
 fn drain(
-    arguments: &Arguments,
+    arguments: &DrainArgs,
     mut settings: Settings,
     out: &mut dyn Write,
 ) -> Result<bool, Error> {

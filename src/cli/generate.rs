@@ -11,7 +11,7 @@ use super::Error;
 /// For which shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "As: s3log completions bash > /usr/share/bash-completion/completions/s3log")]
-pub(super) struct Completions {
+pub(super) struct CompletionsArgs {
     /// The shell.
     shell: clap_complete::Shell,
 }
@@ -19,7 +19,7 @@ pub(super) struct Completions {
 /// Where to.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Writes s3log.1, s3log-ls.1 and so on.")]
-pub(super) struct Man {
+pub(super) struct ManArgs {
     /// Where to; without it the page of s3log itself goes to standard output.
     #[arg(value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
@@ -29,9 +29,12 @@ pub(super) struct Man {
 ///
 /// # Errors
 /// The output's.
-pub(super) fn completions(arguments: &Completions, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn completions(
+    arguments: &CompletionsArgs,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Error> {
     let mut script = Vec::new();
-    let mut command = super::Arguments::command();
+    let mut command = super::S3logArgs::command();
     clap_complete::generate(arguments.shell, &mut command, "s3log", &mut script);
     out.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
@@ -41,8 +44,8 @@ pub(super) fn completions(arguments: &Completions, out: &mut dyn Write) -> Resul
 ///
 /// # Errors
 /// The output's, or the directory's.
-pub(super) fn man(arguments: &Man, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let mut command = super::Arguments::command().disable_help_subcommand(true);
+pub(super) fn man(arguments: &ManArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let mut command = super::S3logArgs::command().disable_help_subcommand(true);
     command.build();
     let Some(directory) = &arguments.directory else {
         clap_mangen::Man::new(command).render(out)?;

@@ -18,7 +18,7 @@ use crate::block::{Drops, KeyParts, Meta};
     after_help = "Blocks come in the order of their first record's time. Times, hosts and sizes are \
                   read from the listing, which is held until it is whole, 256 bytes a block, but with --unsorted; --long asks for each block's metadata, 16 at a time."
 )]
-pub(super) struct Arguments {
+pub(super) struct LsArgs {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,
     /// Show records, raw bytes, drops before the block, boot and what is wrong with the metadata.
@@ -84,7 +84,7 @@ impl From<&Meta> for Long {
 ///
 /// # Errors
 /// A setting, an answer of the gateway, or the output.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = &Source::all(&arguments.connection, &arguments.streams)?[..];
     let mut table = Table::new(arguments, sources, out);
     if arguments.unsorted {
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
 
 /// The rows that were written so far.
 struct Table<'a> {
-    arguments: &'a Arguments,
+    arguments: &'a LsArgs,
     sources: &'a [Source],
     out: &'a mut dyn Write,
     paint: Paint,
@@ -117,7 +117,7 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(arguments: &'a Arguments, sources: &'a [Source], out: &'a mut dyn Write) -> Self {
+    fn new(arguments: &'a LsArgs, sources: &'a [Source], out: &'a mut dyn Write) -> Self {
         let paint = Paint::stdout();
         Self { arguments, sources, out, paint, wide: 4, blocks: 0, stored: 0, records: 0, raw: 0 }
     }

@@ -50,7 +50,7 @@ pub use error::Error;
     after_help = "Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. \
                   verify and check have more: see their --help."
 )]
-struct Arguments {
+struct S3logArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -58,30 +58,30 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the blocks of streams, oldest first.
-    Ls(ls::Arguments),
+    Ls(ls::LsArgs),
     /// Print the lines of streams, block by block in the order of time.
-    Cat(cat::Arguments),
+    Cat(cat::CatArgs),
     /// Print the last lines of streams, and with -f those that come.
-    Tail(tail::Arguments),
+    Tail(tail::TailArgs),
     /// Prove that no block and no line is missing or altered.
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArgs),
     /// Upload what a node's spool holds while Varnish is down.
-    Drain(drain::Arguments),
+    Drain(drain::DrainArgs),
     /// Try the settings of a stream: name, connection, TLS, clock, credentials, one small write.
-    Check(check::Arguments),
+    Check(check::CheckArgs),
     /// Show what a node's ring and spool hold, without touching them.
-    Stats(stats::Arguments),
+    Stats(stats::StatsArgs),
     /// Print a completion script for a shell.
-    Completions(generate::Completions),
+    Completions(generate::CompletionsArgs),
     /// Write the manual pages, one a command.
-    Man(generate::Man),
+    Man(generate::ManArgs),
 }
 
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let out = &mut std::io::stdout().lock();
-    let done = match Arguments::parse().command {
+    let done = match S3logArgs::parse().command {
         Command::Ls(arguments) => ls::run(&arguments, out),
         Command::Cat(arguments) => cat::run(&arguments, out),
         Command::Tail(arguments) => tail::run(&arguments, out),

@@ -21,7 +21,7 @@ use crate::spool::{self, Glance, OpenBlock, Tally};
     after_help = "Reads the spool's directory and takes no lock: varnishd may be running, and need not \
                   be. What it counts since its start is in varnishstat -f 'S3LOG.*'."
 )]
-pub(super) struct Arguments {
+pub(super) struct StatsArgs {
     /// The streams' names, those of the VCL objects; all of the spool's directory when none is
     /// given.
     streams: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) fn root(directory: &Path, stream: &str) -> PathBuf {
 ///
 /// # Errors
 /// A setting, a directory that cannot be read, or the output.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let paint = Paint::stdout();
     for (stream, root) in spools(arguments)? {
         let failed = |source| Error::File { path: root.display().to_string(), source };
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode
 }
 
 /// The streams' names and their spools.
-fn spools(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>, Error> {
+fn spools(arguments: &StatsArgs) -> Result<Vec<(String, PathBuf)>, Error> {
     let directory = |stream: &str| -> Result<PathBuf, Error> {
         if let Some(directory) = &arguments.spool {
             return Ok(directory.clone());

@@ -28,7 +28,7 @@ const HOUR: u64 = 3_600_000_000_000;
                   `period` and two seconds after the request. -f goes on until it is interrupted or \
                   the reader of its output goes."
 )]
-pub(super) struct Arguments {
+pub(super) struct TailArgs {
     /// How many lines.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
     lines: u64,
@@ -46,7 +46,7 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let mut printer = arguments.reading.open(out)?;
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
     let listed = look(&printer.sources, 24)?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::story::Member;
 use crate::block::{BootId, Digest, Drops};
 
@@ -128,7 +128,7 @@ fn step<'a>(
     if let Some(walk) = walks.iter_mut().find(|walk| walk.links(&member)) {
         if walk.tail.meta.boot > meta.boot && walk.boots.contains(&meta.boot) {
             let text = format!("boot {} comes back after boot {}", meta.boot, walk.tail.meta.boot);
-            let finding = Finding::new(Kind::Altered, text);
+            let finding = Finding::new(FindingKind::Altered, text);
             findings.push(finding.at(&meta.host, meta.number, meta.number).key(member.key));
         }
         walk.take(member);
@@ -158,7 +158,8 @@ fn step<'a>(
                         .clone_into(&mut text);
                 }
                 let last = meta.number.saturating_sub(1).max(1);
-                let kind = if meta.number == 1 { Kind::Altered } else { Kind::Missing };
+                let kind =
+                    if meta.number == 1 { FindingKind::Altered } else { FindingKind::Missing };
                 findings.push(Finding::new(kind, text).at(&meta.host, 1, last).key(member.key));
             }
             walks.push(Walk::begin(member));
@@ -178,7 +179,8 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
                 one.number
             ),
         };
-        let finding = Finding::new(Kind::Altered, text).at(&two.host, two.number, two.number);
+        let finding =
+            Finding::new(FindingKind::Altered, text).at(&two.host, two.number, two.number);
         return finding.key(after.key).key(before.key);
     }
     let (first, last) = (one.number.saturating_add(1), two.number.saturating_sub(1));
@@ -192,9 +194,12 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
         String::new()
     };
     let (kind, text) = if one.boot == two.boot {
-        (Kind::Missing, format!("not there, in boot {}{why}", one.boot))
+        (FindingKind::Missing, format!("not there, in boot {}{why}", one.boot))
     } else {
-        (Kind::Gap, format!("not there, between boot {} and boot {}{why}", one.boot, two.boot))
+        (
+            FindingKind::Gap,
+            format!("not there, between boot {} and boot {}{why}", one.boot, two.boot),
+        )
     };
     Finding::new(kind, text).at(&two.host, first, last).key(before.key).key(after.key)
 }
@@ -205,5 +210,5 @@ fn restart(before: &Chain, after: &Chain) -> Finding {
          {} of the one before cannot be proved",
         after.first_boot, before.last_number
     );
-    Finding::new(Kind::Note, text).at(&after.host, after.first_number, after.first_number)
+    Finding::new(FindingKind::Note, text).at(&after.host, after.first_number, after.first_number)
 }

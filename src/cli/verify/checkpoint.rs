@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Error;
 use super::chain::Chain;
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{BootId, Digest};
 
@@ -104,7 +104,7 @@ fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected]) -> Opt
     if let Some(meta) = same {
         return (meta.sha256 != end.sha256).then(|| {
             let text = "an earlier run saw another content under this number: it was replaced";
-            Finding::new(Kind::Altered, text).at(host, end.number, end.number)
+            Finding::new(FindingKind::Altered, text).at(host, end.number, end.number)
         });
     }
     let reached = chains
@@ -127,5 +127,5 @@ fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected]) -> Opt
             .unwrap_or(end.number),
     };
     let text = "an earlier run saw it at the end of the chain, and it is gone";
-    Some(Finding::new(Kind::Missing, text).at(host, first, end.number))
+    Some(Finding::new(FindingKind::Missing, text).at(host, first, end.number))
 }

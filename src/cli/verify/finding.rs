@@ -7,7 +7,7 @@ use serde::Serialize;
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum FindingKind {
     /// Blocks whose numbers are not there.
     Missing,
     /// The same, where one boot ends and another begins.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     Note,
 }
 
-impl Kind {
+impl FindingKind {
     /// Whether it makes the stream incomplete.
     pub(super) fn counts(self) -> bool {
         !matches!(self, Self::Note | Self::Unchecked)
@@ -59,7 +59,7 @@ impl Kind {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    pub(super) kind: Kind,
+    pub(super) kind: FindingKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
     /// The first and the last number it is about.
@@ -73,7 +73,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: FindingKind, detail: impl Into<String>) -> Self {
         Self { kind, host: None, numbers: None, keys: Vec::new(), detail: detail.into() }
     }
 

@@ -30,7 +30,7 @@ use serde::Serialize;
 
 use self::chain::{Chain, chains};
 use self::checkpoint::Checkpoint;
-use self::finding::{Finding, Kind};
+use self::finding::{Finding, FindingKind};
 use self::inspect::{Inspected, Lens, Mode, inspect};
 use self::signatures::Signed;
 use super::Error;
@@ -47,7 +47,7 @@ use crate::seal::Verifier;
 #[command(after_help = "Exit codes: 0 complete, 1 something was found, 2 it could not be checked.
 
 That the newest blocks are gone is not to be seen in a bucket: use --checkpoint FILE each time.")]
-pub(super) struct Arguments {
+pub(super) struct VerifyArgs {
     /// The streams' names, those of the VCL objects; all of the settings file when none is given.
     streams: Vec<String>,
     /// Read every byte, and compare with the SHA-256 of the metadata.
@@ -80,7 +80,7 @@ pub(super) struct Arguments {
     connection: Connection,
 }
 
-impl Arguments {
+impl VerifyArgs {
     fn mode(&self) -> Mode {
         match (self.deep, self.download) {
             (true, _) => Mode::Deep,
@@ -112,11 +112,11 @@ struct Sum {
 ///
 /// # Errors
 /// With exit code 2: a setting, or an answer of the gateway that leaves nothing to check.
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     verify(arguments, out).map_err(|error| error.with_code(2))
 }
 
-fn verify(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
     let opener = arguments.keys.read()?;
     let keys = verifiers(&arguments.public_key)?;
@@ -149,7 +149,8 @@ fn verify(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error>
             let readable = result.blocks.iter().filter(|block| block.content.is_some());
             sum.uncounted += readable.filter(|block| block.lines.is_none()).count() as u64;
         }
-        sum.unchecked += findings.iter().filter(|f| f.kind == Kind::Unchecked).count() as u64;
+        sum.unchecked +=
+            findings.iter().filter(|f| f.kind == FindingKind::Unchecked).count() as u64;
         sum.findings += findings.iter().filter(|f| f.kind.counts()).count() as u64;
     }
     sum.complete = sum.findings == 0 && sum.unchecked == 0;
@@ -182,7 +183,7 @@ fn verifiers(given: &[String]) -> Result<Vec<Verifier>, Error> {
 }
 
 fn stream(
-    arguments: &Arguments,
+    arguments: &VerifyArgs,
     sources: &[Source],
     place: usize,
     lens: Lens<'_>,
@@ -197,7 +198,7 @@ fn stream(
     let mut blocks = look(arguments, source, &found, lens);
     let ranged = arguments.range.since.is_some() || arguments.allow_expired;
     let (mut told, mut walked) = judge(source, &blocks, ranged);
-    if told.iter().any(|finding| matches!(finding.kind, Kind::Missing | Kind::Gap)) {
+    if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
         let again = filter(sources, listed(arguments, source, place)?.found, &arguments.range)?;
         let fresh: Vec<Found> =
@@ -209,22 +210,27 @@ fn stream(
     }
     let unnamed = all - strangers.len() as u64;
     told.extend(strangers.into_iter().map(|key| {
-        Finding::new(Kind::Foreign, "no block of this module has such a name").key(&key)
+        Finding::new(FindingKind::Foreign, "no block of this module has such a name").key(&key)
     }));
     if unnamed > 0 {
         let text = format!("{} more objects that are no blocks", count(unnamed));
-        told.push(Finding::new(Kind::Foreign, text));
+        told.push(Finding::new(FindingKind::Foreign, text));
     }
     Ok(Outcome { chains: walked, findings: told, blocks, others })
 }
 
-fn listed(arguments: &Arguments, source: &Source, place: usize) -> Result<blocks::Listing, Error> {
+fn listed(arguments: &VerifyArgs, source: &Source, place: usize) -> Result<blocks::Listing, Error> {
     let progress = Progress::open("keys listed");
     blocks::list(source, place, arguments.range.times(), &progress)
 }
 
 /// Looks at each block, many at a time.
-fn look(arguments: &Arguments, source: &Source, found: &[Found], lens: Lens<'_>) -> Vec<Inspected> {
+fn look(
+    arguments: &VerifyArgs,
+    source: &Source,
+    found: &[Found],
+    lens: Lens<'_>,
+) -> Vec<Inspected> {
     let mut slots: Vec<Option<Inspected>> = Vec::new();
     slots.resize_with(found.len(), || None);
     {

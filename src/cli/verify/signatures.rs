@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{Signature, sanitise, statement, trusted_comment};
 use crate::cli::terminal::output::counted;
@@ -61,12 +61,12 @@ pub(super) fn judge(settings: &Settings, blocks: &[Inspected], keys: &[Verifier]
         };
         match &block.signed {
             Signed::Holds => {}
-            Signed::Bad(bad) => findings.push(about(Kind::Forged, bad.to_string())),
+            Signed::Bad(bad) => findings.push(about(FindingKind::Forged, bad.to_string())),
             Signed::Unchecked(id) => *by.entry(*id).or_default() += 1,
             Signed::Not if keys.is_empty() => unsigned += 1,
             Signed::Not => {
                 let text = "it has no signature: whoever can write to the bucket may have made it";
-                findings.push(about(Kind::Unsigned, text.to_owned()));
+                findings.push(about(FindingKind::Unsigned, text.to_owned()));
             }
         }
     }
@@ -74,11 +74,11 @@ pub(super) fn judge(settings: &Settings, blocks: &[Inspected], keys: &[Verifier]
         let whose = id.map_or_else(|| "an unreadable key".to_owned(), |id| format!("key {id}"));
         let count = counted(*count, "block");
         let text = format!("{count} signed by {whose}, not checked: give --public-key");
-        findings.push(Finding::new(Kind::Note, text));
+        findings.push(Finding::new(FindingKind::Note, text));
     }
     if !by.is_empty() && unsigned > 0 {
         let text = format!("{} not signed", counted(unsigned, "block"));
-        findings.push(Finding::new(Kind::Note, text));
+        findings.push(Finding::new(FindingKind::Note, text));
     }
     findings
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{BootId, Digest, KeyParts, Meta, sanitise};
 use crate::pipeline::Settings;
@@ -52,7 +52,7 @@ pub(super) fn tell<'a>(
         if let Some(first) = members.insert(*identity, member) {
             let text = "it is there twice, under two keys";
             let (host, _, number) = *identity;
-            let finding = Finding::new(Kind::Doubled, text).at(host, number, number);
+            let finding = Finding::new(FindingKind::Doubled, text).at(host, number, number);
             told.findings.push(finding.key(first.key).key(member.key));
             // The one whose content is what others say of it stays.
             if told.by_key.get(identity).is_some_and(|block| *block.found.key == *first.key) {
@@ -90,7 +90,7 @@ impl<'a> Teller<'a> {
         let number = block.found.number;
         let told_host = block.found.host.as_deref().unwrap_or("?");
         if let Some(why) = &block.unchecked {
-            let finding = Finding::new(Kind::Unchecked, why.clone());
+            let finding = Finding::new(FindingKind::Unchecked, why.clone());
             self.say(finding.at(told_host, number, number).key(key));
             return None;
         }
@@ -102,7 +102,7 @@ impl<'a> Teller<'a> {
             Ok(meta) => &**meta,
             Err(why) => {
                 let text = format!("{why}: it is no block, or its metadata was changed");
-                let finding = Finding::new(Kind::Foreign, text);
+                let finding = Finding::new(FindingKind::Foreign, text);
                 self.say(finding.at(told_host, number, number).key(key));
                 return None;
             }
@@ -116,7 +116,7 @@ impl<'a> Teller<'a> {
             }
             _ if other => {
                 let text = format!("it is a block of stream {}, host {}", meta.stream, meta.host);
-                let finding = Finding::new(Kind::Foreign, text);
+                let finding = Finding::new(FindingKind::Foreign, text);
                 self.say(finding.at(told_host, number, number).key(key));
                 return None;
             }
@@ -142,15 +142,15 @@ impl<'a> Teller<'a> {
         let told = parts.and_then(|parts| settings.naming.time(&parts));
         if told.is_some_and(|told| told != meta.first / 1_000_000_000) {
             let text = "key and metadata tell different times of the first record".to_owned();
-            said.push(about(Kind::Altered, text));
+            said.push(about(FindingKind::Altered, text));
         }
         if parts.is_some_and(|parts| parts.codec != meta.codec) {
             let text = "key and metadata tell different ways of compression".to_owned();
-            said.push(about(Kind::Altered, text));
+            said.push(about(FindingKind::Altered, text));
         }
         if meta.first > meta.last {
             let text = "its last record is older than its first: its metadata was changed";
-            said.push(about(Kind::Altered, text.to_owned()));
+            said.push(about(FindingKind::Altered, text.to_owned()));
         }
         self.findings.append(&mut said);
     }
@@ -174,19 +174,21 @@ impl<'a> Teller<'a> {
                 // Told once, at the lower of the two.
                 if *identity < own {
                     let text = format!("it holds {named}, which holds this one");
-                    let finding = Finding::new(Kind::Swapped, text).at(host, number, number);
+                    let finding = Finding::new(FindingKind::Swapped, text).at(host, number, number);
                     let other = keys.get(&own).copied().unwrap_or_default();
                     self.say(finding.key(key).key(other));
                 }
             } else if let Some(original) = self.by_key.get(&own) {
                 let original = original.found.key.to_string();
                 let text = format!("it holds {named} once more");
-                let finding = Finding::new(Kind::Doubled, text).at(host, number, number);
+                let finding = Finding::new(FindingKind::Doubled, text).at(host, number, number);
                 self.say(finding.key(key).key(&original));
             } else {
                 members.push(member);
                 let text = format!("it holds {named}, or its metadata was changed");
-                self.say(Finding::new(Kind::Altered, text).at(host, number, number).key(key));
+                self.say(
+                    Finding::new(FindingKind::Altered, text).at(host, number, number).key(key),
+                );
             }
         }
         members
@@ -206,7 +208,7 @@ impl<'a> Teller<'a> {
                 if block.len != meta.bytes {
                     let text =
                         format!("its metadata says {} bytes, and it has {}", meta.bytes, block.len);
-                    self.say(about(Kind::Altered, text).key(key));
+                    self.say(about(FindingKind::Altered, text).key(key));
                 }
                 match &block.lines {
                     Some(Ok((lines, bytes)))
@@ -217,11 +219,11 @@ impl<'a> Teller<'a> {
                              the metadata was changed",
                             meta.records, meta.raw_bytes
                         );
-                        self.say(about(Kind::Altered, text).key(key));
+                        self.say(about(FindingKind::Altered, text).key(key));
                     }
                     Some(Err(why)) => {
                         let text = format!("it cannot be decompressed: {why}");
-                        self.say(about(Kind::Altered, text).key(key));
+                        self.say(about(FindingKind::Altered, text).key(key));
                     }
                     _ => {}
                 }
@@ -232,18 +234,18 @@ impl<'a> Teller<'a> {
                 Some(other) if held.get(other) == Some(&meta.sha256) => {
                     if key < other {
                         let text = "its content is that of another block, which has this one's";
-                        let finding = about(Kind::Swapped, text.to_owned());
+                        let finding = about(FindingKind::Swapped, text.to_owned());
                         self.say(finding.key(key).key(other));
                     }
                 }
                 Some(other) => {
                     let text = "its content was replaced by that of another block";
-                    self.say(about(Kind::Altered, text.to_owned()).key(key).key(other));
+                    self.say(about(FindingKind::Altered, text.to_owned()).key(key).key(other));
                 }
                 None => {
                     let (kind, text) = length(block, meta).unwrap_or_else(|| {
                         let text = "its content is not what was sealed: same length, other bytes";
-                        (Kind::Altered, text.to_owned())
+                        (FindingKind::Altered, text.to_owned())
                     });
                     self.say(about(kind, text).key(key));
                 }
@@ -259,14 +261,14 @@ fn names(parts: &KeyParts<'_>, meta: &Meta) -> bool {
 }
 
 /// A length that is not what the metadata says.
-fn length(block: &Inspected, meta: &Meta) -> Option<(Kind, String)> {
+fn length(block: &Inspected, meta: &Meta) -> Option<(FindingKind, String)> {
     let (has, sealed) = (block.len, meta.bytes);
     if has < sealed {
         let text = format!("its last {} of {sealed} bytes are gone", sealed - has);
-        return Some((Kind::Cut, text));
+        return Some((FindingKind::Cut, text));
     }
     (has > sealed).then(|| {
         let text = format!("it has {has} bytes, and {sealed} were sealed");
-        (Kind::Altered, text)
+        (FindingKind::Altered, text)
     })
 }
