@@ -26,8 +26,9 @@ pub(super) struct CatArgs {
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
 pub(super) fn run(arguments: &CatArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let mut printer = arguments.reading.open(out)?;
-    let blocks = select(&printer.sources, &arguments.range)?;
+    let mut printer = arguments.reading.printer(out)?;
+    let sources = arguments.reading.sources()?;
+    let blocks = select(&sources, &arguments.range)?;
     printer.print(&blocks, 0)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,21 +27,26 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads the keys and the settings; nothing is asked of a gateway yet.
+    /// The streams that were named; nothing is asked of a gateway yet.
     ///
     /// # Errors
-    /// A key file or a setting that cannot be used.
-    pub(super) fn open<'a>(&self, out: &'a mut dyn Write) -> Result<Printer<'a>, Error> {
+    /// A setting that cannot be used.
+    pub(super) fn sources(&self) -> Result<Vec<Source>, Error> {
+        Source::all(&self.connection, &self.streams)
+    }
+
+    /// What prints their lines.
+    ///
+    /// # Errors
+    /// A key file that cannot be used.
+    pub(super) fn printer<'a>(&self, out: &'a mut dyn Write) -> Result<Printer<'a>, Error> {
         let keys = self.keys.read()?;
-        let sources = Source::all(&self.connection, &self.streams)?;
-        Ok(Printer { sources, jobs: self.jobs, keys, lines: Lines::new(out, self.json) })
+        Ok(Printer { jobs: self.jobs, keys, lines: Lines::new(out, self.json) })
     }
 }
 
 /// Fetches blocks and writes their lines.
 pub(super) struct Printer<'a> {
-    /// The streams that were named.
-    pub(super) sources: Vec<Source>,
     jobs: Jobs,
     keys: Opener,
     lines: Lines<'a>,
@@ -52,12 +57,10 @@ impl Printer<'_> {
     ///
     /// # Errors
     /// A block that cannot be read, or the output.
-    pub(super) fn print(&mut self, blocks: &[Found], skip: u64) -> Result<(), Error> {
-        let Self { sources, jobs, keys, lines } = self;
+    pub(super) fn print(&mut self, blocks: &[Found<'_>], skip: u64) -> Result<(), Error> {
+        let Self { jobs, keys, lines } = self;
         lines.skip = skip;
-        blocks::lines(sources, blocks, *jobs, keys, |found, piece| {
-            lines.piece(sources, found, piece)
-        })?;
+        blocks::lines(blocks, *jobs, keys, |found, piece| lines.piece(found, piece))?;
         lines.skip = 0;
         lines.out.flush()?;
         Ok(())
@@ -92,7 +95,7 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// The output's.
-    fn piece(&mut self, sources: &[Source], found: &Found, mut piece: &[u8]) -> Result<(), Error> {
+    fn piece(&mut self, found: &Found<'_>, mut piece: &[u8]) -> Result<(), Error> {
         while self.skip > 0 && !piece.is_empty() {
             let Some(end) = memchr::memchr(b'\n', piece) else { return Ok(()) };
             piece = piece.get(end + 1..).unwrap_or_default();
@@ -102,24 +105,23 @@ impl<'a> Lines<'a> {
             self.out.write_all(piece)?;
             return Ok(());
         }
-        let stream = sources.get(found.source).map_or("", |source| &source.settings.stream);
         let ended = piece.is_empty();
         while let Some(end) = memchr::memchr(b'\n', piece) {
             let (line, rest) = piece.split_at(end);
             self.begun.extend_from_slice(line);
-            self.line(stream, found)?;
+            self.line(found)?;
             piece = rest.get(1..).unwrap_or_default();
         }
         self.begun.extend_from_slice(piece);
         if ended && !self.begun.is_empty() {
-            self.line(stream, found)?;
+            self.line(found)?;
         }
         Ok(())
     }
 
-    fn line(&mut self, stream: &str, found: &Found) -> Result<(), Error> {
+    fn line(&mut self, found: &Found<'_>) -> Result<(), Error> {
         let line = Line {
-            stream,
+            stream: found.stream(),
             host: found.host.as_deref(),
             boot: found.boot.to_string(),
             block: found.number,

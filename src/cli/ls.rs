@@ -86,13 +86,13 @@ impl From<&Meta> for Long {
 /// A setting, an answer of the gateway, or the output.
 pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = &Source::all(&arguments.connection, &arguments.streams)?[..];
-    let mut table = Table::new(arguments, sources, out);
+    let mut table = Table::new(arguments, sources.len() > 1, out);
     if arguments.unsorted {
-        for (place, source) in sources.iter().enumerate() {
+        for source in sources {
             let (times, hidden) = (arguments.range.times(), Progress::hidden());
             let mut listing = Listing::default();
-            blocks::pages(source, place, times, &hidden, &mut listing, |found| {
-                table.rows(&filter(sources, std::mem::take(found), &arguments.range)?)
+            blocks::pages(source, times, &hidden, &mut listing, |found| {
+                table.rows(&filter(std::mem::take(found), &arguments.range)?)
             })?;
         }
     } else {
@@ -105,7 +105,8 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
 /// The rows that were written so far.
 struct Table<'a> {
     arguments: &'a LsArgs,
-    sources: &'a [Source],
+    /// Whether there is more than one stream to tell apart.
+    several: bool,
     out: &'a mut dyn Write,
     paint: Paint,
     /// Columns of the widest host.
@@ -117,22 +118,22 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(arguments: &'a LsArgs, sources: &'a [Source], out: &'a mut dyn Write) -> Self {
+    fn new(arguments: &'a LsArgs, several: bool, out: &'a mut dyn Write) -> Self {
         let paint = Paint::stdout();
-        Self { arguments, sources, out, paint, wide: 4, blocks: 0, stored: 0, records: 0, raw: 0 }
+        Self { arguments, several, out, paint, wide: 4, blocks: 0, stored: 0, records: 0, raw: 0 }
     }
 
-    fn rows(&mut self, blocks: &[Found]) -> Result<(), Error> {
+    fn rows(&mut self, blocks: &[Found<'_>]) -> Result<(), Error> {
         let mut told: Vec<Option<Result<Meta, String>>> = Vec::new();
         if self.arguments.long {
             told.resize_with(blocks.len(), || None);
-            metas(self.sources, blocks, |place, meta| {
+            metas(blocks, |place, meta| {
                 if let Some(slot) = told.get_mut(place) {
                     *slot = Some(meta.map_err(|error| error.to_string()));
                 }
             })?;
         }
-        let host = |found: &Found| found.host.as_deref().unwrap_or("?").len();
+        let host = |found: &Found<'_>| found.host.as_deref().unwrap_or("?").len();
         self.wide = blocks.iter().map(host).max().unwrap_or(0).max(self.wide);
         if self.blocks == 0 && !blocks.is_empty() && !self.arguments.json {
             self.heading()?;
@@ -141,7 +142,7 @@ impl<'a> Table<'a> {
         for (place, found) in blocks.iter().enumerate() {
             let told = told.get(place).and_then(Option::as_ref);
             if self.arguments.json {
-                json(self.out, &row(stream_of(self.sources, found), found, told))?;
+                json(self.out, &row(found, told))?;
             } else {
                 self.row(found, told)?;
             }
@@ -150,7 +151,7 @@ impl<'a> Table<'a> {
     }
 
     fn heading(&mut self) -> Result<(), Error> {
-        let stream = if self.sources.len() > 1 { "STREAM    " } else { "" };
+        let stream = if self.several { "STREAM    " } else { "" };
         let long =
             if self.arguments.long { "   RECORDS         RAW   DROPPED  BOOT        " } else { "" };
         let wide = self.wide;
@@ -162,15 +163,11 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    fn row(&mut self, found: &Found, told: Option<&Result<Meta, String>>) -> Result<(), Error> {
+    fn row(&mut self, found: &Found<'_>, told: Option<&Result<Meta, String>>) -> Result<(), Error> {
         let Self { paint, wide, .. } = *self;
         self.stored += found.size;
         let time = found.time.map_or_else(|| "?".to_owned(), |time| when::show(time * SECOND));
-        let stream = if self.sources.len() > 1 {
-            format!("{:8}  ", stream_of(self.sources, found))
-        } else {
-            String::new()
-        };
+        let stream = if self.several { format!("{:8}  ", found.stream()) } else { String::new() };
         let host = found.host.as_deref().unwrap_or("?");
         write!(
             self.out,
@@ -213,14 +210,10 @@ impl<'a> Table<'a> {
 
 const SECOND: u64 = 1_000_000_000;
 
-fn stream_of<'s>(sources: &'s [Source], found: &Found) -> &'s str {
-    sources.get(found.source).map_or("", |source| &source.settings.stream)
-}
-
-fn row<'a>(stream: &'a str, found: &'a Found, told: Option<&Result<Meta, String>>) -> Row<'a> {
+fn row<'a>(found: &'a Found<'a>, told: Option<&Result<Meta, String>>) -> Row<'a> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
     Row {
-        stream,
+        stream: found.stream(),
         host: found.host.as_deref(),
         boot: found.boot.to_string(),
         number: found.number,

@@ -165,4 +165,15 @@ impl Source {
         };
         connection.streams(named)?.iter().map(open).collect()
     }
+
+    /// One of a gateway that nobody asks.
+    #[cfg(test)]
+    pub(super) fn example(stream: &str) -> Self {
+        let mut arguments = config::Arguments::new(stream);
+        arguments.set("endpoint", Some("http://127.0.0.1:9".to_owned()));
+        arguments.set("bucket", Some("logs".to_owned()));
+        let settings = Settings::read(&arguments).unwrap();
+        let client = client(&settings).unwrap();
+        Self { settings, client }
+    }
 }

@@ -47,16 +47,17 @@ pub(super) struct TailArgs {
 /// # Errors
 /// A setting, an answer of the gateway, a block that cannot be read, or the output.
 pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let mut printer = arguments.reading.open(out)?;
+    let mut printer = arguments.reading.printer(out)?;
+    let sources = &arguments.reading.sources()?[..];
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
-    let listed = look(&printer.sources, 24)?;
+    let listed = look(sources, 24)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = filter(&printer.sources, listed, &hosts)?;
-    let (mut start, mut records) = newest(&printer.sources, &blocks, arguments.lines)?;
+    let mut blocks = filter(listed, &hosts)?;
+    let (mut start, mut records) = newest(&blocks, arguments.lines)?;
     if records < arguments.lines && !arguments.follow {
         // The last day has too few; who follows is after what comes.
-        blocks = select(&printer.sources, &hosts)?;
-        (start, records) = newest(&printer.sources, &blocks, arguments.lines)?;
+        blocks = select(sources, &hosts)?;
+        (start, records) = newest(&blocks, arguments.lines)?;
     }
     let shown = blocks.get(start..).unwrap_or_default();
     printer.print(shown, records.saturating_sub(arguments.lines))?;
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
         if sweep {
             swept = Instant::now();
         }
-        let listed = match look(&printer.sources, if sweep { 24 } else { 1 }) {
+        let listed = match look(sources, if sweep { 24 } else { 1 }) {
             Ok(listed) => listed,
             Err(error) => {
                 // Who follows waits for the gateway to come back.
@@ -83,41 +84,41 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
             let still: HashSet<&str> = listed.iter().map(|found| &*found.key).collect();
             seen.retain(|key| still.contains(&**key));
         }
-        let fresh: Vec<Found> =
+        let fresh: Vec<Found<'_>> =
             listed.into_iter().filter(|found| !seen.contains(&found.key)).collect();
         if fresh.is_empty() {
             continue;
         }
         seen.extend(fresh.iter().map(|found| found.key.clone()));
-        let mut fresh = filter(&printer.sources, fresh, &hosts)?;
+        let mut fresh = filter(fresh, &hosts)?;
         fresh.sort_unstable();
         printer.print(&fresh, 0)?;
     }
 }
 
 /// The blocks of the folders of the last `hours`.
-fn look(sources: &[Source], hours: u64) -> Result<Vec<Found>, Error> {
+fn look(sources: &[Source], hours: u64) -> Result<Vec<Found<'_>>, Error> {
     let now = when::now();
     let since = now.saturating_sub(hours * HOUR);
     let progress = Progress::hidden();
     let mut all = Vec::new();
-    for (place, source) in sources.iter().enumerate() {
+    for source in sources {
         let times = (Some(since), now.saturating_add(HOUR));
-        all.append(&mut blocks::list(source, place, times, &progress)?.found);
+        all.append(&mut blocks::list(source, times, &progress)?.found);
     }
     all.sort_unstable();
     Ok(all)
 }
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
-fn newest(sources: &[Source], blocks: &[Found], lines: u64) -> Result<(usize, u64), Error> {
+fn newest(blocks: &[Found<'_>], lines: u64) -> Result<(usize, u64), Error> {
     let mut start = blocks.len();
     let mut records = 0u64;
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
         let asked = blocks.get(from..start).unwrap_or_default();
         let mut counts = vec![0; asked.len()];
-        metas(sources, asked, |place, meta| {
+        metas(asked, |place, meta| {
             if let (Some(count), Ok(meta)) = (counts.get_mut(place), meta) {
                 *count = meta.records;
             }

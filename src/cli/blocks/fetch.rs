@@ -18,7 +18,6 @@ use super::list::Found;
 use super::parallel::patiently;
 use crate::block::{Decoder, KeyParts, sanitise};
 use crate::cli::Error;
-use crate::cli::settings::Source;
 
 /// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
@@ -43,29 +42,26 @@ pub(in crate::cli) struct Jobs {
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
 pub(in crate::cli) fn lines(
-    sources: &[Source],
-    blocks: &[Found],
+    blocks: &[Found<'_>],
     jobs: Jobs,
     keys: &Opener,
-    mut each: impl FnMut(&Found, &[u8]) -> Result<(), Error>,
+    mut each: impl FnMut(&Found<'_>, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
-    let (tasks, waiting) = bounded::<(&Found, Sender<Piece>)>(jobs);
+    let (tasks, waiting) = bounded::<(&Found<'_>, Sender<Piece>)>(jobs);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             let waiting = waiting.clone();
             scope.spawn(move || {
                 for (found, send) in waiting {
-                    if let Some(source) = sources.get(found.source) {
-                        pump(source, found, keys, &send);
-                    }
+                    pump(found, keys, &send);
                 }
             });
         }
         drop(waiting);
         // Owned by this closure: its end tells the threads that there is no more to do.
         let tasks = tasks;
-        let mut ahead: VecDeque<(&Found, Receiver<Piece>)> = VecDeque::with_capacity(jobs);
+        let mut ahead: VecDeque<(&Found<'_>, Receiver<Piece>)> = VecDeque::with_capacity(jobs);
         let mut left = blocks.iter();
         loop {
             while ahead.len() < jobs {
@@ -95,11 +91,11 @@ enum Stop {
     Failed(Error),
 }
 
-fn pump(source: &Source, found: &Found, keys: &Opener, send: &Sender<Piece>) {
+fn pump(found: &Found<'_>, keys: &Opener, send: &Sender<Piece>) {
     let mut given = 0;
     let mut breaks = 0;
     loop {
-        match attempt(source, found, keys, &mut given, send) {
+        match attempt(found, keys, &mut given, send) {
             Ok(()) | Err(Stop::Unwanted) => return,
             Err(Stop::Broken(_)) if breaks < BREAKS => {
                 breaks += 1;
@@ -117,23 +113,22 @@ fn pump(source: &Source, found: &Found, keys: &Opener, send: &Sender<Piece>) {
     }
 }
 
-fn unreadable(found: &Found, problem: &impl ToString) -> Error {
+fn unreadable(found: &Found<'_>, problem: &impl ToString) -> Error {
     Error::Block { key: found.key.to_string(), problem: problem.to_string() }
 }
 
 /// Fetches a block from its start and sends what comes after the first `given` bytes.
 fn attempt(
-    source: &Source,
-    found: &Found,
+    found: &Found<'_>,
     keys: &Opener,
     given: &mut u64,
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
-    let got = patiently(|| source.client.get(&found.key)).map_err(|answer| {
+    let got = patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
         Stop::Failed(Error::Gateway { what: format!("get {}", found.key), answer })
     })?;
-    let ours = sanitise(&source.settings.stream);
+    let ours = sanitise(found.stream());
     let theirs = got.metadata.iter().find(|(name, _)| name == "stream");
     if theirs.is_some_and(|(_, stream)| *stream != ours) {
         // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.

@@ -18,8 +18,8 @@ pub(in crate::cli) const PROBE: &str = "s3log-check-";
 const STRANGERS: usize = 1_000;
 
 /// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) struct Found {
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Found<'a> {
     /// The key.
     pub key: Box<str>,
     /// Bytes of the object.
@@ -32,17 +32,27 @@ pub(in crate::cli) struct Found {
     pub time: Option<u64>,
     /// Who wrote it; `None` when the key does not tell.
     pub host: Option<Arc<str>>,
-    /// Its stream's place among those asked for.
-    pub source: usize,
+    /// Its stream.
+    pub source: &'a Source,
 }
 
-impl Ord for Found {
+impl Found<'_> {
+    /// Its stream's name, as in VCL.
+    pub(in crate::cli) fn stream(&self) -> &str {
+        &self.source.settings.stream
+    }
+}
+
+impl Ord for Found<'_> {
     /// By time, host and number; a gateway's order means nothing. Blocks whose keys tell no time
     /// come first, by their keys.
     fn cmp(&self, other: &Self) -> Ordering {
-        let told = |found: &Self| (found.host.clone(), found.source, found.boot, found.number);
+        let told = |a: &Self, b: &Self| {
+            let host = a.host.cmp(&b.host).then_with(|| a.stream().cmp(b.stream()));
+            host.then_with(|| (a.boot, a.number).cmp(&(b.boot, b.number)))
+        };
         match (self.time, other.time) {
-            (Some(a), Some(b)) => a.cmp(&b).then_with(|| told(self).cmp(&told(other))),
+            (Some(a), Some(b)) => a.cmp(&b).then_with(|| told(self, other)),
             (None, Some(_)) => return Ordering::Less,
             (Some(_), None) => return Ordering::Greater,
             (None, None) => Ordering::Equal,
@@ -51,7 +61,15 @@ impl Ord for Found {
     }
 }
 
-impl PartialOrd for Found {
+impl PartialEq for Found<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Found<'_> {}
+
+impl PartialOrd for Found<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -59,9 +77,9 @@ impl PartialOrd for Found {
 
 /// What a listing came to.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct Listing {
+pub(in crate::cli) struct Listing<'a> {
     /// The stream's blocks, in the gateway's order.
-    pub found: Vec<Found>,
+    pub found: Vec<Found<'a>>,
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
     pub strangers: Vec<String>,
     /// How many there were.
@@ -70,19 +88,18 @@ pub(in crate::cli) struct Listing {
     pub others: u64,
 }
 
-/// Lists the blocks of `source`, the `place`th of those asked for, that began between `since`
-/// and `until`, in ns since 1970; others may be among them.
+/// Lists the blocks of `source` that began between `since` and `until`, in ns since 1970; others
+/// may be among them.
 ///
 /// # Errors
 /// A page that cannot be had.
-pub(in crate::cli) fn list(
-    source: &Source,
-    place: usize,
+pub(in crate::cli) fn list<'a>(
+    source: &'a Source,
     times: (Option<u64>, u64),
     progress: &Progress,
-) -> Result<Listing, Error> {
+) -> Result<Listing<'a>, Error> {
     let mut listing = Listing::default();
-    pages(source, place, times, progress, &mut listing, |_| Ok(()))?;
+    pages(source, times, progress, &mut listing, |_| Ok(()))?;
     Ok(listing)
 }
 
@@ -90,13 +107,12 @@ pub(in crate::cli) fn list(
 ///
 /// # Errors
 /// A page that cannot be had, or that of `each`.
-pub(in crate::cli) fn pages(
-    source: &Source,
-    place: usize,
+pub(in crate::cli) fn pages<'a>(
+    source: &'a Source,
     (since, until): (Option<u64>, u64),
     progress: &Progress,
-    listing: &mut Listing,
-    mut each: impl FnMut(&mut Vec<Found>) -> Result<(), Error>,
+    listing: &mut Listing<'a>,
+    mut each: impl FnMut(&mut Vec<Found<'a>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let naming = &source.settings.naming;
     let stream = sanitise(&source.settings.stream);
@@ -138,7 +154,7 @@ pub(in crate::cli) fn pages(
                     number: parts.number,
                     time: naming.time(&parts),
                     host,
-                    source: place,
+                    source,
                     key: entry.key.as_str().into(),
                 });
             }
@@ -156,13 +172,13 @@ pub(in crate::cli) fn pages(
 mod tests {
     use super::*;
 
-    fn found(key: &str, time: Option<u64>, boot: u64, number: u64) -> Found {
-        let boot = BootId::new(boot, 0);
-        Found { key: key.into(), size: 1, boot, number, time, host: None, source: 0 }
-    }
-
     #[test]
     fn blocks_are_in_order_of_time_then_boot_then_number() {
+        let source = &Source::example("access");
+        let found = |key: &str, time, boot, number| {
+            let boot = BootId::new(boot, 0);
+            Found { key: key.into(), size: 1, boot, number, time, host: None, source }
+        };
         let mut blocks = [
             found("e", Some(9), 1, 3),
             found("d", Some(7), 2, 2),

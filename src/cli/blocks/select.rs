@@ -16,7 +16,6 @@ use crate::cli::Error;
 use crate::cli::settings::Source;
 use crate::cli::terminal::Progress;
 use crate::cli::terminal::when;
-use crate::s3::{Answer, Head};
 
 /// Requests for metadata at a time.
 pub(in crate::cli) const HEADS: usize = 16;
@@ -55,15 +54,18 @@ impl Range {
 ///
 /// # Errors
 /// A page or metadata that cannot be had.
-pub(in crate::cli) fn select(sources: &[Source], range: &Range) -> Result<Vec<Found>, Error> {
+pub(in crate::cli) fn select<'a>(
+    sources: &'a [Source],
+    range: &Range,
+) -> Result<Vec<Found<'a>>, Error> {
     let mut all = Vec::new();
     {
         let progress = Progress::open("keys listed");
-        for (place, source) in sources.iter().enumerate() {
-            all.append(&mut list::list(source, place, range.times(), &progress)?.found);
+        for source in sources {
+            all.append(&mut list::list(source, range.times(), &progress)?.found);
         }
     }
-    let mut all = filter(sources, all, range)?;
+    let mut all = filter(all, range)?;
     all.sort_unstable();
     Ok(all)
 }
@@ -72,14 +74,13 @@ pub(in crate::cli) fn select(sources: &[Source], range: &Range) -> Result<Vec<Fo
 ///
 /// # Errors
 /// Metadata that cannot be had.
-pub(in crate::cli) fn filter(
-    sources: &[Source],
-    mut all: Vec<Found>,
+pub(in crate::cli) fn filter<'a>(
+    mut all: Vec<Found<'a>>,
     range: &Range,
-) -> Result<Vec<Found>, Error> {
+) -> Result<Vec<Found<'a>>, Error> {
     if !range.is_all() {
         let hosts: Vec<String> = range.host.iter().map(|host| sanitise(host)).collect();
-        complete(sources, &mut all)?;
+        complete(&mut all)?;
         all.retain(|found| {
             let host = found.host.as_deref();
             hosts.is_empty() || host.is_some_and(|host| hosts.iter().any(|name| name == host))
@@ -89,19 +90,19 @@ pub(in crate::cli) fn filter(
             all.retain(|found| found.time.is_none_or(|time| time <= until));
         }
         if let Some(since) = range.since {
-            since_then(sources, &mut all, since)?;
+            since_then(&mut all, since)?;
         }
     }
     Ok(all)
 }
 
 /// Asks for what the keys do not tell.
-fn complete(sources: &[Source], all: &mut [Found]) -> Result<(), Error> {
-    let untold = |found: &Found| found.host.is_none() || found.time.is_none();
+fn complete(all: &mut [Found<'_>]) -> Result<(), Error> {
+    let untold = |found: &Found<'_>| found.host.is_none() || found.time.is_none();
     let places: Vec<usize> =
         all.iter().enumerate().filter(|(_, found)| untold(found)).map(|(at, _)| at).collect();
-    let asked: Vec<Found> = places.iter().filter_map(|at| all.get(*at).cloned()).collect();
-    metas(sources, &asked, |place, meta| {
+    let asked: Vec<Found<'_>> = places.iter().filter_map(|at| all.get(*at).cloned()).collect();
+    metas(&asked, |place, meta| {
         let at = places.get(place).copied().unwrap_or(usize::MAX);
         if let (Some(found), Ok(meta)) = (all.get_mut(at), meta) {
             found.host = Some(Arc::from(meta.host.as_str()));
@@ -111,20 +112,21 @@ fn complete(sources: &[Source], all: &mut [Found]) -> Result<(), Error> {
 }
 
 /// Leaves the blocks that have records at or after `since`.
-fn since_then(sources: &[Source], all: &mut Vec<Found>, since: u64) -> Result<(), Error> {
+fn since_then(all: &mut Vec<Found<'_>>, since: u64) -> Result<(), Error> {
     let second = since / 1_000_000_000;
-    let early = |found: &Found| found.time.is_some_and(|time| time < second);
-    let mut newest: HashMap<(usize, Option<Arc<str>>), Found> = HashMap::new();
+    let early = |found: &Found<'_>| found.time.is_some_and(|time| time < second);
+    let mut newest: HashMap<(&str, Option<Arc<str>>), Found<'_>> = HashMap::new();
     for found in all.iter().filter(|found| early(found)) {
-        let kept =
-            newest.entry((found.source, found.host.clone())).or_insert_with(|| found.clone());
+        let kept = newest
+            .entry((found.source.settings.stream.as_str(), found.host.clone()))
+            .or_insert_with(|| found.clone());
         if *kept < *found {
             *kept = found.clone();
         }
     }
-    let asked: Vec<Found> = newest.into_values().collect();
+    let asked: Vec<Found<'_>> = newest.into_values().collect();
     let mut reaching = Vec::new();
-    metas(sources, &asked, |place, meta| {
+    metas(&asked, |place, meta| {
         if meta.is_ok_and(|meta| meta.last >= since) {
             reaching.extend(asked.get(place).cloned());
         }
@@ -139,8 +141,7 @@ fn since_then(sources: &[Source], all: &mut Vec<Found>, since: u64) -> Result<()
 /// # Errors
 /// The first that cannot be had.
 pub(in crate::cli) fn metas(
-    sources: &[Source],
-    blocks: &[Found],
+    blocks: &[Found<'_>],
     mut done: impl FnMut(usize, Result<Meta, MetaError>),
 ) -> Result<(), Error> {
     if blocks.is_empty() {
@@ -151,7 +152,7 @@ pub(in crate::cli) fn metas(
     each(
         blocks,
         HEADS,
-        |found| head(sources, found),
+        |found| patiently(|| found.source.client.head(&found.key)),
         |place, answer| {
             progress.add(1);
             match answer {
@@ -168,16 +169,6 @@ pub(in crate::cli) fn metas(
         },
     );
     failed.map_or(Ok(()), Err)
-}
-
-/// What the gateway says of a block.
-///
-/// # Errors
-/// The last answer.
-pub(in crate::cli) fn head(sources: &[Source], found: &Found) -> Result<Head, Answer> {
-    let missing = || Answer::local(crate::s3::Outcome::Damaged, "no such stream");
-    let source = sources.get(found.source).ok_or_else(missing)?;
-    patiently(|| source.client.head(&found.key))
 }
 
 /// What a block says of itself.

@@ -54,7 +54,7 @@ impl Checkpoint {
         &mut self,
         stream: &str,
         chains: &[Chain],
-        blocks: &[Inspected],
+        blocks: &[Inspected<'_>],
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
         let hosts = self.ends.entry(stream.to_owned()).or_default();
@@ -95,7 +95,7 @@ impl Checkpoint {
 }
 
 /// What became of a block that ended a chain.
-fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected]) -> Option<Finding> {
+fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) -> Option<Finding> {
     let theirs = |chain: &&Chain| chain.host == host;
     let same = blocks.iter().find_map(|block| {
         let meta = block.meta.as_ref().ok()?;

@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::blocks::{Found, Opener, meta, patiently};
-use super::super::settings::Source;
 use super::signatures::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Meta};
 use crate::s3::{Answer, Outcome};
@@ -30,8 +29,8 @@ pub(super) enum Mode {
 
 /// A block that was looked at.
 #[derive(Debug)]
-pub(super) struct Inspected {
-    pub(super) found: Found,
+pub(super) struct Inspected<'a> {
+    pub(super) found: Found<'a>,
     /// What it says of itself; the text says why it says nothing.
     pub(super) meta: Result<Box<Meta>, String>,
     /// Bytes of the object.
@@ -50,7 +49,7 @@ pub(super) struct Inspected {
 }
 
 /// Looks at a block.
-pub(super) fn inspect(source: &Source, found: &Found, lens: Lens<'_>) -> Inspected {
+pub(super) fn inspect<'a>(found: &Found<'a>, lens: Lens<'_>) -> Inspected<'a> {
     let mut inspected = Inspected {
         found: found.clone(),
         meta: Err(String::new()),
@@ -66,9 +65,9 @@ pub(super) fn inspect(source: &Source, found: &Found, lens: Lens<'_>) -> Inspect
     for _ in 0..4 {
         broken = None;
         let looked = if lens.mode == Mode::Heads {
-            heads(source, &mut inspected, lens)
+            heads(&mut inspected, lens)
         } else {
-            contents(source, &mut inspected, lens)
+            contents(&mut inspected, lens)
         };
         match looked {
             Ok(()) => break,
@@ -94,16 +93,16 @@ enum Trouble {
     Broken(io::Error),
 }
 
-fn heads(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Result<(), Trouble> {
-    let key = &inspected.found.key;
+fn heads(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
+    let Found { key, source, .. } = &inspected.found;
     let head = patiently(|| source.client.head(key)).map_err(Trouble::Answer)?;
     inspected.len = head.len.unwrap_or(inspected.found.size);
     inspected.told(&head.metadata, lens);
     Ok(())
 }
 
-fn contents(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Result<(), Trouble> {
-    let key = &inspected.found.key;
+fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
+    let Found { key, source, .. } = &inspected.found;
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
     let seal = KeyParts::parse(key).map_or("", |parts| parts.seal);
     let hashed = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
@@ -129,7 +128,7 @@ fn contents(source: &Source, inspected: &mut Inspected, lens: Lens<'_>) -> Resul
     Ok(())
 }
 
-impl Inspected {
+impl Inspected<'_> {
     /// Takes down what the metadata says.
     fn told(&mut self, metadata: &[(String, String)], lens: Lens<'_>) {
         self.meta = meta(metadata).map(Box::new).map_err(|error| error.to_string());

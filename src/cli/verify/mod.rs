@@ -124,8 +124,8 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
     let mut checkpoint = arguments.checkpoint.as_deref().map(Checkpoint::read).transpose()?;
     let mut sum = Sum::default();
     let paint = Paint::stdout();
-    for (place, source) in sources.iter().enumerate() {
-        let result = stream(arguments, &sources, place, lens)?;
+    for source in &sources {
+        let result = stream(arguments, source, lens)?;
         let name = &source.settings.stream;
         let mut findings = result.findings;
         findings.extend(signatures::judge(&source.settings, &result.blocks, &keys));
@@ -167,10 +167,10 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
 }
 
 /// What one stream came to.
-struct Outcome {
+struct CheckedStream<'a> {
     chains: Vec<Chain>,
     findings: Vec<Finding>,
-    blocks: Vec<Inspected>,
+    blocks: Vec<Inspected<'a>>,
     others: u64,
 }
 
@@ -182,29 +182,25 @@ fn verifiers(given: &[String]) -> Result<Vec<Verifier>, Error> {
     given.iter().map(read).collect()
 }
 
-fn stream(
+fn stream<'a>(
     arguments: &VerifyArgs,
-    sources: &[Source],
-    place: usize,
+    source: &'a Source,
     lens: Lens<'_>,
-) -> Result<Outcome, Error> {
-    let Some(source) = sources.get(place) else {
-        return Err(Error::Usage("no such stream".to_owned()));
-    };
-    let listing = listed(arguments, source, place)?;
+) -> Result<CheckedStream<'a>, Error> {
+    let listing = listed(arguments, source)?;
     let (strangers, all, others) = (listing.strangers, listing.strangers_count, listing.others);
-    let found = filter(sources, listing.found, &arguments.range)?;
+    let found = filter(listing.found, &arguments.range)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = look(arguments, source, &found, lens);
+    let mut blocks = look(arguments, &found, lens);
     let ranged = arguments.range.since.is_some() || arguments.allow_expired;
     let (mut told, mut walked) = judge(source, &blocks, ranged);
     if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
-        let again = filter(sources, listed(arguments, source, place)?.found, &arguments.range)?;
-        let fresh: Vec<Found> =
+        let again = filter(listed(arguments, source)?.found, &arguments.range)?;
+        let fresh: Vec<Found<'_>> =
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
-            blocks.extend(look(arguments, source, &fresh, lens));
+            blocks.extend(look(arguments, &fresh, lens));
             (told, walked) = judge(source, &blocks, ranged);
         }
     }
@@ -216,26 +212,21 @@ fn stream(
         let text = format!("{} more objects that are no blocks", count(unnamed));
         told.push(Finding::new(FindingKind::Foreign, text));
     }
-    Ok(Outcome { chains: walked, findings: told, blocks, others })
+    Ok(CheckedStream { chains: walked, findings: told, blocks, others })
 }
 
-fn listed(arguments: &VerifyArgs, source: &Source, place: usize) -> Result<blocks::Listing, Error> {
+fn listed<'a>(arguments: &VerifyArgs, source: &'a Source) -> Result<blocks::Listing<'a>, Error> {
     let progress = Progress::open("keys listed");
-    blocks::list(source, place, arguments.range.times(), &progress)
+    blocks::list(source, arguments.range.times(), &progress)
 }
 
 /// Looks at each block, many at a time.
-fn look(
-    arguments: &VerifyArgs,
-    source: &Source,
-    found: &[Found],
-    lens: Lens<'_>,
-) -> Vec<Inspected> {
-    let mut slots: Vec<Option<Inspected>> = Vec::new();
+fn look<'a>(arguments: &VerifyArgs, found: &[Found<'a>], lens: Lens<'_>) -> Vec<Inspected<'a>> {
+    let mut slots: Vec<Option<Inspected<'a>>> = Vec::new();
     slots.resize_with(found.len(), || None);
     {
         let progress = Progress::of(found.len() as u64, "blocks checked");
-        let work = |found: &Found| inspect(source, found, lens);
+        let work = |found: &Found<'a>| inspect(found, lens);
         each(found, usize::from(arguments.jobs), work, |place, inspected| {
             progress.add(1);
             if let Some(slot) = slots.get_mut(place) {
@@ -248,7 +239,11 @@ fn look(
 }
 
 /// What the blocks tell, each by itself and all together.
-fn judge(source: &Source, blocks: &[Inspected], open_start: bool) -> (Vec<Finding>, Vec<Chain>) {
+fn judge(
+    source: &Source,
+    blocks: &[Inspected<'_>],
+    open_start: bool,
+) -> (Vec<Finding>, Vec<Chain>) {
     let (mut findings, members) = story::tell(&source.settings, blocks);
     let (walked, broken) = chains(&members, open_start);
     findings.extend(broken);

@@ -46,7 +46,11 @@ impl Signed {
 }
 
 /// What the signatures tell of a stream's blocks.
-pub(super) fn judge(settings: &Settings, blocks: &[Inspected], keys: &[Verifier]) -> Vec<Finding> {
+pub(super) fn judge(
+    settings: &Settings,
+    blocks: &[Inspected<'_>],
+    keys: &[Verifier],
+) -> Vec<Finding> {
     let stream = sanitise(&settings.stream);
     let mut findings = Vec::new();
     let (mut by, mut unsigned) = (BTreeMap::<Option<KeyId>, u64>::new(), 0_u64);

@@ -24,7 +24,7 @@ pub(super) struct Member<'a> {
 /// What is wrong with blocks by themselves, and those that form the chains.
 pub(super) fn tell<'a>(
     settings: &Settings,
-    blocks: &'a [Inspected],
+    blocks: &'a [Inspected<'a>],
 ) -> (Vec<Finding>, Vec<Member<'a>>) {
     let stream = sanitise(&settings.stream);
     let mut told = Teller { findings: Vec::new(), by_key: HashMap::new(), by_sha: HashMap::new() };
@@ -74,7 +74,7 @@ fn of(meta: &Meta) -> Identity<'_> {
 struct Teller<'a> {
     findings: Vec<Finding>,
     /// Blocks that stand under their own keys.
-    by_key: HashMap<Identity<'a>, &'a Inspected>,
+    by_key: HashMap<Identity<'a>, &'a Inspected<'a>>,
     /// Which key has the metadata with this hash.
     by_sha: HashMap<Digest, &'a str>,
 }
@@ -85,7 +85,11 @@ impl<'a> Teller<'a> {
     }
 
     /// The identity by the key, and the metadata, of a block that can be judged.
-    fn readable(&mut self, stream: &str, block: &'a Inspected) -> Option<(Identity<'a>, &'a Meta)> {
+    fn readable(
+        &mut self,
+        stream: &str,
+        block: &'a Inspected<'a>,
+    ) -> Option<(Identity<'a>, &'a Meta)> {
         let key = &*block.found.key;
         let number = block.found.number;
         let told_host = block.found.host.as_deref().unwrap_or("?");
@@ -128,7 +132,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Lengths, times and names of a block that stands under its own key.
-    fn itself(&mut self, settings: &Settings, block: &Inspected, meta: &Meta) {
+    fn itself(&mut self, settings: &Settings, block: &Inspected<'_>, meta: &Meta) {
         let key = &*block.found.key;
         let about = |kind, text: String| {
             Finding::new(kind, text).at(&meta.host, meta.number, meta.number).key(key)
@@ -157,7 +161,7 @@ impl<'a> Teller<'a> {
 
     /// Blocks whose key is another's than their metadata. Those whose own place is empty or was
     /// swapped with theirs are members all the same.
-    fn moved(&mut self, moved: &[(&'a Inspected, Identity<'a>, &'a Meta)]) -> Vec<Member<'a>> {
+    fn moved(&mut self, moved: &[(&'a Inspected<'a>, Identity<'a>, &'a Meta)]) -> Vec<Member<'a>> {
         let there: HashMap<Identity<'a>, Identity<'a>> =
             moved.iter().map(|(_, identity, meta)| (*identity, of(meta))).collect();
         let keys: HashMap<Identity<'a>, &'a str> =
@@ -195,7 +199,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Contents that are not what the metadata says.
-    fn contents(&mut self, readable: &[(&'a Inspected, Identity<'a>, &'a Meta)]) {
+    fn contents(&mut self, readable: &[(&'a Inspected<'a>, Identity<'a>, &'a Meta)]) {
         let held: HashMap<&str, Digest> = readable
             .iter()
             .filter_map(|(block, ..)| Some((&*block.found.key, block.content?)))
@@ -261,7 +265,7 @@ fn names(parts: &KeyParts<'_>, meta: &Meta) -> bool {
 }
 
 /// A length that is not what the metadata says.
-fn length(block: &Inspected, meta: &Meta) -> Option<(FindingKind, String)> {
+fn length(block: &Inspected<'_>, meta: &Meta) -> Option<(FindingKind, String)> {
     let (has, sealed) = (block.len, meta.bytes);
     if has < sealed {
         let text = format!("its last {} of {sealed} bytes are gone", sealed - has);
