@@ -151,7 +151,7 @@ impl Site {
 
     /// Tells that `body` is there, for whoever reads it back; `more` is what else holds of it.
     fn stored(&self, bucket: &str, name: &str, body: &[u8], more: &serde_json::Value) {
-        let sha256 = vmod_s3log::s3::encode::hex(&Sha256::digest(body));
+        let sha256 = vmod_s3log::s3::wire::encode::hex(&Sha256::digest(body));
         let line = json!({
             "bucket": bucket, "key": self.key(name), "len": body.len(), "sha256": sha256,
             "more": more,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use vmod_s3log::s3::date;
+use vmod_s3log::s3::wire::date;
 
 fuzz_target!(|text: &str| {
     let now = Duration::from_secs(1_800_000_000);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vmod_s3log::s3::xml;
+use vmod_s3log::s3::wire::xml;
 
 fuzz_target!(|bytes: &[u8]| {
     let error = xml::error(bytes);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::body::{self, Exact, Fault};
 use super::credentials::{Cache, Credentials, ProcessEnvironment};
-use super::encode;
 use super::endpoint::Bucket;
 use super::gateway::Gateway;
 use super::http::{Http, Patience, Request, Response};
@@ -19,7 +18,8 @@ use super::put::{self, HeaderError, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
 use super::tls::SetupError;
-use super::{date, xml};
+use super::wire::encode;
+use super::wire::{date, xml};
 use crate::clock::Clock;
 
 /// Most bytes of an error's body that are read.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::encode;
+use super::wire::encode;
 
 /// Why an endpoint or a bucket name was not taken; the text is the sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

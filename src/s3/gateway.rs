@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
-use super::encode;
 use super::option_text::OptionError;
 use super::options::{Checksum, ObjectOptions};
 use super::put;
+use super::wire::encode;
 
 /// Most tags that S3 takes for one object.
 const MOST_TAGS: usize = 10;

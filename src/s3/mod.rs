@@ -25,8 +25,6 @@ pub mod backoff;
 mod body;
 pub mod client;
 pub mod credentials;
-pub mod date;
-pub mod encode;
 pub mod endpoint;
 mod forward;
 pub mod gateway;
@@ -41,7 +39,7 @@ pub mod read;
 pub mod retry;
 pub mod sign;
 mod tls;
-pub mod xml;
+pub mod wire;
 
 pub use backoff::Backoff;
 pub use client::Client;

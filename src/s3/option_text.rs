@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::date;
 use super::endpoint::Addressing;
 use super::gateway::Gateway;
 use super::options::{Checksum, LockMode, ObjectLock, SecondsOrDate};
+use super::wire::date;
 
 /// An option's value that is none; the text says what it takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

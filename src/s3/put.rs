@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::encode;
 use super::options::{Checksum, ObjectOptions, SecondsOrDate};
+use super::wire::encode;
 
 /// Longest key that S3 takes, in bytes of UTF-8.
 pub const LONGEST_KEY: usize = 1024;

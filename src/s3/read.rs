@@ -4,10 +4,10 @@ use std::fmt;
 use std::io::Read;
 
 use super::client::{Call, Client};
-use super::encode;
 use super::http::Patience;
 use super::outcome::{Answer, Outcome, classify};
-use super::xml;
+use super::wire::encode;
+use super::wire::xml;
 
 /// Most bytes of a page of a listing: 1,000 keys of 1,024 bytes, each escaped three times over.
 const PAGE_BODY: u64 = 8 * 1024 * 1024;

@@ -42,7 +42,7 @@ pub fn client(
 pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T) -> T {
     let sha256: [u8; 32] = Sha256::digest(body).into();
     let metadata = [
-        ("sha256".to_owned(), vmod_s3log::s3::encode::hex(&sha256)),
+        ("sha256".to_owned(), vmod_s3log::s3::wire::encode::hex(&sha256)),
         ("records".to_owned(), "3".to_owned()),
         ("host".to_owned(), "käse  box".to_owned()),
     ];

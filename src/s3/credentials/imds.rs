@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::super::encode;
 use super::super::http::Http;
+use super::super::wire::encode;
 use super::environment::{Hidden, Variables};
 use super::types::{Credentials, CredentialsError, Provider};
 use super::web::{Document, Place};

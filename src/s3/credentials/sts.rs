@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::super::http::Http;
 use super::super::sign::{self, Service};
-use super::super::{encode, endpoint::Endpoint};
+use super::super::{endpoint::Endpoint, wire::encode};
 use super::cache::Cache;
 use super::environment::{Hidden, Variables};
 use super::file::{read_bounded, stamp};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::super::http::{Http, Patience, Request};
-use super::super::{date, xml};
+use super::super::wire::{date, xml};
 use super::types::{Credentials, CredentialsError, redact};
 
 /// Largest document that is read, in bytes.
