@@ -7,8 +7,8 @@ use super::Error;
 use crate::clock::{Clock, System};
 use crate::config;
 use crate::pipeline::{Settings, variables};
-use crate::s3::Client;
 use crate::s3::credentials::chain;
+use crate::s3::{Client, SetupError};
 
 /// Where the blocks of streams are.
 #[derive(Debug, Clone, clap::Args)]
@@ -141,7 +141,8 @@ fn tables(file: &Path) -> Result<Vec<String>, Error> {
 /// A certificate or proxy that cannot be used.
 pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
     let clock: Arc<dyn Clock> = Arc::new(System::new());
-    let credentials = Arc::new(chain(&settings.sources, &variables(), &settings.s3)?);
+    let credentials =
+        Arc::new(chain(&settings.sources, &variables(), &settings.s3).map_err(SetupError::from)?);
     Ok(Client::new(settings.bucket.clone(), settings.s3.clone(), credentials, clock)?)
 }
 

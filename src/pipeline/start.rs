@@ -92,7 +92,9 @@ impl Target {
     pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
         let stream = || settings.stream.clone();
         let failed = |source| StartError::Client { stream: stream(), source };
-        let credentials = chain(&settings.sources, &variables(), &settings.s3).map_err(failed)?;
+        let credentials = chain(&settings.sources, &variables(), &settings.s3)
+            .map_err(SetupError::from)
+            .map_err(failed)?;
         if settings.sources.file.is_some() && settings.sources.role.is_none() {
             credentials
                 .get(environment.clock.unix())

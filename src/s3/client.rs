@@ -10,14 +10,13 @@ use super::body::{self, Exact, Fault};
 use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::endpoint::Bucket;
 use super::gateway::Gateway;
-use super::http::{Http, Patience, Request, Response};
+use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
+use super::option_text::OptionError;
 use super::options::Options;
 use super::outcome::{Action, Answer, Outcome, classify};
-use super::pace::Pace;
 use super::put::{self, HeaderError, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
-use super::tls::SetupError;
 use super::wire::encode;
 use super::wire::{date, xml};
 use crate::clock::Clock;
@@ -28,6 +27,17 @@ const ERROR_BODY: u64 = 64 * 1024;
 const SKEW: i64 = 4 * 60;
 /// No `Date` was seen yet.
 const UNKNOWN: i64 = i64::MIN;
+
+/// Why a client cannot be made from these options.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// A file or a proxy that no connection can be made with.
+    #[error(transparent)]
+    Http(#[from] HttpSetupError),
+    /// An option that does not suit the gateway or another option.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+}
 
 /// A bucket to talk to. Shared by all threads of a stream; connections are kept alive.
 pub struct Client {
@@ -98,7 +108,7 @@ impl Client {
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
         gateway.check(&options.object)?;
-        let http = Http::new(&options, &ProcessEnvironment)?;
+        let http = Http::new(&options.http(), &ProcessEnvironment)?;
         http.check(&bucket.url(None, None))?;
         Ok(Self {
             bucket,
@@ -293,7 +303,7 @@ impl Client {
                 }
                 Ok((response, credentials))
             }
-            Err(error) => Err(Answer::local(error.outcome, credentials.redact(&error.text))),
+            Err(error) => Err(Answer::local(error.fault.into(), credentials.redact(&error.text))),
         }
     }
 
@@ -362,6 +372,20 @@ impl Client {
         let magnitude = Duration::from_secs(offset.unsigned_abs());
         let unix = self.clock.unix();
         if offset < 0 { unix.saturating_sub(magnitude) } else { unix.saturating_add(magnitude) }
+    }
+}
+
+impl From<HttpFault> for Outcome {
+    fn from(fault: HttpFault) -> Self {
+        match fault {
+            HttpFault::Unreachable => Self::Unreachable,
+            HttpFault::Proxy => Self::Proxy,
+            HttpFault::ProxyRefused => Self::ProxyRefused,
+            HttpFault::Tls => Self::Tls,
+            HttpFault::TimedOut => Self::TimedOut,
+            HttpFault::Broken => Self::Broken,
+            HttpFault::Unsendable => Self::Unsendable,
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! writes it as the endpoint.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
+use super::http;
 use super::wire::encode;
 
 /// Why an endpoint or a bucket name was not taken; the text is the sentence for the operator.
@@ -153,11 +154,7 @@ impl Endpoint {
     /// Whether nothing leaves the machine on the way there.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
-    }
-
-    fn address(&self) -> Option<IpAddr> {
-        address(&self.host)
+        http::is_loopback(&self.host)
     }
 }
 
@@ -169,18 +166,6 @@ impl fmt::Display for Endpoint {
         }
         f.write_str(&self.base)
     }
-}
-
-/// Whether a host in lower case is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    match address(host) {
-        Some(address) => address.is_loopback(),
-        None => host == "localhost" || host.ends_with(".localhost"),
-    }
-}
-
-fn address(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// `host[:port]` in two; `None` when the brackets of an IPv6 address do not match.
@@ -255,7 +240,7 @@ impl Bucket {
         if !valid {
             return Err(EndpointError::Bucket(name.to_owned()));
         }
-        if addressing == Addressing::Virtual && endpoint.address().is_some() {
+        if addressing == Addressing::Virtual && http::address(&endpoint.host).is_some() {
             return Err(EndpointError::VirtualAddress(endpoint.to_string()));
         }
         Ok(Self { endpoint, name: name.to_owned(), addressing })

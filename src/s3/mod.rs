@@ -9,7 +9,8 @@
 //! | [`sign`] | Signature Version 4 |
 //! | [`put`], [`options`] | an object and the headers it is stored with |
 //! | [`gateway`], [`option_text`] | what a provider takes, and what the operator writes |
-//! | `http`, `tls`, `proxy`, `forward` | one HTTP exchange, and the way there |
+//! | `http/` | one HTTP exchange, and the way there; knows nothing of S3 |
+//! | [`wire`] | texts: XML, dates, encodings |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`read`] | HEAD, GET and listings |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
@@ -26,29 +27,25 @@ mod body;
 pub mod client;
 pub mod credentials;
 pub mod endpoint;
-mod forward;
 pub mod gateway;
 mod http;
 pub mod option_text;
 pub mod options;
 pub mod outcome;
-mod pace;
-mod proxy;
 pub mod put;
 pub mod read;
 pub mod retry;
 pub mod sign;
-mod tls;
 pub mod wire;
 
 pub use backoff::Backoff;
-pub use client::Client;
+pub use client::{Client, SetupError};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use gateway::Gateway;
+pub use http::{HttpSetupError, Proxy};
 pub use option_text::OptionError;
-pub use options::{Checksum, ObjectOptions, Options, Proxy};
+pub use options::{Checksum, ObjectOptions, Options};
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use put::{PutObject, Sums};
 pub use read::{Get, Head};
 pub use retry::{Finished, Store, upload};
-pub use tls::SetupError;

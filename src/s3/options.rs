@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gateway::Gateway;
+use super::http::{HttpSettings, Proxy};
 
 /// How the client talks to the gateway.
 #[derive(Debug, Clone)]
@@ -53,30 +54,15 @@ impl Options {
     pub fn deadline(&self, len: u64) -> Duration {
         self.timeout.saturating_add(Duration::from_secs(len / self.floor_rate.max(1)))
     }
-}
 
-/// Which proxy leads out.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub enum Proxy {
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, minus `NO_PROXY`, as curl reads them.
-    #[default]
-    Environment,
-    /// Straight out.
-    None,
-    /// `http://[user:password@]host:port`, whatever `NO_PROXY` says.
-    Url(String),
-}
-
-impl std::fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Environment => f.write_str("Environment"),
-            Self::None => f.write_str("None"),
-            // It may hold a password.
-            Self::Url(url) => {
-                let host = url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host);
-                f.debug_tuple("Url").field(&host).finish()
-            }
+    /// The part that is about connections.
+    #[must_use]
+    pub fn http(&self) -> HttpSettings {
+        HttpSettings {
+            connect_timeout: self.connect_timeout,
+            ca_file: self.ca_file.clone(),
+            client_certificate: self.client_certificate.clone(),
+            proxy: self.proxy.clone(),
         }
     }
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::http::Http;
-use super::super::options::{Options, Proxy};
-use super::super::tls::SetupError;
+use super::super::http::{Http, HttpSettings, HttpSetupError, Proxy, Variables};
+use super::super::options::Options;
 use super::cache::Cache;
 use super::container::Container;
-use super::environment::{Environment, Variables};
+use super::environment::Environment;
 use super::file::File;
 use super::imds::Imds;
 use super::sts::{AssumeRole, Role, WebIdentity};
@@ -35,10 +34,10 @@ pub fn chain(
     sources: &Sources,
     variables: &Arc<dyn Variables>,
     options: &Options,
-) -> Result<Cache, SetupError> {
+) -> Result<Cache, HttpSetupError> {
     let base = Cache::new(providers(sources, variables, options)?);
     let Some(role) = sources.role.clone() else { return Ok(base) };
-    let sts = Http::new(options, &**variables)?;
+    let sts = Http::new(&options.http(), &**variables)?;
     let role = AssumeRole::new(base, role, Arc::clone(variables), sts, &options.region);
     Ok(Cache::new(vec![Box::new(role)]))
 }
@@ -47,7 +46,7 @@ fn providers(
     sources: &Sources,
     variables: &Arc<dyn Variables>,
     options: &Options,
-) -> Result<Vec<Box<dyn Provider>>, SetupError> {
+) -> Result<Vec<Box<dyn Provider>>, HttpSetupError> {
     let chosen = sources.profile.clone();
     if let Some(path) = &sources.file {
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
@@ -64,13 +63,13 @@ fn providers(
         let profile = chosen.unwrap_or_else(|| "default".to_owned());
         providers.push(Box::new(File::shared(path, profile, path_named, profile_named)));
     }
-    let sts = Http::new(options, &**variables)?;
+    let sts = Http::new(&options.http(), &**variables)?;
     providers.push(Box::new(WebIdentity::new(Arc::clone(variables), sts, &options.region)));
     // Metadata is the machine's own: no proxy leads there.
-    let direct = Options {
+    let direct = HttpSettings {
         proxy: Proxy::None,
         connect_timeout: Duration::from_secs(1),
-        ..Options::default()
+        ..HttpSettings::default()
     };
     let direct = Http::new(&direct, &**variables)?;
     providers.push(Box::new(Container::new(Arc::clone(variables), direct.clone())));

@@ -18,8 +18,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::super::endpoint::Endpoint;
-use super::super::http::Http;
-use super::environment::{Hidden, Variables};
+use super::super::http::{Http, Variables};
+use super::environment::Hidden;
 use super::file::{read_bounded, stamp};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 use super::web::{Document, Place};

@@ -4,23 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::http::Variables;
 use super::types::{Credentials, CredentialsError, Provider};
-
-/// Where variables are looked up; a test brings its own.
-pub trait Variables: Send + Sync {
-    /// The variable's value; `None` when it is not set, is empty or is not UTF-8.
-    fn get(&self, name: &str) -> Option<String>;
-}
-
-/// The environment of this process.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ProcessEnvironment;
-
-impl Variables for ProcessEnvironment {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
-    }
-}
 
 /// Variables that no `Debug` prints: there are secrets among them.
 #[derive(Clone)]

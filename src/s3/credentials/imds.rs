@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::super::http::Http;
+use super::super::http::{Http, Variables};
 use super::super::wire::encode;
-use super::environment::{Hidden, Variables};
+use super::environment::Hidden;
 use super::types::{Credentials, CredentialsError, Provider};
 use super::web::{Document, Place};
 

@@ -28,15 +28,15 @@ mod sts;
 mod types;
 mod web;
 
+pub use super::http::{ProcessEnvironment, Variables};
 pub use cache::Cache;
 pub use chain::{Sources, chain};
 pub use container::Container;
-pub use environment::{Environment, ProcessEnvironment, Variables};
+pub use environment::Environment;
 pub use file::File;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
 pub use sts::{AssumeRole, Role, WebIdentity};
-pub(super) use types::redact;
 pub use types::{Credentials, CredentialsError, Provider, Stamp};
 
 #[cfg(test)]

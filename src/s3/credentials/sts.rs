@@ -11,11 +11,11 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::http::Http;
+use super::super::http::{Http, Variables};
 use super::super::sign::{self, Service};
 use super::super::{endpoint::Endpoint, wire::encode};
 use super::cache::Cache;
-use super::environment::{Hidden, Variables};
+use super::environment::Hidden;
 use super::file::{read_bounded, stamp};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 use super::web::{Document, Place};

@@ -5,6 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_smithy_runtime_api::client::identity::Identity;
 
+use super::super::http::redact;
+
 /// An access key with its secret, perhaps temporary. Cheap to clone: the secrets are shared, and
 /// zeroized when the last clone goes.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,26 +72,6 @@ impl Credentials {
     pub fn redact(&self, text: &str) -> String {
         let secret = redact(text, self.inner.secret_access_key());
         redact(&secret, self.inner.session_token().unwrap_or_default())
-    }
-}
-
-/// Fewest bytes of a secret at the end of a text that count as its beginning.
-const CUT: usize = 8;
-
-/// `text` without `secret`, also where the text was cut in the middle of it: the fields of an
-/// error are cut, and a session token is often longer than they are.
-pub(in crate::s3) fn redact(text: &str, secret: &str) -> String {
-    if secret.is_empty() {
-        return text.to_owned();
-    }
-    let out = text.replace(secret, "[redacted]");
-    let cut = (CUT..secret.len())
-        .rev()
-        .filter_map(|len| secret.get(..len))
-        .find_map(|beginning| out.strip_suffix(beginning));
-    match cut {
-        Some(rest) => format!("{rest}[redacted]"),
-        None => out,
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::super::http::{Http, Patience, Request};
+use super::super::http::{Http, Patience, Request, redact};
 use super::super::wire::{date, xml};
-use super::types::{Credentials, CredentialsError, redact};
+use super::types::{Credentials, CredentialsError};
 
 /// Largest document that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;

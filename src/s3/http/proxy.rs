@@ -25,10 +25,11 @@ use base64::prelude::BASE64_STANDARD;
 use ureq::http::Uri;
 use zeroize::Zeroizing;
 
-use super::credentials::{Variables, redact};
-use super::endpoint::is_loopback;
-use super::options::Proxy;
-use super::tls::SetupError;
+use super::error::HttpSetupError;
+use super::host::is_loopback;
+use super::redact::redact;
+use super::settings::Proxy;
+use super::variables::Variables;
 
 /// curl's, for a proxy without one.
 const PORT: u16 = 1080;
@@ -92,12 +93,12 @@ impl Proxies {
     ///
     /// # Errors
     /// The option holds no proxy. A variable that holds none does harm only where it leads.
-    pub(super) fn new(wanted: &Proxy, variables: &dyn Variables) -> Result<Self, SetupError> {
+    pub(super) fn new(wanted: &Proxy, variables: &dyn Variables) -> Result<Self, HttpSetupError> {
         let except = Except::default();
         match wanted {
             Proxy::None => Ok(Self { http: Ok(None), https: Ok(None), except }),
             Proxy::Url(url) => {
-                let via = Some(Via::parse(url).ok_or(SetupError::Proxy("proxy"))?);
+                let via = Some(Via::parse(url).ok_or(HttpSetupError::Proxy("proxy"))?);
                 Ok(Self { http: Ok(via.clone()), https: Ok(via), except })
             }
             Proxy::Environment => {
@@ -122,9 +123,9 @@ impl Proxies {
     ///
     /// # Errors
     /// What leads there is no proxy.
-    pub(super) fn check(&self, url: &str) -> Result<(), SetupError> {
+    pub(super) fn check(&self, url: &str) -> Result<(), HttpSetupError> {
         match self.route(url) {
-            Route::Nowhere(name) => Err(SetupError::Proxy(name)),
+            Route::Nowhere(name) => Err(HttpSetupError::Proxy(name)),
             Route::Straight | Route::Forward(_) | Route::Tunnel(_) => Ok(()),
         }
     }

@@ -5,6 +5,16 @@
 //! returned, never followed: a redirect to another region must be seen, and a signature is good
 //! for one host only.
 
+mod error;
+mod forward;
+mod host;
+mod pace;
+mod proxy;
+mod redact;
+mod settings;
+mod tls;
+mod variables;
+
 use std::io::Read;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +23,18 @@ use std::time::Duration;
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, AsSendBody, SendBody, Timeout};
+use ureq::{Agent, AsSendBody, SendBody};
 
-use super::credentials::Variables;
-use super::forward::{Connections, Forward, Names};
-use super::options::Options;
-use super::outcome::Outcome;
-use super::proxy::{Proxies, Route, Via};
-use super::tls::{self, SetupError};
+use forward::{Connections, Forward, Names};
+use proxy::{Proxies, Route, Via};
+
+pub use error::HttpSetupError;
+pub(super) use error::{Fault, TransportError};
+pub(super) use host::{address, is_loopback};
+pub(super) use pace::Pace;
+pub(super) use redact::redact;
+pub use settings::{HttpSettings, Proxy};
+pub use variables::{ProcessEnvironment, Variables};
 
 /// Longest time for a response's body after its headers.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -74,20 +88,16 @@ pub(super) struct Response {
     body: ureq::Body,
 }
 
-/// Why nothing came back.
-#[derive(Debug)]
-pub(super) struct TransportError {
-    pub(super) outcome: Outcome,
-    pub(super) text: String,
-}
-
 impl Http {
-    /// `variables` are asked for proxies, if the options leave it to them.
-    pub(super) fn new(options: &Options, variables: &dyn Variables) -> Result<Self, SetupError> {
-        let proxies = Proxies::new(&options.proxy, variables)?;
+    /// `variables` are asked for proxies, if the settings leave it to them.
+    pub(super) fn new(
+        settings: &HttpSettings,
+        variables: &dyn Variables,
+    ) -> Result<Self, HttpSetupError> {
+        let proxies = Proxies::new(&settings.proxy, variables)?;
         let forward = Forward::new(proxies.forwards_to());
         let config = Agent::config_builder()
-            .tls_config(tls::config(options)?)
+            .tls_config(tls::config(settings)?)
             // Chosen for each request.
             .proxy(None)
             .http_status_as_error(false)
@@ -99,8 +109,8 @@ impl Http {
             .output_buffer_size(64 * 1024)
             .input_buffer_size(64 * 1024)
             .max_response_header_size(64 * 1024)
-            .timeout_resolve(Some(options.connect_timeout))
-            .timeout_connect(Some(options.connect_timeout))
+            .timeout_resolve(Some(settings.connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout))
             .timeout_await_100(Some(CONTINUE_TIME))
             .build();
         let agent = Arc::new(Mutex::new(agent(config, &forward)));
@@ -116,7 +126,7 @@ impl Http {
     ///
     /// # Errors
     /// What leads there is no proxy.
-    pub(super) fn check(&self, url: &str) -> Result<(), SetupError> {
+    pub(super) fn check(&self, url: &str) -> Result<(), HttpSetupError> {
         self.proxies.check(url)
     }
 
@@ -135,8 +145,8 @@ impl Http {
         builder = match &route {
             Route::Straight | Route::Tunnel(_) => builder.uri(request.url),
             Route::Nowhere(name) => {
-                let text = SetupError::Proxy(name).to_string();
-                return Err(TransportError { outcome: Outcome::Unsendable, text });
+                let text = HttpSetupError::Proxy(name).to_string();
+                return Err(TransportError { fault: Fault::Unsendable, text });
             }
             Route::Forward(_) => builder.uri(self.forward.marked(request.url)),
         };
@@ -171,17 +181,17 @@ impl Http {
     /// Says that it was the proxy, where it was.
     fn by_proxy(&self, error: TransportError, via: &Via) -> TransportError {
         let text = self.redact(&error.text);
-        match error.outcome {
+        match error.fault {
             // The gateway's name and address are the proxy's affair.
-            Outcome::Unreachable | Outcome::Proxy | Outcome::ProxyRefused => TransportError {
-                outcome: match error.outcome {
-                    Outcome::Unreachable => Outcome::Proxy,
+            Fault::Unreachable | Fault::Proxy | Fault::ProxyRefused => TransportError {
+                fault: match error.fault {
+                    Fault::Unreachable => Fault::Proxy,
                     other => other,
                 },
                 text: format!("proxy {}: {text}", via.shown),
             },
-            outcome => {
-                TransportError { outcome, text: format!("{text}, through the proxy {}", via.shown) }
+            fault => {
+                TransportError { fault, text: format!("{text}, through the proxy {}", via.shown) }
             }
         }
     }
@@ -192,7 +202,7 @@ impl Http {
         (deadline, patience, tunnel): (Duration, Patience, Option<ureq::Proxy>),
     ) -> Result<Response, TransportError> {
         let built = built.map_err(|error| TransportError {
-            outcome: Outcome::Unsendable,
+            fault: Fault::Unsendable,
             text: error.to_string(),
         })?;
         let agent = self.agent();
@@ -214,7 +224,7 @@ impl Http {
             let fresh = self::agent(agent.config().clone(), &self.forward);
             *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
             let text = "the HTTP client panicked".to_owned();
-            return Err(TransportError { outcome: Outcome::Broken, text });
+            return Err(TransportError { fault: Fault::Broken, text });
         };
         let response = ran.map_err(TransportError::from)?;
         let (parts, body) = response.into_parts();
@@ -260,44 +270,4 @@ impl Response {
     pub(super) fn into_reader(self) -> impl Read + Send + 'static {
         self.body.into_reader()
     }
-}
-
-impl From<ureq::Error> for TransportError {
-    fn from(error: ureq::Error) -> Self {
-        use std::io::ErrorKind;
-        use ureq::Error;
-        let outcome = match &error {
-            Error::HostNotFound
-            | Error::ConnectionFailed
-            | Error::Timeout(Timeout::Resolve | Timeout::Connect) => Outcome::Unreachable,
-            Error::ConnectProxyFailed(reason) => match refused(reason) {
-                true => Outcome::ProxyRefused,
-                false => Outcome::Proxy,
-            },
-            Error::InvalidProxyUrl => Outcome::Proxy,
-            Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => Outcome::Tls,
-            Error::Timeout(_) => Outcome::TimedOut,
-            Error::Io(io) => match io.kind() {
-                ErrorKind::ConnectionRefused
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::NetworkDown
-                | ErrorKind::AddrNotAvailable => Outcome::Unreachable,
-                ErrorKind::TimedOut | ErrorKind::WouldBlock => Outcome::TimedOut,
-                // rustls reports a failed handshake so.
-                ErrorKind::InvalidData => Outcome::Tls,
-                // The resolver's errors have no kind of their own.
-                _ if io.to_string().contains("lookup address") => Outcome::Unreachable,
-                _ => Outcome::Broken,
-            },
-            _ => Outcome::Broken,
-        };
-        Self { outcome, text: error.to_string() }
-    }
-}
-
-/// Whether a proxy said no to a tunnel, and would say so again: no user, not to this port, never.
-fn refused(reason: &str) -> bool {
-    let status = reason.rsplit(['/', ' ']).next().unwrap_or_default();
-    matches!(status, "401" | "403" | "405" | "407" | "501")
 }

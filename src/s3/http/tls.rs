@@ -12,44 +12,23 @@ use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
-use super::option_text::OptionError;
-use super::options::Options;
+use super::error::HttpSetupError;
+use super::settings::HttpSettings;
 
-/// Why a client cannot be made from these options.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetupError {
-    /// A certificate or key file that cannot be used.
-    #[error("{option} {path}: {reason}")]
-    Pem {
-        /// The option's name.
-        option: &'static str,
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A proxy URL that is none, in this option or variable. Not quoted: it may hold a password.
-    #[error("{0} takes http://host:port or http://user:password@host:port")]
-    Proxy(&'static str),
-    /// An option that does not suit the gateway or another option.
-    #[error(transparent)]
-    Option(#[from] OptionError),
-}
-
-/// The TLS side of `options`.
-pub(super) fn config(options: &Options) -> Result<TlsConfig, SetupError> {
-    let roots = match &options.ca_file {
+/// The TLS side of `settings`.
+pub(super) fn config(settings: &HttpSettings) -> Result<TlsConfig, HttpSetupError> {
+    let roots = match &settings.ca_file {
         None => RootCerts::PlatformVerifier,
         Some(path) => authorities(path)?,
     };
-    let client = match &options.client_certificate {
+    let client = match &settings.client_certificate {
         None => None,
         Some((chain, key)) => Some(client_certificate(chain, key)?),
     };
     Ok(TlsConfig::builder().root_certs(roots).client_cert(client).build())
 }
 
-fn authorities(path: &Path) -> Result<RootCerts, SetupError> {
+fn authorities(path: &Path) -> Result<RootCerts, HttpSetupError> {
     let found = certificates("ca_file", path)?;
     let (good, _) = RootCertStore::empty().add_parsable_certificates(found.iter().cloned());
     if good == 0 {
@@ -58,7 +37,7 @@ fn authorities(path: &Path) -> Result<RootCerts, SetupError> {
     Ok(RootCerts::from(found.iter().map(|der| Certificate::from_der(der).to_owned())))
 }
 
-fn client_certificate(chain_file: &Path, key_file: &Path) -> Result<ClientCert, SetupError> {
+fn client_certificate(chain_file: &Path, key_file: &Path) -> Result<ClientCert, HttpSetupError> {
     let chain = certificates("client_certificate", chain_file)?;
     let text = read("client_key", key_file)?;
     let no_key = |_| pem("client_key", key_file, "has no unencrypted private key in PEM");
@@ -81,7 +60,7 @@ fn client_certificate(chain_file: &Path, key_file: &Path) -> Result<ClientCert, 
 fn certificates(
     option: &'static str,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+) -> Result<Vec<CertificateDer<'static>>, HttpSetupError> {
     let text = read(option, path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
@@ -91,12 +70,12 @@ fn certificates(
     }
 }
 
-fn read(option: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {
+fn read(option: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, HttpSetupError> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| pem(option, path, &error.to_string()))
 }
 
-fn pem(option: &'static str, path: &Path, reason: &str) -> SetupError {
-    SetupError::Pem { option, path: path.display().to_string(), reason: reason.to_owned() }
+fn pem(option: &'static str, path: &Path, reason: &str) -> HttpSetupError {
+    HttpSetupError::Pem { option, path: path.display().to_string(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -108,16 +87,16 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
     }
 
-    fn said(options: &Options) -> String {
-        config(options).err().map(|error| error.to_string()).unwrap_or_default()
+    fn said(settings: &HttpSettings) -> String {
+        config(settings).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
     fn a_private_authority_and_a_client_certificate_are_taken() {
-        let options = Options {
+        let options = HttpSettings {
             ca_file: Some(file("ca.pem")),
             client_certificate: Some((file("client.pem"), file("client.key"))),
-            ..Options::default()
+            ..HttpSettings::default()
         };
         assert_eq!(said(&options), "");
     }
@@ -129,7 +108,7 @@ mod tests {
         std::fs::write(&empty, "").unwrap();
         std::fs::write(&cut, "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
         for ca in [&empty, &cut, &file("client.key"), Path::new("/nonexistent")] {
-            let options = Options { ca_file: Some(ca.into()), ..Options::default() };
+            let options = HttpSettings { ca_file: Some(ca.into()), ..HttpSettings::default() };
             let said = said(&options);
             assert!(said.contains("ca_file") && said.contains(ca.to_str().unwrap()), "{said}");
         }
@@ -142,7 +121,7 @@ mod tests {
             (&file("version1.pem"), &file("client.key")),
         ] {
             let client_certificate = Some((chain.clone(), key.clone()));
-            let said = said(&Options { client_certificate, ..Options::default() });
+            let said = said(&HttpSettings { client_certificate, ..HttpSettings::default() });
             assert!(said.starts_with("client_"), "{}: {said}", chain.display());
         }
     }

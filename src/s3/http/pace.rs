@@ -7,7 +7,7 @@ use crate::clock::Clock;
 
 /// Lets requests through one by one, `interval` apart, whichever thread they come from.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::s3) struct Pace {
     interval: Duration,
     /// Monotonic time of the next free place.
     next: Mutex<Duration>,
@@ -15,12 +15,12 @@ pub(super) struct Pace {
 
 impl Pace {
     /// No limit when `interval` is zero.
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(in crate::s3) fn new(interval: Duration) -> Self {
         Self { interval, next: Mutex::new(Duration::ZERO) }
     }
 
     /// Waits for this request's turn.
-    pub(super) fn wait(&self, clock: &dyn Clock) {
+    pub(in crate::s3) fn wait(&self, clock: &dyn Clock) {
         if self.interval.is_zero() {
             return;
         }

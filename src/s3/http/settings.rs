@@ -1,0 +1,43 @@
+//! How connections are made, as plain values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How connections are made.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSettings {
+    /// Longest time for name, connection, proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// PEM file of the only authorities that are trusted; the system's when `None`.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of a client certificate's chain and of its key.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The HTTP proxy. Loopback endpoints never use one.
+    pub proxy: Proxy,
+}
+
+/// Which proxy leads out.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Proxy {
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, minus `NO_PROXY`, as curl reads them.
+    #[default]
+    Environment,
+    /// Straight out.
+    None,
+    /// `http://[user:password@]host:port`, whatever `NO_PROXY` says.
+    Url(String),
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::None => f.write_str("None"),
+            // It may hold a password.
+            Self::Url(url) => {
+                let host = url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host);
+                f.debug_tuple("Url").field(&host).finish()
+            }
+        }
+    }
+}
