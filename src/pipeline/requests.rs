@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::{Arguments, Error, parse_duration};
 use crate::s3::credentials::{Role, Sources};
-use crate::s3::option_text::{acl, server_side_encryption, storage_class};
-use crate::s3::options::SecondsOrDate;
+use crate::s3::object::SecondsOrDate;
+use crate::s3::object::{acl, server_side_encryption, storage_class};
 use crate::s3::{Addressing, Bucket, Endpoint, Gateway, ObjectOptions, Options, Proxy};
 
 /// The gateway and the bucket.
@@ -53,7 +53,7 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
         ..Options::default()
     };
     let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-    gateway.check(&options.object).map_err(|error| arguments.problem("gateway", error))?;
+    options.object.check(gateway).map_err(|error| arguments.problem("gateway", error))?;
     Ok(options)
 }
 

@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use super::body::{self, Exact, Fault};
 use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::endpoint::Bucket;
-use super::gateway::Gateway;
 use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
-use super::option_text::OptionError;
+use super::object::{self, Exact, Fault, Gateway, HeaderError, OptionError, PutObject};
 use super::options::Options;
 use super::outcome::{Action, Answer, Outcome, classify};
-use super::put::{self, HeaderError, PutObject};
 use super::retry::Store;
 use super::sign::{self, EMPTY_SHA256, Service};
 use super::wire::encode;
@@ -107,7 +104,7 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-        gateway.check(&options.object)?;
+        options.object.check(gateway)?;
         let http = Http::new(&options.http(), &ProcessEnvironment)?;
         http.check(&bucket.url(None, None))?;
         Ok(Self {
@@ -173,14 +170,14 @@ impl Client {
     /// the HEAD that settles a 412.
     #[must_use]
     pub fn put(&self, object: &PutObject<'_>) -> Answer {
-        let sums = match body::complete(object, &self.options.object) {
+        let sums = match object::complete(object, &self.options.object) {
             Ok(sums) => sums,
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 return Answer::local(Outcome::Damaged, error.to_string());
             }
             Err(error) => return Answer::local(Outcome::Unreadable, error.to_string()),
         };
-        let headers = match put::headers(object, &self.options.object, &sums, self.now()) {
+        let headers = match object::headers(object, &self.options.object, &sums, self.now()) {
             Ok(headers) => headers,
             Err(error @ HeaderError::TooMuchAdded(_)) => {
                 return Answer::local(Outcome::Unsendable, error.to_string());

@@ -7,8 +7,7 @@
 //! | [`endpoint`] | scheme, host, bucket: the URL of a key |
 //! | [`credentials`] | where the access key comes from |
 //! | [`sign`] | Signature Version 4 |
-//! | [`put`], [`options`] | an object and the headers it is stored with |
-//! | [`gateway`], [`option_text`] | what a provider takes, and what the operator writes |
+//! | [`object`] | an object, its options, and what a kind of gateway accepts |
 //! | `http/` | one HTTP exchange, and the way there; knows nothing of S3 |
 //! | [`wire`] | texts: XML, dates, encodings |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
@@ -23,16 +22,13 @@
 //! 64 KiB of memory a connection and direction, whatever the block's size.
 
 pub mod backoff;
-mod body;
 pub mod client;
 pub mod credentials;
 pub mod endpoint;
-pub mod gateway;
 mod http;
-pub mod option_text;
-pub mod options;
+pub mod object;
+mod options;
 pub mod outcome;
-pub mod put;
 pub mod read;
 pub mod retry;
 pub mod sign;
@@ -41,11 +37,9 @@ pub mod wire;
 pub use backoff::Backoff;
 pub use client::{Client, SetupError};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
-pub use gateway::Gateway;
 pub use http::{HttpSetupError, Proxy};
-pub use option_text::OptionError;
-pub use options::{Checksum, ObjectOptions, Options};
+pub use object::{Checksum, Gateway, ObjectOptions, OptionError, PutObject, Sums};
+pub use options::Options;
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
-pub use put::{PutObject, Sums};
 pub use read::{Get, Head};
 pub use retry::{Finished, Store, upload};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::object::PutObject;
 use super::outcome::{Action, Answer, Failure, Outcome};
-use super::put::PutObject;
 use crate::clock::Clock;
 
 /// What an upload is made of; [`Client`](super::Client) is one, a test brings another.

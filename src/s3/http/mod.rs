@@ -33,7 +33,8 @@ pub(super) use error::{Fault, TransportError};
 pub(super) use host::{address, is_loopback};
 pub(super) use pace::Pace;
 pub(super) use redact::redact;
-pub use settings::{HttpSettings, Proxy};
+pub(super) use settings::HttpSettings;
+pub use settings::Proxy;
 pub use variables::{ProcessEnvironment, Variables};
 
 /// Longest time for a response's body after its headers.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 /// How connections are made.
 #[derive(Debug, Clone, Default)]
-pub struct HttpSettings {
+pub(in crate::s3) struct HttpSettings {
     /// Longest time for name, connection, proxy and TLS together.
-    pub connect_timeout: Duration,
+    pub(in crate::s3) connect_timeout: Duration,
     /// PEM file of the only authorities that are trusted; the system's when `None`.
-    pub ca_file: Option<PathBuf>,
+    pub(in crate::s3) ca_file: Option<PathBuf>,
     /// PEM files of a client certificate's chain and of its key.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(in crate::s3) client_certificate: Option<(PathBuf, PathBuf)>,
     /// The HTTP proxy. Loopback endpoints never use one.
-    pub proxy: Proxy,
+    pub(in crate::s3) proxy: Proxy,
 }
 
 /// Which proxy leads out.

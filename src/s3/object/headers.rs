@@ -1,80 +1,14 @@
-//! What is stored, and the headers it is stored with.
+//! The headers that an object is stored with.
 
-use std::fmt;
-use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error::HeaderError;
 use super::options::{Checksum, ObjectOptions, SecondsOrDate};
-use super::wire::encode;
-
-/// Longest key that S3 takes, in bytes of UTF-8.
-pub const LONGEST_KEY: usize = 1024;
-/// Most bytes of metadata names and values together that S3 takes.
-pub const MOST_METADATA: usize = 2048;
-
-/// A block on its way out.
-pub struct PutObject<'a> {
-    /// The object's key, not empty, at most [`LONGEST_KEY`] bytes.
-    pub key: &'a str,
-    /// Bytes of the body.
-    pub len: u64,
-    /// The body's SHA-256: signed, checked by the server, and compared after a 412.
-    pub sha256: [u8; 32],
-    /// Sums that were made while the body was written. One that the options ask for and that is
-    /// missing here is made by reading the body once more.
-    pub sums: Sums,
-    /// Names (without `x-amz-meta-`) and values.
-    pub metadata: &'a [(String, String)],
-    /// The name in `metadata` that holds the SHA-256 in hexadecimal; HEAD looks at it after a 412.
-    pub sha256_name: &'a str,
-    /// Opens the body afresh for each attempt.
-    pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
-}
-
-/// Sums of a body besides its SHA-256.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
-    /// For `Content-MD5`.
-    pub md5: Option<[u8; 16]>,
-    /// For `x-amz-checksum-crc32c`.
-    pub crc32c: Option<u32>,
-    /// For `x-amz-checksum-crc64nvme`.
-    pub crc64nvme: Option<u64>,
-}
-
-impl fmt::Debug for PutObject<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutObject")
-            .field("key", &self.key)
-            .field("len", &self.len)
-            .field("sha256", &encode::hex(&self.sha256))
-            .field("metadata", &self.metadata)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why an object cannot be sent as it is; the block is set aside.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Key too long or empty.
-    #[error("the key has {0} bytes and S3 takes 1 to 1024: shorten path or host")]
-    Key(usize),
-    /// A metadata name that no header has.
-    #[error("metadata name {0:?} takes letters, digits, dots, dashes and underscores")]
-    Name(String),
-    /// A value with control characters.
-    #[error("metadata {0:?} has a value with control characters")]
-    Value(String),
-    /// Too much metadata.
-    #[error("the metadata has {0} bytes and S3 takes 2048")]
-    TooMuch(usize),
-    /// The block's own metadata would fit; with what the settings add it does not.
-    #[error("the metadata has {0} bytes with that of the settings, and S3 takes 2048")]
-    TooMuchAdded(usize),
-}
+use super::{LONGEST_KEY, MOST_METADATA, PutObject, Sums};
+use crate::s3::wire::encode;
 
 /// Whether a metadata name can be a header's.
 pub(super) fn valid_name(name: &str) -> bool {

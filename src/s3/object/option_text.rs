@@ -3,28 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::endpoint::Addressing;
+use super::error::OptionError;
 use super::gateway::Gateway;
 use super::options::{Checksum, LockMode, ObjectLock, SecondsOrDate};
-use super::wire::date;
-
-/// An option's value that is none; the text says what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OptionError {
-    /// A word that the option does not know.
-    #[error("{option} takes {takes}, not {value:?}")]
-    Takes {
-        /// The option's name.
-        option: &'static str,
-        /// What it takes.
-        takes: &'static str,
-        /// What was written.
-        value: String,
-    },
-    /// Good by itself, but not here or not together with another.
-    #[error("{0}")]
-    Unsuitable(&'static str),
-}
+use crate::s3::endpoint::Addressing;
+use crate::s3::wire::date;
 
 fn takes(option: &'static str, takes: &'static str, value: &str) -> OptionError {
     OptionError::Takes { option, takes, value: value.to_owned() }

@@ -6,10 +6,10 @@ use std::io::{self, Read};
 use sha2::Digest as _;
 
 use super::options::{Checksum, ObjectOptions};
-use super::put::{PutObject, Sums};
+use super::{PutObject, Sums};
 
 /// Reads `len` bytes; a body that ends sooner is an error, what comes after is not sent.
-pub(super) struct Exact<R> {
+pub(in crate::s3) struct Exact<R> {
     inner: R,
     left: u64,
     started: bool,
@@ -18,7 +18,7 @@ pub(super) struct Exact<R> {
 
 /// What was wrong with the body itself.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::s3) enum Fault {
     /// It ended early.
     Short(u64),
     /// It could not be read.
@@ -26,16 +26,16 @@ pub(super) enum Fault {
 }
 
 impl<R: Read> Exact<R> {
-    pub(super) fn new(inner: R, len: u64) -> Self {
+    pub(in crate::s3) fn new(inner: R, len: u64) -> Self {
         Self { inner, left: len, started: false, failed: None }
     }
 
     /// Whether a part of it, and not all, was handed on.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(in crate::s3) fn is_cut(&self) -> bool {
         self.started && self.left > 0
     }
 
-    pub(super) fn fault(&mut self) -> Option<Fault> {
+    pub(in crate::s3) fn fault(&mut self) -> Option<Fault> {
         self.failed.take()
     }
 }
@@ -71,7 +71,7 @@ impl<R: Read> Read for Exact<R> {
 }
 
 /// The sums that `options` want, those that are missing made by one pass over the body.
-pub(super) fn complete(object: &PutObject<'_>, options: &ObjectOptions) -> io::Result<Sums> {
+pub(in crate::s3) fn complete(object: &PutObject<'_>, options: &ObjectOptions) -> io::Result<Sums> {
     let mut sums = object.sums;
     let mut md5 = (options.wants_md5() && sums.md5.is_none()).then(md5::Md5::new);
     let mut crc32c = (options.checksum == Checksum::Crc32c && sums.crc32c.is_none()).then_some(0);

@@ -1,0 +1,72 @@
+//! An object, what it is stored with, and what a gateway takes of that.
+//!
+//! | file | what |
+//! |---|---|
+//! | `options`, `option_text` | what an operator chooses, and the texts for it |
+//! | `gateway`, `check` | the kinds of gateways, and which options each one accepts |
+//! | `headers`, `body` | the request as it is sent |
+
+mod body;
+mod check;
+mod error;
+mod gateway;
+mod headers;
+mod option_text;
+mod options;
+
+use std::fmt;
+use std::io::Read;
+
+use super::wire::encode;
+pub(super) use body::{Exact, Fault, complete};
+pub use error::{HeaderError, OptionError};
+pub use gateway::Gateway;
+pub use headers::headers;
+pub use option_text::{acl, server_side_encryption, storage_class};
+pub use options::{Checksum, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
+
+/// Longest key that S3 takes, in bytes of UTF-8.
+pub const LONGEST_KEY: usize = 1024;
+/// Most bytes of metadata names and values together that S3 takes.
+pub const MOST_METADATA: usize = 2048;
+
+/// A block on its way out.
+pub struct PutObject<'a> {
+    /// The object's key, not empty, at most [`LONGEST_KEY`] bytes.
+    pub key: &'a str,
+    /// Bytes of the body.
+    pub len: u64,
+    /// The body's SHA-256: signed, checked by the server, and compared after a 412.
+    pub sha256: [u8; 32],
+    /// Sums that were made while the body was written. One that the options ask for and that is
+    /// missing here is made by reading the body once more.
+    pub sums: Sums,
+    /// Names (without `x-amz-meta-`) and values.
+    pub metadata: &'a [(String, String)],
+    /// The name in `metadata` that holds the SHA-256 in hexadecimal; HEAD looks at it after a 412.
+    pub sha256_name: &'a str,
+    /// Opens the body afresh for each attempt.
+    pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
+}
+
+/// Sums of a body besides its SHA-256.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// For `Content-MD5`.
+    pub md5: Option<[u8; 16]>,
+    /// For `x-amz-checksum-crc32c`.
+    pub crc32c: Option<u32>,
+    /// For `x-amz-checksum-crc64nvme`.
+    pub crc64nvme: Option<u64>,
+}
+
+impl fmt::Debug for PutObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutObject")
+            .field("key", &self.key)
+            .field("len", &self.len)
+            .field("sha256", &encode::hex(&self.sha256))
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
