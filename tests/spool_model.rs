@@ -16,7 +16,7 @@ use spool_sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
 use vmod_s3log::seal::{Recipients, Sealing};
 use vmod_s3log::spool::{
-    ChunkStats, Files, OnSpoolFull, Options, Payload, Spool, SpoolError, Store,
+    ChunkStats, Files, OnSpoolFull, Options, Payload, SealedBlocks, Spool, SpoolError,
 };
 
 #[derive(Debug, Clone)]
@@ -173,7 +173,7 @@ impl World {
         self.spool.as_mut().unwrap()
     }
 
-    fn store(&mut self) -> Arc<Store> {
+    fn store(&mut self) -> Arc<SealedBlocks> {
         self.spool().store()
     }
 

@@ -13,7 +13,7 @@ use super::terminal::when;
 use crate::block::sanitise;
 use crate::pipeline::DEFAULT_SPOOL;
 use crate::ring;
-use crate::spool::{self, Glance, OpenBlock, Tally};
+use crate::spool::{self, Glance, OpenGlance, Tally};
 
 /// Whose spool, and in which form.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode
         let failed = |source| Error::File { path: root.display().to_string(), source };
         let glance = spool::glance(&root).map_err(failed)?;
         let ring = ring::glance(&root.join("ring"));
-        let open = ring.as_ref().ok().and_then(|ring| spool::open_block(&ring.payload));
+        let open = ring.as_ref().ok().and_then(|ring| spool::open_glance(&ring.payload));
         if arguments.json {
             json(out, &object(&stream, &root, &glance, &ring, open.as_ref()))?;
         } else {
@@ -101,7 +101,7 @@ fn show(
     root: &Path,
     glance: &Glance,
     ring: &io::Result<ring::Glance>,
-    open: Option<&OpenBlock>,
+    open: Option<&OpenGlance>,
 ) -> io::Result<()> {
     let holder = glance
         .holder
@@ -166,7 +166,7 @@ fn object(
     root: &Path,
     glance: &Glance,
     ring: &io::Result<ring::Glance>,
-    open: Option<&OpenBlock>,
+    open: Option<&OpenGlance>,
 ) -> Value {
     let numbers = |tally: &Tally| json!({ "blocks": tally.blocks, "records": tally.records, "bytes": tally.bytes });
     json!({

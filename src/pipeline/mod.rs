@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::error::{Events, Level};
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
-use crate::spool::Store;
+use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
 pub use registry::{Attachment, Registry};
@@ -90,7 +90,7 @@ struct Control {
 /// A stream at work.
 pub struct Pipeline {
     ring: Arc<Ring>,
-    store: Arc<Store>,
+    store: Arc<SealedBlocks>,
     stats: Arc<Stats>,
     environment: Environment,
     control: Mutex<Control>,

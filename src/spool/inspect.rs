@@ -6,15 +6,15 @@ use std::io;
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
-use super::names::{FOREIGN, LOCK, Name, QUARANTINE};
-use super::payload::State;
+use super::commit::OpenBlock;
+use super::files::names::{FOREIGN, LOCK, Name, QUARANTINE};
 use super::sidecar::{LIMIT, Sidecar};
 use super::store::Tally;
 use crate::block::{BootId, Drops, Meta};
 
 /// The open block, as the ring's last commit has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenBlock {
+pub struct OpenGlance {
     /// Its number.
     pub number: u64,
     /// The boot in which it was begun.
@@ -71,7 +71,7 @@ pub fn glance(root: &Path) -> io::Result<Glance> {
             }
             Some(Name::Hold(_)) => {
                 let state = fs::read(root.join(&name)).ok();
-                match state.and_then(|bytes| State::decode(&bytes).ok()) {
+                match state.and_then(|bytes| OpenBlock::decode(&bytes).ok()) {
                     Some(state) => glance.held.add(state.records, state.length),
                     None => glance.unreadable += 1,
                 }
@@ -119,9 +119,9 @@ impl Glance {
 
 /// Reads what the ring's last commit says of the spool; `None` when it is not of this release.
 #[must_use]
-pub fn open_block(payload: &[u8]) -> Option<OpenBlock> {
-    let state = State::decode(payload).ok()?;
-    Some(OpenBlock {
+pub fn open_glance(payload: &[u8]) -> Option<OpenGlance> {
+    let state = OpenBlock::decode(payload).ok()?;
+    Some(OpenGlance {
         number: state.number,
         boot: state.boot,
         records: state.records,

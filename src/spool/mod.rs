@@ -1,7 +1,7 @@
 //! Blocks in a directory: one open block that chunks are appended to, and sealed ones that wait for
 //! upload, across restarts and kills at any instruction.
 //!
-//! [`Spool`] is the writing end, one thread's; [`Store`] the sealed blocks, shared with the
+//! [`Spool`] is the writing end, one thread's; [`SealedBlocks`] the sealed blocks, shared with the
 //! uploaders. The spool knows nothing of the ring but this: what a call returned as [`Payload`] is
 //! committed together with the ring's head before the next call.
 //!
@@ -25,12 +25,12 @@
 //! | `S-N.lost` | the same for a block whose data was not there |
 //! | `N.new`, `format.new` | not yet renamed to `N.json`, `format`; deleted at start |
 //! | `N.held` | members in clear of a block that waits for a key to be encrypted to; N is its own |
-//! | `N.hold` | what is known of them: a payload, as in `payload.rs` |
+//! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
 //! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, and `N.reason` with the reason in words |
 //! | `foreign/` | what was found in the directory and is none of the above |
 //!
-//! The bytes of the payload, of a sidecar and of members stand in `payload.rs`, `sidecar.rs` and
+//! The bytes of the payload, of a sidecar and of members stand in `commit.rs`, `sidecar.rs` and
 //! the module `block`.
 //!
 //! # Order of operations
@@ -56,32 +56,25 @@
 //! 2^64 blocks and bytes; some 60 bytes of memory a sealed block; one open block of any length.
 //! Files are read in pieces of 64 KiB.
 
-mod disk;
+mod commit;
 mod error;
 mod files;
 mod held;
 mod inspect;
-mod memory;
-mod names;
 mod options;
-mod payload;
-mod recover;
-mod reopen;
-mod salvage;
+mod recovery;
 mod seal;
 mod sidecar;
 mod store;
 mod writer;
 
-pub use disk::{Disk, DiskError};
+pub use commit::Payload;
 pub use error::SpoolError;
-pub use files::Files;
-pub use inspect::{Glance, OpenBlock, glance, open_block};
-pub use memory::Memory;
+pub use files::{Disk, DiskError, Files, Memory};
+pub use inspect::{Glance, OpenGlance, glance, open_glance};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
-pub use payload::Payload;
-pub use recover::Recovered;
-pub use store::{Counts, SealedBlock, Store, Tally};
+pub use recovery::Recovered;
+pub use store::{Counts, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use std::io::{self, Write};
 
-use super::names::Name;
-use super::payload::State;
+use super::commit::OpenBlock;
+use super::files::names::Name;
 use super::sidecar::{self, Sidecar};
 use super::{Files, Options, SpoolError, SyncPolicy};
 use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
@@ -31,7 +31,7 @@ pub(super) enum Origin {
 pub(super) fn write_sealed(
     files: &dyn Files,
     options: &Options,
-    state: State,
+    state: OpenBlock,
     data: Name,
     origin: Origin,
     drops: &Drops,

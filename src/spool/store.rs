@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::files::names::Name;
 use super::files::{read_small, remove_if_there};
-use super::names::Name;
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
 use crate::block::{Drops, Meta};
 
 /// The sealed blocks of a stream. Made by [`Spool::open`](super::Spool::open).
-pub struct Store {
+pub struct SealedBlocks {
     pub(super) files: Arc<dyn Files>,
     index: Mutex<Index>,
 }
 
-impl std::fmt::Debug for Store {
+impl std::fmt::Debug for SealedBlocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("SealedBlocks").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -150,7 +150,7 @@ impl std::fmt::Debug for SealedBlock {
     }
 }
 
-impl Store {
+impl SealedBlocks {
     pub(super) fn new(files: Arc<dyn Files>, index: Index) -> Self {
         Self { files, index: Mutex::new(index) }
     }
@@ -174,7 +174,7 @@ impl Store {
     }
 
     /// The oldest block that nobody has claimed, now claimed: no other call returns it and
-    /// `spool_max` does not drop it, until it is [released](Store::release), uploaded or
+    /// `spool_max` does not drop it, until it is [released](SealedBlocks::release), uploaded or
     /// quarantined.
     #[must_use]
     pub fn claim(&self) -> Option<u64> {
@@ -248,7 +248,7 @@ impl Store {
     /// Drops the oldest block that is not claimed, as the `sequence`th of this spool's life. Its
     /// sidecar stays under another name until the count of its records has been committed.
     pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Option<DroppedBlock>, SpoolError> {
-        use super::names::Why;
+        use super::files::names::Why;
         let mut index = self.lock();
         let Some((number, entry)) =
             index.blocks.iter().find(|(_, entry)| !entry.claimed).map(|(n, e)| (*n, *e))

@@ -1,19 +1,16 @@
 //! The open block: chunks are appended to it until it is sealed. One thread's business.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
+use super::commit::OpenBlock;
+use super::files::names::{Name, Why};
 use super::files::remove_if_there;
-use super::names::{Name, Why};
-use super::payload::State;
 use super::seal::{Origin, write_sealed};
 use super::sidecar::Sidecar;
 use super::store::{DroppedBlock, Entry};
-use super::{Files, OnSpoolFull, Options, Payload, SpoolError, Store, SyncPolicy};
+use super::{OnSpoolFull, Options, Payload, SealedBlocks, SpoolError, SyncPolicy};
 use crate::block::{Digest, Drops, Hasher, Kind, Meta, Naming};
-
-/// Bytes read at a time from the spool's files.
-const BUFFER: usize = 64 * 1024;
 
 /// The writing end of a stream's spool.
 ///
@@ -22,9 +19,9 @@ const BUFFER: usize = 64 * 1024;
 /// with the payload before, and recovery takes back what was done since.
 #[derive(Debug)]
 pub struct Spool {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<SealedBlocks>,
     pub(super) options: Options,
-    pub(super) state: State,
+    pub(super) state: OpenBlock,
     /// Of the open block's committed length.
     pub(super) hasher: Hasher,
     /// What a failed operation has left and the next call takes away.
@@ -34,7 +31,7 @@ pub struct Spool {
     /// `state.sequence` of the last payload that was handed out.
     pub(super) handed_out: u64,
     /// Blocks that wait for a key, oldest first, each under its number among them.
-    pub(super) held: Vec<(u64, State)>,
+    pub(super) held: Vec<(u64, OpenBlock)>,
     /// Whether the file [`SECRET`] is there.
     pub(super) marked: bool,
 }
@@ -78,7 +75,7 @@ pub struct Sealed {
 impl Spool {
     /// The sealed blocks, for the uploaders.
     #[must_use]
-    pub fn store(&self) -> Arc<Store> {
+    pub fn store(&self) -> Arc<SealedBlocks> {
         Arc::clone(&self.store)
     }
 
@@ -279,11 +276,11 @@ impl Spool {
     /// Starts the block after the present one, empty.
     pub(super) fn next_block(&mut self, previous: Option<Digest>) {
         self.hasher = Hasher::default();
-        self.state = State {
+        self.state = OpenBlock {
             number: self.state.number + 1,
             sequence: self.state.sequence,
             previous,
-            ..empty_block(&self.options)
+            ..OpenBlock::empty(&self.options)
         };
     }
 
@@ -342,7 +339,7 @@ impl Spool {
     fn give_up_open(&mut self) {
         let state = self.state;
         self.store.lock().counts.lost.add(state.records, state.length);
-        self.state = begun_anew(state, &self.options);
+        self.state = state.begun_anew(&self.options);
         self.state.drops.add(&Drops { lost: state.records, ..Drops::default() });
         self.hasher = Hasher::default();
     }
@@ -372,60 +369,5 @@ impl Spool {
                 self.gone.push(Name::Gone { sequence, number, why: Why::Dropped });
             }
         }
-    }
-}
-
-/// A block with nothing in it.
-pub(super) fn empty_block(options: &Options) -> State {
-    State {
-        number: 1,
-        length: 0,
-        records: 0,
-        raw_bytes: 0,
-        cut: 0,
-        first: 0,
-        last: 0,
-        boot: options.boot,
-        codec: options.codec,
-        sequence: 0,
-        drops: Drops::default(),
-        content: Hasher::default().digest(),
-        previous: None,
-        secret: options.sealing.is_some(),
-    }
-}
-
-/// Hashes and hands out up to `length` bytes of a file; how many there were.
-pub(super) fn for_each_buffer(
-    files: &dyn Files,
-    name: &str,
-    length: u64,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<u64> {
-    let mut source = files.read(name)?.take(length);
-    let mut buffer = vec![0; BUFFER];
-    let mut total = 0;
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(total),
-            Ok(n) => {
-                each(buffer.get(..n).unwrap_or_default())?;
-                total += n as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// A block that what is known of `state` goes on with, when its members are somewhere else or gone.
-pub(super) fn begun_anew(state: State, options: &Options) -> State {
-    State {
-        number: state.number,
-        sequence: state.sequence,
-        drops: state.drops,
-        previous: state.previous,
-        secret: state.secret,
-        ..empty_block(options)
     }
 }

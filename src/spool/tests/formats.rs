@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use crate::block::{BootId, Digest, Drops, Kind, Meta};
 use crate::spool::Payload;
-use crate::spool::names::{Name, Why, is_not_ours};
-use crate::spool::payload::{BadPayload, State};
+use crate::spool::commit::{BadPayload, OpenBlock};
+use crate::spool::files::names::{Name, Why, is_not_ours};
 use crate::spool::sidecar::{BadSidecar, Sidecar};
 
-fn state() -> State {
-    State {
+fn state() -> OpenBlock {
+    OpenBlock {
         number: 0x0102,
         length: 0x0304,
         records: 0x0506,
@@ -61,7 +61,7 @@ fn the_bytes_of_a_payload_are_those_of_its_table() {
     assert_eq!(hex(bytes), expected.replace("CRC.....", &hex(&check.to_le_bytes())));
     // By a bitwise CRC-32C (RFC 3720's polynomial) of a few lines of Python.
     assert_eq!(format!("{check:08x}"), "342f5d5c");
-    assert_eq!(State::decode(bytes), Ok(state()));
+    assert_eq!(OpenBlock::decode(bytes), Ok(state()));
 }
 
 #[test]
@@ -70,17 +70,17 @@ fn a_payload_of_another_release_is_told_from_a_damaged_one() {
     for at in 1..Payload::LENGTH {
         let mut bytes = good.as_bytes().to_vec();
         bytes[at] ^= 0x40;
-        assert_eq!(State::decode(&bytes), Err(BadPayload::Damaged), "byte {at}");
-        assert_eq!(State::decode(&good.as_bytes()[..at]), Err(BadPayload::Damaged));
+        assert_eq!(OpenBlock::decode(&bytes), Err(BadPayload::Damaged), "byte {at}");
+        assert_eq!(OpenBlock::decode(&good.as_bytes()[..at]), Err(BadPayload::Damaged));
     }
     let mut padded = good.as_bytes().to_vec();
     padded.resize(232, 0);
-    assert_eq!(State::decode(&padded), Ok(state()));
+    assert_eq!(OpenBlock::decode(&padded), Ok(state()));
     let mut newer = good.as_bytes().to_vec();
     newer[0] = 3;
     newer.extend_from_slice(&[0; 16]);
-    assert_eq!(State::decode(&newer), Err(BadPayload::Version(3)));
-    assert_eq!(State::decode(&[0; 232]), Err(BadPayload::Damaged));
+    assert_eq!(OpenBlock::decode(&newer), Err(BadPayload::Version(3)));
+    assert_eq!(OpenBlock::decode(&[0; 232]), Err(BadPayload::Damaged));
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn a_payload_of_the_release_before_reads_on_and_wants_no_encryption() {
     let mut bytes = state().encode().as_bytes().to_vec();
     bytes[..4].copy_from_slice(&[1, 1, 1, 0]);
     bytes[4..8].copy_from_slice(&0x6cd0_5ad0_u32.to_le_bytes());
-    assert_eq!(State::decode(&bytes), Ok(State { secret: false, ..state() }));
-    assert_eq!(State::decode(state().encode().as_bytes()), Ok(state()));
+    assert_eq!(OpenBlock::decode(&bytes), Ok(OpenBlock { secret: false, ..state() }));
+    assert_eq!(OpenBlock::decode(state().encode().as_bytes()), Ok(state()));
 }
 
 fn sidecar() -> Sidecar {
@@ -191,7 +191,7 @@ fn a_name_is_ours_only_as_we_write_it() {
 proptest! {
     #[test]
     fn any_bytes_as_payload_or_sidecar_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = State::decode(&bytes);
+        let _ = OpenBlock::decode(&bytes);
         let _ = Sidecar::decode(&bytes);
     }
 }

@@ -5,11 +5,10 @@
 
 use std::io;
 
-use super::files::remove_if_there;
-use super::names::FOREIGN;
-use super::writer::for_each_buffer;
-use super::{Files, SpoolError};
 use crate::block::{Digest, Hasher, Kind, members};
+use crate::spool::files::names::FOREIGN;
+use crate::spool::files::{for_each_buffer, remove_if_there};
+use crate::spool::{Files, SpoolError};
 
 /// The good start of a file of members.
 #[derive(Debug, Clone)]

@@ -30,7 +30,8 @@
 //! | 136 | 32 | SHA-256 of the committed length |
 //! | 168 | 32 | SHA-256 of the block before, zeroes if there is none |
 
-use crate::block::{BootId, Digest, Drops, Kind};
+use super::Options;
+use crate::block::{BootId, Digest, Drops, Hasher, Kind};
 
 /// Version that this code writes and the newest that it reads. An older release that read the newer
 /// one would send in clear what is to be encrypted.
@@ -67,13 +68,13 @@ impl AsRef<[u8]> for Payload {
 
 impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(&State::decode(&self.0), f)
+        std::fmt::Debug::fmt(&OpenBlock::decode(&self.0), f)
     }
 }
 
 /// What a payload says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct OpenBlock {
     pub(super) number: u64,
     pub(super) length: u64,
     pub(super) records: u64,
@@ -91,7 +92,7 @@ pub(super) struct State {
     pub(super) secret: bool,
 }
 
-/// Why bytes are not a [`State`].
+/// Why bytes are not a [`OpenBlock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadPayload {
     /// Of another release.
@@ -100,7 +101,39 @@ pub(super) enum BadPayload {
     Damaged,
 }
 
-impl State {
+impl OpenBlock {
+    /// A block with nothing in it.
+    pub(super) fn empty(options: &Options) -> Self {
+        Self {
+            number: 1,
+            length: 0,
+            records: 0,
+            raw_bytes: 0,
+            cut: 0,
+            first: 0,
+            last: 0,
+            boot: options.boot,
+            codec: options.codec,
+            sequence: 0,
+            drops: Drops::default(),
+            content: Hasher::default().digest(),
+            previous: None,
+            secret: options.sealing.is_some(),
+        }
+    }
+
+    /// The same block without members, which are elsewhere or gone.
+    pub(super) fn begun_anew(self, options: &Options) -> Self {
+        Self {
+            number: self.number,
+            sequence: self.sequence,
+            drops: self.drops,
+            previous: self.previous,
+            secret: self.secret,
+            ..Self::empty(options)
+        }
+    }
+
     pub(super) fn encode(&self) -> Payload {
         let mut out = Writer { bytes: [0; LENGTH], at: 0 };
         let codec = match self.codec {

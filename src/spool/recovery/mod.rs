@@ -5,20 +5,24 @@
 //! mended, and what it counts as lost is counted from what is there until the caller has committed
 //! [`Recovered::payload`].
 
+mod blocks;
+mod held;
+mod open_block;
+mod salvage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::held::HeldFiles;
+use self::salvage::set_aside;
+use super::commit::{self, BadPayload, OpenBlock};
+use super::files::names::{FORMAT, FORMAT_NEW, Name, Why, is_not_ours};
 use super::files::{read_small, remove_if_there};
-use super::held;
-use super::names::{FORMAT, FORMAT_NEW, Name, QUARANTINE, Why, is_not_ours};
-use super::payload::{self, BadPayload, State};
-use super::salvage::set_aside;
-use super::seal::{Origin, write_sealed};
 use super::sidecar::Sidecar;
-use super::store::{Entry, Index, load, move_to_quarantine};
+use super::store::Index;
 use super::writer::Heal;
-use super::{Counts, Files, Options, Payload, Spool, SpoolError, Store, SyncPolicy};
-use crate::block::{Digest, Drops, Meta};
+use super::{Counts, Files, Options, Payload, SealedBlocks, Spool, SpoolError};
+use crate::block::{Digest, Drops};
 
 /// Version of the directory that this code writes and the only one that it reads.
 const FORMAT_VERSION: u64 = 1;
@@ -69,14 +73,14 @@ impl Spool {
         check_format(&*files)?;
         let (last, damaged) = match last_commit {
             None | Some([]) => (None, false),
-            Some(bytes) => match State::decode(bytes) {
+            Some(bytes) => match OpenBlock::decode(bytes) {
                 Ok(state) => (Some(state), false),
                 Err(BadPayload::Damaged) => (None, true),
                 Err(BadPayload::Version(found)) => {
                     return Err(SpoolError::Version {
                         name: "commit record".to_owned(),
                         found: u64::from(found),
-                        reads: payload::VERSION.into(),
+                        reads: commit::VERSION.into(),
                     });
                 }
             },
@@ -110,7 +114,7 @@ impl Spool {
             }
         }
         let other_codec = state.length > 0 && state.codec != options.codec;
-        let store = Arc::new(Store::new(files, index));
+        let store = Arc::new(SealedBlocks::new(files, index));
         let mut spool = Self {
             store,
             options,
@@ -148,20 +152,20 @@ impl Spool {
 
 /// What the names in the directory say of one block.
 #[derive(Debug, Default, Clone, Copy)]
-struct Found {
-    data: bool,
-    sealed: bool,
-    sidecar: bool,
-    done: bool,
-    gone: Option<(u64, Why)>,
+pub(super) struct SpoolFiles {
+    pub(super) data: bool,
+    pub(super) sealed: bool,
+    pub(super) sidecar: bool,
+    pub(super) done: bool,
+    pub(super) gone: Option<(u64, Why)>,
 }
 
 /// What a directory has by name.
 #[derive(Debug, Default)]
 struct Scanned {
-    blocks: BTreeMap<u64, Found>,
+    blocks: BTreeMap<u64, SpoolFiles>,
     /// Blocks that wait for a key: whether their members and whether their description are there.
-    held: BTreeMap<u64, held::Found>,
+    held: BTreeMap<u64, HeldFiles>,
     foreign: Vec<String>,
     /// Files that were never renamed.
     leftovers: Vec<String>,
@@ -180,7 +184,7 @@ pub(super) struct Newest {
 pub(super) struct Recovery<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) options: &'a Options,
-    pub(super) last: Option<State>,
+    pub(super) last: Option<OpenBlock>,
     pub(super) index: Index,
     pub(super) newest: Option<Newest>,
     /// Dropped and lost blocks whose last file is still there.
@@ -189,7 +193,7 @@ pub(super) struct Recovery<'a> {
     pub(super) set_aside: Vec<String>,
     pub(super) left_in_place: u64,
     /// Blocks that wait for a key.
-    pub(super) held: Vec<(u64, State)>,
+    pub(super) held: Vec<(u64, OpenBlock)>,
     /// Those that a sealed block was made of.
     pub(super) released: Vec<u64>,
     /// Records of those whose members are gone.
@@ -241,174 +245,8 @@ impl Recovery<'_> {
         Ok(scanned)
     }
 
-    /// Counts the quarantine and finishes moves into it that were cut short.
-    fn quarantined(&mut self, found: &mut BTreeMap<u64, Found>) -> Result<(), SpoolError> {
-        let mut numbers = Vec::new();
-        let mut each = |text: &str| {
-            if let Some(Name::Sidecar(number)) = Name::parse(text) {
-                numbers.push(number);
-            }
-        };
-        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
-        for number in numbers {
-            let sidecar = load(self.files, &Name::Sidecar(number).quarantined()).ok();
-            if let Some(sidecar) = &sidecar {
-                self.index.counts.quarantined.add(sidecar.meta.records, sidecar.meta.bytes);
-            } else {
-                self.index.counts.quarantined.add(0, 0);
-            }
-            self.see(number, sidecar.as_ref());
-            let Some(found) = found.get_mut(&number) else { continue };
-            if found.sidecar || found.done || found.gone.is_some() {
-                continue;
-            }
-            let transformed = sidecar.map(|sidecar| sidecar.transformed);
-            let names = [
-                (&mut found.data, Name::Data(number), transformed == Some(true)),
-                (&mut found.sealed, Name::Sealed(number), transformed == Some(false)),
-            ];
-            for (there, name, superseded) in names {
-                if !*there {
-                    continue;
-                }
-                *there = false;
-                if superseded {
-                    // The members of a transformed block, or a transformation not finished.
-                    remove_if_there(self.files, &name.to_string())
-                        .map_err(SpoolError::io("remove", name))?;
-                } else {
-                    let (from, to) = (name.to_string(), name.quarantined());
-                    self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One block, in the order of numbers.
-    fn block(&mut self, number: u64, found: Found) -> Result<(), SpoolError> {
-        let Found { data, sealed, sidecar, done, gone } = found;
-        let (data_name, sealed_name) = (Name::Data(number), Name::Sealed(number));
-        if done {
-            let name = Name::Done(number);
-            let anchor = load(self.files, &name.to_string()).ok();
-            self.see(number, anchor.as_ref());
-            if sidecar {
-                self.put_aside(&Name::Sidecar(number).to_string());
-            }
-            self.remove(data, data_name)?;
-            self.remove(sealed, sealed_name)?;
-            if let Some(before) = self.index.anchor.replace(number) {
-                self.remove(true, Name::Done(before))?;
-            }
-            return Ok(());
-        }
-        if let Some((sequence, why)) = gone {
-            let name = Name::Gone { sequence, number, why };
-            let last = load(self.files, &name.to_string()).ok();
-            self.see(number, last.as_ref());
-            self.remove(data, data_name)?;
-            self.remove(sealed, sealed_name)?;
-            self.lost.push(name);
-            return Ok(());
-        }
-        if sidecar {
-            match load(self.files, &Name::Sidecar(number).to_string()) {
-                Ok(sidecar) => return self.sealed(number, &sidecar, found),
-                Err(SpoolError::Damaged { name }) => self.put_aside(&name),
-                Err(error) => return Err(error),
-            }
-        }
-        // No sidecar that can be read. `last` says whether this is the open block.
-        match self.last {
-            Some(last) if last.number == number => {
-                // An encryption that was not finished.
-                self.remove(sealed, sealed_name)
-            }
-            Some(last) if last.number < number => {
-                self.put_all_aside(found, number);
-                Ok(())
-            }
-            _ if data => {
-                // A rebuilding that was cut short.
-                self.remove(sealed, sealed_name)?;
-                self.rebuild(number)
-            }
-            _ => {
-                self.put_all_aside(found, number);
-                Ok(())
-            }
-        }
-    }
-
-    /// A block with a good sidecar.
-    fn sealed(&mut self, number: u64, sidecar: &Sidecar, found: Found) -> Result<(), SpoolError> {
-        self.see(number, Some(sidecar));
-        let (name, other, other_there) = if sidecar.transformed {
-            (Name::Sealed(number), Name::Data(number), found.data)
-        } else {
-            (Name::Data(number), Name::Sealed(number), found.sealed)
-        };
-        let length = self.files.length(&name.to_string()).map_err(SpoolError::io("read", name))?;
-        let Meta { bytes, records, .. } = sidecar.meta;
-        match length {
-            Some(length) if length == bytes => {
-                self.remove(other_there, other)?;
-                self.index.insert(number, Entry::of(sidecar));
-            }
-            Some(length) => {
-                let reason = format!("the file has {length} bytes and was sealed with {bytes}\n");
-                move_to_quarantine(self.files, number, name, &reason)?;
-                self.index.counts.quarantined.add(records, bytes);
-            }
-            None => {
-                let sequence = self.next_sequence();
-                let gone = Name::Gone { sequence, number, why: Why::Lost };
-                let from = Name::Sidecar(number).to_string();
-                self.files
-                    .rename(&from, &gone.to_string())
-                    .map_err(SpoolError::io("rename", from))?;
-                self.lost.push(gone);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a sidecar for a block that has none, from its data.
-    fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
-        let data = Name::Data(number);
-        let Some(state) = self.look_into(data)? else {
-            self.put_aside(&data.to_string());
-            return Ok(());
-        };
-        if self.options.sealing.is_none() && self.is_marked()? {
-            return self.hold_unknown(number, state);
-        }
-        let state = State {
-            number,
-            sequence: self.newest.map_or(0, |newest| newest.sequence),
-            previous: self
-                .newest
-                .filter(|newest| newest.number + 1 == number)
-                .and_then(|newest| newest.sha256),
-            ..state
-        };
-        let drops = Drops::default();
-        let sidecar = write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
-        if sidecar.transformed {
-            if self.options.sync != SyncPolicy::None {
-                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
-            }
-            self.remove(true, data)?;
-        }
-        self.see(number, Some(&sidecar));
-        self.index.insert(number, Entry::of(&sidecar));
-        self.rebuilt.push(number);
-        Ok(())
-    }
-
     /// Above every sequence that was ever given.
-    fn next_sequence(&self) -> u64 {
+    pub(super) fn next_sequence(&self) -> u64 {
         let of_files = self.lost.iter().map(|name| match name {
             Name::Gone { sequence, .. } => *sequence,
             _ => 0,
@@ -418,30 +256,12 @@ impl Recovery<'_> {
         of_files.max().unwrap_or(0).max(of_state).max(of_blocks) + 1
     }
 
-    fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
+    pub(super) fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
         self.released.extend(sidecar.and_then(|sidecar| sidecar.held));
         if self.newest.is_none_or(|newest| newest.number < number) {
             let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
             let sha256 = sidecar.map(|sidecar| sidecar.meta.sha256);
             self.newest = Some(Newest { number, sequence, sha256 });
-        }
-    }
-
-    fn remove(&self, there: bool, name: Name) -> Result<(), SpoolError> {
-        if there {
-            let name = name.to_string();
-            remove_if_there(self.files, &name).map_err(SpoolError::io("remove", name))?;
-        }
-        Ok(())
-    }
-
-    fn put_all_aside(&mut self, found: Found, number: u64) {
-        for (there, name) in
-            [(found.data, Name::Data(number)), (found.sealed, Name::Sealed(number))]
-        {
-            if there {
-                self.put_aside(&name.to_string());
-            }
         }
     }
 

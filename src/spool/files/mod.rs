@@ -3,7 +3,17 @@
 //! Everything the spool knows about a file system stands here, so that a test can stop it after any
 //! one operation, or refuse one.
 
+mod disk;
+mod memory;
+pub(super) mod names;
+
 use std::io::{self, Read};
+
+pub use disk::{Disk, DiskError};
+pub use memory::Memory;
+
+/// Bytes read at a time.
+const BUFFER: usize = 64 * 1024;
 
 /// A directory with two folders below it, `quarantine` and `foreign`.
 ///
@@ -79,7 +89,7 @@ pub trait Files: Send + Sync {
 }
 
 /// [`Files::remove`] for which a file that is not there is as good as removed.
-pub(super) fn remove_if_there(files: &dyn Files, name: &str) -> io::Result<()> {
+pub(in crate::spool) fn remove_if_there(files: &dyn Files, name: &str) -> io::Result<()> {
     match files.remove(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
@@ -87,8 +97,35 @@ pub(super) fn remove_if_there(files: &dyn Files, name: &str) -> io::Result<()> {
 }
 
 /// A whole file of at most `limit` bytes; a longer one is cut there.
-pub(super) fn read_small(files: &dyn Files, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+pub(in crate::spool) fn read_small(
+    files: &dyn Files,
+    name: &str,
+    limit: u64,
+) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     files.read(name)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Hands out up to `length` bytes of a file; how many there were.
+pub(in crate::spool) fn for_each_buffer(
+    files: &dyn Files,
+    name: &str,
+    length: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut source = files.read(name)?.take(length);
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(n) => {
+                each(buffer.get(..n).unwrap_or_default())?;
+                total += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -1,20 +1,19 @@
 //! The last part of recovery: the open block, and the counts that go on with it.
 
-use super::SpoolError;
-use super::names::{Name, Why};
-use super::payload::State;
-use super::recover::Recovery;
+use super::Recovery;
 use super::salvage::{cut, good_members, hash};
-use super::store::load;
-use super::writer::{begun_anew, empty_block};
 use crate::block::{Drops, Hasher, Kind};
+use crate::spool::SpoolError;
+use crate::spool::commit::OpenBlock;
+use crate::spool::files::names::{Name, Why};
+use crate::spool::store::load;
 
 impl Recovery<'_> {
     /// The state to go on from, with the hash of the open block and the uncommitted bytes cut off.
-    pub(super) fn open_block(&mut self) -> Result<(State, Hasher, u64), SpoolError> {
-        let empty = empty_block(self.options);
+    pub(super) fn open_block(&mut self) -> Result<(OpenBlock, Hasher, u64), SpoolError> {
+        let empty = OpenBlock::empty(self.options);
         let mut state = match (self.last, self.newest) {
-            (Some(last), Some(newest)) if last.number <= newest.number => State {
+            (Some(last), Some(newest)) if last.number <= newest.number => OpenBlock {
                 number: newest.number + 1,
                 sequence: newest.sequence,
                 previous: newest.sha256,
@@ -23,10 +22,10 @@ impl Recovery<'_> {
             },
             // It was set aside to wait for a key; the ring was not told any more.
             (Some(last), _) if self.held.iter().any(|(_, held)| *held == last) => {
-                begun_anew(last, self.options)
+                last.begun_anew(self.options)
             }
             (Some(last), _) => last,
-            (None, Some(newest)) => State {
+            (None, Some(newest)) => OpenBlock {
                 number: newest.number + 1,
                 sequence: newest.sequence,
                 previous: newest.sha256,
@@ -47,7 +46,7 @@ impl Recovery<'_> {
         Ok((state, hasher, uncommitted))
     }
 
-    fn check_open(&mut self, mut state: State) -> Result<(State, Hasher, u64), SpoolError> {
+    fn check_open(&mut self, mut state: OpenBlock) -> Result<(OpenBlock, Hasher, u64), SpoolError> {
         let name = Name::Data(state.number).to_string();
         let found = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
         let length = found.unwrap_or(0);
@@ -97,7 +96,7 @@ impl Recovery<'_> {
     }
 
     /// Counts the dropped and lost blocks that the payload does not count yet.
-    fn count_gone(&mut self, state: &mut State) -> Result<(), SpoolError> {
+    fn count_gone(&mut self, state: &mut OpenBlock) -> Result<(), SpoolError> {
         let counted = state.sequence;
         for name in &self.lost {
             let Name::Gone { sequence, why, .. } = *name else { continue };

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-pub(super) const LOCK: &str = "lock";
-pub(super) const FORMAT: &str = "format";
-pub(super) const FORMAT_NEW: &str = "format.new";
-pub(super) const QUARANTINE: &str = "quarantine";
-pub(super) const FOREIGN: &str = "foreign";
+pub(in crate::spool) const LOCK: &str = "lock";
+pub(in crate::spool) const FORMAT: &str = "format";
+pub(in crate::spool) const FORMAT_NEW: &str = "format.new";
+pub(in crate::spool) const QUARANTINE: &str = "quarantine";
+pub(in crate::spool) const FOREIGN: &str = "foreign";
 /// While it is there, an open block that nothing else tells of is to be encrypted.
-pub(super) const SECRET: &str = "secret";
+pub(in crate::spool) const SECRET: &str = "secret";
 
 /// A file that the spool made, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Name {
+pub(in crate::spool) enum Name {
     /// Members of the open block, and of a sealed one that is not encrypted.
     Data(u64),
     /// A sealed block that was transformed.
@@ -35,7 +35,7 @@ pub(super) enum Name {
 
 /// How a block that was not uploaded came to be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(in crate::spool) enum Why {
     /// `spool_max`.
     Dropped,
     /// Its data was not there any more.
@@ -65,7 +65,7 @@ impl fmt::Display for Name {
 
 impl Name {
     /// The file that a name stands for; `None` for a name that the spool does not give.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::spool) fn parse(text: &str) -> Option<Self> {
         let (stem, suffix) = text.rsplit_once('.')?;
         let name = if let Some((sequence, number)) = stem.split_once('-') {
             let why = match suffix {
@@ -92,13 +92,13 @@ impl Name {
         (name.to_string() == text).then_some(name)
     }
 
-    pub(super) fn quarantined(self) -> String {
+    pub(in crate::spool) fn quarantined(self) -> String {
         format!("{QUARANTINE}/{self}")
     }
 }
 
 /// Names that are other parts' business or the file system's.
-pub(super) fn is_not_ours(name: &str) -> bool {
+pub(in crate::spool) fn is_not_ours(name: &str) -> bool {
     [LOCK, FORMAT, QUARANTINE, FOREIGN, SECRET, "ring", "lost+found"].contains(&name)
         || name.starts_with("ring.")
         || name.starts_with(".nfs")

@@ -1,0 +1,207 @@
+//! Recovery of sealed blocks: each is whole, or is set aside, rebuilt or counted.
+
+use std::collections::BTreeMap;
+
+use super::{Recovery, SpoolFiles};
+use crate::block::{Drops, Meta};
+use crate::spool::commit::OpenBlock;
+use crate::spool::files::names::{Name, QUARANTINE, Why};
+use crate::spool::files::remove_if_there;
+use crate::spool::seal::{Origin, write_sealed};
+use crate::spool::sidecar::Sidecar;
+use crate::spool::store::{Entry, load, move_to_quarantine};
+use crate::spool::{SpoolError, SyncPolicy};
+
+impl Recovery<'_> {
+    /// Counts the quarantine and finishes moves into it that were cut short.
+    pub(super) fn quarantined(
+        &mut self,
+        found: &mut BTreeMap<u64, SpoolFiles>,
+    ) -> Result<(), SpoolError> {
+        let mut numbers = Vec::new();
+        let mut each = |text: &str| {
+            if let Some(Name::Sidecar(number)) = Name::parse(text) {
+                numbers.push(number);
+            }
+        };
+        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
+        for number in numbers {
+            let sidecar = load(self.files, &Name::Sidecar(number).quarantined()).ok();
+            if let Some(sidecar) = &sidecar {
+                self.index.counts.quarantined.add(sidecar.meta.records, sidecar.meta.bytes);
+            } else {
+                self.index.counts.quarantined.add(0, 0);
+            }
+            self.see(number, sidecar.as_ref());
+            let Some(found) = found.get_mut(&number) else { continue };
+            if found.sidecar || found.done || found.gone.is_some() {
+                continue;
+            }
+            let transformed = sidecar.map(|sidecar| sidecar.transformed);
+            let names = [
+                (&mut found.data, Name::Data(number), transformed == Some(true)),
+                (&mut found.sealed, Name::Sealed(number), transformed == Some(false)),
+            ];
+            for (there, name, superseded) in names {
+                if !*there {
+                    continue;
+                }
+                *there = false;
+                if superseded {
+                    // The members of a transformed block, or a transformation not finished.
+                    remove_if_there(self.files, &name.to_string())
+                        .map_err(SpoolError::io("remove", name))?;
+                } else {
+                    let (from, to) = (name.to_string(), name.quarantined());
+                    self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One block, in the order of numbers.
+    pub(super) fn block(&mut self, number: u64, found: SpoolFiles) -> Result<(), SpoolError> {
+        let SpoolFiles { data, sealed, sidecar, done, gone } = found;
+        let (data_name, sealed_name) = (Name::Data(number), Name::Sealed(number));
+        if done {
+            let name = Name::Done(number);
+            let anchor = load(self.files, &name.to_string()).ok();
+            self.see(number, anchor.as_ref());
+            if sidecar {
+                self.put_aside(&Name::Sidecar(number).to_string());
+            }
+            self.remove(data, data_name)?;
+            self.remove(sealed, sealed_name)?;
+            if let Some(before) = self.index.anchor.replace(number) {
+                self.remove(true, Name::Done(before))?;
+            }
+            return Ok(());
+        }
+        if let Some((sequence, why)) = gone {
+            let name = Name::Gone { sequence, number, why };
+            let last = load(self.files, &name.to_string()).ok();
+            self.see(number, last.as_ref());
+            self.remove(data, data_name)?;
+            self.remove(sealed, sealed_name)?;
+            self.lost.push(name);
+            return Ok(());
+        }
+        if sidecar {
+            match load(self.files, &Name::Sidecar(number).to_string()) {
+                Ok(sidecar) => return self.sealed(number, &sidecar, found),
+                Err(SpoolError::Damaged { name }) => self.put_aside(&name),
+                Err(error) => return Err(error),
+            }
+        }
+        // No sidecar that can be read. `last` says whether this is the open block.
+        match self.last {
+            Some(last) if last.number == number => {
+                // An encryption that was not finished.
+                self.remove(sealed, sealed_name)
+            }
+            Some(last) if last.number < number => {
+                self.put_all_aside(found, number);
+                Ok(())
+            }
+            _ if data => {
+                // A rebuilding that was cut short.
+                self.remove(sealed, sealed_name)?;
+                self.rebuild(number)
+            }
+            _ => {
+                self.put_all_aside(found, number);
+                Ok(())
+            }
+        }
+    }
+
+    /// A block with a good sidecar.
+    fn sealed(
+        &mut self,
+        number: u64,
+        sidecar: &Sidecar,
+        found: SpoolFiles,
+    ) -> Result<(), SpoolError> {
+        self.see(number, Some(sidecar));
+        let (name, other, other_there) = if sidecar.transformed {
+            (Name::Sealed(number), Name::Data(number), found.data)
+        } else {
+            (Name::Data(number), Name::Sealed(number), found.sealed)
+        };
+        let length = self.files.length(&name.to_string()).map_err(SpoolError::io("read", name))?;
+        let Meta { bytes, records, .. } = sidecar.meta;
+        match length {
+            Some(length) if length == bytes => {
+                self.remove(other_there, other)?;
+                self.index.insert(number, Entry::of(sidecar));
+            }
+            Some(length) => {
+                let reason = format!("the file has {length} bytes and was sealed with {bytes}\n");
+                move_to_quarantine(self.files, number, name, &reason)?;
+                self.index.counts.quarantined.add(records, bytes);
+            }
+            None => {
+                let sequence = self.next_sequence();
+                let gone = Name::Gone { sequence, number, why: Why::Lost };
+                let from = Name::Sidecar(number).to_string();
+                self.files
+                    .rename(&from, &gone.to_string())
+                    .map_err(SpoolError::io("rename", from))?;
+                self.lost.push(gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a sidecar for a block that has none, from its data.
+    fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
+        let data = Name::Data(number);
+        let Some(state) = self.look_into(data)? else {
+            self.put_aside(&data.to_string());
+            return Ok(());
+        };
+        if self.options.sealing.is_none() && self.is_marked()? {
+            return self.hold_unknown(number, state);
+        }
+        let state = OpenBlock {
+            number,
+            sequence: self.newest.map_or(0, |newest| newest.sequence),
+            previous: self
+                .newest
+                .filter(|newest| newest.number + 1 == number)
+                .and_then(|newest| newest.sha256),
+            ..state
+        };
+        let drops = Drops::default();
+        let sidecar = write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
+        if sidecar.transformed {
+            if self.options.sync != SyncPolicy::None {
+                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+            }
+            self.remove(true, data)?;
+        }
+        self.see(number, Some(&sidecar));
+        self.index.insert(number, Entry::of(&sidecar));
+        self.rebuilt.push(number);
+        Ok(())
+    }
+
+    fn remove(&self, there: bool, name: Name) -> Result<(), SpoolError> {
+        if there {
+            let name = name.to_string();
+            remove_if_there(self.files, &name).map_err(SpoolError::io("remove", name))?;
+        }
+        Ok(())
+    }
+
+    fn put_all_aside(&mut self, found: SpoolFiles, number: u64) {
+        for (there, name) in
+            [(found.data, Name::Data(number)), (found.sealed, Name::Sealed(number))]
+        {
+            if there {
+                self.put_aside(&name.to_string());
+            }
+        }
+    }
+}

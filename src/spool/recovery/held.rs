@@ -1,0 +1,128 @@
+//! Recovery of blocks that wait for a key.
+
+use std::collections::BTreeMap;
+
+use super::Recovery;
+use super::salvage::{cut, good_members, hash};
+use crate::block::Kind;
+use crate::spool::commit::{OpenBlock, Payload};
+use crate::spool::files::names::{Name, SECRET};
+use crate::spool::files::{read_small, remove_if_there};
+use crate::spool::held::{count, describe};
+use crate::spool::{SpoolError, SyncPolicy};
+
+/// What is there of a block that waits.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct HeldFiles {
+    pub(super) members: bool,
+    pub(super) description: bool,
+}
+
+impl Recovery<'_> {
+    /// Takes up what waits, and finishes what was cut short.
+    pub(super) fn take_up_held(
+        &mut self,
+        found: BTreeMap<u64, HeldFiles>,
+    ) -> Result<(), SpoolError> {
+        for (number, HeldFiles { members, description }) in found {
+            let (name, hold) = (Name::Held(number).to_string(), Name::Hold(number).to_string());
+            let told = if description {
+                let bytes = read_small(self.files, &hold, 2 * Payload::LENGTH as u64)
+                    .map_err(SpoolError::io("read", &hold))?;
+                OpenBlock::decode(&bytes).ok()
+            } else {
+                None
+            };
+            if !members {
+                // Never set aside, or taken away from outside.
+                if let Some(told) = told.filter(|told| self.last != Some(*told)) {
+                    self.held_lost = self.held_lost.saturating_add(told.records);
+                    self.index.counts.lost.add(told.records, told.length);
+                }
+                remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
+                continue;
+            }
+            let length = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
+            let state = match told.filter(|told| Some(told.length) == length) {
+                Some(told) => told,
+                None => match self.look_into(Name::Held(number))? {
+                    Some(state) => {
+                        let lost = told.map_or(0, |t| t.records.saturating_sub(state.records));
+                        self.held_lost = self.held_lost.saturating_add(lost);
+                        state
+                    }
+                    None => {
+                        self.put_aside(&name);
+                        continue;
+                    }
+                },
+            };
+            self.held.push((number, state));
+        }
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    /// Removes what sealed blocks were made of. A kill may have come before that.
+    pub(super) fn forget_released(&mut self) -> Result<(), SpoolError> {
+        for number in std::mem::take(&mut self.released) {
+            for name in [Name::Hold(number), Name::Held(number)] {
+                let name = name.to_string();
+                remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
+            }
+            self.held.retain(|(held, _)| *held != number);
+        }
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    pub(super) fn is_marked(&self) -> Result<bool, SpoolError> {
+        let marked = self.files.length(SECRET).map_err(SpoolError::io("read", SECRET))?;
+        Ok(marked.is_some())
+    }
+
+    /// Sets a block aside of which nothing tells but its members: `state`.
+    pub(super) fn hold_unknown(&mut self, number: u64, state: OpenBlock) -> Result<(), SpoolError> {
+        let data = Name::Data(number).to_string();
+        let free = self.held.last().map_or(0, |(last, _)| last + 1).max(number);
+        let held = Name::Held(free).to_string();
+        self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
+        // After a kill in between the next start looks into the members once more.
+        describe(self.files, free, &state, self.options.sync != SyncPolicy::None)?;
+        self.held.push((free, state));
+        count(&mut self.index.counts, &self.held);
+        Ok(())
+    }
+
+    /// What the members of a file tell of themselves; `None` when it has none.
+    pub(super) fn look_into(&mut self, name: Name) -> Result<Option<OpenBlock>, SpoolError> {
+        let name = name.to_string();
+        let io = |doing| SpoolError::io(doing, name.clone());
+        let mut start = [0; 4];
+        let mut source = self.files.read(&name).map_err(io("read"))?;
+        let codec = match std::io::Read::read_exact(&mut source, &mut start) {
+            Ok(()) => Kind::sniff(&start),
+            Err(_) => Kind::None,
+        };
+        let good = good_members(self.files, &name, codec, u64::MAX)?;
+        if good.length == 0 {
+            return Ok(None);
+        }
+        if let Some(copy) = cut(self.files, &name, good.length)? {
+            self.note_aside(copy);
+        }
+        let (_, content, length) = hash(self.files, &name, u64::MAX)?;
+        let time = self.files.modified(&name).map_err(io("read"))?;
+        Ok(Some(OpenBlock {
+            length,
+            records: good.records,
+            raw_bytes: good.raw_bytes,
+            first: time,
+            last: time,
+            codec,
+            content,
+            secret: true,
+            ..OpenBlock::empty(self.options)
+        }))
+    }
+}
