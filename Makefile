@@ -193,7 +193,7 @@ troubles: build ## each fault of docs/troubleshooting.md made for real: the page
 .PHONY: memory
 memory: deps ## a block of 5 GiB, the most that one PUT takes, in flat memory
 	@$(ENV)
-	S3LOG_GIB=5 cargo test --locked --test s3_memory -- --nocapture
+	S3LOG_GIB=5 cargo test --locked --test memory -- s3:: --nocapture
 
 .PHONY: secrets
 secrets: deps ## no source of credentials shows its secret anywhere; PROFILE=debug for that build
@@ -211,4 +211,4 @@ recipes: build ## the recipes of docs/reading.md, run as they stand there; 1.2 G
 sizes: deps ## blocks of 0, 1 and ten million records, and a listing of a million keys, read back
 	@$(ENV)
 	S3LOG_RECORDS=10000000 S3LOG_BLOCKS=1000000 \
-	cargo test --locked --test cli_sizes --test cli_listing -- --nocapture
+	cargo test --locked --test cli -- sizes:: listing:: --nocapture

@@ -1,7 +1,7 @@
 """`make gateways`: the same checks against every S3 server of this machine.
 
 SeaweedFS over http and over https with a certificate authority made for this run, both once more
-through tinyproxy, s3s-fs inside the test's own process, and with --garage Garage. The driver is tests/s3_gateway.rs, with the client that varnishd
+through tinyproxy, s3s-fs inside the test's own process, and with --garage Garage. The driver is tests/s3/gateway.rs, with the client that varnishd
 gets; each object that it stored is read back here by boto3, and compared by length, digest and
 what it was stored with.
 
@@ -32,7 +32,7 @@ import time
 import rig
 from rig import say
 
-DRIVER = "the_gateway_takes_what_the_client_sends"
+DRIVER = "gateway::the_gateway_takes_what_the_client_sends"
 LOCK_BUCKET = "locked-logs"
 DOMAIN = "s3.test"
 # The key of the server inside the test (tests/common/s3_server.rs).
@@ -81,14 +81,14 @@ def make_authority(directory):
 
 def driver(env):
     """The test's binary, built."""
-    command = ["cargo", "test", "--locked", "--test", "s3_gateway", "--no-run"]
+    command = ["cargo", "test", "--locked", "--test", "s3", "--no-run"]
     command += ["--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=rig.ROOT, env=env, check=True, stdout=subprocess.PIPE)
     for line in built.stdout.splitlines():
         message = json.loads(line)
-        if message.get("target", {}).get("name") == "s3_gateway" and message.get("executable"):
+        if message.get("target", {}).get("name") == "s3" and message.get("executable"):
             return message["executable"]
-    raise RuntimeError("cargo built no s3_gateway")
+    raise RuntimeError("cargo built no tests/s3")
 
 
 def boto(endpoint, keys, verify=True):

@@ -14,7 +14,7 @@
 //! | `error` | why a command did not do what it was asked for |
 //!
 //! Memory: a listing is held whole, some 260 bytes a block with a key of 100 (measured by
-//! tests/cli_listing.rs), because a gateway's order means nothing and lines are given in the order of
+//! tests/cli/listing.rs), because a gateway's order means nothing and lines are given in the order of
 //! time; `verify` holds about 1.5 KB a block in all. Contents are streamed.
 //!
 //! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. `verify` and

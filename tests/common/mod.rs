@@ -5,7 +5,7 @@
     unreachable_pub,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "tests; and each test binary uses its own part"
+    reason = "tests; and each test program uses its own part"
 )]
 
 pub mod clock;
@@ -14,4 +14,5 @@ pub mod logs;
 pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;
+pub mod sim;
 pub mod stream;

@@ -1,0 +1,20 @@
+//! The command `s3log`, run as a program.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod listing;
+mod node;
+mod read;
+mod sizes;
+mod terminal;
+mod verify;

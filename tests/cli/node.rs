@@ -1,0 +1,222 @@
+//! `s3log drain`, `stats` and `check`: what an operator runs on a node; and the generators.
+
+use std::sync::Arc;
+
+use crate::common::fake::{Fake, Play, error, reply};
+use crate::common::logs::{Logs, PATH, START, run};
+use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
+use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
+use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
+
+/// A spool as a killed varnishd leaves it: two sealed blocks, an open one, and records in the ring.
+/// All lines, in order.
+fn left_behind(logs: &Logs) -> String {
+    let root = logs.path("spool/access");
+    let disk = Disk::open(&root).unwrap();
+    let path = root.join("ring");
+    let Opened { ring, mut reader, .. } = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+    let mut options = Options::new("access", "edge-1", BootId::new(START, 7));
+    options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
+    let (mut spool, _) = Spool::open(Arc::new(disk), options, None).unwrap();
+    let mut encoder = ChunkEncoder::new(Codec::default()).unwrap();
+    let mut all = String::new();
+    for part in 0..3u64 {
+        let lines = format!("sealed or open {part} a\nsealed or open {part} b\n");
+        let time = (START + part) * 1_000_000_000;
+        let stats = ChunkStats {
+            records: 2,
+            raw_bytes: lines.len() as u64,
+            first: time,
+            last: time,
+            truncated: 0,
+        };
+        let mut chunk = Vec::new();
+        encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
+        let payload = spool.append(&chunk, stats).unwrap();
+        reader.commit(payload.as_bytes()).unwrap();
+        if part < 2 {
+            let (_, payload) = spool.seal(&Drops::default()).unwrap().unwrap();
+            reader.commit(payload.as_bytes()).unwrap();
+        }
+        all.push_str(&lines);
+    }
+    for n in 0..5 {
+        let line = format!("still in the ring {n}\n");
+        ring.push(line.as_bytes()).unwrap();
+        all.push_str(&line);
+    }
+    all
+}
+
+#[test]
+fn drain_uploads_sealed_blocks_the_open_one_and_what_is_in_the_ring() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    let ran = logs.s3log(&["drain", "access", "--set", "ring=1MB"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.starts_with("access: 3 blocks with 11 records uploaded, "), "{}", ran.out);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+    assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
+    let again = logs.s3log(&["drain", "access", "--json", "--set", "ring=1MB"]);
+    assert_eq!(again.code, 0);
+    let json: serde_json::Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!(json["drained"], true);
+    assert_eq!(json["counters"]["blocks_uploaded"], 0);
+}
+
+#[test]
+fn drain_with_another_ring_size_loses_nothing() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
+fn drain_that_gives_up_says_what_is_left_and_leaves_it() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    logs.credentials("wrong-secret");
+    let ran = logs.s3log(&["drain", "access", "--timeout", "2s"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("access: NOT DRAINED: 3 blocks with 11 records and "), "{ran:?}");
+    assert!(ran.err.contains("the gateway refuses the credentials"), "{ran:?}");
+    assert!(!ran.err.contains("wrong-secret"), "{ran:?}");
+    logs.credentials(SECRET_KEY);
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
+fn drain_refuses_a_spool_in_use_and_one_that_is_not_there() {
+    let logs = Logs::start();
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("there is no spool "), "{}", ran.err);
+    assert!(!logs.path("spool").exists(), "and makes none");
+    left_behind(&logs);
+    let held = Disk::open(&logs.path("spool/access")).unwrap();
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 1);
+    let who = format!("access: process {} has the spool", std::process::id());
+    assert!(ran.err.contains(&who) && ran.err.contains("stop varnishd"), "{}", ran.err);
+    drop(held);
+}
+
+#[test]
+fn stats_shows_ring_and_spool_and_touches_nothing() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let root = logs.path("spool/access");
+    let held = Disk::open(&root).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap());
+        let mut names: Vec<_> =
+            entries.map(|e| (e.file_name(), e.metadata().unwrap().modified().unwrap())).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let ran = logs.s3log(&["stats", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains(&format!("in use by process {}", std::process::id())), "{}", ran.out);
+    assert!(ran.out.contains("of 1.0 MiB"), "{}", ran.out);
+    assert!(ran.out.contains("open block   number 3, 2 records"), "{}", ran.out);
+    assert!(ran.out.contains("waiting      2 blocks, 4 records"), "{}", ran.out);
+    assert_eq!(names(), before);
+    drop(held);
+    let spool = logs.path("spool");
+    let mut command = logs.command(&["stats", "--json", "--spool", spool.to_str().unwrap()]);
+    let ran = run(command.env_remove("S3LOG_CONFIG"));
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["stream"], "access");
+    assert_eq!(json["holder"], serde_json::Value::Null);
+    assert_eq!(json["waiting"]["records"], 4);
+    assert_eq!(json["oldest"]["number"], 1);
+    assert_eq!(json["open"]["records"], 2);
+    assert!(json["ring"]["used"].as_u64().unwrap() >= 5 * 24);
+}
+
+#[test]
+fn check_of_settings_that_are_fine_writes_an_object_that_the_others_pass_over() {
+    let logs = Logs::usual();
+    let ran = logs.s3log(&["check", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for step in ["settings", "name", "connection", "credentials", "clock", "write", "read"] {
+        let ok = format!("ok      {step:11}  ");
+        assert!(ran.out.contains(&ok), "{step}: {}", ran.out);
+    }
+    assert!(ran.out.contains(ACCESS_KEY) && !ran.out.contains(SECRET_KEY));
+    assert!(ran.out.contains("/s3log-check-edge-1-"), "{}", ran.out);
+    assert_eq!(logs.s3log(&["verify", "access"]).code, 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, logs.lines());
+}
+
+#[test]
+fn check_tells_each_failure_by_its_exit_code() {
+    let logs = Logs::start();
+    logs.credentials("wrong-secret");
+    let ran = logs.s3log(&["check", "access"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(
+        ran.out.contains("FAILED  write        the gateway refuses the credentials"),
+        "{ran:?}"
+    );
+    assert!(!ran.out.contains("wrong-secret"));
+
+    logs.credentials(SECRET_KEY);
+    let ran = logs.s3log(&["check", "access", "--endpoint", "http://127.0.0.1:1"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.out.contains("127.0.0.1:1 does not answer"), "{ran:?}");
+    let ran = logs.s3log(&["check", "access", "--endpoint", "https://no-such-host.invalid"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.out.contains("no-such-host.invalid does not resolve"), "{ran:?}");
+    let tls = logs.server.endpoint().replace("http://", "https://");
+    let ran = logs.s3log(&["check", "access", "--endpoint", &tls]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    let missing = logs.path("no-file").display().to_string();
+    let ran = logs.s3log(&["check", "access", "--credentials", &missing]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    let ran = logs.s3log(&["check", "access", "--endpoint", "ftp://x"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+
+    let cases = [
+        ("404 Not Found", "NoSuchBucket", 6),
+        ("301 Moved Permanently", "PermanentRedirect", 6),
+        ("501 Not Implemented", "NotImplemented", 7),
+        ("400 Bad Request", "InvalidArgument", 7),
+        ("401 Unauthorized", "AccessDenied", 5),
+    ];
+    for (status, code, expected) in cases {
+        // The first connection is the step of that name, which sends nothing.
+        let say = Play::Say(reply(status, &[], &error(code, "m")));
+        let fake = Fake::start(vec![Play::Say(String::new()), say]);
+        let ran = logs.s3log(&["check", "access", "--json", "--endpoint", &fake.endpoint()]);
+        assert_eq!(ran.code, expected, "{status}: {ran:?}");
+        assert!(ran.out.contains(code), "{ran:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let logs = Logs::start();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = logs.s3log(&["completions", shell]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains("s3log") && ran.out.contains("verify"), "{shell}");
+    }
+    let directory = logs.path("man");
+    let ran = logs.s3log(&["man", directory.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for page in ["s3log.1", "s3log-ls.1", "s3log-verify.1", "s3log-check.1", "s3log-drain.1"] {
+        let text = std::fs::read_to_string(directory.join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH OPTIONS"), "{page}");
+    }
+    let page = std::fs::read_to_string(directory.join("s3log-check.1")).unwrap();
+    assert!(page.contains("no such bucket here"), "exit codes are in it");
+    for command in ["verify", "check", "drain"] {
+        let ran = logs.s3log(&[command, "--help"]);
+        assert!(ran.out.contains("Exit codes"), "{command}");
+    }
+}

@@ -1,0 +1,116 @@
+//! `make install` puts everything where it belongs, below DESTDIR, and nothing elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn install(settings: &[String]) -> Output {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/install.sh"))
+        .args(settings)
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .unwrap()
+}
+
+/// Where cargo has put the command, and the module beside it.
+fn built() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_s3log")).parent().unwrap().to_owned()
+}
+
+fn files(at: &Path, root: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(at).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, root, found);
+        } else {
+            found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
+fn everything_is_below_destdir_and_where_each_program_looks() {
+    let place = tempfile::tempdir().unwrap();
+    let settings = [
+        format!("DESTDIR={}", place.path().display()),
+        format!("TARGET={}", built().display()),
+        "PREFIX=/usr".to_owned(),
+        "VMODDIR=/usr/lib/varnish/vmods".to_owned(),
+    ];
+    let output = install(&settings);
+    assert!(output.status.success(), "{output:?}");
+    let mut found = BTreeSet::new();
+    files(place.path(), place.path(), &mut found);
+    let mut wanted = vec![
+        "usr/bin/s3log".to_owned(),
+        "usr/lib/systemd/system/varnish.service.d/vmod-s3log.conf".to_owned(),
+        "usr/lib/tmpfiles.d/vmod-s3log.conf".to_owned(),
+        "usr/lib/varnish/vmods/libvmod_s3log.so".to_owned(),
+        "usr/share/bash-completion/completions/s3log".to_owned(),
+        "usr/share/doc/vmod-s3log/API.md".to_owned(),
+        "usr/share/doc/vmod-s3log/docs/install.md".to_owned(),
+        "usr/share/doc/vmod-s3log/examples/example.vcl".to_owned(),
+        "usr/share/fish/vendor_completions.d/s3log.fish".to_owned(),
+        "usr/share/man/man1/s3log.1".to_owned(),
+        "usr/share/zsh/site-functions/_s3log".to_owned(),
+    ];
+    // One page for each command that --help names.
+    let help = Command::new(env!("CARGO_BIN_EXE_s3log")).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<_> = commands
+        .take_while(|line| line.starts_with("  "))
+        // What is indented further goes on with a description.
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.contains(&"cat"), "{help}");
+    wanted.extend(commands.iter().map(|command| format!("usr/share/man/man1/s3log-{command}.1")));
+    for file in &wanted {
+        assert!(found.contains(file), "{file} is not among {found:#?}");
+    }
+    let mode =
+        |file: &str| fs::metadata(place.path().join(file)).unwrap().permissions().mode() & 0o777;
+    for file in &found {
+        let executable = file == "usr/bin/s3log";
+        assert_eq!(mode(file), if executable { 0o755 } else { 0o644 }, "{file}");
+    }
+    let completion = place.path().join("usr/share/bash-completion/completions/s3log");
+    assert!(Command::new("bash").arg("-n").arg(completion).status().unwrap().success());
+}
+
+#[test]
+fn the_spool_that_the_package_makes_is_the_default_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reference = fs::read_to_string(root.join("API.md")).unwrap();
+    assert!(reference.contains("Default: `/var/lib/vmod-s3log`."));
+    let made = fs::read_to_string(root.join("packaging/tmpfiles.conf")).unwrap();
+    assert!(made.contains("\nd /var/lib/vmod-s3log 0700 "), "{made}");
+    let unit = fs::read_to_string(root.join("packaging/varnish.service.conf")).unwrap();
+    assert!(unit.contains("\nReadWritePaths=-/var/lib/vmod-s3log\n"), "{unit}");
+}
+
+#[test]
+fn without_a_build_it_says_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let output = install(&[
+        format!("DESTDIR={}", place.path().display()),
+        format!("TARGET={}", place.path().join("nothing").display()),
+        "VMODDIR=/vmods".to_owned(),
+    ]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("libvmod_s3log.so is not there: run 'make build' first"), "{told}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_packages_version_is_cargos() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changelog = fs::read_to_string(root.join("debian/changelog")).unwrap();
+    let wanted = format!("vmod-s3log ({}-", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&wanted), "{}", changelog.lines().next().unwrap());
+}

@@ -1,0 +1,244 @@
+//! What the documentation tells to type is there: make targets, commands with their flags, and
+//! arguments. Only what stands in code (indented, fenced or between backticks) is looked at.
+//!
+//! Non-goals: what the commands print (`make troubles`, the tests of each), and links
+//! (`tools/lint.sh`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vmod_s3log::config::KEYS;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "API.md"]
+            .iter()
+            .map(|name| root().join(name))
+            .collect();
+    let docs = fs::read_dir(root().join("docs")).unwrap();
+    pages.extend(docs.map(|entry| entry.unwrap().path()));
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(pages.len() > 10);
+    pages
+}
+
+/// The code of a page, one piece a command line, block or pair of backticks.
+fn code(text: &str) -> Vec<String> {
+    let (mut pieces, mut prose, mut fenced, mut continued) =
+        (Vec::new(), String::new(), false, false);
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with("```") {
+            fenced = !fenced;
+            continued = false;
+        } else if fenced || line.starts_with("    ") {
+            let piece = trimmed.trim_end_matches('\\');
+            if continued {
+                let last: &mut String = pieces.last_mut().unwrap();
+                last.push_str(piece);
+            } else {
+                pieces.push(piece.to_owned());
+            }
+            continued = trimmed.ends_with('\\');
+        } else {
+            continued = false;
+            prose.push_str(line);
+            // An unpaired backtick must not turn the rest of the page inside out.
+            prose.push(if line.trim().is_empty() { '\n' } else { ' ' });
+        }
+    }
+    for paragraph in prose.lines() {
+        pieces.extend(paragraph.split('`').skip(1).step_by(2).map(str::to_owned));
+    }
+    pieces
+}
+
+/// Every piece of code with the page it is from.
+fn all_code() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for page in pages() {
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        let pieces = code(&fs::read_to_string(&page).unwrap());
+        all.extend(pieces.into_iter().map(|piece| (name.clone(), piece)));
+    }
+    all
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+/// The words behind each `program` of a line, up to the end of that command.
+fn uses<'a>(line: &'a str, program: &str) -> Vec<Vec<&'a str>> {
+    let mut found: Vec<Vec<&str>> = Vec::new();
+    let mut open = false;
+    let mut before = "$";
+    for word in line.split_whitespace() {
+        let bare = word.trim_start_matches(['(', '<', '$', '"']);
+        // At the start of a command, or of one in parentheses.
+        let starts = bare != word || matches!(before, "$" | "|" | "&&") || before.contains('=');
+        before = word;
+        if bare == program && starts {
+            found.push(Vec::new());
+            open = true;
+        } else if word.starts_with(['|', '>', '<', '#', '&']) || word == ";" {
+            open = false;
+        } else if open {
+            found.last_mut().unwrap().push(word.trim_end_matches([')', ';', ',', '"', '.']));
+            open = !word.ends_with([')', ';']);
+        }
+    }
+    found
+}
+
+#[test]
+fn each_make_target_in_the_documentation_is_in_the_makefile() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for (page, piece) in all_code() {
+        for words in uses(&piece, "make") {
+            let Some(target) = words.first().filter(|word| is_name(word)) else { continue };
+            seen.insert((*target).to_owned());
+            if !makefile.lines().any(|line| line.starts_with(&format!("{target}:"))) {
+                wrong.push(format!("{page}: make {target}"));
+            }
+            let named = words.iter().filter_map(|word| Some(word.split_once('=')?.0));
+            for variable in named.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase())) {
+                let known = |word: &str| word == variable;
+                if !makefile.split(|c: char| !c.is_ascii_uppercase()).any(known) {
+                    wrong.push(format!("{page}: make {target} {variable}="));
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    assert!(wrong.is_empty(), "not in the Makefile: {wrong:#?}");
+}
+
+fn help(words: &[&str]) -> Option<String> {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_s3log")).args(words).arg("--help").output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// Whether a help text has the flag, as `-f` or `--follow`.
+fn has_flag(help: &str, flag: &str) -> bool {
+    help.split_whitespace().any(|word| word.trim_end_matches([',', '.', ')', ';']) == flag)
+}
+
+#[test]
+fn each_command_and_flag_in_the_documentation_is_in_the_help() {
+    let commands: Vec<String> = help(&[])
+        .unwrap()
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    assert!(commands.iter().any(|command| command == "verify"), "{commands:?}");
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (page, piece) in all_code() {
+        let mut found = uses(&piece, "s3log");
+        // Between backticks the program's name may be left out: `tail -f`, `verify --deep`.
+        let words: Vec<&str> = piece.split_whitespace().collect();
+        if let [first, second, ..] = words.as_slice()
+            && commands.iter().any(|command| command == first)
+            && second.starts_with("--")
+        {
+            found.push(words);
+        }
+        for words in found {
+            let Some(command) = words.first().filter(|word| is_name(word)) else { continue };
+            let Some(help) = help(&[command]) else {
+                wrong.push(format!("{page}: s3log {command}"));
+                continue;
+            };
+            for word in words.iter().filter(|word| word.starts_with('-') && word.len() > 1) {
+                let flag = word.split('=').next().unwrap_or_default();
+                seen += 1;
+                if !has_flag(&help, flag) {
+                    wrong.push(format!("{page}: s3log {command} {flag}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} flags were found in the documentation");
+    assert!(wrong.is_empty(), "not in the help: {wrong:#?}");
+}
+
+/// The arguments of the constructor, from the generated reference.
+fn constructor() -> BTreeSet<String> {
+    let api = fs::read_to_string(root().join("API.md")).unwrap();
+    let line = api.lines().find(|line| line.starts_with("### Constructor `s3log.stream(")).unwrap();
+    line.split('[')
+        .skip(1)
+        .filter_map(|part| part.split(']').next()?.split_whitespace().nth(1).map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_settings_file_takes_exactly_the_arguments_of_the_constructor() {
+    let mut arguments = constructor();
+    assert!(arguments.remove("config"), "the settings file's own name is no setting in it");
+    let keys: BTreeSet<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
+    assert_eq!(keys.len(), KEYS.len(), "a key stands there twice");
+    assert_eq!(arguments, keys);
+}
+
+#[test]
+fn each_argument_in_the_documentation_is_one_of_the_constructor() {
+    let arguments = constructor();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (page, piece) in all_code() {
+        // `name = value` alone, as a line of a settings file or between backticks; or in a call.
+        let call = piece.split("s3log.stream(").nth(1);
+        let parts: Vec<&str> =
+            call.map_or_else(|| vec![piece.as_str()], |call| call.split(',').collect());
+        for part in parts {
+            let Some((name, value)) = part.split_once(" = ") else { continue };
+            let name = name.trim();
+            let setting = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let value = value.trim_start();
+            let literal =
+                value.starts_with(['"', '{']) || value.starts_with(|c: char| c.is_ascii_digit());
+            if !setting || name.starts_with("aws_") || !literal {
+                continue;
+            }
+            seen += 1;
+            if !arguments.contains(name) {
+                wrong.push(format!("{page}: {part}"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} arguments were found in the documentation");
+    assert!(wrong.is_empty(), "no arguments of s3log.stream(): {wrong:#?}");
+}
+
+#[test]
+fn each_file_of_this_project_that_the_documentation_names_is_there() {
+    const FOLDERS: [&str; 8] =
+        ["src/", "tests/", "tools/", "benches/", "packaging/", "vcl/", "docs/", "fuzz/"];
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (page, piece) in all_code() {
+        for word in piece.split(|c: char| c.is_whitespace() || "\"'()|,;:=".contains(c)) {
+            let word = word.strip_prefix("./").unwrap_or(word);
+            let generated = word.contains(['*', '<', '$', '%']) || word == "docs/performance/";
+            if generated || !FOLDERS.iter().any(|folder| word.starts_with(folder)) {
+                continue;
+            }
+            seen += 1;
+            if !root().join(word.trim_end_matches('.')).exists() {
+                wrong.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} files were found in the documentation");
+    assert!(wrong.is_empty(), "no such file: {wrong:#?}");
+}

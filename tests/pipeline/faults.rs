@@ -1,0 +1,185 @@
+//! What a stream does with a spool that fails or is full, and with a gateway that refuses: nothing
+//! is lost that is not counted.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::common::fake::{Fake, Play, error, reply};
+use crate::common::s3_server::S3Server;
+use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
+
+#[test]
+fn records_wait_in_the_ring_while_the_spool_cannot_be_written() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let (there, away) = (process.spool().join("access"), process.spool().join("away"));
+    let holder = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    fs::rename(&there, &away).unwrap();
+    holder.push("waited", 0..100);
+    holder.wait_stat("spool_errors", 2);
+    assert_eq!(holder.stat("records"), 0);
+    assert!(holder.stat("ring_used") > 0);
+    fs::rename(&away, &there).unwrap();
+    holder.wait_stat("uploaded_records", 100);
+    holder.wait_balance();
+    assert_eq!(holder.stat("dropped_ring"), 0);
+    assert_eq!(lines(&server), expected(&[("waited", 0..100)]));
+}
+
+#[test]
+fn a_chunk_that_waited_for_the_spool_is_packed_anew_for_another_codec() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let (there, away) = (process.spool().join("access"), process.spool().join("away"));
+    let first = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    fs::rename(&there, &away).unwrap();
+    first.push("waited", 0..100);
+    first.wait_stat("spool_errors", 1);
+    let second =
+        process.attach(&server.endpoint(), &[("period", "100ms"), ("compression", "none")]);
+    fs::rename(&away, &there).unwrap();
+    second.wait_stat("uploaded_records", 100);
+    let found = crate::common::stream::objects(&server);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].0.ends_with(".log"), "{}", found[0].0);
+    assert_eq!(lines(&server), expected(&[("waited", 0..100)]));
+}
+
+#[test]
+fn a_full_ring_is_counted_and_what_was_in_it_survives_the_end_of_the_process() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let (there, away) = (process.spool().join("access"), process.spool().join("away"));
+    let holder = process.attach(DEAD, &[("exit_timeout", "100ms")]);
+    fs::rename(&there, &away).unwrap();
+    let name = "x".repeat(1000);
+    holder.push(&name, 0..2000);
+    let dropped = holder.stat("dropped_ring");
+    assert!((900..1100).contains(&dropped), "{dropped}");
+    let said = |text: &String| {
+        text.starts_with("error: stream access: ") && text.ends_with("dropped: the ring is full")
+    };
+    wait_for("a word about it", || process.messages().iter().any(said));
+    drop(holder);
+    process.wait_closed();
+    fs::rename(&away, &there).unwrap();
+    // A larger ring takes the place of the one that is there.
+    let holder = process.attach(&server.endpoint(), &[("ring", "2MB"), ("period", "100ms")]);
+    holder.wait_stat("uploaded_records", 2000 - dropped);
+    holder.wait_balance();
+    assert_eq!(holder.stat("ring_size"), 2 << 20);
+    assert_eq!(holder.stat("recovered"), 2000 - dropped);
+    let found = lines(&server);
+    assert_eq!(found.len() as u64, 2000 - dropped);
+}
+
+/// Pushes lines that gzip cannot make smaller than half.
+fn push_incompressible(holder: &crate::common::stream::Holder<'_>, count: usize) {
+    let mut random = fastrand::Rng::with_seed(7);
+    for number in 0..count {
+        let noise: String = (0..1000).map(|_| random.alphanumeric()).collect();
+        holder.pipeline.push(format!("{noise} {number}\n").as_bytes());
+    }
+}
+
+fn spool_full(policy: &'static str) {
+    let server = S3Server::start();
+    let process = Process::new();
+    let settings = [
+        ("spool_max", "1MB"),
+        ("max_bytes", "200KB"),
+        ("on_spool_full", policy),
+        ("on_full", "wait"),
+        ("max_wait", "10s"),
+    ];
+    let holder = process.attach(DEAD, &settings);
+    push_incompressible(&holder, 5000);
+    holder.wait_balance();
+    wait_for("the ring to be empty", || holder.stat("ring_used") < 200_000);
+    let ring = holder.stat("dropped_ring");
+    let spool = holder.stat("dropped_spool");
+    assert_eq!(ring, 0);
+    assert!(spool > 1000, "{spool}");
+    assert!(holder.stat("spooled_bytes") <= 1 << 20);
+    let said = |text: &String| text.starts_with("error:") && text.contains("the spool is full");
+    assert!(process.messages().iter().any(said));
+    let now = process.attach(&server.endpoint(), &settings);
+    drop(holder);
+    let pipeline = std::sync::Arc::clone(&now.pipeline);
+    drop(now);
+    wait_for("the end", || pipeline.stats().snapshot().contains(&("spooled_blocks", 0)));
+    let stat = |name: &str| {
+        pipeline.stats().snapshot().iter().find(|(known, _)| *known == name).unwrap().1
+    };
+    wait_for("every record to be somewhere", || {
+        stat("uploaded_records") + stat("dropped_spool") == 5000
+    });
+    drop(pipeline);
+    process.wait_closed();
+    let found = lines(&server);
+    let numbers: Vec<usize> =
+        found.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    let mut once = numbers.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), numbers.len(), "nothing twice");
+    assert!((numbers.len() as u64) < 4000 && numbers.len() > 500, "{}", numbers.len());
+    // One end or the other is what is left; and the two blocks that uploaders have in hand.
+    let middle = once[once.len() / 2];
+    if policy == "drop_newest" {
+        assert!(middle < 1000, "{middle}");
+    } else {
+        assert!(middle > 3500 && once.contains(&4999), "{middle}");
+    }
+}
+
+#[test]
+fn a_full_spool_that_drops_the_newest_counts_them_and_keeps_the_oldest() {
+    spool_full("drop_newest");
+}
+
+#[test]
+fn a_full_spool_that_drops_the_oldest_counts_them_and_keeps_the_newest() {
+    spool_full("drop_oldest");
+}
+
+#[test]
+fn a_block_that_the_gateway_will_never_take_is_set_aside_and_counted() {
+    let refusal = reply("400 Bad Request", &[], &error("InvalidRequest", "not like this"));
+    let gateway = Fake::start(vec![Play::Say(refusal)]);
+    let process = Process::new();
+    let holder = process.attach(&gateway.endpoint(), &[("period", "100ms")]);
+    holder.push("refused", 0..12);
+    holder.wait_stat("quarantined_records", 12);
+    holder.wait_balance();
+    assert_eq!(holder.stat("blocks_quarantined"), 1);
+    assert_eq!(holder.stat("spooled_blocks"), 0);
+    let quarantine = process.spool().join("access/quarantine");
+    assert_eq!(fs::read_dir(quarantine).unwrap().count(), 3);
+}
+
+#[test]
+fn a_block_that_cannot_be_read_holds_up_no_other_and_floods_no_log() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[("period", "100ms"), ("upload_threads", "1")]);
+    holder.push("unreadable", 0..3);
+    holder.wait_stat("blocks_sealed", 1);
+    holder.push("fine", 0..3);
+    holder.wait_stat("blocks_sealed", 2);
+    let (there, away) =
+        (process.spool().join("access/0000000001.data"), process.spool().join("away"));
+    fs::rename(&there, &away).unwrap();
+    let mended =
+        process.attach(&server.endpoint(), &[("period", "100ms"), ("upload_threads", "1")]);
+    holder.wait_stat("uploaded_records", 3);
+    assert_eq!(lines(&server), expected(&[("fine", 0..3)]));
+    std::thread::sleep(Duration::from_secs(1));
+    let about = |text: &String| text.contains("block 1") && text.contains("0000000001.data");
+    assert!(process.messages().iter().filter(|text| about(text)).count() <= 1);
+    fs::rename(&away, &there).unwrap();
+    holder.wait_stat("uploaded_records", 6);
+    holder.wait_balance();
+    drop(mended);
+    assert_eq!(lines(&server), expected(&[("fine", 0..3), ("unreadable", 0..3)]));
+}

@@ -1,0 +1,81 @@
+//! A process that is killed while its packer closes small blocks as fast as it can: what was
+//! pushed is in the bucket once.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::common::s3_server::S3Server;
+use crate::common::stream::{DEAD, Process, lines};
+
+const KILLS: usize = 25;
+const CHILD: &str = "S3LOG_TEST_PUSH_INTO";
+
+/// Blocks of a kibibyte of a few compressed chunks: every few chunks one does not fit any more
+/// and seals the block before it.
+const SMALL: [(&str, &str); 4] =
+    [("max_bytes", "1KB"), ("sync", "none"), ("on_full", "wait"), ("max_wait", "10s")];
+
+/// Not a test of its own: the process that is killed.
+#[test]
+fn child_pushes_until_it_is_killed() {
+    let Ok(run) = std::env::var(CHILD) else { return };
+    let place = std::env::var("S3LOG_TEST_PLACE").unwrap();
+    let (spool, credentials) = (format!("{place}/spool"), format!("{place}/credentials"));
+    let mut settings = vec![("spool", spool.as_str()), ("credentials", &credentials)];
+    settings.extend(SMALL);
+    let process = Process::new();
+    let holder = process.attach(DEAD, &settings);
+    let mut out = std::io::stdout();
+    for number in 0.. {
+        holder.push(&run, number..number + 1);
+        // What stands on the pipe was pushed before; the parent knows no more than that.
+        writeln!(out, "pushed {number}").unwrap();
+        if number % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn each_record_is_there_once_however_often_the_packer_is_killed() {
+    let process = Process::new();
+    let mut pushed = Vec::new();
+    for run in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["kill::child_pushes_until_it_is_killed", "--exact", "--nocapture"])
+            .env(CHILD, format!("run{run}"))
+            .env("S3LOG_TEST_PLACE", process.directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            let pushed = |line: &str| line.strip_prefix("pushed ")?.parse::<usize>().ok();
+            output.lines().map_while(Result::ok).filter_map(|line| pushed(&line)).count()
+        });
+        std::thread::sleep(Duration::from_millis(100 + 7 * run as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        pushed.push(reader.join().unwrap());
+    }
+    assert!(pushed.iter().sum::<usize>() > 1000, "{pushed:?}");
+
+    let server = S3Server::start();
+    let holder = process.attach(&server.endpoint(), &[]);
+    drop(holder);
+    process.wait_closed();
+    let mut found: HashMap<String, usize> = HashMap::new();
+    for line in lines(&server) {
+        *found.entry(line).or_default() += 1;
+    }
+    let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{} lines are there more than once", twice.len());
+    for (run, count) in pushed.iter().enumerate() {
+        let missing =
+            (0..*count).filter(|number| !found.contains_key(&format!("run{run} {number}")));
+        assert_eq!(missing.count(), 0, "of {count} in run {run}");
+    }
+}

@@ -1,0 +1,174 @@
+//! The life of a stream's threads: shared by reloads, drained by the last one to leave, taken up
+//! again at any moment.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::common::s3_server::S3Server;
+use crate::common::stream::{DEAD, Process, expected, lines, objects, wait_for};
+
+#[test]
+fn a_reload_splits_no_block_and_the_last_to_leave_brings_everything_to_the_bucket() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let first = process.attach(&server.endpoint(), &[]);
+    first.push("first", 0..10);
+    let second = process.attach(&server.endpoint(), &[]);
+    assert!(Arc::ptr_eq(&first.pipeline, &second.pipeline));
+    drop(first);
+    second.push("second", 0..10);
+    second.wait_stat("ring_size", 1);
+    assert_eq!(objects(&server).len(), 0, "the period is an hour and somebody holds on");
+    drop(second);
+    process.wait_closed();
+    assert_eq!(objects(&server).len(), 1);
+    assert_eq!(lines(&server), expected(&[("first", 0..10), ("second", 0..10)]));
+}
+
+#[test]
+fn a_stream_that_is_opened_again_at_once_finds_its_spool_free() {
+    let server = S3Server::start();
+    let process = Process::new();
+    for round in 0..100 {
+        let holder = process.attach(&server.endpoint(), &[]);
+        holder.push("round", round..round + 1);
+        drop(holder);
+        if round % 3 == 0 {
+            // Now and then just when it closes.
+            wait_for("the upload", || lines(&server).len() > round);
+        }
+    }
+    process.wait_closed();
+    assert_eq!(lines(&server), expected(&[("round", 0..100)]));
+}
+
+#[test]
+fn a_draining_stream_goes_on_when_it_is_attached_again() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[("exit_timeout", "20s")]);
+    holder.push("before", 0..50);
+    let pipeline = Arc::clone(&holder.pipeline);
+    drop(holder);
+    assert!(pipeline.status().contains("\"draining\""));
+    wait_for("the seal", || pipeline.status().contains("\"blocks_sealed\":1"));
+    let holder = process.attach(&server.endpoint(), &[]);
+    assert!(Arc::ptr_eq(&pipeline, &holder.pipeline));
+    drop(pipeline);
+    assert!(holder.pipeline.status().contains("\"running\""));
+    // The blocks that waited for the dead gateway go where the settings in force say.
+    holder.wait_stat("uploaded_records", 50);
+    holder.push("after", 0..50);
+    holder.wait_stat("ring_size", 1);
+    drop(holder);
+    process.wait_closed();
+    assert_eq!(lines(&server), expected(&[("before", 0..50), ("after", 0..50)]));
+}
+
+#[test]
+fn the_settings_of_the_one_before_are_in_force_again_when_the_latest_is_discarded() {
+    let (old, new) = (S3Server::start(), S3Server::start());
+    let process = Process::new();
+    let first = process.attach(&old.endpoint(), &[("period", "100ms")]);
+    let second = process.attach(&new.endpoint(), &[("period", "100ms")]);
+    second.push("new", 0..3);
+    second.wait_stat("uploaded_records", 3);
+    drop(second);
+    first.push("old", 0..3);
+    first.wait_stat("uploaded_records", 6);
+    assert_eq!(lines(&new), expected(&[("new", 0..3)]));
+    assert_eq!(lines(&old), expected(&[("old", 0..3)]));
+}
+
+#[test]
+fn another_path_or_codec_seals_the_open_block_and_names_the_next_one() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let first = process.attach(&server.endpoint(), &[("path", "a/"), ("period", "200ms")]);
+    first.push("gzip", 0..5);
+    first.wait_stat("uploaded_records", 5);
+    // No block is open now.
+    let second = process.attach(
+        &server.endpoint(),
+        &[("path", "b/"), ("compression", "zstd"), ("ring", "1MB"), ("max_bytes", "1KB")],
+    );
+    drop(first);
+    // Lines so long that each is a chunk, and in the open block at once.
+    second.push(&"zstd ".repeat(300), 0..3);
+    second.wait_stat("records", 8);
+    let more = [("path", "c/"), ("compression", "none"), ("period", "200ms")];
+    let third = process.attach(&server.endpoint(), &more);
+    drop(second);
+    third.push("none", 0..5);
+    third.wait_stat("uploaded_records", 13);
+    let fourth = process.attach(&server.endpoint(), &[("path", "d/"), ("compression", "snappy")]);
+    drop(third);
+    fourth.push("snappy", 0..5);
+    drop(fourth);
+    process.wait_closed();
+    let found: Vec<_> = objects(&server)
+        .into_iter()
+        .map(|(key, lines)| {
+            (key[..1].to_owned(), key.rsplit('.').next().unwrap().to_owned(), lines.len())
+        })
+        .collect();
+    let expected = [("a", "gz", 5), ("b", "zst", 3), ("c", "log", 5), ("d", "sz", 5)];
+    assert_eq!(found, expected.map(|(path, end, n)| (path.to_owned(), end.to_owned(), n)));
+}
+
+#[test]
+fn a_dead_gateway_holds_up_the_end_for_exit_timeout_and_the_next_start_takes_over() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[("exit_timeout", "300ms")]);
+    holder.push("kept", 0..1000);
+    let begin = Instant::now();
+    drop(holder);
+    process.wait_closed();
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+    let holder = process.attach(&server.endpoint(), &[]);
+    assert_eq!(holder.stat("recovered"), 1000);
+    holder.wait_stat("uploaded_records", 1000);
+    holder.wait_balance();
+    assert_eq!(lines(&server), expected(&[("kept", 0..1000)]));
+}
+
+#[test]
+fn an_exit_uploads_the_last_records_and_waits_no_longer_than_it_must() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let holder = process.attach(&server.endpoint(), &[("exit_timeout", "60s")]);
+    holder.push("last", 0..100);
+    let begin = Instant::now();
+    process.registry.drain(&process.environment);
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_eq!(lines(&server), expected(&[("last", 0..100)]));
+}
+
+#[test]
+fn an_exit_with_a_dead_gateway_takes_exit_timeout() {
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[("exit_timeout", "400ms")]);
+    holder.push("last", 0..100);
+    let begin = Instant::now();
+    process.registry.drain(&process.environment);
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(2), "{took:?}");
+    holder.wait_balance();
+    assert_eq!(holder.stat("spooled_records"), 100);
+}
+
+#[test]
+fn a_stream_without_a_spool_says_what_it_could_not_upload() {
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[("spool", "none"), ("exit_timeout", "200ms")]);
+    holder.push("gone", 0..7);
+    drop(holder);
+    process.wait_closed();
+    let messages = process.messages();
+    assert!(
+        messages.iter().any(|text| text.starts_with("error:") && text.contains("7 records lost")),
+        "{messages:?}"
+    );
+}

@@ -1,0 +1,18 @@
+//! A stream from `push` to the bucket, with faults, kills and stops.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod kill;
+mod life;
+mod threads;

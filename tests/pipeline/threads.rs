@@ -1,0 +1,84 @@
+//! `upload_threads`: as many blocks are on their way at a time, and no more.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::common::stream::{DEAD, Process};
+
+const BLOCKS: usize = 8;
+
+/// What the gateway saw: PUTs that are being answered now, the most of them at a time, all keys.
+#[derive(Debug, Default)]
+struct Seen {
+    now: usize,
+    most: usize,
+    keys: Vec<String>,
+}
+
+/// A gateway that takes 200 ms for each PUT and stores it.
+fn slow_gateway() -> (SocketAddr, Arc<Mutex<Seen>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let all = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let seen = Arc::clone(&all);
+            std::thread::spawn(move || while serve(&stream, &seen).is_some() {});
+        }
+    });
+    (address, seen)
+}
+
+/// One request; `None` at the connection's end.
+fn serve(mut stream: &TcpStream, seen: &Mutex<Seen>) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.extend_from_slice(&byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let length = length.parse().unwrap();
+    assert_eq!(std::io::copy(&mut stream.take(length), &mut std::io::sink()).unwrap(), length);
+    {
+        let mut seen = seen.lock().unwrap();
+        seen.keys.push(head.split(' ').nth(1).unwrap().to_owned());
+        seen.now += 1;
+        seen.most = seen.most.max(seen.now);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    seen.lock().unwrap().now -= 1;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()
+}
+
+#[test]
+fn as_many_blocks_are_uploaded_at_a_time_as_upload_threads_says() {
+    for threads in [1, 2, 5] {
+        let (gateway, seen) = slow_gateway();
+        let process = Process::new();
+        let text = threads.to_string();
+        let settings = [("period", "100ms"), ("upload_threads", text.as_str())];
+        let holder = process.attach(DEAD, &settings);
+        for block in 0..BLOCKS {
+            holder.push("line", block..block + 1);
+            holder.wait_stat("blocks_sealed", block as u64 + 1);
+        }
+        let alive = process.attach(&format!("http://{gateway}"), &settings);
+        drop(holder);
+        alive.wait_stat("uploaded_records", BLOCKS as u64);
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.most, threads, "{seen:?}");
+        let number = |key: &String| {
+            let digits = key.rsplit('-').next().unwrap().split('.').next().unwrap();
+            digits.parse::<usize>().unwrap()
+        };
+        let mut numbers: Vec<usize> = seen.keys.iter().map(number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=BLOCKS).collect::<Vec<_>>(), "each once");
+    }
+}

@@ -1,0 +1,322 @@
+//! Each source of credentials against a fake of its endpoint, in order, in failure, and silent
+//! about its secrets.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::fake::{Fake, Play, error, reply};
+use vmod_s3log::s3::Options;
+use vmod_s3log::s3::credentials::{
+    Cache, Credentials, CredentialsError, Role, Sources, Variables, chain,
+};
+
+const NOW: Duration = Duration::from_secs(1_800_000_000);
+const SECRET: &str = "SECRET-wJalrXUtnFEMI";
+const TOKEN: &str = "TOKEN-FwoGZXIvYXdzE";
+/// What a pod or an instance shows to be given credentials.
+const PROOF: &str = "PROOF-eyJhbGciOiJSUzI1";
+
+#[derive(Debug)]
+struct Fixed(HashMap<String, String>);
+
+impl Variables for Fixed {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+fn cache(sources: &Sources, variables: &[(&str, &str)]) -> Cache {
+    let mut all = HashMap::from([("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned())]);
+    all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let variables: Arc<dyn Variables> = Arc::new(Fixed(all));
+    chain(sources, &variables, &Options::default()).unwrap()
+}
+
+fn find(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
+    let cache = cache(&Sources::default(), variables);
+    let found = cache.get(NOW);
+    silent(&format!("{cache:?} {found:?}"));
+    if let Err(error) = &found {
+        silent(&error.to_string());
+    }
+    found
+}
+
+fn silent(text: &str) {
+    for secret in [SECRET, TOKEN, PROOF] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+fn json() -> Play {
+    let body = format!(
+        "{{\"Code\":\"Success\",\"AccessKeyId\":\"ASIAJSON\",\"SecretAccessKey\":\"{SECRET}\",\
+         \"Token\":\"{TOKEN}\",\"Expiration\":\"2027-01-15T09:00:00Z\"}}"
+    );
+    Play::Say(reply("200 OK", &[("Content-Type", "application/json")], &body))
+}
+
+fn xml(action: &str) -> Play {
+    let body = format!(
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>\
+         <AssumedRoleUser><AssumedRoleId>AROA:s3log</AssumedRoleId></AssumedRoleUser>\
+         <Credentials><AccessKeyId>ASIAXML</AccessKeyId><SecretAccessKey>{SECRET}</SecretAccessKey>\
+         <SessionToken>{TOKEN}</SessionToken><Expiration>2027-01-15T09:00:00Z</Expiration>\
+         </Credentials></{action}Result></{action}Response>"
+    );
+    Play::Say(reply("200 OK", &[], &body))
+}
+
+fn text(body: &str) -> Play {
+    Play::Say(reply("200 OK", &[], body))
+}
+
+fn check(found: &Credentials, access: &str, source: &str) {
+    assert_eq!(found.access_key(), access);
+    assert_eq!(found.source(), source);
+    assert!(found.is_temporary());
+    assert_eq!(found.expires(), Some(Duration::from_secs(1_800_003_600)));
+}
+
+fn proof(dir: &Path) -> String {
+    let path = dir.join("token");
+    std::fs::write(&path, format!("{PROOF}\n")).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn instance_metadata_is_asked_with_a_session_token_for_the_role_and_its_credentials() {
+    let fake = Fake::start(vec![text(PROOF), text("my role\n"), json()]);
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &fake.endpoint()),
+    ];
+    check(&find(&variables).unwrap(), "ASIAJSON", "instance metadata");
+    let asked = fake.requests();
+    assert!(asked[0].starts_with("PUT /latest/api/token HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(asked[0].contains("x-aws-ec2-metadata-token-ttl-seconds: 21600"));
+    assert!(asked[1].starts_with("GET /latest/meta-data/iam/security-credentials/ "));
+    assert!(asked[2].starts_with("GET /latest/meta-data/iam/security-credentials/my%20role "));
+    for request in &asked[1..] {
+        assert!(request.contains(&format!("x-aws-ec2-metadata-token: {PROOF}")), "{request}");
+    }
+}
+
+#[test]
+fn a_machine_without_instance_metadata_or_without_a_role_has_no_credentials() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let fake = Fake::start(vec![text(PROOF), Play::Say(reply("404 Not Found", &[], ""))]);
+    for endpoint in [nobody, fake.endpoint()] {
+        let variables = [
+            ("AWS_EC2_METADATA_DISABLED", "false"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()),
+        ];
+        let error = find(&variables).unwrap_err();
+        assert!(matches!(error, CredentialsError::None(_)), "{error:?}");
+        assert!(error.to_string().contains("instance metadata"), "{error}");
+    }
+}
+
+#[test]
+fn the_container_endpoint_is_asked_with_the_token_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(vec![json()]);
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*format!("{}/v1/x?y=1", fake.endpoint())),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &proof(dir.path())),
+    ];
+    check(&find(&variables).unwrap(), "ASIAJSON", "container endpoint");
+    let asked = fake.requests().remove(0);
+    assert!(asked.starts_with("GET /v1/x?y=1 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains(&format!("authorization: {PROOF}\r\n")), "{asked}");
+}
+
+#[test]
+fn the_container_endpoint_is_asked_without_a_token_when_there_is_none() {
+    let fake = Fake::start(vec![json()]);
+    let url = fake.endpoint();
+    find(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url)]).unwrap();
+    assert!(!fake.requests().remove(0).contains("authorization"));
+}
+
+#[test]
+fn a_container_endpoint_in_clear_text_beyond_this_machine_is_refused() {
+    for url in ["http://10.0.0.1/x", "http://169.254.170.3/", "ftp://127.0.0.1/", "nonsense"] {
+        let error = find(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)]).unwrap_err();
+        assert!(matches!(error, CredentialsError::Broken { .. }), "{url}: {error:?}");
+    }
+}
+
+#[test]
+fn a_web_identity_is_traded_at_sts_and_its_token_stands_in_no_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(vec![xml("AssumeRoleWithWebIdentity")]);
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &*proof(dir.path())),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/logs"),
+        ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+    ];
+    check(&find(&variables).unwrap(), "ASIAXML", "web identity");
+    let asked = fake.requests().remove(0);
+    let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
+    assert!(!head.contains("authorization") && !head.contains(PROOF), "{head}");
+    assert_eq!(
+        body,
+        format!(
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&\
+             RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Flogs&RoleSessionName=s3log&\
+             WebIdentityToken={PROOF}"
+        )
+    );
+}
+
+#[test]
+fn a_role_is_assumed_with_a_signed_request_on_top_of_the_chain() {
+    let fake = Fake::start(vec![xml("AssumeRole")]);
+    let role = Role {
+        arn: "arn:aws:iam::1:role/logs".into(),
+        external_id: Some("ext".into()),
+        session_name: Some("edge-1".into()),
+    };
+    let sources = Sources { role: Some(role), ..Sources::default() };
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIABASE"),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+    ];
+    let cache = cache(&sources, &variables);
+    let found = cache.get(NOW).unwrap();
+    silent(&format!("{cache:?} {found:?}"));
+    check(&found, "ASIAXML", "role arn:aws:iam::1:role/logs on top of environment");
+    let asked = fake.requests().remove(0);
+    assert!(asked.contains("AWS4-HMAC-SHA256 Credential=AKIABASE/"), "{asked}");
+    assert!(asked.contains("/us-east-1/sts/aws4_request"), "{asked}");
+    assert!(asked.ends_with("RoleSessionName=edge-1&ExternalId=ext"), "{asked}");
+}
+
+#[test]
+fn a_role_is_assumed_with_the_clock_of_sts_when_ours_is_off() {
+    let refusal = error("SignatureDoesNotMatch", "Signature expired");
+    let later = [("Date", "Fri, 15 Jan 2027 10:00:00 GMT")];
+    let fake =
+        Fake::start(vec![Play::Say(reply("403 Forbidden", &later, &refusal)), xml("AssumeRole")]);
+    let role = Role { arn: "arn".into(), ..Role::default() };
+    let sources = Sources { role: Some(role), ..Sources::default() };
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIABASE"),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+    ];
+    assert_eq!(cache(&sources, &variables).get(NOW).unwrap().access_key(), "ASIAXML");
+    let asked = fake.requests();
+    assert!(asked[0].contains("x-amz-date: 20270115T080000Z"), "{}", asked[0]);
+    assert!(asked[1].contains("x-amz-date: 20270115T100000Z"), "{}", asked[1]);
+}
+
+#[test]
+fn an_error_of_sts_is_told_by_code_and_message_and_without_the_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = proof(dir.path());
+    let refusal = error("InvalidIdentityToken", &format!("bad {PROOF}"));
+    let fake = Fake::start(vec![Play::Say(reply("400 Bad Request", &[], &refusal))]);
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", path.as_str()),
+        ("AWS_ROLE_ARN", "arn"),
+        ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+    ];
+    let said = find(&variables).unwrap_err().to_string();
+    assert!(said.contains("InvalidIdentityToken") && said.contains("[redacted]"), "{said}");
+}
+
+#[test]
+fn an_sts_that_repeats_what_it_was_sent_gives_away_no_secret_whether_it_refuses_or_is_down() {
+    for (status, down) in [("403 Forbidden", false), ("503 Service Unavailable", true)] {
+        let said = error("Echo", &format!("you sent {TOKEN} signed with {SECRET}"));
+        let fake = Fake::start(vec![Play::Say(reply(status, &[], &said))]);
+        let role = Role { arn: "arn".into(), ..Role::default() };
+        let sources = Sources { role: Some(role), ..Sources::default() };
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "AKIABASE"),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ("AWS_SESSION_TOKEN", TOKEN),
+            ("AWS_ENDPOINT_URL_STS", &fake.endpoint()),
+        ];
+        let error = cache(&sources, &variables).get(NOW).unwrap_err();
+        assert_eq!(matches!(error, CredentialsError::Down { .. }), down, "{error}");
+        silent(&error.to_string());
+        assert!(error.to_string().contains("[redacted]"), "{error}");
+    }
+}
+
+#[test]
+fn each_way_to_fail_is_an_error_that_keeps_its_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = proof(dir.path());
+    let half = format!("{{\"AccessKeyId\":\"A\",\"Token\":\"{TOKEN}\",\"Expiration\":\"x\"}}");
+    let undated = format!(
+        "{{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"{SECRET}\",\"Expiration\":\"soon\"}}"
+    );
+    let cut = format!("{{\"SecretAccessKey\":\"{SECRET}\"");
+    let plays = [
+        (Play::Say(reply("500 Oops", &[], TOKEN)), true),
+        (Play::Say(reply("403 Forbidden", &[], PROOF)), false),
+        (Play::Say(String::new()), true),
+        (Play::Endless("HTTP/1.1 200 OK\r\n\r\n".into()), true),
+        (Play::Drip("HTTP/1.1 200 OK\r\nX: and so on until nobody waits any more".into()), true),
+        (text(&half), false),
+        (text(&undated), false),
+        (text(&cut), true),
+        (text("<html>"), true),
+    ];
+    for (play, down) in plays {
+        let shown = format!("{play:?}");
+        let fake = Fake::start(vec![play]);
+        let variables = [
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*fake.endpoint()),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path.as_str()),
+        ];
+        let error = find(&variables).unwrap_err();
+        assert_eq!(matches!(error, CredentialsError::Down { .. }), down, "{shown}: {error}");
+    }
+    let missing = find(&[
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nonexistent"),
+    ]);
+    assert!(missing.unwrap_err().to_string().contains("/nonexistent"));
+}
+
+#[test]
+fn the_sources_are_asked_in_the_documented_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = proof(dir.path());
+    let sts = Fake::start(vec![xml("AssumeRoleWithWebIdentity")]);
+    let container = Fake::start(vec![json()]);
+    let shared = dir.path().join("credentials");
+    std::fs::write(
+        &shared,
+        format!("[default]\naws_access_key_id=AKIASHARED\naws_secret_access_key={SECRET}\n"),
+    )
+    .unwrap();
+    let (sts_url, container_url) = (sts.endpoint(), container.endpoint());
+    let mut variables = vec![
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container_url.as_str()),
+        ("AWS_ENDPOINT_URL_STS", sts_url.as_str()),
+        ("AWS_ROLE_ARN", "arn"),
+    ];
+    let mut found = vec![find(&variables).unwrap().source().to_owned()];
+    for more in [
+        vec![("AWS_WEB_IDENTITY_TOKEN_FILE", path.as_str())],
+        vec![("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().unwrap())],
+        vec![("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", SECRET)],
+    ] {
+        variables.extend(more);
+        found.push(find(&variables).unwrap().source().to_owned());
+    }
+    let file = format!("file {} [default]", shared.display());
+    assert_eq!(found, ["container endpoint", "web identity", &file, "environment"]);
+}

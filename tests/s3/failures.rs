@@ -1,0 +1,545 @@
+//! The failure table against a gateway that plays scripts: a test a row, and the ways in which an
+//! exchange can go wrong.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::common::clock::Shifted;
+use crate::common::fake::{Fake, Play, error, reply};
+use crate::common::s3_objects::{Fixed, client, object, put};
+use vmod_s3log::clock::{Clock, System};
+use vmod_s3log::s3::backoff::CAP;
+use vmod_s3log::s3::credentials::{Cache, Credentials};
+use vmod_s3log::s3::{
+    Action, Addressing, Answer, Backoff, Bucket, Checksum, Client, Endpoint, Finished, Gateway,
+    ObjectOptions, Options, Outcome, Proxy, upload,
+};
+
+const SECRET: &str = "a-secret-that-nobody-may-see";
+const KEYS: (&str, &str) = ("AKIAEXAMPLE", SECRET);
+
+fn connect(fake: &Fake) -> Client {
+    with_timeout(fake, Duration::from_secs(5))
+}
+
+fn with_timeout(fake: &Fake, timeout: Duration) -> Client {
+    let options = Options { timeout, proxy: Proxy::None, ..Options::default() };
+    client(&fake.endpoint(), KEYS, options, System::new())
+}
+
+/// The answer to one PUT of a few bytes.
+fn answer(play: Play) -> Answer {
+    let fake = Fake::start(vec![play]);
+    let answer = put(&connect(&fake), "a/k", b"block");
+    assert!(!format!("{answer} {answer:?}").contains(SECRET), "{answer:?}");
+    fake.requests();
+    answer
+}
+
+fn said(status: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    answer(Play::Say(reply(status, headers, body)))
+}
+
+fn head_of(hash_of: &[u8], len: usize) -> Play {
+    let hash = object("k", hash_of, |object| object.metadata[0].1.clone());
+    // A HEAD's Content-Length is the object's; no body follows.
+    Play::Say(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nx-amz-meta-SHA256: {hash}\r\n\
+         Connection: close\r\n\r\n"
+    ))
+}
+
+#[test]
+fn status_200_is_stored() {
+    let stored = said("200 OK", &[("ETag", "\"x\"")], "");
+    assert_eq!((stored.outcome, stored.action()), (Outcome::Stored, Action::Done));
+}
+
+#[test]
+fn the_request_has_a_plain_body_its_length_its_hash_and_no_expectation() {
+    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    put(&connect(&fake), "a/k", b"block");
+    let request = fake.requests().remove(0);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let head = format!("{}\r\n", head.to_ascii_lowercase());
+    assert!(head.starts_with("put /logs/a/k http/1.1\r\n"), "{head}");
+    assert_eq!(body, "block");
+    for line in [
+        "content-length: 5",
+        "if-none-match: *",
+        "content-type: application/octet-stream",
+        "x-amz-content-sha256: 496aca80e4d8f29fb8e8cd816c3afb48d3f103970b3a2ee1600c08ca67326dee",
+        "x-amz-meta-records: 3",
+        "x-amz-meta-host: =?utf-8?b?a8okc2ugigjvea==?=",
+    ] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is not in {head}");
+    }
+    for absent in
+        ["expect", "transfer-encoding", "aws-chunked", "x-amz-checksum", "accept-encoding"]
+    {
+        assert!(!head.contains(absent), "{absent} in {head}");
+    }
+}
+
+#[test]
+fn a_refused_connection_is_retried() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let refused = put(&client(&endpoint, KEYS, Options::default(), System::new()), "k", b"x");
+    assert_eq!(refused.outcome, Outcome::Unreachable, "{refused}");
+    assert_eq!(refused.action(), Action::Retry { after: None });
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_retried() {
+    let endpoint = "http://nobody-has-this-name.localhost:1";
+    let unknown = put(&client(endpoint, KEYS, Options::default(), System::new()), "k", b"x");
+    assert_eq!(unknown.outcome, Outcome::Unreachable, "{unknown:?}");
+}
+
+#[test]
+fn a_gateway_that_speaks_no_tls_on_its_https_port_is_retried_as_such() {
+    let fake = Fake::start(vec![Play::Greet(reply("400 Bad Request", &[], ""))]);
+    let endpoint = fake.endpoint().replace("http://", "https://");
+    let answer = put(&client(&endpoint, KEYS, Options::default(), System::new()), "k", b"x");
+    assert!(matches!(answer.outcome, Outcome::Tls | Outcome::Broken), "{answer:?}");
+    assert_eq!(answer.action(), Action::Retry { after: None });
+}
+
+#[test]
+fn each_busy_status_is_retried() {
+    for status in [
+        "408 Request Timeout",
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "502 Bad Gateway",
+        "503 Slow Down",
+        "504 Gateway Timeout",
+    ] {
+        let busy = said(status, &[], &error("SlowDown", "Please reduce your request rate."));
+        assert_eq!(busy.outcome, Outcome::Busy, "{busy}");
+        assert_eq!(busy.action(), Action::Retry { after: None }, "{busy}");
+        assert_eq!(busy.request_id, "REQ-1");
+    }
+}
+
+#[test]
+fn retry_after_in_seconds_and_as_a_date_is_obeyed() {
+    let seconds = said("503 Slow Down", &[("Retry-After", "17")], "");
+    assert_eq!(seconds.action(), Action::Retry { after: Some(Duration::from_secs(17)) });
+    // Compared with the gateway's own Date, so that neither clock matters.
+    let date = said(
+        "503 Slow Down",
+        &[
+            ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"),
+        ],
+        "",
+    );
+    assert_eq!(date.action(), Action::Retry { after: Some(Duration::from_secs(60)) });
+}
+
+#[test]
+fn status_401_and_403_read_the_credentials_again() {
+    for (status, code) in [
+        ("401 Unauthorized", "Unauthorized"),
+        ("403 Forbidden", "AccessDenied"),
+        ("403 Forbidden", "InvalidAccessKeyId"),
+        ("400 Bad Request", "ExpiredToken"),
+    ] {
+        let refused = said(status, &[], &error(code, "no"));
+        assert_eq!(refused.action(), Action::RetryCredentials, "{refused}");
+        assert_eq!(refused.code, code);
+    }
+}
+
+#[test]
+fn a_403_from_a_gateway_with_another_clock_is_retried_with_that_clock() {
+    let later = "Sun, 06 Nov 2044 08:49:37 GMT";
+    let fake = Fake::start(vec![
+        Play::Say(reply("403 Forbidden", &[("Date", later)], &error("RequestTimeTooSkewed", "x"))),
+        Play::Say(reply("403 Forbidden", &[("Date", later)], &error("AccessDenied", "x"))),
+    ]);
+    let client = connect(&fake);
+    assert_eq!(put(&client, "k", b"x").outcome, Outcome::ClockCorrected);
+    // Once more is not a clock: it does not turn into an endless loop of corrections.
+    assert_eq!(put(&client, "k", b"x").outcome, Outcome::Refused);
+    assert!(fake.requests()[1].to_ascii_lowercase().contains("x-amz-date: 20441106t0849"));
+}
+
+#[test]
+fn a_missing_bucket_and_a_wrong_region_are_kept_for_the_operator_to_mend() {
+    let missing = said("404 Not Found", &[], &error("NoSuchBucket", "no such bucket"));
+    assert_eq!(missing.outcome, Outcome::NoBucket);
+    assert_eq!(missing.action(), Action::RetryConfiguration);
+    let moved = said(
+        "301 Moved Permanently",
+        &[("x-amz-bucket-region", "eu-west-1"), ("Location", "http://127.0.0.1:1/elsewhere")],
+        &error("PermanentRedirect", "use the other endpoint"),
+    );
+    assert_eq!(moved.outcome, Outcome::WrongRegion);
+    assert_eq!(moved.action(), Action::RetryConfiguration);
+    assert!(moved.to_string().contains("eu-west-1"), "{moved}");
+    assert!(moved.to_string().contains("elsewhere"), "{moved}");
+}
+
+#[test]
+fn status_400_and_413_are_quarantined() {
+    let rejected = said("400 Bad Request", &[], &error("InvalidArgument", "no"));
+    assert_eq!((rejected.outcome, rejected.action()), (Outcome::Rejected, Action::Quarantine));
+    let large = said("413 Payload Too Large", &[], "");
+    assert_eq!((large.outcome, large.action()), (Outcome::TooLarge, Action::Quarantine));
+}
+
+#[test]
+fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
+    let conflict = || Play::Say(reply("412 Precondition Failed", &[], ""));
+    let plain = |status: &str| Play::Say(format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n"));
+    for (head, outcome) in [
+        (head_of(b"block", 5), Outcome::AlreadyStored),
+        (head_of(b"other", 5), Outcome::Conflict),
+        (head_of(b"block", 6), Outcome::Conflict),
+        (plain("200 OK\r\nContent-Length: 5"), Outcome::Conflict),
+        (plain("403 Forbidden"), Outcome::Unsettled),
+        (plain("400 Bad Request"), Outcome::Unsettled),
+        (plain("404 Not Found"), Outcome::Busy),
+        (plain("503 Slow Down"), Outcome::Busy),
+    ] {
+        let fake = Fake::start(vec![conflict(), head]);
+        let answer = put(&connect(&fake), "k", b"block");
+        assert_eq!(answer.outcome, outcome, "{answer:?}");
+        assert!(fake.requests()[1].starts_with("HEAD /logs/k HTTP/1.1\r\n"));
+    }
+}
+
+#[test]
+fn a_reset_after_half_the_body_is_retried_and_the_next_attempt_asks_before_it_sends() {
+    let refusal = reply("403 Forbidden", &[], &error("AccessDenied", "no"));
+    let fake = Fake::start(vec![Play::SayIfAsked(refusal.clone()), Play::SayIfAsked(refusal)]);
+    let client = connect(&fake);
+    let block = vec![b'x'; 16 << 20];
+    let first = put(&client, "k", &block);
+    assert_eq!(first.outcome, Outcome::Broken, "{first:?}");
+    // The refusal that was lost with the first connection is heard on the second.
+    let second = put(&client, "k", &block);
+    assert_eq!(second.outcome, Outcome::Refused, "{second:?}");
+}
+
+#[test]
+fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
+    let fake = Fake::start(vec![
+        Play::Reset(1000),
+        Play::Say(reply("200 OK", &[], "")),
+        Play::Say(reply("200 OK", &[], "")),
+    ]);
+    let client = with_timeout(&fake, Duration::from_secs(20));
+    // More than the sockets' buffers hold on both sides, or the body would not be cut.
+    let block = vec![b'x'; 16 << 20];
+    assert_eq!(put(&client, "k", &block).outcome, Outcome::Broken);
+    assert_eq!(put(&client, "k", &block).outcome, Outcome::Stored);
+    assert_eq!(put(&client, "k", &block).outcome, Outcome::Stored);
+    let asked: Vec<bool> =
+        fake.requests().iter().map(|r| r.contains("expect: 100-continue")).collect();
+    assert_eq!(asked, [false, true, false]);
+}
+
+#[test]
+fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
+    // tinyproxy adds a header to the 100, which the HTTP client does not take.
+    let fake = Fake::start(vec![
+        Play::Reset(1000),
+        Play::SayIfAsked("HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n".to_owned()),
+        Play::Say(reply("200 OK", &[], "")),
+    ]);
+    let client = with_timeout(&fake, Duration::from_secs(20));
+    let block = vec![b'x'; 16 << 20];
+    let outcomes = [(); 3].map(|()| put(&client, "k", &block).outcome);
+    assert_eq!(outcomes, [Outcome::Broken, Outcome::Broken, Outcome::Stored]);
+    let asked: Vec<bool> =
+        fake.requests().iter().map(|r| r.contains("expect: 100-continue")).collect();
+    assert_eq!(asked, [false, true, false]);
+}
+
+#[test]
+fn an_answer_that_comes_after_our_timeout_is_settled_by_412_and_head() {
+    let fake = Fake::start(vec![
+        Play::Silence,
+        Play::Say(reply("412 Precondition Failed", &[], "")),
+        head_of(b"block", 5),
+    ]);
+    let client = with_timeout(&fake, Duration::from_millis(300));
+    let waits = Mutex::new(0);
+    let finished = object("k", b"block", |object| {
+        upload(
+            &client,
+            object,
+            &Shifted::default(),
+            Backoff::new(fastrand::Rng::with_seed(1)),
+            &mut |_| {
+                *waits.lock().unwrap() += 1;
+                true
+            },
+            &mut |failure, _, _| assert_eq!(failure.answer.outcome, Outcome::TimedOut),
+        )
+    });
+    assert!(
+        matches!(finished, Finished::Stored { attempts: 2, already: true, .. }),
+        "{finished:?}"
+    );
+    assert_eq!(*waits.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_slow_drip_ends_at_the_deadline() {
+    let text = reply("200 OK", &[("X-Padding", &"x".repeat(200))], "");
+    let fake = Fake::start(vec![Play::Drip(text)]);
+    let start = Instant::now();
+    let dripped = put(&with_timeout(&fake, Duration::from_millis(500)), "k", b"x");
+    assert_eq!(dripped.outcome, Outcome::TimedOut, "{dripped:?}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_response_that_never_ends_is_cut_at_64_kib() {
+    let head = "HTTP/1.1 503 Slow Down\r\n\r\n<Error><Code>SlowDown</Code></Error>";
+    let start = Instant::now();
+    let endless = answer(Play::Endless(head.to_owned()));
+    assert_eq!((endless.outcome, endless.code.as_str()), (Outcome::Busy, "SlowDown"));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let headers = answer(Play::Endless("HTTP/1.1 200 OK\r\nX-Long: ".to_owned()));
+    assert_eq!(headers.outcome, Outcome::Broken, "{headers:?}");
+}
+
+#[test]
+fn garbage_instead_of_xml_leaves_the_status_to_decide() {
+    let page = said("502 Bad Gateway", &[], "<html><body><h1>502 Bad Gateway</h1>");
+    assert_eq!((page.outcome, page.code.as_str()), (Outcome::Busy, ""));
+    let noise = said("403 Forbidden", &[], "\u{0}\u{1}<<<&&&");
+    assert_eq!(noise.outcome, Outcome::Refused);
+}
+
+#[test]
+fn garbage_instead_of_http_is_retried() {
+    for garbage in ["", "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/9 hello\r\n\r\n", "\u{0}\u{1}\u{2}"] {
+        let broken = answer(Play::Say(garbage.to_owned()));
+        assert_eq!(broken.action(), Action::Retry { after: None }, "{garbage:?}: {broken:?}");
+    }
+}
+
+#[test]
+fn an_error_that_repeats_the_secret_is_shown_without_it() {
+    let echo = said("403 Forbidden", &[], &error("AccessDenied", &format!("your {SECRET} is bad")));
+    assert!(echo.message.contains("[redacted]"), "{echo}");
+}
+
+#[test]
+fn a_block_shorter_than_announced_is_quarantined_and_one_that_does_not_open_is_retried() {
+    let fake = Fake::start(vec![Play::Say(String::new())]);
+    let client = connect(&fake);
+    let short = object("k", b"block", |object| {
+        let object = vmod_s3log::s3::PutObject { len: 6, ..*object };
+        client.put(&object)
+    });
+    assert_eq!(short.outcome, Outcome::Damaged, "{short:?}");
+    let closed = object("k", b"block", |object| {
+        let open = || Err(std::io::Error::other("too many open files"));
+        client.put(&vmod_s3log::s3::PutObject { open: &open, ..*object })
+    });
+    assert_eq!(closed.action(), Action::Retry { after: None }, "{closed:?}");
+}
+
+#[test]
+fn ten_minutes_of_503_are_waited_out_by_the_documented_backoff_and_nothing_is_lost() {
+    /// 503 until ten minutes of virtual time are over.
+    struct Outage<'a>(&'a Shifted);
+    impl vmod_s3log::s3::Store for Outage<'_> {
+        fn put(&self, _: &vmod_s3log::s3::PutObject<'_>) -> Answer {
+            let over = self.0.monotonic() >= Duration::from_secs(600);
+            Answer::local(if over { Outcome::Stored } else { Outcome::Busy }, "")
+        }
+        fn reread_credentials(&self) {
+            panic!("a 503 is nothing that credentials could mend");
+        }
+    }
+    let clock = Shifted::default();
+    let mut waits = Vec::new();
+    let finished = object("k", b"block", |object| {
+        upload(
+            &Outage(&clock),
+            object,
+            &clock,
+            Backoff::new(fastrand::Rng::with_seed(7)),
+            &mut |wait| {
+                waits.push(wait);
+                clock.sleep(wait);
+                true
+            },
+            &mut |_, _, _| (),
+        )
+    });
+    let Finished::Stored { attempts, elapsed, already: false } = finished else {
+        panic!("{finished:?}")
+    };
+    assert_eq!(attempts as usize, waits.len() + 1);
+    assert!((600..=630).contains(&elapsed.as_secs()), "{elapsed:?}");
+    for (n, wait) in waits.iter().enumerate() {
+        let ceiling = CAP.min(Duration::from_millis(100 << n.min(20)));
+        assert!(*wait <= ceiling, "wait {n} is {wait:?}");
+    }
+    // 9 short waits, then 15 s on average.
+    assert!((30..=80).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn a_stop_during_a_wait_keeps_the_block_and_tells_the_last_failure() {
+    let fake = Fake::start(vec![Play::Say(reply("503 Slow Down", &[], ""))]);
+    let client = connect(&fake);
+    let finished = object("k", b"x", |object| {
+        let backoff = Backoff::new(fastrand::Rng::with_seed(1));
+        upload(&client, object, &Shifted::default(), backoff, &mut |_| false, &mut |_, _, _| ())
+    });
+    let Finished::Stopped(failure) = finished else { panic!("{finished:?}") };
+    assert_eq!((failure.attempts, failure.answer.outcome), (1, Outcome::Busy));
+}
+
+#[test]
+fn a_proxy_is_asked_to_connect_and_its_refusal_is_kept_for_the_operator_to_mend() {
+    let proxy = Fake::start(vec![Play::Say(reply("407 Proxy Authentication Required", &[], ""))]);
+    let options = Options {
+        proxy: Proxy::Url(proxy.endpoint().replace("http://", "http://user:hunter2@")),
+        ..Options::default()
+    };
+    assert!(!format!("{options:?}").contains("hunter2"));
+    let endpoint = Endpoint::parse("https://gateway.example:8443", false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new("AK", SECRET, None, None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+    let refused = put(&client, "k", b"x");
+    assert_eq!(refused.outcome, Outcome::ProxyRefused, "{refused:?}");
+    assert_eq!(refused.action(), Action::RetryConfiguration);
+    assert!(!format!("{client:?} {refused:?}").contains("hunter2"));
+    let asked = proxy.requests().remove(0);
+    assert!(asked.starts_with("CONNECT gateway.example:8443 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.to_ascii_lowercase().contains("proxy-authorization: basic "), "{asked}");
+}
+
+#[test]
+fn a_proxy_never_leads_to_loopback_and_a_wrong_one_is_refused_without_its_password() {
+    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    let options = Options { proxy: Proxy::Url("http://127.0.0.1:1".into()), ..Options::default() };
+    let direct = put(&client(&fake.endpoint(), KEYS, options, System::new()), "k", b"x");
+    assert_eq!(direct.outcome, Outcome::Stored, "{direct:?}");
+}
+
+#[test]
+fn storj_is_listed_by_folder_and_answers_in_no_order() {
+    let page = "<ListBucketResult><IsTruncated>false</IsTruncated>\
+                <Contents><Key>a/edge2-9</Key></Contents><Contents><Key>a/edge1-2</Key></Contents>\
+                <Contents><Key>a/edge1-1</Key></Contents></ListBucketResult>";
+    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], page))]);
+    let options = Options { gateway: Some(Gateway::Storj), ..Options::default() };
+    let client = client(&fake.endpoint(), KEYS, options, System::new());
+    let listed = client.list("a/edge1", None).unwrap();
+    let keys: Vec<_> = listed.entries.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(keys, ["a/edge1-2", "a/edge1-1"]);
+    let asked = fake.requests().remove(0);
+    assert!(asked.starts_with("GET /logs/?list-type=2&prefix=a%2F HTTP/1.1\r\n"), "{asked}");
+}
+
+#[test]
+fn every_option_is_the_header_that_s3_documents() {
+    let object = ObjectOptions {
+        content_type: "text/plain".into(),
+        if_none_match: false,
+        checksum: Checksum::Sha256,
+        acl: Some("bucket-owner-full-control".into()),
+        storage_class: Some("glacier_ir".into()),
+        server_side_encryption: Some("aws:kms".into()),
+        kms_key_id: Some("key-1".into()),
+        tags: vec![("team".into(), "edge & co".into()), ("env".into(), "prod".into())],
+        metadata: vec![("Site".into(), "fra".into())],
+        object_lock: Some("governance:1d".parse().unwrap()),
+        ..ObjectOptions::default()
+    };
+    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    let options = Options { object, ..Options::default() };
+    put(&client(&fake.endpoint(), KEYS, options, Noon), "k", b"block");
+    let request = fake.requests().remove(0);
+    for line in [
+        "content-type: text/plain",
+        "content-md5: FFEfL1VkZQ0SnKfKvDMyeA==",
+        "x-amz-checksum-sha256: ",
+        "x-amz-acl: bucket-owner-full-control",
+        "x-amz-storage-class: GLACIER_IR",
+        "x-amz-server-side-encryption: aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id: key-1",
+        "x-amz-tagging: team=edge%20%26%20co&env=prod",
+        "x-amz-meta-site: fra",
+        "x-amz-object-lock-mode: GOVERNANCE",
+        "x-amz-object-lock-retain-until-date: 2027-01-16T08:00:00Z",
+        "x-amz-date: 20270115T080000Z",
+    ] {
+        assert!(request.contains(&format!("\r\n{line}")), "{line} is not in {request}");
+    }
+    assert!(!request.contains("if-none-match"), "{request}");
+}
+
+/// 2027-01-15T08:00:00Z for ever.
+struct Noon;
+
+impl Clock for Noon {
+    fn unix(&self) -> Duration {
+        Duration::from_secs(1_800_000_000)
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn sleep(&self, _: Duration) {}
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_keeps_the_block_and_is_not_shown() {
+    let endpoint = Endpoint::parse("http://127.0.0.1:1", false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new("AK", SECRET, Some("line\nbreak"), None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    let options = Options::default();
+    let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+    let answer = put(&client, "k", b"x");
+    assert_eq!(answer.action(), Action::RetryConfiguration, "{answer:?}");
+    assert!(!answer.to_string().contains("break"), "{answer}");
+}
+
+#[test]
+fn a_panic_while_the_body_is_read_is_a_failed_attempt_and_the_next_one_works() {
+    let fake = Fake::start(vec![Play::Reset(5), Play::Say(reply("200 OK", &[], ""))]);
+    let client = connect(&fake);
+    let panicked = object("k", b"block", |object| {
+        let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Panics)) };
+        client.put(&vmod_s3log::s3::PutObject { open: &open, ..*object })
+    });
+    assert_eq!(panicked.action(), Action::Retry { after: None }, "{panicked:?}");
+    assert_eq!(put(&client, "k", b"block").outcome, Outcome::Stored);
+}
+
+/// A body that is a bug.
+struct Panics;
+
+impl Read for Panics {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn an_ipv6_literal_is_a_host() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let fake = Fake::on(listener, vec![Play::Say(reply("200 OK", &[], ""))]);
+    let endpoint = fake.endpoint();
+    assert!(endpoint.starts_with("http://[::1]:"), "{endpoint}");
+    assert_eq!(put(&connect(&fake), "k", b"x").outcome, Outcome::Stored);
+    assert!(fake.requests()[0].contains("host: [::1]:"));
+}

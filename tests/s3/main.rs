@@ -1,0 +1,20 @@
+//! The client against servers: right ones, wrong ones, proxies, TLS and every gateway at hand.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod credentials;
+mod failures;
+mod gateway;
+mod proxy;
+mod server;
+mod tls;

@@ -1,0 +1,183 @@
+//! TLS against `openssl s_server`: who is trusted, and what we show of ourselves.
+//!
+//! The authorities and certificates are made by `openssl` for each run.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use crate::common::s3_objects::{Fixed, put};
+use vmod_s3log::clock::System;
+use vmod_s3log::s3::credentials::{Cache, Credentials};
+use vmod_s3log::s3::{
+    Action, Addressing, Answer, Bucket, Client, Endpoint, Options, Outcome, Proxy,
+};
+
+const CURVE: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+
+fn openssl(directory: &Path, arguments: &[&str]) {
+    let done = Command::new("openssl").current_dir(directory).args(arguments).output().unwrap();
+    assert!(done.status.success(), "openssl {arguments:?}: {done:?}");
+}
+
+/// `{name}.pem` with `{name}.key`, which signs others.
+fn authority(directory: &Path, name: &str) {
+    let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
+    let subject = format!("/CN={name}");
+    let usage = "keyUsage=critical,keyCertSign,cRLSign";
+    let more = ["-days", "2", "-subj", &subject, "-addext", usage, "-keyout", &key, "-out", &pem];
+    openssl(directory, &[&["req", "-x509"][..], &CURVE, &more].concat());
+}
+
+/// `{name}.pem` with `{name}.key`, signed by the authority `ca`.
+fn certificate(directory: &Path, name: &str, days: &str, extensions: &str) {
+    let (key, pem, csr) = (format!("{name}.key"), format!("{name}.pem"), format!("{name}.csr"));
+    let subject = format!("/CN={name}");
+    let more = ["-subj", &subject, "-keyout", &key, "-out", &csr];
+    openssl(directory, &[&["req"][..], &CURVE, &more].concat());
+    let file = format!("{name}.ext");
+    let text = format!("basicConstraints = CA:FALSE\nauthorityKeyIdentifier = keyid\n{extensions}");
+    std::fs::write(directory.join(&file), text).unwrap();
+    openssl(
+        directory,
+        &[
+            "x509",
+            "-req",
+            "-in",
+            &csr,
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            days,
+            "-extfile",
+            &file,
+            "-out",
+            &pem,
+        ],
+    );
+}
+
+fn certificates() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    authority(at, "ca");
+    authority(at, "other");
+    let server = "extendedKeyUsage = serverAuth\nsubjectAltName = ";
+    certificate(at, "server", "2", &format!("{server}IP:127.0.0.1\n"));
+    certificate(at, "elsewhere", "2", &format!("{server}DNS:elsewhere.example\n"));
+    certificate(at, "client", "2", "extendedKeyUsage = clientAuth\n");
+    directory
+}
+
+/// `openssl s_server` for one connection. It answers 200 once it has a request's headers.
+struct Server {
+    port: u16,
+    child: Child,
+    /// What it was sent, when it is over.
+    request: std::thread::JoinHandle<String>,
+}
+
+impl Server {
+    fn start(directory: &Path, certificate: &str, more: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut child = Command::new("openssl")
+            .current_dir(directory)
+            .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
+            .args(["-cert", &format!("{certificate}.pem"), "-key", &format!("{certificate}.key")])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (mut answer, sent) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let request = std::thread::spawn(move || {
+            let mut sent = BufReader::new(sent);
+            let mut text = String::new();
+            while !text.ends_with("\r\n\r\n") {
+                if sent.read_line(&mut text).unwrap_or(0) == 0 {
+                    return text;
+                }
+            }
+            let _ = sent.read_exact(&mut [0; 5]);
+            let _ = answer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            text
+        });
+        Self { port, child, request }
+    }
+
+    /// Stores a block of five bytes; the answer, and what the server was sent.
+    fn put(mut self, options: Options) -> (Answer, String) {
+        let endpoint = Endpoint::parse(&format!("https://127.0.0.1:{}", self.port), false).unwrap();
+        let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+        let key = Fixed(Credentials::new("AK", "SK", None, None, "test"));
+        let cache = Arc::new(Cache::new(vec![Box::new(key)]));
+        let options = Options { proxy: Proxy::None, ..options };
+        let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+        // Its one connection must not be taken by a look whether it is there.
+        let mut tries = (0..200).map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            put(&client, "k", b"block")
+        });
+        let answer = tries.find(|answer| answer.outcome != Outcome::Unreachable).unwrap();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        (answer, self.request.join().unwrap())
+    }
+}
+
+fn trusting(directory: &Path, name: &str) -> Options {
+    Options { ca_file: Some(directory.join(format!("{name}.pem"))), ..Options::default() }
+}
+
+fn with_client(directory: &Path) -> Options {
+    let file = |name: &str| -> PathBuf { directory.join(name) };
+    let client_certificate = Some((file("client.pem"), file("client.key")));
+    Options { client_certificate, ..trusting(directory, "ca") }
+}
+
+#[test]
+fn ca_file_is_the_only_authority_that_is_trusted() {
+    let directory = certificates();
+    let at = directory.path();
+    let (stored, request) = Server::start(at, "server", &[]).put(trusting(at, "ca"));
+    assert_eq!(stored.outcome, Outcome::Stored, "{stored}");
+    assert!(request.starts_with("PUT /logs/k HTTP/1.1\r\n"), "{request}");
+    for options in [trusting(at, "other"), Options::default()] {
+        let (refused, request) = Server::start(at, "server", &[]).put(options);
+        assert_eq!(refused.outcome, Outcome::Tls, "{refused}");
+        assert_eq!(refused.action(), Action::Retry { after: None });
+        assert_eq!(request, "", "nothing is sent to a stranger");
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_not_trusted() {
+    let directory = certificates();
+    let at = directory.path();
+    let (refused, request) = Server::start(at, "elsewhere", &[]).put(trusting(at, "ca"));
+    assert_eq!((refused.outcome, request.as_str()), (Outcome::Tls, ""), "{refused}");
+    assert!(refused.to_string().contains("certificate"), "{refused}");
+}
+
+#[test]
+fn a_gateway_that_asks_for_a_client_certificate_gets_it_in_both_versions_of_tls() {
+    let directory = certificates();
+    let at = directory.path();
+    for version in ["-tls1_2", "-tls1_3"] {
+        // Verify with a capital letter demands a certificate.
+        let more = [version, "-Verify", "2", "-verify_return_error", "-CAfile", "ca.pem"];
+        let (stored, request) = Server::start(at, "server", &more).put(with_client(at));
+        assert_eq!(stored.outcome, Outcome::Stored, "{version}: {stored}");
+        assert!(request.starts_with("PUT /logs/k HTTP/1.1\r\n"), "{request}");
+        let (refused, request) = Server::start(at, "server", &more).put(trusting(at, "ca"));
+        assert_eq!(refused.outcome, Outcome::Tls, "{version}: {refused}");
+        assert_eq!(refused.action(), Action::Retry { after: None });
+        assert_eq!(request, "", "{version}");
+    }
+}

@@ -1,0 +1,301 @@
+//! A block that was begun to be encrypted does not go out in clear, whatever the settings of the
+//! next start are: it waits for a key.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::common::logs::Logs;
+use crate::common::s3_server::BUCKET;
+use crate::common::sim::Sim;
+use crate::common::stream::{Process, wait_for};
+use age::secrecy::ExposeSecret as _;
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Kind};
+use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
+use vmod_s3log::seal::{Identities, Recipients, Sealing};
+use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Payload, Recovered, Spool};
+
+struct Key {
+    public: String,
+    file: tempfile::NamedTempFile,
+}
+
+impl Key {
+    fn new() -> Self {
+        let secret = age::x25519::Identity::generate();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), secret.to_string().expose_secret()).unwrap();
+        Self { public: secret.to_public().to_string(), file }
+    }
+
+    fn sealing(&self) -> Sealing {
+        Sealing::Age(Recipients::read(&self.public).unwrap())
+    }
+
+    /// The lines of a block; `None` when it is not encrypted to this key.
+    fn lines(&self, sealed: &[u8]) -> Option<String> {
+        let mut text = String::new();
+        let keys = Identities::read(self.file.path()).unwrap();
+        Decoder::sniff(keys.open(sealed).ok()?).unwrap().read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+}
+
+const SECRET: &str = "secret line\n";
+const CLEAR: &str = "clear line\n";
+
+/// A start of a process, blocks not compressed.
+fn open(sim: &Arc<Sim>, key: Option<&Key>, last: Option<&Payload>) -> Option<(Spool, Recovered)> {
+    let mut options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
+    options.codec = Kind::None;
+    options.sealing = key.map(Key::sealing);
+    let files = Arc::clone(sim) as Arc<dyn Files>;
+    Spool::open(files, options, last.map(Payload::as_bytes)).ok()
+}
+
+fn stats(line: &str) -> ChunkStats {
+    let raw_bytes = line.len() as u64;
+    ChunkStats { records: 1, raw_bytes, first: 5, last: 6, truncated: 0 }
+}
+
+/// Sets aside what lacks a key, as a start does; the payload that is committed last.
+fn keep_secrets(sim: &Sim, spool: &mut Spool, last: Payload) -> Payload {
+    if !spool.lacks_key() {
+        return last;
+    }
+    let Ok(held) = spool.hold() else { return last };
+    let ended = spool.end_secrecy();
+    // A process that was killed in between has committed the first of the two only.
+    if sim.stopped() { held.unwrap_or(last) } else { ended }
+}
+
+/// Each sealed block's key and bytes, by number.
+fn blocks(spool: &Spool) -> Vec<(String, Vec<u8>)> {
+    let store = spool.store();
+    let read = |number| {
+        let mut block = store.open_block(number).unwrap();
+        let mut bytes = Vec::new();
+        block.content.read_to_end(&mut bytes).unwrap();
+        (block.key, bytes)
+    };
+    store.sealed().into_iter().map(read).collect()
+}
+
+#[test]
+fn a_kill_at_any_operation_of_holding_and_releasing_shows_nothing_and_loses_nothing() {
+    let key = Key::new();
+    for (what, least) in [("hold", 3), ("release", 8)] {
+        for operations in 0.. {
+            let stop = |at: &str, sim: &Sim| {
+                if at == what {
+                    sim.stop_in(operations);
+                }
+            };
+            let sim = Arc::new(Sim::new());
+            let (mut spool, _) = open(&sim, Some(&key), None).unwrap();
+            let mut last = spool.append(SECRET.as_bytes(), stats(SECRET)).unwrap();
+            drop(spool);
+
+            // A start without the key, and another one after it was killed.
+            sim.restart();
+            let (mut spool, found) = open(&sim, None, Some(&last)).unwrap();
+            last = found.payload;
+            stop("hold", &sim);
+            last = keep_secrets(&sim, &mut spool, last);
+            let mut stopped = sim.stopped();
+            drop(spool);
+            sim.restart();
+            let (mut spool, found) = open(&sim, None, Some(&last)).unwrap();
+            last = keep_secrets(&sim, &mut spool, found.payload);
+            assert!(!spool.lacks_key(), "{what} {operations}");
+            let counts = spool.store().counts();
+            assert_eq!((counts.held.blocks, counts.held.records), (1, 1), "{what} {operations}");
+            assert_eq!((counts.lost.records, spool.pending_drops().total()), (0, 0));
+
+            // Records go on, in clear, in a block of their own.
+            last = spool.append(CLEAR.as_bytes(), stats(CLEAR)).unwrap_or(last);
+            if let Some((_, payload)) = spool.seal(&Drops::default()).unwrap() {
+                last = payload;
+            }
+            let [(name, bytes)] = &blocks(&spool)[..] else { panic!("{:?}", sim.names("")) };
+            assert!(name.ends_with(".log") && bytes == CLEAR.as_bytes(), "{name}");
+            drop(spool);
+
+            // The key is back.
+            sim.restart();
+            let (mut spool, found) = open(&sim, Some(&key), Some(&last)).unwrap();
+            last = found.payload;
+            stop("release", &sim);
+            if let Ok(Some((_, payload))) = spool.release(&Drops::default()) {
+                last = payload;
+            }
+            stopped |= sim.stopped();
+            drop(spool);
+            sim.restart();
+            let (mut spool, _) = open(&sim, Some(&key), Some(&last)).unwrap();
+            let _ = spool.release(&Drops::default()).unwrap();
+            let blocks = blocks(&spool);
+            let [_, (name, bytes)] = &blocks[..] else { panic!("{what} {operations}: {blocks:?}") };
+            assert!(name.ends_with("-0000000002.log.age"), "{name}");
+            assert_eq!(key.lines(bytes).unwrap(), SECRET);
+            let one = spool.store().open_block(1).unwrap().meta;
+            let two = spool.store().open_block(2).unwrap().meta;
+            assert_eq!(two.previous, Some(one.sha256));
+            let counts = spool.store().counts();
+            assert_eq!((counts.held.blocks, counts.lost.records), (0, 0));
+            for name in sim.names("") {
+                let bytes = sim.contents(&name).unwrap_or_default();
+                let shows = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+                assert!(!shows, "{what} {operations}: {name}");
+            }
+            assert_eq!(sim.names("foreign"), Vec::<String>::new());
+            if !stopped {
+                assert!(operations >= least, "{what} has {operations} operations only");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn without_its_ring_a_block_is_still_known_to_be_secret() {
+    let key = Key::new();
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open(&sim, Some(&key), None).unwrap();
+    let mut member = Vec::new();
+    ChunkEncoder::new(Codec::default()).unwrap().encode(SECRET.as_bytes(), &mut member).unwrap();
+    spool.append(&member, stats(SECRET)).unwrap();
+    drop(spool);
+    sim.restart();
+    let (spool, found) = open(&sim, None, None).unwrap();
+    assert!(spool.store().sealed().is_empty());
+    assert_eq!((found.counts.held.blocks, found.counts.held.records), (1, 1));
+    drop(spool);
+    sim.restart();
+    let (mut spool, _) = open(&sim, Some(&key), None).unwrap();
+    spool.release(&Drops::default()).unwrap().unwrap();
+    let [(name, bytes)] = &blocks(&spool)[..] else { panic!("{:?}", sim.names("")) };
+    assert!(name.ends_with(".log.gz.age"), "{name}");
+    assert_eq!(key.lines(bytes).unwrap(), SECRET);
+}
+
+#[test]
+fn a_secret_block_that_nobody_set_aside_is_not_sealed_in_clear() {
+    let key = Key::new();
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open(&sim, Some(&key), None).unwrap();
+    let last = spool.append(SECRET.as_bytes(), stats(SECRET)).unwrap();
+    drop(spool);
+    sim.restart();
+    let (mut spool, _) = open(&sim, None, Some(&last)).unwrap();
+    let error = spool.seal(&Drops::default()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "block 1 was begun to be encrypted and there is no key for it: it does not go out in clear"
+    );
+    assert!(spool.store().sealed().is_empty());
+}
+
+/// A spool as a killed varnishd with `encrypt_to` leaves it: two lines in the open block, five in
+/// the ring.
+fn left_behind(root: &Path, key: &Key) {
+    fs::create_dir_all(root).unwrap();
+    let disk = Disk::open(root).unwrap();
+    let path = root.join("ring");
+    let Opened { ring, mut reader, .. } = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+    let mut options = Options::new("access", "edge-1", BootId::new(1_795_341_600, 7));
+    options.sealing = Some(key.sealing());
+    let (mut spool, found) = Spool::open(Arc::new(disk), options, None).unwrap();
+    reader.commit(found.payload.as_bytes()).unwrap();
+    let mut chunk = Vec::new();
+    let lines = "secret in the block 1\nsecret in the block 2\n";
+    ChunkEncoder::new(Codec::default()).unwrap().encode(lines.as_bytes(), &mut chunk).unwrap();
+    let time = 1_795_341_600_000_000_000;
+    let raw_bytes = lines.len() as u64;
+    let stats = ChunkStats { records: 2, raw_bytes, first: time, last: time, truncated: 0 };
+    let payload = spool.append(&chunk, stats).unwrap();
+    reader.commit(payload.as_bytes()).unwrap();
+    for n in 0..5 {
+        ring.push(format!("secret in the ring {n}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Names of the objects in the bucket.
+fn names(logs: &Logs) -> Vec<String> {
+    let ran = logs.s3log(&["ls", "--json", "access"]);
+    let key = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).ok()?["key"].as_str().map(str::to_owned)
+    };
+    ran.out.lines().filter_map(key).collect()
+}
+
+#[test]
+fn drain_without_the_key_sends_nothing_and_says_so_and_with_it_sends_all_encrypted() {
+    let logs = Logs::start();
+    let key = Key::new();
+    left_behind(&logs.path("spool/access"), &key);
+    for _ in 0..2 {
+        let ran = logs.s3log(&["drain", "access", "--set", "ring=1MB"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.out.contains("NOT DRAINED: 2 blocks with 7 records"), "{ran:?}");
+        let said = ran.err.matches("wait for a key").count();
+        assert_eq!(said, 1, "{ran:?}");
+        assert!(ran.err.contains("error: stream access: 2 blocks with 7 records"), "{ran:?}");
+        assert_eq!(names(&logs), Vec::<String>::new());
+    }
+    let ran = logs.s3log(&["stats", "access"]);
+    assert!(ran.out.contains("for a key    2 blocks, 7 records"), "{ran:?}");
+    let with_key = format!("encrypt_to={}", key.public);
+    let ran = logs.s3log(&["drain", "access", "--set", &with_key]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.err.contains("wait for a key"), "{ran:?}");
+    let found = names(&logs);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|name| name.ends_with(".log.gz.age")), "{found:?}");
+    let identity = key.file.path().to_str().unwrap();
+    let ran = logs.s3log(&["cat", "access", "--identity", identity]);
+    assert_eq!(ran.out.lines().filter(|line| line.starts_with("secret in the ")).count(), 7);
+    let ran = logs.s3log(&["verify", "access", "--deep", "--identity", identity]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("every line is counted"), "{ran:?}");
+}
+
+#[test]
+fn a_start_without_keys_goes_on_in_clear_and_a_reload_with_keys_sends_what_waited() {
+    let server = crate::common::s3_server::S3Server::start();
+    let process = Process::new();
+    let key = Key::new();
+    left_behind(&process.spool().join("access"), &key);
+    let clear = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    clear.push("clear", 0..10);
+    clear.wait_stat("uploaded_records", 10);
+    clear.wait_balance();
+    assert_eq!((clear.stat("held_blocks"), clear.stat("held_records")), (2, 7));
+    let told = |process: &Process| {
+        process.messages().iter().filter(|text| text.contains("wait for a key")).count()
+    };
+    assert_eq!(told(&process), 1, "{:?}", process.messages());
+    let keyed =
+        process.attach(&server.endpoint(), &[("period", "100ms"), ("encrypt_to", &key.public)]);
+    drop(clear);
+    keyed.wait_stat("uploaded_records", 17);
+    wait_for("none to wait", || keyed.stat("held_records") == 0);
+    keyed.wait_balance();
+    drop(keyed);
+    process.wait_closed();
+    assert_eq!(told(&process), 1);
+    let mut secret = 0;
+    for entry in fs::read_dir(server.root().join(BUCKET)).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        if path.to_str().unwrap().ends_with(".age") {
+            secret += key.lines(&bytes).unwrap().lines().count();
+        } else if path.to_str().unwrap().contains(".log") {
+            let mut text = String::new();
+            Decoder::sniff(&bytes[..]).unwrap().read_to_string(&mut text).unwrap();
+            assert!(!text.contains("secret"), "{path:?}");
+        }
+    }
+    assert_eq!(secret, 7);
+}

@@ -1,0 +1,262 @@
+//! Encryption at the seal: under a kill at any operation, after a lost ring, when settings change;
+//! and what is left in clear in the directory.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::common::s3_server::{BUCKET, S3Server};
+use crate::common::sim::Sim;
+use crate::common::stream::{Process, wait_for};
+use age::secrecy::ExposeSecret as _;
+use vmod_s3log::block::{BootId, Decoder, Digest, Drops, Kind};
+use vmod_s3log::seal::{Identities, Recipients, Sealing};
+use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool};
+
+const MARKER: &str = "unmistakable";
+
+struct Key {
+    public: String,
+    identities: Identities,
+}
+
+impl Key {
+    fn new() -> Self {
+        let secret = age::x25519::Identity::generate();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), secret.to_string().expose_secret()).unwrap();
+        let identities = Identities::read(file.path()).unwrap();
+        Self { public: secret.to_public().to_string(), identities }
+    }
+
+    /// The lines of a block; `None` when it is for somebody else.
+    fn lines(&self, sealed: &[u8]) -> Option<String> {
+        let mut text = String::new();
+        let clear = self.identities.open(sealed).ok()?;
+        Decoder::sniff(clear).unwrap().read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+}
+
+fn has_marker(bytes: &[u8]) -> bool {
+    bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes())
+}
+
+/// A start of a process whose blocks are not compressed, so that a marker can be found.
+fn open(sim: &Arc<Sim>, key: &Key, last: Option<&Payload>) -> Option<(Spool, Recovered)> {
+    let mut options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
+    options.codec = Kind::None;
+    let recipients = Recipients::read(&key.public).unwrap();
+    options.sealing = Some(Sealing::Age(recipients));
+    let files = Arc::clone(sim) as Arc<dyn Files>;
+    Spool::open(files, options, last.map(Payload::as_bytes)).ok()
+}
+
+fn line() -> (String, ChunkStats) {
+    let line = format!("{MARKER}\n");
+    let raw_bytes = line.len() as u64;
+    (line, ChunkStats { records: 1, raw_bytes, first: 5, last: 6, truncated: 0 })
+}
+
+/// The one block of the store, opened; and no file but `ring` may have the marker.
+fn check(sim: &Sim, key: &Key, spool: &Spool) {
+    let store = spool.store();
+    let [number] = store.sealed()[..] else { panic!("not one block: {:?}", sim.names("")) };
+    let mut block = store.open_block(number).unwrap();
+    assert!(block.key.ends_with(".log.age"), "{}", block.key);
+    let mut bytes = Vec::new();
+    block.content.read_to_end(&mut bytes).unwrap();
+    assert_eq!(Digest::of(&bytes), block.meta.sha256);
+    assert_eq!(bytes.len() as u64, block.meta.bytes);
+    assert_eq!(key.lines(&bytes).unwrap(), line().0);
+    for name in sim.names("") {
+        let bytes = sim.contents(&name).unwrap_or_default();
+        assert!(!has_marker(&bytes), "{name} has it in clear: {:?}", sim.names(""));
+    }
+    assert_eq!(sim.names("foreign"), Vec::<String>::new());
+}
+
+#[test]
+fn a_kill_at_any_operation_of_a_seal_ends_in_one_encrypted_block_and_nothing_in_clear() {
+    let key = Key::new();
+    let mut operations = 0;
+    loop {
+        let sim = Arc::new(Sim::new());
+        let (mut spool, _) = open(&sim, &key, None).unwrap();
+        let (line, stats) = line();
+        let payload = spool.append(line.as_bytes(), stats).unwrap();
+        assert!(has_marker(&sim.contents("0000000001.data").unwrap()));
+        sim.stop_in(operations);
+        let _ = spool.seal(&Drops::default());
+        let stopped = sim.stopped();
+        drop(spool);
+        sim.restart();
+        let (mut spool, _) = open(&sim, &key, Some(&payload)).unwrap();
+        let _ = spool.seal(&Drops::default()).unwrap();
+        check(&sim, &key, &spool);
+        if !stopped {
+            assert!(operations >= 6, "a seal has {operations} operations only");
+            return;
+        }
+        operations += 1;
+    }
+}
+
+/// A ring that was lost leaves an open block that nothing tells of.
+#[test]
+fn a_block_without_its_ring_is_encrypted_at_the_start_whenever_that_is_killed() {
+    let key = Key::new();
+    let mut operations = 0;
+    loop {
+        let sim = Arc::new(Sim::new());
+        let (mut spool, _) = open(&sim, &key, None).unwrap();
+        let (line, stats) = line();
+        spool.append(line.as_bytes(), stats).unwrap();
+        drop(spool);
+        sim.restart();
+        sim.stop_in(operations);
+        let first = open(&sim, &key, None);
+        let stopped = sim.stopped();
+        drop(first);
+        sim.restart();
+        let (spool, _) = open(&sim, &key, None).unwrap();
+        check(&sim, &key, &spool);
+        if !stopped {
+            assert!(operations >= 4, "a start has {operations} operations only");
+            return;
+        }
+        operations += 1;
+    }
+}
+
+/// Every object with its bytes, in the order of keys.
+fn objects(server: &S3Server) -> Vec<(String, Vec<u8>)> {
+    let mut found = files(&server.root().join(BUCKET));
+    found.retain(|(path, _)| path.to_str().unwrap().contains(".log"));
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    found.into_iter().map(|(path, bytes)| (name(path), bytes)).collect()
+}
+
+fn files(at: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(at).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if let Ok(bytes) = fs::read(&path) {
+            // What was uploaded in the meantime is gone.
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_spool_has_the_lines_in_clear_until_the_seal_and_not_after_it() {
+    let process = Process::new();
+    let key = Key::new();
+    let settings = [("encrypt_to", &*key.public), ("compression", "none"), ("period", "1h")];
+    let holder = process.attach(
+        crate::common::stream::DEAD,
+        &[&settings[..], &[("exit_timeout", "100ms")]].concat(),
+    );
+    holder.push(MARKER, 0..100);
+    let clear = || files(&process.spool()).into_iter().any(|(_, bytes)| has_marker(&bytes));
+    assert!(clear(), "in the ring or in the open block");
+    let pipeline = Arc::clone(&holder.pipeline);
+    drop(holder);
+    wait_for("the seal", || pipeline.status().contains("\"blocks_sealed\":1"));
+    drop(pipeline);
+    process.wait_closed();
+    let left: Vec<_> = files(&process.spool()).into_iter().filter(|f| has_marker(&f.1)).collect();
+    assert!(left.is_empty(), "in clear: {:?}", left.iter().map(|f| &f.0).collect::<Vec<_>>());
+    let sealed = process.spool().join("access/0000000001.sealed");
+    assert_eq!(key.lines(&fs::read(sealed).unwrap()).unwrap().lines().count(), 100);
+}
+
+#[test]
+fn a_block_begun_in_clear_is_sealed_to_the_keys_in_force_and_another_key_holds_for_the_next() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let (one, two) = (Key::new(), Key::new());
+    let attach = |encrypt_to: Option<&Key>, period: &str| {
+        let mut all = vec![("compression", "none"), ("period", period)];
+        all.extend(encrypt_to.map(|key| ("encrypt_to", &*key.public)));
+        process.attach(&server.endpoint(), &all)
+    };
+    // A quarter of the ring is a chunk, and in the open block at once.
+    let clear = attach(None, "1h");
+    clear.push(&format!("clear {}", "x".repeat(1_000)), 0..260);
+    wait_for("an open block", || {
+        let open = process.spool().join("access/0000000001.data");
+        open.metadata().is_ok_and(|data| data.len() > 0)
+    });
+    // No line comes after this: the period ends the block, under the keys that are in force now.
+    let first = attach(Some(&one), "100ms");
+    drop(clear);
+    first.wait_stat("uploaded_records", 260);
+    let early: String =
+        objects(&server).iter().map(|(_, bytes)| one.lines(bytes).unwrap()).collect();
+    assert_eq!(early.lines().count(), 260);
+    first.push("one", 0..10);
+    let second = attach(Some(&two), "100ms");
+    drop(first);
+    second.wait_stat("uploaded_records", 270);
+    second.push("two", 0..10);
+    second.wait_stat("uploaded_records", 280);
+    let last = attach(None, "100ms");
+    drop(second);
+    last.push("none", 0..10);
+    last.wait_stat("uploaded_records", 290);
+    drop(last);
+    process.wait_closed();
+    let objects = objects(&server);
+    let all = |key: &Key| -> String {
+        objects.iter().filter_map(|(_, bytes)| key.lines(bytes)).collect()
+    };
+    assert_eq!(all(&two).lines().filter(|line| line.starts_with("two ")).count(), 10);
+    assert!(!all(&one).contains("two "));
+    let clear: String = objects
+        .iter()
+        .filter(|(key, _)| !key.ends_with(".age"))
+        .map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap())
+        .collect();
+    assert!(clear.lines().all(|line| line.starts_with("none ")), "{clear}");
+    // What came before the packer saw that the keys are gone is still sealed to them.
+    let sealed = all(&two).lines().filter(|line| line.starts_with("none ")).count();
+    assert_eq!(clear.lines().count() + sealed, 10);
+}
+
+#[test]
+fn what_was_logged_until_a_reload_without_keys_is_sealed_to_the_keys_before() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let key = Key::new();
+    let settings = [("compression", "none"), ("period", "1h")];
+    let secret = process
+        .attach(&server.endpoint(), &[&settings[..], &[("encrypt_to", &*key.public)]].concat());
+    // Some in the open block, the last of them in the ring only.
+    secret.push(&format!("secret {}", "x".repeat(1_000)), 0..300);
+    wait_for("an open block", || {
+        let open = process.spool().join("access/0000000001.data");
+        open.metadata().is_ok_and(|data| data.len() > 0)
+    });
+    let clear = process.attach(&server.endpoint(), &settings);
+    drop(secret);
+    clear.wait_stat("uploaded_records", 300);
+    clear.push("clear", 0..10);
+    drop(clear);
+    process.wait_closed();
+    let objects = objects(&server);
+    let (sealed, open): (Vec<_>, Vec<_>) =
+        objects.iter().partition(|(name, _)| name.ends_with(".age"));
+    let lines: String = sealed.iter().map(|(_, bytes)| key.lines(bytes).unwrap()).collect();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("secret ")).count(), 300);
+    let [(_, bytes)] = open[..] else {
+        panic!("{:?}", objects.iter().map(|o| &o.0).collect::<Vec<_>>())
+    };
+    assert_eq!(String::from_utf8(bytes.clone()).unwrap().lines().count(), 10);
+    assert!(!process.spool().join("access/secret").exists());
+}
