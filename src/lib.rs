@@ -1,7 +1,7 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`config`, `clock`, `error`, `stats`):
+//! leaf (`clock`, `error`, `stats`, `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -12,21 +12,23 @@
 //! | [`seal`] | a block | an age file for the holders of keys |
 //! | [`spool`] | chunks | blocks in a directory that survives restarts |
 //! | [`s3`] | a sealed block | an object, by a signed PUT |
+//! | [`settings`] | an operator's texts | what the threads go by |
 //! | [`pipeline`] | owns the threads that move bytes along the path | |
 //! | [`cli`] | reads the other end | |
 
 pub mod block;
 pub mod cli;
 pub mod clock;
-pub mod config;
 pub mod error;
 pub mod pipeline;
 pub mod record;
 pub mod ring;
 pub mod s3;
 pub mod seal;
+pub mod settings;
 pub mod spool;
 pub mod stats;
+pub mod units;
 #[cfg(feature = "vmod")]
 #[allow(unsafe_code)]
 mod vmod;

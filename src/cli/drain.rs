@@ -14,11 +14,12 @@ use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
 use super::{Error, stats};
 use crate::clock::System;
-use crate::config::parse_duration;
 use crate::error::{Events, Level};
-use crate::pipeline::{Environment, Observer, Place, Registry, Settings, StartError};
+use crate::pipeline::{Environment, Observer, Registry, StartError};
+use crate::settings::{Place, Settings};
 use crate::spool::DiskError;
 use crate::stats::{Stats, get};
+use crate::units;
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
@@ -48,7 +49,7 @@ pub(super) struct DrainArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "a duration as 30s, 10m or 2h".to_owned())
+    units::duration(text).ok_or_else(|| "a duration as 30s, 10m or 2h".to_owned())
 }
 
 /// Messages of the pipeline, on standard error.

@@ -7,7 +7,7 @@ use crate::s3::Answer;
 pub enum Error {
     /// A setting.
     #[error(transparent)]
-    Settings(#[from] crate::config::Error),
+    Settings(#[from] crate::settings::Error),
     /// The client cannot be made.
     #[error(transparent)]
     Setup(#[from] crate::s3::SetupError),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::clock::{Clock, System};
-use crate::config;
-use crate::pipeline::{Settings, variables};
 use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
+use crate::settings::table::{ARGUMENTS, argument, names};
+use crate::settings::{self, Settings, variables};
 
 /// Where the blocks of streams are.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,9 +51,9 @@ impl Connection {
     ///
     /// # Errors
     /// An unknown name in `--set`, or the file.
-    pub(super) fn arguments(&self, stream: &str) -> Result<config::Arguments, Error> {
-        let mut arguments = config::Arguments::new(stream);
-        for &key in config::KEYS {
+    pub(super) fn arguments(&self, stream: &str) -> Result<settings::Arguments, Error> {
+        let mut arguments = settings::Arguments::new(stream);
+        for key in ARGUMENTS.iter().map(|argument| argument.name) {
             let variable = format!("S3LOG_{}", key.to_ascii_uppercase());
             arguments.set(key, std::env::var(variable).ok().filter(|value| !value.is_empty()));
         }
@@ -68,11 +68,11 @@ impl Connection {
             let (name, value) = pair
                 .split_once('=')
                 .ok_or_else(|| Error::Usage(format!("--set {pair}: it takes NAME=VALUE")))?;
-            let known = config::KEYS.iter().find(|key| **key == name).ok_or_else(|| {
-                let names = config::KEYS.join(", ");
+            let known = argument(name).ok_or_else(|| {
+                let names = names();
                 Error::Usage(format!("--set {name}: there is no such setting; there are {names}"))
             })?;
-            arguments.set(known, Some(value.to_owned()));
+            arguments.set(known.name, Some(value.to_owned()));
         }
         if let Some(file) = &self.config {
             arguments.fill_from_file(file)?;
@@ -170,7 +170,7 @@ impl Source {
     /// One of a gateway that nobody asks.
     #[cfg(test)]
     pub(super) fn example(stream: &str) -> Self {
-        let mut arguments = config::Arguments::new(stream);
+        let mut arguments = settings::Arguments::new(stream);
         arguments.set("endpoint", Some("http://127.0.0.1:9".to_owned()));
         arguments.set("bucket", Some("logs".to_owned()));
         let settings = Settings::read(&arguments).unwrap();

@@ -11,8 +11,8 @@ use super::settings::Connection;
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
 use crate::block::sanitise;
-use crate::pipeline::DEFAULT_SPOOL;
 use crate::ring;
+use crate::settings::DEFAULT_SPOOL;
 use crate::spool::{self, Glance, OpenGlance, Tally};
 
 /// Whose spool, and in which form.

@@ -20,10 +20,8 @@
 
 pub mod packer;
 mod registry;
-mod requests;
 mod rest;
 mod secrets;
-mod settings;
 mod spread;
 mod start;
 pub mod uploader;
@@ -38,11 +36,11 @@ use crate::clock::Clock;
 use crate::error::{Events, Level};
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
+use crate::settings::{OnFull, Place, Settings};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
 pub use registry::{Attachment, Registry};
-pub use settings::{DEFAULT_SPOOL, OnFull, Place, Settings, variables};
 pub use start::StartError;
 
 /// What a pipeline is given from outside.

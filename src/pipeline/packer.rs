@@ -20,6 +20,7 @@ use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::{Reader, Usage};
 use crate::seal::{Sealing, Signer};
+use crate::settings::Place;
 use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
@@ -425,7 +426,7 @@ impl Packer {
     /// Says what a stream without a spool could not upload in time.
     fn note_lost(&self, pipeline: &Pipeline, target: &Target) {
         let lost = pipeline.would_be_lost() + self.chunk.records;
-        if lost > 0 && target.settings.place == super::Place::Memory {
+        if lost > 0 && target.settings.place == Place::Memory {
             let message = format!("{lost} records lost: spool is none and exit_timeout is over");
             self.tell(pipeline, Level::Error, "lost", &message);
         }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::start::{StartError, start};
-use super::{Environment, Observer, Pipeline, Place, Settings, Target};
+use super::{Environment, Observer, Pipeline, Target};
 use crate::error::Level;
+use crate::settings::{Place, Settings};
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);

@@ -12,14 +12,13 @@ use crossbeam_utils::sync::Parker;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::packer::Packer;
-use super::{
-    Control, Environment, Observer, Pipeline, Place, Settings, Target, spread, uploader, variables,
-};
+use super::{Control, Environment, Observer, Pipeline, Target, spread, uploader};
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
 use crate::error::{Level, RateLimit};
 use crate::ring::{Backing, OpenError, Opened, Ring};
 use crate::s3::credentials::{CredentialsError, chain};
 use crate::s3::{Client, SetupError};
+use crate::settings::{Place, Settings, variables};
 use crate::spool::{
     ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError,
 };

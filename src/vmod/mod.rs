@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use varnish::vcl::Ctx;
 
 use self::shared::Shared;
-use crate::config::Arguments;
+use crate::settings::Arguments;
 use crate::stats;
 
 /// The VCL object `s3log.stream`.
@@ -148,7 +148,7 @@ mod s3log {
             /// The zone of `%t`: `utc` or `local`. Default: `utc`, and `local` in the dialect
             /// varnishncsa.
             timezone: Option<&CStr>,
-            /// The longest line, from 256 bytes to 65,000; a longer one is cut, marked and
+            /// The longest line, from 256B to 65000B; a longer one is cut, marked and
             /// counted. Default: 16KB.
             max_line: Option<&CStr>,
             /// Whether ESI fragments have records of their own. Default: false.
@@ -200,7 +200,7 @@ mod s3log {
             /// to 1h. Only a power cut makes a difference (`docs/guarantees.md`).
             /// Default: `block`.
             sync: Option<&CStr>,
-            /// How long varnishd's exit may wait for the last upload, up to 10m; what is not
+            /// How long varnishd's exit may wait for the last upload, from 0s to 10m; what is not
             /// uploaded waits in the spool. Default: 5s.
             exit_timeout: Option<&CStr>,
             /// How many blocks are uploaded at a time, from 1 to 16. Default: 2.

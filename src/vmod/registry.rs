@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 use super::counters::Publisher;
 use super::events::Varnish;
 use crate::clock::System;
-use crate::pipeline::{Attachment, Environment, Pipeline, Registry, Settings};
+use crate::pipeline::{Attachment, Environment, Pipeline, Registry};
+use crate::settings::Settings;
 
 struct Process {
     registry: Registry,

@@ -4,12 +4,11 @@ use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
-use crate::config::{Arguments, Error};
-use crate::pipeline::{Attachment, Pipeline, Settings};
+use crate::pipeline::{Attachment, Pipeline};
 use crate::record::{
-    Dialect, Escape, MAX_LINE_DEFAULT, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options, Program,
-    TagTable, Zone,
+    Dialect, Escape, MAX_LINE_DEFAULT, MessageType, Options, Program, TagTable, Zone,
 };
+use crate::settings::{Arguments, Error, Settings};
 use crate::stats;
 
 /// Fastly's combined format, the default.
@@ -48,7 +47,7 @@ impl Shared {
         });
         let program = Program::compile(format, &options, &TAGS)
             .map_err(|error| text(arguments.problem("format", error)))?;
-        let esi = arguments.flag("esi", false).map_err(text)?;
+        let esi = arguments.flag("esi").map_err(text)?;
         let (pipeline, attachment) = super::registry::attach(settings)?;
         let reads_response = program.reads_response_headers();
         Ok(Self { program, esi, reads_response, pipeline, attachment })
@@ -70,46 +69,39 @@ impl Drop for Shared {
 }
 
 fn options(arguments: &Arguments, settings: &Settings) -> Result<Options, Error> {
-    let max_line = arguments.bytes(
-        "max_line",
-        MAX_LINE_DEFAULT as u64,
-        MAX_LINE_MIN as u64..=MAX_LINE_MAX as u64,
-    )?;
+    let max_line = arguments.bytes("max_line")?;
     Ok(Options {
-        dialect: arguments.choice(
-            "dialect",
-            Dialect::Apache,
-            &[("apache", Dialect::Apache), ("varnishncsa", Dialect::Varnishncsa)],
-        )?,
+        dialect: arguments
+            .choice(
+                "dialect",
+                &[("apache", Dialect::Apache), ("varnishncsa", Dialect::Varnishncsa)],
+            )?
+            .unwrap_or_default(),
         escape: arguments.choice(
             "escape",
-            None,
             &[
-                ("clf", Some(Escape::Clf)),
-                ("json", Some(Escape::Json)),
-                ("tsv", Some(Escape::Tsv)),
-                ("none", Some(Escape::None)),
+                ("clf", Escape::Clf),
+                ("json", Escape::Json),
+                ("tsv", Escape::Tsv),
+                ("none", Escape::None),
             ],
         )?,
-        message: arguments.choice(
-            "message_type",
-            MessageType::Blank,
-            &[
-                ("blank", MessageType::Blank),
-                ("classic", MessageType::Classic),
-                ("loggly", MessageType::Loggly),
-                ("logplex", MessageType::Logplex),
-            ],
-        )?,
+        message: arguments
+            .choice(
+                "message_type",
+                &[
+                    ("blank", MessageType::Blank),
+                    ("classic", MessageType::Classic),
+                    ("loggly", MessageType::Loggly),
+                    ("logplex", MessageType::Logplex),
+                ],
+            )?
+            .unwrap_or_default(),
         hostname: settings.host.clone(),
         tag: arguments.get("tag").unwrap_or(arguments.stream()).to_owned(),
         pid: std::process::id(),
         max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),
-        zone: arguments.choice(
-            "timezone",
-            None,
-            &[("utc", Some(Zone::Utc)), ("local", Some(Zone::Local))],
-        )?,
+        zone: arguments.choice("timezone", &[("utc", Zone::Utc), ("local", Zone::Local)])?,
         heal: true,
     })
 }

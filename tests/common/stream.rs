@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::System;
-use vmod_s3log::config::Arguments;
 use vmod_s3log::error::{Events, Level};
-use vmod_s3log::pipeline::{Attachment, Environment, Observer, Pipeline, Registry, Settings};
+use vmod_s3log::pipeline::{Attachment, Environment, Observer, Pipeline, Registry};
+use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;
 
 use super::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmod_s3log::config::KEYS;
+use vmod_s3log::settings::table::{ARGUMENTS, Accepts, Argument};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -184,12 +184,58 @@ fn constructor() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_settings_file_takes_exactly_the_arguments_of_the_constructor() {
+fn the_constructor_has_exactly_the_arguments_of_the_table() {
     let mut arguments = constructor();
     assert!(arguments.remove("config"), "the settings file's own name is no setting in it");
-    let keys: BTreeSet<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
-    assert_eq!(keys.len(), KEYS.len(), "a key stands there twice");
-    assert_eq!(arguments, keys);
+    let names: BTreeSet<String> = ARGUMENTS.iter().map(|known| known.name.to_owned()).collect();
+    assert_eq!(arguments, names);
+}
+
+#[test]
+fn what_the_reference_says_of_an_argument_is_what_the_table_has() {
+    let api = fs::read_to_string(root().join("API.md")).unwrap();
+    let mut wrong = Vec::new();
+    for Argument { name, accepts, default, .. } in ARGUMENTS {
+        let entry = api.split(&format!("* `[STRING {name}]`:\n")).nth(1).unwrap();
+        let entry: Vec<&str> =
+            entry.lines().take_while(|line| !line.is_empty() && !line.starts_with('*')).collect();
+        let prose = entry.join(" ");
+        let mut parts = Vec::new();
+        match accepts {
+            Accepts::Text | Accepts::Flag => {}
+            Accepts::Words(words) => parts.extend(words.iter().map(|word| format!("`{word}`"))),
+            Accepts::Duration(least, most) | Accepts::Size(least, most) => {
+                parts.push(format!("from {least} to {most}"));
+            }
+            Accepts::Number(least, most) => parts.push(format!("from {least} to {most}")),
+        }
+        if let Some(default) = default {
+            let quoted = matches!(accepts, Accepts::Text | Accepts::Words(_));
+            let mark = if quoted { "`" } else { "" };
+            parts.push(format!("Default: {mark}{default}{mark}"));
+        }
+        wrong.extend(
+            parts
+                .iter()
+                .filter(|part| !prose.contains(part.as_str()))
+                .map(|part| format!("{name}: {part:?} is not in {prose:?}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn each_setting_that_has_a_flag_is_in_the_table() {
+    let help = help(&["check"]).unwrap();
+    let variables = help.split("[env: S3LOG_").skip(1);
+    let named: Vec<String> = variables
+        .filter_map(|text| Some(text.split(['=', ']']).next()?.to_ascii_lowercase()))
+        .filter(|name| name != "config")
+        .collect();
+    assert!(named.len() > 3, "{named:?}");
+    for name in named {
+        assert!(ARGUMENTS.iter().any(|known| known.name == name), "{name}");
+    }
 }
 
 #[test]

@@ -10,9 +10,8 @@ use crate::common::logs::{Logs, Ran, run};
 use crate::common::s3_server::S3Server;
 use crate::common::stream::Process;
 use vmod_s3log::block::{ChunkEncoder, Codec};
-use vmod_s3log::config::Arguments;
-use vmod_s3log::pipeline::Settings;
 use vmod_s3log::seal::{Certificate, Sealing};
+use vmod_s3log::settings::{Arguments, Settings};
 
 const DAY: u64 = 86_400;
 

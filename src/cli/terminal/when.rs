@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use crate::config::parse_duration;
+use crate::units;
 
 /// Nanoseconds since 1970.
 pub(in crate::cli) fn now() -> u64 {
@@ -29,7 +29,7 @@ pub(in crate::cli) fn parse(text: &str) -> Result<u64, String> {
             .to_owned()
     };
     if text.ends_with(|c: char| c.is_ascii_alphabetic() && c != 'Z' && c != 'z')
-        && let Some(ago) = parse_duration(text)
+        && let Some(ago) = units::duration(text)
     {
         return Ok(now().saturating_sub(nanoseconds(ago)));
     }

@@ -6,8 +6,8 @@ use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{Signature, sanitise, statement, trusted_comment};
 use crate::cli::terminal::output::counted;
-use crate::pipeline::Settings;
 use crate::seal::{BadSignature, KeyId, Verifier, check, signed_by};
+use crate::settings::Settings;
 
 /// What a block's metadata has of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]

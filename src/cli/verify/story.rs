@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{BootId, Digest, KeyParts, Meta, sanitise};
-use crate::pipeline::Settings;
+use crate::settings::Settings;
 
 /// Host, boot and number.
 type Identity<'a> = (&'a str, BootId, u64);

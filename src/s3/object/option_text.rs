@@ -8,6 +8,7 @@ use super::gateway::Gateway;
 use super::options::{Checksum, LockMode, ObjectLock, SecondsOrDate};
 use crate::s3::endpoint::Addressing;
 use crate::s3::wire::date;
+use crate::units;
 
 fn takes(option: &'static str, takes: &'static str, value: &str) -> OptionError {
     OptionError::Takes { option, takes, value: value.to_owned() }
@@ -94,20 +95,11 @@ impl FromStr for SecondsOrDate {
     }
 }
 
-/// A whole number and one of `s m h d w y` (365 days).
+/// A duration with its unit, in whole seconds.
 fn duration(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        'y' => 365 * 86_400,
-        _ => return None,
-    };
-    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-    Some(Duration::from_secs(number.checked_mul(seconds)?))
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let value = units::duration(text).filter(|_| has_unit)?;
+    Some(Duration::from_secs(value.as_secs()))
 }
 
 /// One of the canned ACLs.

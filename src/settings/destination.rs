@@ -1,17 +1,18 @@
 //! The arguments about the gateway: how it is reached and what objects are stored with.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::config::{Arguments, Error, parse_duration};
+use super::{Arguments, Error};
+
 use crate::s3::credentials::{Role, Sources};
 use crate::s3::object::SecondsOrDate;
 use crate::s3::object::{acl, server_side_encryption, storage_class};
 use crate::s3::{Addressing, Bucket, Endpoint, Gateway, ObjectOptions, Options, Proxy};
+use crate::units;
 
 /// The gateway and the bucket.
 pub(super) fn bucket(arguments: &Arguments) -> Result<Bucket, Error> {
-    let allow_http = arguments.flag("allow_http", false)?;
+    let allow_http = arguments.flag("allow_http")?;
     let text = arguments.required("endpoint", "https://host, optionally with a port")?;
     let endpoint =
         Endpoint::parse(text, allow_http).map_err(|error| arguments.problem("endpoint", error))?;
@@ -32,15 +33,10 @@ pub(super) fn sources(arguments: &Arguments) -> Sources {
 
 /// How requests are made.
 pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options, Error> {
-    let seconds = Duration::from_secs;
     let options = Options {
         region: region(arguments)?,
-        connect_timeout: arguments.duration(
-            "connect_timeout",
-            seconds(5),
-            Duration::from_millis(100)..=seconds(300),
-        )?,
-        timeout: arguments.duration("timeout", seconds(30), seconds(1)..=seconds(3600))?,
+        connect_timeout: arguments.duration("connect_timeout")?,
+        timeout: arguments.duration("timeout")?,
         ca_file: arguments.get("ca_file").map(PathBuf::from),
         client_certificate: client_certificate(arguments)?,
         proxy: match arguments.get("proxy") {
@@ -83,7 +79,7 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
     };
     Ok(ObjectOptions {
         content_type: arguments.get("content_type").map_or(defaults.content_type, str::to_owned),
-        if_none_match: arguments.flag("if_none_match", true)?,
+        if_none_match: arguments.flag("if_none_match")?,
         checksum: parsed(arguments, "checksum")?.unwrap_or_default(),
         acl: word("acl", acl)?,
         storage_class: word("redundancy", storage_class)?,
@@ -99,7 +95,7 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
 
 fn object_ttl(arguments: &Arguments) -> Result<Option<SecondsOrDate>, Error> {
     // VCL hands over its own durations in seconds.
-    match arguments.get("object_ttl").and_then(parse_duration).map(|ttl| ttl.as_secs()) {
+    match arguments.get("object_ttl").and_then(units::duration).map(|ttl| ttl.as_secs()) {
         Some(seconds) if seconds > 0 => Ok(Some(SecondsOrDate::Seconds(seconds))),
         _ => parsed(arguments, "object_ttl"),
     }

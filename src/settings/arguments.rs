@@ -4,69 +4,14 @@
 //! `true`), so both sources speak the same language here, and a bad value gets the same sentence
 //! in both: which stream, which argument, what was given, what it takes.
 //!
-//! This module is a leaf: it knows how to read durations, sizes and choices, not what they are
-//! for. Each part of the path reads its own arguments through [`Arguments`].
+//! Ranges, words and defaults come from [`table`]; what a text means is its reader's business.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-/// Every argument of `s3log.stream()`, which are also the keys of a table in the settings file.
-pub const KEYS: &[&str] = &[
-    "acl",
-    "addressing",
-    "allow_http",
-    "bucket",
-    "ca_file",
-    "checksum",
-    "client_certificate",
-    "client_key",
-    "compression",
-    "connect_timeout",
-    "content_type",
-    "credentials",
-    "dialect",
-    "encrypt_to",
-    "endpoint",
-    "escape",
-    "esi",
-    "exit_timeout",
-    "format",
-    "gateway",
-    "hostname",
-    "if_none_match",
-    "kms_key_id",
-    "max_bytes",
-    "max_line",
-    "max_wait",
-    "message_type",
-    "metadata",
-    "object_lock",
-    "object_ttl",
-    "on_full",
-    "on_spool_full",
-    "path",
-    "period",
-    "profile",
-    "proxy",
-    "public_key",
-    "redundancy",
-    "region",
-    "ring",
-    "role_arn",
-    "server_side_encryption",
-    "sign_key",
-    "spool",
-    "spool_max",
-    "sync",
-    "tag",
-    "tags",
-    "timeout",
-    "timestamp_format",
-    "timezone",
-    "upload_threads",
-];
+use super::table::{self, Accepts};
+use crate::units;
 
 /// A setting that cannot be used, as one sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,7 +97,7 @@ impl Arguments {
     ///
     /// # Errors
     /// The file cannot be read or parsed, has no such table, or the table has a key that is not
-    /// in [`KEYS`] or a value that is neither text, number nor boolean.
+    /// in the table of arguments or a value that is neither text, number nor boolean.
     pub fn fill_from_file(&mut self, path: &Path) -> Result<(), Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| self.file_error(path, format!("cannot be read: {error}")))?;
@@ -167,8 +112,8 @@ impl Arguments {
             }
         };
         for (key, value) in table {
-            let Some(known) = KEYS.iter().find(|known| *known == key) else {
-                let problem = format!("has an unknown key {key:?}: it takes {}", KEYS.join(", "));
+            let Some(known) = table::argument(key) else {
+                let problem = format!("has an unknown key {key:?}: it takes {}", table::names());
                 return Err(self.file_error(path, problem));
             };
             let text = match value {
@@ -181,7 +126,7 @@ impl Arguments {
                     return Err(self.file_error(path, problem));
                 }
             };
-            self.values.entry(known).or_insert(text);
+            self.values.entry(known.name).or_insert(text);
         }
         Ok(())
     }
@@ -245,166 +190,105 @@ impl Arguments {
         }
     }
 
-    /// A duration between `range`'s ends, both included.
+    /// What `argument` accepts, and its text or its default.
+    fn entry(&self, argument: &'static str) -> Result<(Accepts, Option<&str>), Error> {
+        let known = table::argument(argument)
+            .ok_or_else(|| self.problem(argument, "there is no such argument"))?;
+        Ok((known.accepts, self.get(argument).or(known.default)))
+    }
+
+    /// The error for an argument that is read as something that the table does not have it as.
+    fn misread(&self, argument: &'static str) -> Error {
+        self.problem(argument, "it is read as something else than it is declared as")
+    }
+
+    /// A duration within the range of the table.
     ///
     /// # Errors
-    /// The text is not a duration (see [`parse_duration`]) or is outside the range.
-    pub fn duration(
-        &self,
-        argument: &'static str,
-        default: Duration,
-        range: RangeInclusive<Duration>,
-    ) -> Result<Duration, Error> {
-        self.within(argument, default, &range, parse_duration, |low, high| {
-            let (low, high) = (show_duration(*low), show_duration(*high));
-            format!("a duration from {low} to {high}, as 500ms, 10s or 5m")
+    /// The text is not a duration (see [`units::duration`]) or is outside the range.
+    pub fn duration(&self, argument: &'static str) -> Result<Duration, Error> {
+        let (Accepts::Duration(least, most), Some(text)) = self.entry(argument)? else {
+            return Err(self.misread(argument));
+        };
+        within(text, units::duration, least, most).ok_or_else(|| {
+            self.bad(argument, format!("a duration from {least} to {most}, as 500ms, 10s or 5m"))
         })
     }
 
-    /// A number of bytes between `range`'s ends, both included.
+    /// A number of bytes within the range of the table.
     ///
     /// # Errors
-    /// The text is not a size (see [`parse_bytes`]) or is outside the range.
-    pub fn bytes(
-        &self,
-        argument: &'static str,
-        default: u64,
-        range: RangeInclusive<u64>,
-    ) -> Result<u64, Error> {
-        self.within(argument, default, &range, parse_bytes, |low, high| {
-            let (low, high) = (show_bytes(*low), show_bytes(*high));
-            format!("a size from {low} to {high}, as 65536, \"64KB\" or \"64MB\"")
+    /// The text is not a size (see [`units::bytes`]) or is outside the range.
+    pub fn bytes(&self, argument: &'static str) -> Result<u64, Error> {
+        let (Accepts::Size(least, most), Some(text)) = self.entry(argument)? else {
+            return Err(self.misread(argument));
+        };
+        within(text, units::bytes, least, most).ok_or_else(|| {
+            let takes = format!("a size from {least} to {most}, as 65536, \"64KB\" or \"64MB\"");
+            self.bad(argument, takes)
         })
     }
 
-    /// A whole number between `range`'s ends, both included.
+    /// A whole number within the range of the table.
     ///
     /// # Errors
     /// The text is not a number or is outside the range.
-    pub fn number(
-        &self,
-        argument: &'static str,
-        default: u64,
-        range: RangeInclusive<u64>,
-    ) -> Result<u64, Error> {
-        self.within(
-            argument,
-            default,
-            &range,
-            |text| text.parse().ok(),
-            |low, high| format!("a whole number from {low} to {high}"),
-        )
-    }
-
-    fn within<T: PartialOrd>(
-        &self,
-        argument: &'static str,
-        default: T,
-        range: &RangeInclusive<T>,
-        parse: fn(&str) -> Option<T>,
-        takes: impl FnOnce(&T, &T) -> String,
-    ) -> Result<T, Error> {
-        self.parsed(argument, default, |text| {
-            parse(text)
-                .filter(|value| range.contains(value))
-                .ok_or_else(|| takes(range.start(), range.end()))
-        })
+    pub fn number(&self, argument: &'static str) -> Result<u64, Error> {
+        let (Accepts::Number(least, most), Some(text)) = self.entry(argument)? else {
+            return Err(self.misread(argument));
+        };
+        text.parse()
+            .ok()
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| self.bad(argument, format!("a whole number from {least} to {most}")))
     }
 
     /// `true` or `false`.
     ///
     /// # Errors
     /// Anything else.
-    pub fn flag(&self, argument: &'static str, default: bool) -> Result<bool, Error> {
-        self.parsed(argument, default, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("true or false".to_owned()),
-        })
+    pub fn flag(&self, argument: &'static str) -> Result<bool, Error> {
+        match self.entry(argument)? {
+            (Accepts::Flag, Some("true")) => Ok(true),
+            (Accepts::Flag, Some("false")) => Ok(false),
+            (Accepts::Flag, _) => Err(self.bad(argument, "true or false")),
+            _ => Err(self.misread(argument)),
+        }
     }
 
-    /// One of `choices`, each a word and what it means.
+    /// The meaning of one of the table's words, which `choices` lists in the same order; `None`
+    /// for an argument without a default that was left out.
     ///
     /// # Errors
     /// Any other word.
     pub fn choice<T: Copy>(
         &self,
         argument: &'static str,
-        default: T,
         choices: &[(&str, T)],
-    ) -> Result<T, Error> {
-        self.parsed(argument, default, |text| {
-            choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(
-                || {
-                    let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-                    words.join(", ")
-                },
-            )
-        })
-    }
-}
-
-/// A duration: a number with one of VCL's units `ms`, `s`, `m`, `h`, `d`, or without one, which
-/// means seconds. `None` for anything else, for negative numbers and for more than 1,000 years.
-#[must_use]
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    };
-    let seconds = number.parse::<f64>().ok()? * factor;
-    if seconds > 3.2e10 {
-        return None;
-    }
-    // To the microsecond: 0.1 as text must compare equal to 100 ms.
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .map(|value| Duration::from_micros(u64::try_from(value.as_micros()).unwrap_or(u64::MAX)))
-}
-
-/// A size: a whole number with one of VCL's units `B`, `KB`, `MB`, `GB`, `TB` (powers of 1024),
-/// or without one, which means bytes. `None` for anything else.
-#[must_use]
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let shift = match unit {
-        "" | "B" => 0,
-        "KB" => 10,
-        "MB" => 20,
-        "GB" => 30,
-        "TB" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn show_duration(value: Duration) -> String {
-    match value.as_millis() {
-        ms if ms % 1_000 != 0 => format!("{ms}ms"),
-        ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
-        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms => format!("{}s", ms / 1_000),
-    }
-}
-
-fn show_bytes(value: u64) -> String {
-    let units = [(40, "TB"), (30, "GB"), (20, "MB"), (10, "KB")];
-    for (shift, unit) in units {
-        if value >= 1 << shift && value.is_multiple_of(1 << shift) {
-            return format!("{}{unit}", value >> shift);
+    ) -> Result<Option<T>, Error> {
+        let (Accepts::Words(words), text) = self.entry(argument)? else {
+            return Err(self.misread(argument));
+        };
+        if !choices.iter().map(|(word, _)| word).eq(words) {
+            return Err(self.misread(argument));
+        }
+        let Some(text) = text else { return Ok(None) };
+        match choices.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(Some(*value)),
+            None => Err(self.bad(argument, words.join(", "))),
         }
     }
-    format!("{value}B")
+}
+
+/// `text` as `read` reads it, if it is between `least` and `most`.
+fn within<T: PartialOrd>(
+    text: &str,
+    read: fn(&str) -> Option<T>,
+    least: &str,
+    most: &str,
+) -> Option<T> {
+    let range = read(least)?..=read(most)?;
+    read(text).filter(|value| range.contains(value))
 }
 
 #[cfg(test)]
@@ -420,33 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_as_vcl_writes_them() {
-        for (text, ms) in
-            [("10.000", 10_000), ("10s", 10_000), ("500ms", 500), ("0.1", 100), ("5m", 300_000)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
-        }
-        for text in ["", "-1", "10 s", "1x", "1e9", "nan", "inf", "1..2", "9999999999999999s"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_read_with_varnish_units() {
-        for (text, bytes) in [("65536", 65_536), ("64KB", 65_536), ("5GB", 5 << 30), ("7B", 7)] {
-            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
-        }
-        for text in ["", "-1", "1.5MB", "64kb", "99999999999TB"] {
-            assert_eq!(parse_bytes(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn a_bad_value_names_stream_argument_value_and_what_it_takes() {
-        let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
-        let error = arguments(&[("period", "0.000")])
-            .duration("period", Duration::from_secs(60), range)
-            .unwrap_err();
+        let error = arguments(&[("period", "0.000")]).duration("period").unwrap_err();
         assert_eq!(
             error.to_string(),
             "s3log: stream access: period is \"0.000\": it takes a duration from 100ms to 1d, \

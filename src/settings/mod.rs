@@ -1,18 +1,28 @@
-//! The settings of a stream's pipeline, read from its arguments.
+//! What an operator chooses for a stream, from the texts of VCL, a settings file or the command.
+//!
+//! [`table`] declares the arguments, [`Arguments`] holds their texts, and [`Settings`] is what the
+//! threads behind the ring go by.
+//!
+//! Non-goals: secrets, which are never arguments; settings of the process.
+
+mod arguments;
+mod destination;
+pub mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::requests;
 use crate::block::{Codec, Naming};
 use crate::clock::{Clock as _, System};
-use crate::config::{Arguments, Error};
 use crate::ring::Capacity;
 use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
 use crate::s3::{Bucket, Options};
 use crate::seal::{Certificate, Recipients, Sealing, Signer};
 use crate::spool::{OnSpoolFull, SyncPolicy};
+use crate::units;
+
+pub use arguments::{Arguments, Error};
 
 /// Where blocks wait for the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +96,13 @@ impl Settings {
     /// # Errors
     /// The first one that cannot be used.
     pub fn read(arguments: &Arguments) -> Result<Self, Error> {
-        let bucket = requests::bucket(arguments)?;
+        let bucket = destination::bucket(arguments)?;
         Ok(Self {
             stream: arguments.stream().to_owned(),
             host: host(arguments),
-            s3: requests::options(arguments, &bucket)?,
+            s3: destination::options(arguments, &bucket)?,
             bucket,
-            sources: requests::sources(arguments),
+            sources: destination::sources(arguments),
             naming: naming(arguments)?,
             codec: match arguments.get("compression") {
                 None => Codec::default(),
@@ -106,32 +116,24 @@ impl Settings {
                 .map(|path| Signer::read(path.as_ref()))
                 .transpose()
                 .map_err(|error| arguments.problem("sign_key", error))?,
-            period: arguments.duration(
-                "period",
-                Duration::from_secs(60),
-                Duration::from_millis(100)..=Duration::from_secs(86_400),
-            )?,
-            max_bytes: arguments.bytes("max_bytes", 64 * MIB, 1024..=5 * 1024 * MIB)?,
+            period: arguments.duration("period")?,
+            max_bytes: arguments.bytes("max_bytes")?,
             place: place(arguments)?,
             ring: ring(arguments)?,
             on_full: on_full(arguments)?,
-            spool_max: arguments.bytes("spool_max", 10_240 * MIB, MIB..=100 << 40)?,
-            on_spool_full: arguments.choice(
-                "on_spool_full",
-                OnSpoolFull::DropOldest,
-                &[
-                    ("drop_oldest", OnSpoolFull::DropOldest),
-                    ("drop_newest", OnSpoolFull::DropNewest),
-                ],
-            )?,
+            spool_max: arguments.bytes("spool_max")?,
+            on_spool_full: arguments
+                .choice(
+                    "on_spool_full",
+                    &[
+                        ("drop_oldest", OnSpoolFull::DropOldest),
+                        ("drop_newest", OnSpoolFull::DropNewest),
+                    ],
+                )?
+                .unwrap_or_default(),
             sync: sync(arguments)?,
-            exit_timeout: arguments.duration(
-                "exit_timeout",
-                Duration::from_secs(5),
-                Duration::ZERO..=Duration::from_secs(600),
-            )?,
-            upload_threads: usize::try_from(arguments.number("upload_threads", 2, 1..=16)?)
-                .unwrap_or(2),
+            exit_timeout: arguments.duration("exit_timeout")?,
+            upload_threads: usize::try_from(arguments.number("upload_threads")?).unwrap_or(2),
         })
     }
 
@@ -185,30 +187,23 @@ fn place(arguments: &Arguments) -> Result<Place, Error> {
 }
 
 fn ring(arguments: &Arguments) -> Result<Capacity, Error> {
-    let bytes = arguments.bytes("ring", 16 * MIB, MIB..=1024 * MIB)?;
+    let bytes = arguments.bytes("ring")?;
     Capacity::new(bytes).map_err(|_| {
         arguments.bad("ring", "a power of two from 1MB to 1GB, as \"16MB\" or \"64MB\"")
     })
 }
 
 fn on_full(arguments: &Arguments) -> Result<OnFull, Error> {
-    let wait = arguments.duration(
-        "max_wait",
-        Duration::from_millis(100),
-        Duration::from_millis(1)..=Duration::from_secs(10),
-    )?;
-    arguments.choice(
-        "on_full",
-        OnFull::Drop,
-        &[("drop", OnFull::Drop), ("wait", OnFull::Wait(wait))],
-    )
+    let wait = OnFull::Wait(arguments.duration("max_wait")?);
+    let choice = arguments.choice("on_full", &[("drop", OnFull::Drop), ("wait", wait)])?;
+    Ok(choice.unwrap_or(OnFull::Drop))
 }
 
 fn sync(arguments: &Arguments) -> Result<SyncPolicy, Error> {
     match arguments.get("sync") {
         None | Some("block") => Ok(SyncPolicy::Block),
         Some("none") => Ok(SyncPolicy::None),
-        Some(text) => crate::config::parse_duration(text)
+        Some(text) => units::duration(text)
             .filter(|every| (10..=3_600_000).contains(&every.as_millis()))
             .map(SyncPolicy::Every)
             .ok_or_else(|| arguments.bad("sync", "none, block, or a duration from 10ms to 1h")),
