@@ -1,7 +1,7 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `error`, `stats`, `units`):
+//! leaf (`clock`, `error`, `regular_file`, `stats`, `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod error;
 pub mod pipeline;
 pub mod record;
+mod regular_file;
 pub mod ring;
 pub mod s3;
 pub mod seal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::clock::{Clock, System};
+use crate::regular_file;
 use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
 use crate::settings::table::{ARGUMENTS, argument, names};
@@ -127,7 +128,8 @@ impl Connection {
 /// The names of the tables of a TOML file.
 fn tables(file: &Path) -> Result<Vec<String>, Error> {
     let failed = |why: String| Error::Usage(format!("{}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let text = regular_file::read_text(file, regular_file::SETTINGS_MAX)
+        .map_err(|error| failed(error.to_string()))?;
     let parsed: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| failed(format!("not valid TOML: {}", error.message())))?;

@@ -2,13 +2,18 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::rc::Rc;
 
 use age::x25519::Identity;
+use zeroize::Zeroizing;
 
-use super::{is_secret, key_lines, read_small};
+use super::{is_secret, key_lines};
+
+/// Longest file of secret keys, bytes.
+const FILE_MAX: u64 = 64 * 1024;
 
 /// Longest header of an age file, bytes: some 400 recipients.
 const HEADER_MAX: u64 = 64 * 1024;
@@ -66,7 +71,7 @@ impl Identities {
     /// The file cannot be read, is encrypted, or has a line that is no key, or none that is.
     pub fn read(path: &Path) -> Result<Self, IdentityError> {
         let shown = || path.display().to_string();
-        let text = read_small(path).map_err(|source| {
+        let text = read_file_or_pipe(path).map_err(|source| {
             // An encrypted file is not UTF-8.
             if source.kind() == io::ErrorKind::InvalidData {
                 IdentityError::Encrypted { path: shown() }
@@ -113,6 +118,18 @@ impl Identities {
             other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
         })
     }
+}
+
+/// The text of a small file, cleared from memory when dropped. Somebody at a terminal names it, and
+/// it may be a pipe: that is how keys that are themselves encrypted are given.
+fn read_file_or_pipe(path: &Path) -> io::Result<Zeroizing<String>> {
+    // At its full size from the start: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
+    File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
+    }
+    Ok(text)
 }
 
 /// Ends after `left` bytes: a header is held in memory, and an object may be made by anybody.

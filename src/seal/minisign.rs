@@ -26,8 +26,8 @@ use blake2::{Blake2b512, Digest as _};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
-use super::read_small;
 use crate::block::Signature;
+use crate::regular_file;
 
 const SECRET_LEN: usize = 158;
 const PUBLIC_LEN: usize = 42;
@@ -124,7 +124,8 @@ impl Signer {
     /// The file cannot be read, is none, is damaged, or a password protects it.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let shown = || path.display().to_string();
-        let text = read_small(path).map_err(|source| KeyError::File { path: shown(), source })?;
+        let text = regular_file::read_text(path, regular_file::KEYS_MAX)
+            .map_err(|source| KeyError::File { path: shown(), source })?;
         let wrong = || KeyError::Wrong {
             path: shown(),
             wanted: "secret",
@@ -203,7 +204,7 @@ impl Verifier {
             return Ok(key);
         }
         let shown = || given.to_owned();
-        let text = read_small(Path::new(given))
+        let text = regular_file::read_text(Path::new(given), regular_file::KEYS_MAX)
             .map_err(|source| KeyError::File { path: shown(), source })?;
         let bytes = second_line(&text).map(Zeroizing::new);
         if bytes.as_ref().is_some_and(|bytes| bytes.len() == SECRET_LEN) {

@@ -21,11 +21,7 @@ mod minisign;
 pub mod openpgp;
 mod recipients;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
-
-use zeroize::Zeroizing;
 
 pub use identities::{Identities, IdentityError};
 pub use minisign::{BadSignature, KeyError, KeyId, Signer, Verifier, check, signed_by};
@@ -66,22 +62,8 @@ impl Sealing {
     }
 }
 
-/// Longest file of keys, bytes.
-const FILE_MAX: u64 = 64 * 1024;
-
 /// What every secret key of age begins with.
 const SECRET: &str = "AGE-SECRET-KEY-";
-
-/// The text of a small file, cleared from memory when dropped.
-fn read_small(path: &Path) -> io::Result<Zeroizing<String>> {
-    // At its full size from the start: growing would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
-    File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
-    }
-    Ok(text)
-}
 
 /// Whether `text` has or resembles a secret key, which is never shown.
 fn is_secret(text: &str) -> bool {

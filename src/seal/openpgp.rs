@@ -27,7 +27,7 @@ use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, KeyVersion, Tag};
 use rand_core::OsRng;
 
-use super::read_small;
+use crate::regular_file;
 
 /// What is added to a block's key.
 pub const SUFFIX: &str = ".pgp";
@@ -133,7 +133,8 @@ impl Certificate {
         let file;
         let text = if given.starts_with('/') {
             let failed = |source| CertificateError::File { path: given.to_owned(), source };
-            file = read_small(Path::new(given)).map_err(failed)?;
+            file = regular_file::read_text(Path::new(given), regular_file::KEYS_MAX)
+                .map_err(failed)?;
             &*file
         } else {
             given

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use age::x25519::Recipient;
 
-use super::{is_secret, key_lines, read_small};
+use super::{is_secret, key_lines};
+use crate::regular_file;
 
 /// Most recipients of a stream.
 pub const RECIPIENTS_MAX: usize = 64;
@@ -90,7 +91,7 @@ impl Recipients {
             Ok(())
         };
         if text.starts_with('/') {
-            let file = read_small(Path::new(text))
+            let file = regular_file::read_text(Path::new(text), regular_file::KEYS_MAX)
                 .map_err(|source| RecipientError::File { path: text.to_owned(), source })?;
             for (number, line) in key_lines(&file) {
                 add(line, format!(" in line {number} of {text}"))?;

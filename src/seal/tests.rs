@@ -88,7 +88,10 @@ fn a_file_that_cannot_be_used_is_named_with_its_line() {
     assert!(sentence.starts_with("\"nobody\" in line 3 of /"), "{sentence}");
     assert!(problem("/nowhere/keys").starts_with("/nowhere/keys cannot be read: No such file"));
     let path = file(folder.path(), "long", &"#\n".repeat(40_000));
-    assert!(problem(path.to_str().unwrap()).contains("more than 64 KiB"));
+    assert!(
+        problem(path.to_str().unwrap())
+            .contains("it has 80000 bytes: a regular file of at most 64 KiB")
+    );
     let path = file(folder.path(), "empty", "# nobody yet\n");
     assert!(problem(path.to_str().unwrap()).contains("names no recipient"));
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::table::{self, Accepts};
-use crate::units;
+use crate::{regular_file, units};
 
 /// A setting that cannot be used, as one sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +99,7 @@ impl Arguments {
     /// The file cannot be read or parsed, has no such table, or the table has a key that is not
     /// in the table of arguments or a value that is neither text, number nor boolean.
     pub fn fill_from_file(&mut self, path: &Path) -> Result<(), Error> {
-        let text = std::fs::read_to_string(path)
+        let text = regular_file::read_text(path, regular_file::SETTINGS_MAX)
             .map_err(|error| self.file_error(path, format!("cannot be read: {error}")))?;
         let file: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             self.file_error(path, format!("is not valid TOML: {}", error.message()))

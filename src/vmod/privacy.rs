@@ -8,12 +8,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use varnish::ffi;
+use zeroize::Zeroizing;
 
 use crate::record::privacy;
+use crate::regular_file;
 
 thread_local! {
     /// The keys that this worker has read, by file.
-    static KEYS: RefCell<HashMap<CString, Vec<u8>>> = RefCell::default();
+    static KEYS: RefCell<HashMap<CString, Zeroizing<Vec<u8>>>> = RefCell::default();
 }
 
 /// Bits within what an address has; VCL's numbers may be anything.
@@ -32,7 +34,7 @@ pub(super) fn hash(ctx: &ffi::vrt_ctx, text: &CStr, key_file: &CStr) -> String {
         KEYS.with_borrow_mut(|keys| {
             if !keys.contains_key(key_file) {
                 let path = std::path::Path::new(std::ffi::OsStr::from_bytes(key_file.to_bytes()));
-                match std::fs::read(path) {
+                match regular_file::read(path, regular_file::KEYS_MAX) {
                     Ok(key) => keys.insert(key_file.to_owned(), key),
                     Err(error) => {
                         complain(ctx, &format!("S3LOG error: hash: {}: {error}", path.display()));

@@ -60,7 +60,7 @@ impl Process {
         self.directory.path().join("spool")
     }
 
-    pub fn settings(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Settings {
+    pub fn arguments(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Arguments {
         let mut arguments = Arguments::new("access");
         let mut set = |name, value: &str| arguments.set(name, Some(value.to_owned()));
         set("endpoint", endpoint);
@@ -73,7 +73,11 @@ impl Process {
         for (name, value) in more {
             set(name, value);
         }
-        Settings::read(&arguments).unwrap()
+        arguments
+    }
+
+    pub fn settings(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Settings {
+        Settings::read(&self.arguments(endpoint, more)).unwrap()
     }
 
     pub fn attach(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Holder<'_> {
@@ -85,7 +89,11 @@ impl Process {
 
     /// Why the stream cannot be opened.
     pub fn refused(&self, endpoint: &str, more: &[(&'static str, &str)]) -> String {
-        let settings = self.settings(endpoint, more);
+        self.refuses(self.settings(endpoint, more))
+    }
+
+    /// Why a stream with these settings cannot be opened.
+    pub fn refuses(&self, settings: Settings) -> String {
         let attached = self.registry.attach(settings, &self.environment, || Box::new(Nobody));
         attached.err().unwrap().to_string()
     }

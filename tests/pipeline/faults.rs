@@ -1,12 +1,16 @@
 //! What a stream does with a spool that fails or is full, and with a gateway that refuses: nothing
 //! is lost that is not counted.
 
+use std::cell::Cell;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
+use vmod_s3log::settings::Settings;
 
 #[test]
 fn records_wait_in_the_ring_while_the_spool_cannot_be_written() {
@@ -182,4 +186,98 @@ fn a_block_that_cannot_be_read_holds_up_no_other_and_floods_no_log() {
     holder.wait_balance();
     drop(mended);
     assert_eq!(lines(&server), expected(&[("fine", 0..3), ("unreadable", 0..3)]));
+}
+
+/// Four paths that no argument can use, with what a message says of each.
+fn unusable(directory: &Path) -> [(PathBuf, &'static str); 4] {
+    let at = |name: &str| directory.join(name);
+    mkfifo(&at("fifo"));
+    fs::create_dir(at("folder")).unwrap();
+    // Takes no space: nothing of it is read.
+    fs::File::create(at("huge")).unwrap().set_len(1 << 40).unwrap();
+    [
+        (at("fifo"), "it is a FIFO: a regular file of at most "),
+        (at("folder"), "it is a directory: a regular file of at most "),
+        ("/dev/zero".into(), "it is a character device: a regular file of at most "),
+        (at("huge"), "it has 1099511627776 bytes: a regular file of at most "),
+    ]
+}
+
+fn mkfifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+/// What `body` gives; a test that would wait for ever fails.
+fn promptly<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let running = std::thread::spawn(body);
+    wait_for(what, || running.is_finished());
+    running.join().unwrap()
+}
+
+#[test]
+fn a_file_argument_that_is_no_regular_file_is_refused_by_name_and_at_once() {
+    let process = Arc::new(Process::new());
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+    let certificate = tls.join("client.pem").display().to_string();
+    for (path, found) in unusable(process.directory.path()) {
+        let given = path.to_str().unwrap();
+        for (argument, more) in [
+            ("config", vec![]),
+            ("credentials", vec![("credentials", given)]),
+            ("ca_file", vec![("ca_file", given)]),
+            ("client_certificate", vec![("client_certificate", given), ("client_key", given)]),
+            ("client_key", vec![("client_certificate", &*certificate), ("client_key", given)]),
+            ("encrypt_to", vec![("encrypt_to", given)]),
+            ("public_key", vec![("public_key", given)]),
+            ("sign_key", vec![("sign_key", given)]),
+        ] {
+            let mut arguments = process.arguments(DEAD, &more);
+            let (process, path) = (Arc::clone(&process), path.clone());
+            let said = promptly(&format!("{argument} = {given}"), move || {
+                if argument == "config"
+                    && let Err(error) = arguments.fill_from_file(&path)
+                {
+                    return error.to_string();
+                }
+                match Settings::read(&arguments) {
+                    Ok(settings) => process.refuses(settings),
+                    Err(error) => error.to_string(),
+                }
+            });
+            assert!(said.starts_with("s3log: stream access: "), "{said}");
+            for part in [argument, given, found] {
+                assert!(said.contains(part), "{argument} = {given}: {said}");
+            }
+            assert!(!said.contains("varnishd's child"), "{said}");
+        }
+    }
+    assert!(process.registry.is_empty());
+}
+
+#[test]
+fn a_credentials_file_that_turns_into_a_fifo_is_told_and_uploads_go_on_when_it_is_a_file_again() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let credentials = process.directory.path().join("credentials");
+    let aside = process.directory.path().join("aside");
+    let holder = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    holder.push("before", 0..10);
+    holder.wait_stat("uploaded_records", 10);
+    fs::rename(&credentials, &aside).unwrap();
+    mkfifo(&credentials);
+    // The cache looks at the file once a second: records until one needs the new one.
+    let said = |text: &String| text.starts_with("error: ") && text.contains("it is a FIFO: ");
+    let pushed = Cell::new(0);
+    wait_for("a message about the FIFO", || {
+        holder.push("meanwhile", pushed.get()..pushed.get() + 1);
+        pushed.set(pushed.get() + 1);
+        process.messages().iter().any(said)
+    });
+    fs::rename(&aside, &credentials).unwrap();
+    // A reload ends the uploader's back-off, which may have most of a minute left.
+    let _reload = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    holder.wait_stat("uploaded_records", 10 + pushed.get() as u64);
+    holder.wait_balance();
+    assert_eq!(lines(&server), expected(&[("before", 0..10), ("meanwhile", 0..pushed.get())]));
 }

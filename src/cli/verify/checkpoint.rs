@@ -15,6 +15,10 @@ use super::chain::Chain;
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{BootId, Digest};
+use crate::regular_file;
+
+/// Largest checkpoint, bytes: some 100,000 chains.
+const CHECKPOINT_MAX: u64 = 32 << 20;
 
 /// The end of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ impl Checkpoint {
     /// The file system's, or a file that is something else.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { path: path.display().to_string(), source };
-        let ends = match std::fs::read(path) {
+        let ends = match regular_file::read(path, CHECKPOINT_MAX) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

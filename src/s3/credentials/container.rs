@@ -20,9 +20,10 @@ use zeroize::Zeroizing;
 use super::super::endpoint::Endpoint;
 use super::super::http::{Http, Variables};
 use super::environment::Hidden;
-use super::file::{read_bounded, stamp};
+use super::file::{stamp, unreadable};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 use super::web::{Document, Place};
+use crate::regular_file;
 
 const ECS: &str = "http://169.254.170.2";
 /// Where clear text may go besides loopback: ECS, EKS, EKS over IPv6.
@@ -77,8 +78,8 @@ impl Provider for Container {
         let Some(url) = self.url(&place)? else { return Ok(None) };
         let token = match self.token_file() {
             Some(path) => {
-                let bytes = read_bounded(Path::new(&path))
-                    .map_err(|e| place.broken(format!("token file {path}: {e}")))?;
+                let bytes = regular_file::read(Path::new(&path), regular_file::KEYS_MAX)
+                    .map_err(|e| unreadable(self.name(), &format!("token file {path}: "), &e))?;
                 Some(Zeroizing::new(String::from_utf8_lossy(&bytes).trim().to_owned()))
             }
             None => self.variables.get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Zeroizing::new),

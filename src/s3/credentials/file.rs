@@ -1,14 +1,13 @@
 //! Credentials in a file: the one named by `credentials=`, or AWS's shared one.
 
-use std::io::Read as _;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::ini::{self, IniError};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
+use crate::regular_file;
 
 /// A profile of an INI file. See [`profile`](super::profile) for the format.
 #[derive(Debug, Clone)]
@@ -76,14 +75,10 @@ impl Provider for File {
     }
 
     fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
-        let bytes = match read_bounded(&self.path) {
+        let bytes = match regular_file::read(&self.path, regular_file::KEYS_MAX) {
             Ok(bytes) => bytes,
             Err(error) if self.may_lack(&error) => return Ok(None),
-            Err(error) => {
-                return Err(self.broken(format!(
-                    "{error}; the user that varnishd's child runs as must be able to read it"
-                )));
-            }
+            Err(error) => return Err(unreadable(self.name(), "", &error)),
         };
         let optional = self.named != Named::Profile;
         let section = match ini::profile(&bytes, &self.profile) {
@@ -112,9 +107,24 @@ impl Provider for File {
     }
 }
 
+/// The error for a file that cannot be read, `which` being what a source calls it when it has more
+/// than that file. A file system that does not answer now may answer later.
+pub(super) fn unreadable(place: String, which: &str, error: &io::Error) -> CredentialsError {
+    let reason = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => format!(
+            "{which}{error}; the user that varnishd's child runs as must be able to read it"
+        ),
+        _ => format!("{which}{error}"),
+    };
+    match error.kind() {
+        ErrorKind::TimedOut => CredentialsError::Down { place, reason },
+        _ => CredentialsError::Broken { place, reason },
+    }
+}
+
 /// Changes whenever the file is written, replaced, removed or made.
 pub(super) fn stamp(path: &Path) -> Stamp {
-    Stamp(match std::fs::metadata(path) {
+    Stamp(match regular_file::metadata(path) {
         Ok(meta) => vec![
             meta.dev(),
             meta.ino(),
@@ -124,16 +134,4 @@ pub(super) fn stamp(path: &Path) -> Stamp {
         ],
         Err(_) => Vec::new(),
     })
-}
-
-/// A small file that may hold a secret; the buffer is zeroized when dropped.
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let file = std::fs::File::open(path)?;
-    // Grown once, so that no reallocation leaves a copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(ini::LARGEST as usize + 1));
-    file.take(ini::LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > ini::LARGEST {
-        return Err(std::io::Error::other("is larger than 64 KiB"));
-    }
-    Ok(bytes)
 }

@@ -3,15 +3,12 @@
 //! As AWS's tools read it: a section is `[name]` or, in the config file, `[profile name]`; keys are
 //! case-insensitive; a value ends at the line's end or before ` #` or ` ;`; an indented line
 //! without a key of its own belongs to the setting above and is not looked at; when a key comes
-//! twice, the last one counts; an unknown key is ignored. Limit: 64 KiB a file.
+//! twice, the last one counts; an unknown key is ignored.
 //! Source: <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>.
 
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
-
-/// Largest file that is read, in bytes.
-pub(crate) const LARGEST: u64 = 64 * 1024;
 
 /// Why a file is not a credentials file. Names lines and sections, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

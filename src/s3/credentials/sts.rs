@@ -16,9 +16,10 @@ use super::super::sign::{self, Service};
 use super::super::{endpoint::Endpoint, wire::encode};
 use super::cache::Cache;
 use super::environment::Hidden;
-use super::file::{read_bounded, stamp};
+use super::file::{stamp, unreadable};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 use super::web::{Document, Place};
+use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A clock that is further off than this is not the one to sign with; STS allows five minutes.
@@ -80,8 +81,8 @@ impl Provider for WebIdentity {
             .variables
             .get("AWS_ROLE_ARN")
             .ok_or_else(|| place.broken("AWS_WEB_IDENTITY_TOKEN_FILE needs AWS_ROLE_ARN too"))?;
-        let bytes = read_bounded(Path::new(&path))
-            .map_err(|e| place.broken(format!("token file {path}: {e}")))?;
+        let bytes = regular_file::read(Path::new(&path), regular_file::KEYS_MAX)
+            .map_err(|e| unreadable(self.name(), &format!("token file {path}: "), &e))?;
         let token = Zeroizing::new(String::from_utf8_lossy(&bytes).trim().to_owned());
         let session = self.variables.get("AWS_ROLE_SESSION_NAME");
         let body = form(&[

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::error::HttpSetupError;
 use super::settings::HttpSettings;
+use crate::regular_file;
 
 /// The TLS side of `settings`.
 pub(super) fn config(settings: &HttpSettings) -> Result<TlsConfig, HttpSetupError> {
@@ -71,7 +72,8 @@ fn certificates(
 }
 
 fn read(option: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, HttpSetupError> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|error| pem(option, path, &error.to_string()))
+    regular_file::read(path, regular_file::PEM_MAX)
+        .map_err(|error| pem(option, path, &error.to_string()))
 }
 
 fn pem(option: &'static str, path: &Path, reason: &str) -> HttpSetupError {

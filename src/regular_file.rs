@@ -1,0 +1,253 @@
+//! Reads the small files that an operator names: settings, credentials, certificates, keys.
+//!
+//! A path may lead anywhere: to a FIFO that nobody writes to, a directory, `/dev/zero`, a file of
+//! a terabyte, or a file system whose server is gone. None of them may hold the thread that asks,
+//! which answers Varnish's CLI or uploads blocks, and an error says what was found there.
+//!
+//! Only a regular file is read, and nothing else is even opened: opening a device can have effects.
+//! `/dev/null` counts as an empty file, because `AWS_SHARED_CREDENTIALS_FILE=/dev/null` is how
+//! people turn that file off.
+//!
+//! Non-goals: the spool's files, which this module writes itself, and pipes, which the command
+//! takes for its keys.
+//!
+//! Limits: the caller's, in bytes; 5 seconds for the file system to answer. A file system that
+//! hangs costs one sleeping thread a path and read at most: while one sleeps, the next read of the
+//! path fails at once.
+
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use rustix::fs::{major, minor};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Largest file of keys, credentials or a token, in bytes.
+pub(crate) const KEYS_MAX: u64 = 64 * 1024;
+
+/// Largest PEM file; Debian's bundle of all authorities has 220 KB.
+pub(crate) const PEM_MAX: u64 = 4 << 20;
+
+/// Largest settings file.
+pub(crate) const SETTINGS_MAX: u64 = 1 << 20;
+
+/// How long a file system may take; less than Varnish's `cli_timeout`, which is 60 seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Linux's number of `/dev/null`: major 1, minor 3.
+const NULL: (u32, u32) = (1, 3);
+
+/// The whole content of the regular file at `path`, at most `most` bytes, cleared from memory when
+/// dropped.
+///
+/// # Errors
+/// The file system's; [`ErrorKind::InvalidInput`] for what is no regular file,
+/// [`ErrorKind::FileTooLarge`], and [`ErrorKind::TimedOut`] when the file system does not answer.
+/// The text says what was found and what is accepted; the caller adds the argument and the path.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    patiently(path, PATIENCE, move |path| read_now(path, most))
+}
+
+/// The same for text.
+///
+/// # Errors
+/// Those of [`read`], and [`ErrorKind::InvalidData`] when it is not UTF-8.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
+    let mut bytes = read(path, most)?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+        error.into_bytes().zeroize();
+        io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text")
+    })
+}
+
+/// What the file system says of `path`, which may be anything.
+///
+/// # Errors
+/// The file system's, and [`ErrorKind::TimedOut`] when it does not answer.
+pub(crate) fn metadata(path: &Path) -> io::Result<Metadata> {
+    patiently(path, PATIENCE, |path| std::fs::metadata(path))
+}
+
+fn read_now(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    if check(&std::fs::metadata(path)?, most)? == Found::Null {
+        return Ok(Zeroizing::default());
+    }
+    // Should something else be there by now, the flags keep its opening from waiting.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = flags.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    check(&metadata, most)?;
+    read_open(file, metadata.len(), most)
+}
+
+fn read_open(file: File, length: u64, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all from the start, because growing would leave copies behind. The files of /proc
+    // have no length.
+    let room = length.max(KEYS_MAX).min(most) + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or(0)));
+    file.take(room).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        read if read > most => Err(too_large(read, most)),
+        read if read == room => Err(io::Error::other("it grew while it was read")),
+        _ => Ok(bytes),
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    Regular,
+    Null,
+}
+
+fn check(metadata: &Metadata, most: u64) -> io::Result<Found> {
+    let kind = metadata.file_type();
+    let what = if kind.is_file() {
+        let length = metadata.len();
+        return if length > most { Err(too_large(length, most)) } else { Ok(Found::Regular) };
+    } else if kind.is_char_device() && (major(metadata.rdev()), minor(metadata.rdev())) == NULL {
+        return Ok(Found::Null);
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_fifo() {
+        "FIFO"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block device"
+    } else {
+        "character device"
+    };
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("it is a {what}: {}", accepted(most))))
+}
+
+fn too_large(length: u64, most: u64) -> io::Error {
+    let text = format!("it has {length} bytes: {}", accepted(most));
+    io::Error::new(ErrorKind::FileTooLarge, text)
+}
+
+fn accepted(most: u64) -> String {
+    let (size, unit) = if most < 1 << 20 { (most >> 10, "KiB") } else { (most >> 20, "MiB") };
+    format!("a regular file of at most {size} {unit} is required")
+}
+
+/// Paths whose file system has a thread of ours asleep in it.
+static HANGING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn hanging() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HANGING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a thread of its own do `work`, and waits for it up to `patience`: neither flag nor signal
+/// ends a call into a network file system whose server is gone.
+fn patiently<T: Send + 'static>(
+    path: &Path,
+    patience: Duration,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let late = || {
+        let text = "its file system does not answer: check the mount";
+        io::Error::new(ErrorKind::TimedOut, text)
+    };
+    if hanging().contains(path) {
+        return Err(late());
+    }
+    let (sender, receiver) = mpsc::sync_channel(0);
+    let own = path.to_owned();
+    spawn(move || {
+        // Without a buffer an answer is taken or refused. The receiver is dropped only after the
+        // path has been written down.
+        if sender.send(work(&own)).is_err() {
+            hanging().remove(&own);
+        }
+    })?;
+    match receiver.recv_timeout(patience) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("reading it panicked")),
+        Err(RecvTimeoutError::Timeout) => {
+            hanging().insert(path.to_owned());
+            // An answer that came in between was taken, and so nobody else removes the path.
+            receiver.try_recv().unwrap_or_else(|_| Err(late())).inspect(|_| {
+                hanging().remove(path);
+            })
+        }
+    }
+}
+
+/// A thread that no signal is delivered to: they are varnishd's.
+fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut before = SigSet::empty();
+    // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let spawned = std::thread::Builder::new().name("s3log-file".to_owned()).spawn(body);
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    spawned.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_file_is_read_up_to_its_limit_and_dev_null_is_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, vec![7; 4096]).unwrap();
+        assert_eq!(*read(&file, 4096).unwrap(), vec![7; 4096]);
+        assert_eq!(read(&file, 4095).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert!(read(Path::new("/dev/null"), 10).unwrap().is_empty());
+        assert_eq!(read(&folder.path().join("none"), 10).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_without_a_length_is_read_and_bounded_as_well() {
+        let text = read(Path::new("/proc/self/status"), KEYS_MAX).unwrap();
+        assert!(text.starts_with(b"Name:"));
+        let error = read(Path::new("/proc/self/status"), 10).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn text_must_be_utf_8() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"\xff").unwrap();
+        assert_eq!(read_text(&file, 10).unwrap_err().kind(), ErrorKind::InvalidData);
+        std::fs::write(&file, "é").unwrap();
+        assert_eq!(*read_text(&file, 10).unwrap(), "é");
+    }
+
+    #[test]
+    fn a_file_system_that_hangs_holds_nobody_and_gets_one_thread() {
+        let path = Path::new("/hanging/for/a/test");
+        let (release, held) = mpsc::channel::<()>();
+        let work = move |_: &Path| {
+            let _ = held.recv();
+            Ok(1)
+        };
+        let error = patiently(path, Duration::from_millis(10), work).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        // At once, and without a second thread.
+        let error = patiently(path, Duration::MAX, |_| Ok(2)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(release);
+        while hanging().contains(path) {
+            std::thread::yield_now();
+        }
+        assert_eq!(patiently(path, Duration::MAX, |_| Ok(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_panic_while_reading_is_an_error() {
+        let result = patiently(Path::new("/panic"), Duration::MAX, |_| -> io::Result<()> {
+            panic!("on purpose")
+        });
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Other);
+    }
+}
