@@ -97,7 +97,11 @@ impl Unreadable {
 fn claim(pipeline: &Pipeline) -> Option<u64> {
     // Before the claim, so that the packer never sees a claimed block and no busy uploader.
     pipeline.busy.fetch_add(1, Ordering::AcqRel);
-    let number = if pipeline.is_late() { None } else { pipeline.store.claim() };
+    let number = if pipeline.is_late() {
+        None
+    } else {
+        pipeline.store.claim(pipeline.environment.clock.monotonic())
+    };
     if number.is_none() {
         pipeline.busy.fetch_sub(1, Ordering::Release);
     }

@@ -9,10 +9,10 @@ pub enum SpoolError {
     /// A chunk does not fit under `spool_max`, and nothing may be dropped for it. Wait for uploads,
     /// or drop the chunk's records and say so with [`Spool::count_drops`](super::Spool::count_drops).
     #[error(
-        "the spool is full: {used} of {limit} bytes are waiting for upload and {wanted} more do not fit"
+        "the spool is full: {used} of {limit} bytes are waiting for upload or in quarantine, and {wanted} more do not fit"
     )]
     Full {
-        /// Bytes of open and sealed blocks.
+        /// Bytes of open, sealed and quarantined blocks.
         used: u64,
         /// `spool_max`.
         limit: u64,

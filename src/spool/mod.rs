@@ -27,7 +27,7 @@
 //! | `N.held` | members in clear of a block that waits for a key to be encrypted to; N is its own |
 //! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
 //! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
-//! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, and `N.reason` with the reason in words |
+//! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |
 //! | `foreign/` | what was found in the directory and is none of the above |
 //!
 //! The bytes of the payload, of a sidecar and of members stand in `commit.rs`, `sidecar.rs` and
@@ -46,6 +46,7 @@
 //! | hold | write and sync `N.hold`, **rename `N.data` to `N.held`**, sync directory, ring commit |
 //! | release | as seal, from `N.held`, and remove `N.hold` and `N.held` before the block is in the store |
 //! | quarantine | write `N.reason`, **rename `N.json`**, rename data |
+//! | requeue | rename data, **rename `N.json`**, remove `N.reason`, remove `N.requeue` |
 //!
 //! A kill between a seal's rename and its ring commit leaves a payload that still says "N is open".
 //! That is why the newest `N.done`, `S-N.dropped` or quarantined `N.json` stays: a number that was
@@ -62,6 +63,7 @@ mod files;
 mod held;
 mod inspect;
 mod options;
+mod quarantine;
 mod recovery;
 mod seal;
 mod sidecar;
@@ -73,6 +75,7 @@ pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Memory};
 pub use inspect::{Glance, OpenGlance, glance, open_glance};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
+pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
 pub use store::{Counts, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};

@@ -42,7 +42,7 @@ pub struct Options {
     pub codec: Kind,
     /// How blocks are named.
     pub naming: Naming,
-    /// Most bytes of open and sealed blocks together; quarantined blocks are not counted.
+    /// Most bytes of open, sealed and quarantined blocks together.
     pub spool_max: u64,
     /// What gives way at `spool_max`.
     pub on_full: OnSpoolFull,

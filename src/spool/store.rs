@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::files::names::Name;
 use super::files::{read_small, remove_if_there};
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
-use crate::block::{Drops, Meta};
+use crate::block::Meta;
 
 /// The sealed blocks of a stream. Made by [`Spool::open`](super::Spool::open).
 pub struct SealedBlocks {
@@ -44,7 +45,7 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    const fn subtract(&mut self, records: u64, bytes: u64) {
+    pub(super) const fn subtract(&mut self, records: u64, bytes: u64) {
         self.blocks = self.blocks.saturating_sub(1);
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -82,6 +83,8 @@ pub(super) struct Entry {
     pub(super) first: u64,
     pub(super) transformed: bool,
     claimed: bool,
+    /// Nobody is given the block before this monotonic time.
+    not_before: Duration,
 }
 
 impl Entry {
@@ -92,17 +95,24 @@ impl Entry {
             first: sidecar.meta.first,
             transformed: sidecar.transformed,
             claimed: false,
+            not_before: Duration::ZERO,
         }
     }
 
-    const fn data(&self, number: u64) -> Name {
+    pub(super) const fn is_claimed(&self) -> bool {
+        self.claimed
+    }
+
+    pub(super) const fn data(&self, number: u64) -> Name {
         if self.transformed { Name::Sealed(number) } else { Name::Data(number) }
     }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    blocks: BTreeMap<u64, Entry>,
+    pub(super) blocks: BTreeMap<u64, Entry>,
+    /// In quarantine, each under its number. One whose sidecar cannot be read has nothing to count.
+    pub(super) quarantine: BTreeMap<u64, Entry>,
     pub(super) counts: Counts,
     /// The block whose `N.done` stays: the newest that is gone. It carries the chain on when the
     /// ring's file is lost.
@@ -115,20 +125,22 @@ impl Index {
         self.blocks.insert(number, entry);
     }
 
-    fn take(&mut self, number: u64) -> Option<Entry> {
+    pub(super) fn quarantine(&mut self, number: u64, entry: Entry) {
+        self.counts.quarantined.add(entry.records, entry.bytes);
+        self.quarantine.insert(number, entry);
+    }
+
+    pub(super) fn leave_quarantine(&mut self, number: u64) {
+        if let Some(entry) = self.quarantine.remove(&number) {
+            self.counts.quarantined.subtract(entry.records, entry.bytes);
+        }
+    }
+
+    pub(super) fn take(&mut self, number: u64) -> Option<Entry> {
         let entry = self.blocks.remove(&number)?;
         self.counts.sealed.subtract(entry.records, entry.bytes);
         Some(entry)
     }
-}
-
-/// A block that `spool_max` dropped.
-pub(super) struct DroppedBlock {
-    pub(super) number: u64,
-    /// Its records, and what it told of drops before it.
-    pub(super) drops: Drops,
-    /// Its data is deleted; else its last file has to stay until a start has deleted it.
-    pub(super) clean: bool,
 }
 
 /// A sealed block, opened for upload.
@@ -173,22 +185,44 @@ impl SealedBlocks {
         self.lock().blocks.keys().copied().collect()
     }
 
-    /// The oldest block that nobody has claimed, now claimed: no other call returns it and
-    /// `spool_max` does not drop it, until it is [released](SealedBlocks::release), uploaded or
-    /// quarantined.
+    /// The oldest block that nobody has claimed and whose time has come at `now`, monotonic; now
+    /// claimed: no other call returns it and `spool_max` does not drop it, until it is
+    /// [released](SealedBlocks::release), uploaded or quarantined.
     #[must_use]
-    pub fn claim(&self) -> Option<u64> {
+    pub fn claim(&self, now: Duration) -> Option<u64> {
         let mut index = self.lock();
-        let (number, entry) = index.blocks.iter_mut().find(|(_, entry)| !entry.claimed)?;
+        let mut free = index.blocks.iter_mut();
+        let (number, entry) = free.find(|(_, entry)| !entry.claimed && entry.not_before <= now)?;
         entry.claimed = true;
         Some(*number)
     }
 
-    /// Gives a claimed block back: it was not uploaded.
+    /// Gives a claimed block back: it was not uploaded, and may be claimed at once.
     pub fn release(&self, number: u64) {
+        self.release_until(number, Duration::ZERO);
+    }
+
+    /// Gives a claimed block back, which nobody is given before `not_before`, monotonic. Those
+    /// behind it go on.
+    pub fn release_until(&self, number: u64, not_before: Duration) {
         if let Some(entry) = self.lock().blocks.get_mut(&number) {
             entry.claimed = false;
+            entry.not_before = not_before;
         }
+    }
+
+    /// When the next block may be claimed, monotonic; `None` when all are claimed, or there is none.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        let index = self.lock();
+        let free = index.blocks.values().filter(|entry| !entry.claimed);
+        free.map(|entry| entry.not_before).min()
+    }
+
+    /// Every block may be claimed at once: the settings have changed, and with them the reason to
+    /// wait.
+    pub fn forget_waits(&self) {
+        self.lock().blocks.values_mut().for_each(|entry| entry.not_before = Duration::ZERO);
     }
 
     /// Opens a sealed block for upload. Reads its sidecar; the content is read by the caller.
@@ -231,47 +265,6 @@ impl SealedBlocks {
         Ok(())
     }
 
-    /// Sets a block aside that the gateway will never take: moves its files to `quarantine/` and
-    /// writes `reason` beside them. Nothing is deleted.
-    ///
-    /// # Errors
-    /// When a file operation fails: call it again, the block is still in the store.
-    pub fn quarantine(&self, number: u64, reason: &str) -> Result<(), SpoolError> {
-        let mut index = self.lock();
-        let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
-        move_to_quarantine(&*self.files, number, entry.data(number), reason)?;
-        index.take(number);
-        index.counts.quarantined.add(entry.records, entry.bytes);
-        Ok(())
-    }
-
-    /// Drops the oldest block that is not claimed, as the `sequence`th of this spool's life. Its
-    /// sidecar stays under another name until the count of its records has been committed.
-    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Option<DroppedBlock>, SpoolError> {
-        use super::files::names::Why;
-        let mut index = self.lock();
-        let Some((number, entry)) =
-            index.blocks.iter().find(|(_, entry)| !entry.claimed).map(|(n, e)| (*n, *e))
-        else {
-            return Ok(None);
-        };
-        let name = Name::Sidecar(number).to_string();
-        // What the block told of drops before it is told by nobody once it is gone.
-        let mut drops = load(&*self.files, &name)
-            .map_or_else(|_| Drops::default(), |sidecar| sidecar.meta.dropped);
-        drops.add(&Drops { spool: entry.records, ..Drops::default() });
-        let gone = Name::Gone { sequence, number, why: Why::Dropped }.to_string();
-        match self.files.rename(&name, &gone) {
-            // Taken away from outside; an error would stop every append from now on.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed.map_err(SpoolError::io("rename", name))?,
-        }
-        index.take(number);
-        index.counts.dropped.add(entry.records, entry.bytes);
-        let clean = self.tidy_data(&mut index, number, entry);
-        Ok(Some(DroppedBlock { number, drops, clean }))
-    }
-
     /// Removes `last`, the last file of a block that is gone, or keeps it as the anchor.
     pub(super) fn retire(&self, index: &mut Index, number: u64, last: Name) {
         let done = Name::Done(number);
@@ -300,38 +293,16 @@ impl SealedBlocks {
 
     /// Whether the block's data is gone now. A transformed one may have left its members, too, when
     /// they could not be removed at its seal.
-    fn tidy_data(&self, index: &mut Index, number: u64, entry: Entry) -> bool {
+    pub(super) fn tidy_data(&self, index: &mut Index, number: u64, entry: Entry) -> bool {
         let members_gone = !entry.transformed || self.tidy(index, Name::Data(number));
         self.tidy(index, entry.data(number)) && members_gone
     }
 
     /// Whether the file is gone now.
-    fn tidy(&self, index: &mut Index, name: Name) -> bool {
+    pub(super) fn tidy(&self, index: &mut Index, name: Name) -> bool {
         let gone = remove_if_there(&*self.files, &name.to_string()).is_ok();
         index.counts.left_behind += u64::from(!gone);
         gone
-    }
-}
-
-/// The sidecar is moved first: from then on the block is in quarantine, and a stop before its data
-/// has followed is mended at the next start.
-pub(super) fn move_to_quarantine(
-    files: &dyn Files,
-    number: u64,
-    data: Name,
-    reason: &str,
-) -> Result<(), SpoolError> {
-    let note = Name::Reason(number).quarantined();
-    files.create(&note, reason.as_bytes()).map_err(SpoolError::io("write", note))?;
-    let sidecar = Name::Sidecar(number);
-    match files.rename(&sidecar.to_string(), &sidecar.quarantined()) {
-        // An earlier try got this far.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        moved => moved.map_err(SpoolError::io("rename", sidecar))?,
-    }
-    match files.rename(&data.to_string(), &data.quarantined()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved.map_err(SpoolError::io("rename", data)),
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::commit::OpenBlock;
 use super::files::names::{Name, Why};
 use super::files::remove_if_there;
+use super::quarantine::DroppedBlock;
 use super::seal::{Origin, write_sealed};
 use super::sidecar::Sidecar;
-use super::store::{DroppedBlock, Entry};
+use super::store::Entry;
 use super::{OnSpoolFull, Options, Payload, SealedBlocks, SpoolError, SyncPolicy};
 use crate::block::{Digest, Drops, Hasher, Kind, Meta, Naming};
 
@@ -347,7 +348,9 @@ impl Spool {
     fn make_room(&mut self, wanted: u64) -> Result<(), SpoolError> {
         let limit = self.options.spool_max;
         loop {
-            let used = self.store.counts().sealed.bytes.saturating_add(self.state.length);
+            let counts = self.store.counts();
+            let waiting = counts.sealed.bytes.saturating_add(counts.quarantined.bytes);
+            let used = waiting.saturating_add(self.state.length);
             if used.saturating_add(wanted) <= limit {
                 return Ok(());
             }

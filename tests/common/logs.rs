@@ -5,6 +5,7 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
 use vmod_s3log::clock::System;
@@ -159,7 +160,7 @@ impl Logs {
             let (sealed, payload) = spool.seal(&Drops::default()).unwrap().unwrap();
             self.payloads.insert(name, payload.as_bytes().to_vec());
             let store = spool.store();
-            let number = store.claim().unwrap();
+            let number = store.claim(Duration::ZERO).unwrap();
             let mut bytes = Vec::new();
             store.open_block(number).unwrap().content.read_to_end(&mut bytes).unwrap();
             self.put(&sealed.key, &bytes, &pairs(&sealed.meta));

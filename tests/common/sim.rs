@@ -79,6 +79,11 @@ impl Sim {
         Some(bytes)
     }
 
+    /// Puts a file there that somebody else has made.
+    pub fn place(&self, name: &str, bytes: &[u8]) {
+        self.memory.create(name, bytes).unwrap();
+    }
+
     pub fn names(&self, folder: &str) -> Vec<String> {
         let mut names = Vec::new();
         self.memory.list(folder, &mut |name| names.push(name.to_owned())).unwrap();

@@ -219,7 +219,7 @@ fn uploaders_and_a_packer_work_at_the_same_time() {
         for _ in 0..3 {
             scope.spawn(|| {
                 while store.counts().uploaded.blocks < 200 {
-                    let Some(number) = store.claim() else {
+                    let Some(number) = store.claim(Duration::ZERO) else {
                         std::thread::yield_now();
                         continue;
                     };

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Meta};
@@ -171,9 +172,12 @@ fn blocks_are_claimed_oldest_first_and_once() {
     let last = three(&sim);
     let (spool, _) = open(&sim, Some(&last));
     let store = spool.store();
-    assert_eq!((store.claim(), store.claim(), store.claim()), (Some(1), Some(2), None));
+    assert_eq!(
+        (store.claim(Duration::ZERO), store.claim(Duration::ZERO), store.claim(Duration::ZERO)),
+        (Some(1), Some(2), None)
+    );
     store.release(1);
-    assert_eq!(store.claim(), Some(1));
+    assert_eq!(store.claim(Duration::ZERO), Some(1));
     store.uploaded(2).unwrap();
     store.uploaded(1).unwrap();
     assert_eq!(store.counts().uploaded.records, 3);
@@ -498,7 +502,7 @@ fn drop_oldest_makes_room_and_the_next_block_tells_of_it() {
         seal(&mut spool);
     }
     let store = spool.store();
-    assert_eq!(store.claim(), Some(1), "being uploaded, so it stays");
+    assert_eq!(store.claim(Duration::ZERO), Some(1), "being uploaded, so it stays");
     append(&mut spool, &["d"]);
     assert_eq!(store.sealed(), [1, 3]);
     let dropped = store.counts().dropped;
@@ -522,7 +526,7 @@ fn drop_newest_refuses_and_the_caller_counts() {
     assert!(is_full(&error));
     assert_eq!(
         error.to_string(),
-        "the spool is full: 48 of 48 bytes are waiting for upload and 24 more do not fit"
+        "the spool is full: 48 of 48 bytes are waiting for upload or in quarantine, and 24 more do not fit"
             .replace("48", &small_max(&bytes))
             .replace("24", &bytes.len().to_string())
     );

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use crate::common::sim::Sim;
 use proptest::prelude::*;
@@ -33,6 +34,11 @@ enum Action {
         noted: bool,
     },
     Quarantine,
+    /// A person asks for one block of the quarantine, or for all; whether the process looks.
+    Requeue {
+        all: bool,
+        looks: bool,
+    },
     Kill,
     StopIn(u32),
     FailIn(u32, u32, bool),
@@ -50,7 +56,9 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0..4_u32, 1..12_u8).prop_map(|(a, n)| Action::PackFailsThenIsKilled(a, n)),
         3 => (any::<bool>(), prop::bool::weighted(0.9))
             .prop_map(|(put, noted)| Action::Upload { put, noted }),
-        1 => Just(Action::Quarantine),
+        2 => Just(Action::Quarantine),
+        2 => (any::<bool>(), any::<bool>())
+            .prop_map(|(all, looks)| Action::Requeue { all, looks }),
         1 => Just(Action::Kill),
         3 => (0..12_u32).prop_map(Action::StopIn),
         2 => (0..8_u32, 1..5_u32, any::<bool>()).prop_map(|(a, n, s)| Action::FailIn(a, n, s)),
@@ -235,7 +243,7 @@ impl World {
 
     fn upload(&mut self, put: bool, noted: bool) {
         let store = self.store();
-        let Some(number) = store.claim() else { return };
+        let Some(number) = store.claim(Duration::ZERO) else { return };
         if !put {
             store.release(number);
         } else if self.put(number) {
@@ -244,6 +252,19 @@ impl World {
             } else {
                 self.restart();
             }
+        }
+    }
+
+    fn requeue(&mut self, all: bool, looks: bool) {
+        let mut numbers = self.sim.names("quarantine");
+        numbers.retain(|name| name.ends_with(".json"));
+        numbers.truncate(if all { usize::MAX } else { 1 });
+        for name in numbers {
+            let stem = name.trim_end_matches(".json");
+            self.sim.place(&format!("quarantine/{stem}.requeue"), b"");
+        }
+        if looks {
+            let _ = self.store().take_requests();
         }
     }
 
@@ -277,10 +298,11 @@ impl World {
             Action::Upload { put, noted } => self.upload(put, noted),
             Action::Quarantine => {
                 let store = self.store();
-                if let Some(number) = store.claim() {
+                if let Some(number) = store.claim(Duration::ZERO) {
                     let _ = store.quarantine(number, "refused");
                 }
             }
+            Action::Requeue { all, looks } => self.requeue(all, looks),
             Action::Kill => self.restart(),
             Action::StopIn(operations) => self.sim.stop_in(operations),
             Action::FailIn(after, count, full) => {
@@ -423,6 +445,7 @@ fn life() -> Vec<Action> {
             Action::Seal(true),
             Action::SealAndFinishUncommitted { quarantine: round == 2 },
             Action::Quarantine,
+            Action::Requeue { all: round == 1, looks: round != 2 },
         ]);
     }
     actions
@@ -489,12 +512,15 @@ proptest! {
             world.pack(100, true);
         }
         world.seal(true);
-        while world.store().claim().is_some_and(|number| {
+        world.requeue(true, true);
+        while world.store().claim(Duration::ZERO).is_some_and(|number| {
             world.put(number) && world.note(number)
         }) {}
         world.restart();
         world.check();
         prop_assert!(world.store().sealed().is_empty());
+        prop_assert_eq!(world.sim.names("quarantine"), Vec::<String>::new());
+        prop_assert_eq!(world.store().counts().quarantined.blocks, 0);
         prop_assert_eq!(world.spool().open_len(), 0);
     }
 }

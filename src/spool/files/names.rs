@@ -27,6 +27,8 @@ pub(in crate::spool) enum Name {
     Gone { sequence: u64, number: u64, why: Why },
     /// Why a block is in quarantine, in words.
     Reason(u64),
+    /// A request to send a block in quarantine again.
+    Requeue(u64),
     /// Members of a block that waits for a key. Its number is its own, not that of a block.
     Held(u64),
     /// What is known of those members.
@@ -57,6 +59,7 @@ impl fmt::Display for Name {
                 write!(f, "{sequence:010}-{number:010}.lost")
             }
             Self::Reason(number) => write!(f, "{number:010}.reason"),
+            Self::Requeue(number) => write!(f, "{number:010}.requeue"),
             Self::Held(number) => write!(f, "{number:010}.held"),
             Self::Hold(number) => write!(f, "{number:010}.hold"),
         }
@@ -83,6 +86,7 @@ impl Name {
                 "json" => Self::Sidecar(number),
                 "done" => Self::Done(number),
                 "reason" => Self::Reason(number),
+                "requeue" => Self::Requeue(number),
                 "held" => Self::Held(number),
                 "hold" => Self::Hold(number),
                 _ => return None,

@@ -7,57 +7,119 @@ use crate::block::{Drops, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
 use crate::spool::files::remove_if_there;
+use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused};
 use crate::spool::seal::{Origin, write_sealed};
 use crate::spool::sidecar::Sidecar;
-use crate::spool::store::{Entry, load, move_to_quarantine};
+use crate::spool::store::{Entry, load};
 use crate::spool::{SpoolError, SyncPolicy};
 
+/// What the quarantine has of one block.
+#[derive(Debug, Default, Clone, Copy)]
+struct RefusedFiles {
+    sidecar: bool,
+    data: bool,
+    sealed: bool,
+}
+
 impl Recovery<'_> {
-    /// Counts the quarantine and finishes moves into it that were cut short.
-    pub(super) fn quarantined(
-        &mut self,
-        found: &mut BTreeMap<u64, SpoolFiles>,
-    ) -> Result<(), SpoolError> {
+    /// Puts back what a person asked to be sent again, before anything is looked at.
+    pub(super) fn take_requests(&self) -> Result<(), SpoolError> {
         let mut numbers = Vec::new();
         let mut each = |text: &str| {
-            if let Some(Name::Sidecar(number)) = Name::parse(text) {
+            if let Some(Name::Requeue(number)) = Name::parse(text) {
                 numbers.push(number);
             }
         };
         self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
-        for number in numbers {
-            let sidecar = load(self.files, &Name::Sidecar(number).quarantined()).ok();
-            if let Some(sidecar) = &sidecar {
-                self.index.counts.quarantined.add(sidecar.meta.records, sidecar.meta.bytes);
+        numbers.into_iter().try_for_each(|number| put_back(self.files, number).map(drop))
+    }
+
+    /// Counts the quarantine and finishes moves into it and out of it that were cut short.
+    pub(super) fn quarantined(
+        &mut self,
+        found: &mut BTreeMap<u64, SpoolFiles>,
+    ) -> Result<(), SpoolError> {
+        let mut refused = BTreeMap::<u64, RefusedFiles>::new();
+        let mut each = |text: &str| match Name::parse(text) {
+            Some(Name::Sidecar(number)) => refused.entry(number).or_default().sidecar = true,
+            Some(Name::Data(number)) => refused.entry(number).or_default().data = true,
+            Some(Name::Sealed(number)) => refused.entry(number).or_default().sealed = true,
+            Some(Name::Reason(number)) => drop(refused.entry(number).or_default()),
+            _ => {}
+        };
+        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
+        for (number, files) in refused {
+            if files.sidecar {
+                self.refused(number, found.get_mut(&number))?;
             } else {
-                self.index.counts.quarantined.add(0, 0);
-            }
-            self.see(number, sidecar.as_ref());
-            let Some(found) = found.get_mut(&number) else { continue };
-            if found.sidecar || found.done || found.gone.is_some() {
-                continue;
-            }
-            let transformed = sidecar.map(|sidecar| sidecar.transformed);
-            let names = [
-                (&mut found.data, Name::Data(number), transformed == Some(true)),
-                (&mut found.sealed, Name::Sealed(number), transformed == Some(false)),
-            ];
-            for (there, name, superseded) in names {
-                if !*there {
-                    continue;
-                }
-                *there = false;
-                if superseded {
-                    // The members of a transformed block, or a transformation not finished.
-                    remove_if_there(self.files, &name.to_string())
-                        .map_err(SpoolError::io("remove", name))?;
-                } else {
-                    let (from, to) = (name.to_string(), name.quarantined());
-                    self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
-                }
+                self.left_quarantine(number, files, found.get_mut(&number))?;
             }
         }
         Ok(())
+    }
+
+    /// A block in quarantine; `found` is what it has left outside.
+    fn refused(&mut self, number: u64, found: Option<&mut SpoolFiles>) -> Result<(), SpoolError> {
+        let sidecar = load(self.files, &Name::Sidecar(number).quarantined()).ok();
+        match &sidecar {
+            Some(sidecar) => self.index.quarantine(number, Entry::of(sidecar)),
+            None => self.index.counts.quarantined.add(0, 0),
+        }
+        self.see(number, sidecar.as_ref());
+        let Some(found) = found else { return Ok(()) };
+        if found.sidecar || found.done || found.gone.is_some() {
+            return Ok(());
+        }
+        let transformed = sidecar.map(|sidecar| sidecar.transformed);
+        let names = [
+            (&mut found.data, Name::Data(number), transformed == Some(true)),
+            (&mut found.sealed, Name::Sealed(number), transformed == Some(false)),
+        ];
+        for (there, name, superseded) in names {
+            if !*there {
+                continue;
+            }
+            *there = false;
+            if superseded {
+                // The members of an encrypted block, or an encryption not finished.
+                remove_if_there(self.files, &name.to_string())
+                    .map_err(SpoolError::io("remove", name))?;
+            } else {
+                let (from, to) = (name.to_string(), name.quarantined());
+                self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a block has left in quarantine whose sidecar is not there: it was dropped, or is on its
+    /// way out or in.
+    fn left_quarantine(
+        &self,
+        number: u64,
+        files: RefusedFiles,
+        found: Option<&mut SpoolFiles>,
+    ) -> Result<(), SpoolError> {
+        match found {
+            Some(found) if found.sidecar => {
+                let names = [
+                    (&mut found.data, Name::Data(number), files.data),
+                    (&mut found.sealed, Name::Sealed(number), files.sealed),
+                ];
+                for (there, name, aside) in names {
+                    if aside && !*there {
+                        let (from, to) = (name.quarantined(), name.to_string());
+                        self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+                        *there = true;
+                    }
+                }
+            }
+            Some(found) if found.done || found.gone.is_some() => {}
+            // Nothing tells what this is; a person may know.
+            _ if files.data || files.sealed => return Ok(()),
+            _ => {}
+        }
+        remove_refused(self.files, number)
     }
 
     /// One block, in the order of numbers.
@@ -130,7 +192,7 @@ impl Recovery<'_> {
             (Name::Data(number), Name::Sealed(number), found.sealed)
         };
         let length = self.files.length(&name.to_string()).map_err(SpoolError::io("read", name))?;
-        let Meta { bytes, records, .. } = sidecar.meta;
+        let Meta { bytes, .. } = sidecar.meta;
         match length {
             Some(length) if length == bytes => {
                 self.remove(other_there, other)?;
@@ -139,7 +201,7 @@ impl Recovery<'_> {
             Some(length) => {
                 let reason = format!("the file has {length} bytes and was sealed with {bytes}\n");
                 move_to_quarantine(self.files, number, name, &reason)?;
-                self.index.counts.quarantined.add(records, bytes);
+                self.index.quarantine(number, Entry::of(sidecar));
             }
             None => {
                 let sequence = self.next_sequence();

@@ -203,6 +203,7 @@ pub(super) struct Recovery<'a> {
 impl Recovery<'_> {
     /// Everything but the open block.
     fn run(&mut self) -> Result<(), SpoolError> {
+        self.take_requests()?;
         let Scanned { blocks: mut found, held, foreign, leftovers } = self.scan()?;
         for name in leftovers {
             remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
@@ -235,7 +236,7 @@ impl Recovery<'_> {
             Some(Name::Hold(number)) => held.entry(number).or_default().description = true,
             Some(Name::New(_)) => leftovers.push(text.to_owned()),
             _ if text == FORMAT_NEW => leftovers.push(text.to_owned()),
-            Some(Name::Reason(_)) | None => {
+            Some(Name::Reason(_) | Name::Requeue(_)) | None => {
                 if !is_not_ours(text) && foreign.len() < NAMES_MAX {
                     foreign.push(text.to_owned());
                 }

@@ -1,0 +1,254 @@
+//! Blocks that the gateway refuses for good: set aside, counted, and sent again when a person asks.
+//!
+//! They count in `spool_max`, and the oldest block goes first wherever it is.
+//!
+//! A request to send block N again is an empty file `quarantine/N.requeue`, see [`request`]. The
+//! process that has the spool looks for it now and then ([`SealedBlocks::take_requests`]), a start
+//! always. So the command that asks needs no lock, and a request outlives both processes.
+//!
+//! Non-goal: judging why a block was refused.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::files::names::{Name, QUARANTINE, Why};
+use super::files::remove_if_there;
+use super::sidecar::{LIMIT, Sidecar};
+use super::store::{Entry, SealedBlocks, Tally, load};
+use super::{Files, SpoolError};
+use crate::block::{Drops, Meta};
+
+/// A block that `spool_max` dropped.
+pub(super) struct DroppedBlock {
+    pub(super) number: u64,
+    /// Its records, and what it told of drops before it.
+    pub(super) drops: Drops,
+    /// Its data is deleted; else its last file has to stay until a start has deleted it.
+    pub(super) clean: bool,
+}
+
+impl SealedBlocks {
+    /// Sets a block aside that the gateway will never take: moves its files to `quarantine/` and
+    /// writes `reason` beside them. Nothing is deleted.
+    ///
+    /// # Errors
+    /// When a file operation fails: call it again, the block is still in the store.
+    pub fn quarantine(&self, number: u64, reason: &str) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        move_to_quarantine(&*self.files, number, entry.data(number), reason)?;
+        index.take(number);
+        index.quarantine(number, entry);
+        Ok(())
+    }
+
+    /// Puts back into the store what was asked for, each block with its number and key. What was
+    /// put back; a request whose block is damaged or not there is taken away and changes nothing.
+    ///
+    /// # Errors
+    /// When a file operation fails: call it again, the requests stay.
+    pub fn take_requests(&self) -> Result<Tally, SpoolError> {
+        let mut requests = Vec::new();
+        let mut each = |text: &str| {
+            if let Some(Name::Requeue(number)) = Name::parse(text) {
+                requests.push(number);
+            }
+        };
+        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
+        let mut taken = Tally::default();
+        for number in requests {
+            let mut index = self.lock();
+            if index.blocks.contains_key(&number) {
+                // Still on its way into quarantine, or back already.
+                continue;
+            }
+            if let Some(entry) = put_back(&*self.files, number)? {
+                index.leave_quarantine(number);
+                index.insert(number, entry);
+                taken.add(entry.records, entry.bytes);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Drops the oldest block that is not claimed, waiting or in quarantine, as the `sequence`th of
+    /// this spool's life. Its sidecar stays under another name until the count of its records has
+    /// been committed.
+    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Option<DroppedBlock>, SpoolError> {
+        let mut index = self.lock();
+        let waiting = index.blocks.iter().find(|(_, entry)| !entry.is_claimed());
+        let refused = index.quarantine.first_key_value();
+        let oldest = waiting.into_iter().chain(refused).min_by_key(|(number, _)| **number);
+        let Some((number, entry)) = oldest.map(|(number, entry)| (*number, *entry)) else {
+            return Ok(None);
+        };
+        let refused = index.quarantine.contains_key(&number);
+        let sidecar = Name::Sidecar(number);
+        let name = if refused { sidecar.quarantined() } else { sidecar.to_string() };
+        // What the block told of drops before it is told by nobody once it is gone.
+        let mut drops = load(&*self.files, &name)
+            .map_or_else(|_| Drops::default(), |sidecar| sidecar.meta.dropped);
+        drops.add(&Drops { spool: entry.records, ..Drops::default() });
+        let gone = Name::Gone { sequence, number, why: Why::Dropped }.to_string();
+        match self.files.rename(&name, &gone) {
+            // Taken away from outside; an error would stop every append from now on.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(SpoolError::io("rename", name))?,
+        }
+        index.counts.dropped.add(entry.records, entry.bytes);
+        let clean = if refused {
+            index.leave_quarantine(number);
+            remove_refused(&*self.files, number).is_ok()
+        } else {
+            index.take(number);
+            self.tidy_data(&mut index, number, entry)
+        };
+        Ok(Some(DroppedBlock { number, drops, clean }))
+    }
+}
+
+/// The sidecar is moved first: from then on the block is in quarantine, and a stop before its data
+/// has followed is mended at the next start.
+pub(super) fn move_to_quarantine(
+    files: &dyn Files,
+    number: u64,
+    data: Name,
+    reason: &str,
+) -> Result<(), SpoolError> {
+    let note = Name::Reason(number).quarantined();
+    files.create(&note, reason.as_bytes()).map_err(SpoolError::io("write", note))?;
+    let sidecar = Name::Sidecar(number);
+    match files.rename(&sidecar.to_string(), &sidecar.quarantined()) {
+        // An earlier try got this far.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        moved => moved.map_err(SpoolError::io("rename", sidecar))?,
+    }
+    match files.rename(&data.to_string(), &data.quarantined()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => moved.map_err(SpoolError::io("rename", data)),
+    }
+}
+
+/// Moves a block out of quarantine; `None` when it is not whole there. Its data goes first: while
+/// the sidecar is in quarantine, the block is.
+pub(super) fn put_back(files: &dyn Files, number: u64) -> Result<Option<Entry>, SpoolError> {
+    let (sidecar, request) = (Name::Sidecar(number), Name::Requeue(number).quarantined());
+    let entry = match load(files, &sidecar.quarantined()) {
+        Ok(sidecar) => Some((Entry::of(&sidecar), sidecar.meta.bytes)),
+        Err(SpoolError::Damaged { .. }) => None,
+        Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let mut whole = None;
+    if let Some((entry, bytes)) = entry {
+        let data = entry.data(number);
+        let length = |name: &str| files.length(name).map_err(SpoolError::io("read", name));
+        if length(&data.quarantined())? == Some(bytes) {
+            files
+                .rename(&data.quarantined(), &data.to_string())
+                .map_err(SpoolError::io("rename", data.quarantined()))?;
+        }
+        // Now, or by an earlier try.
+        if length(&data.to_string())? == Some(bytes) {
+            files
+                .rename(&sidecar.quarantined(), &sidecar.to_string())
+                .map_err(SpoolError::io("rename", sidecar.quarantined()))?;
+            let reason = Name::Reason(number).quarantined();
+            remove_if_there(files, &reason).map_err(SpoolError::io("remove", reason))?;
+            whole = Some(entry);
+        }
+    }
+    remove_if_there(files, &request).map_err(SpoolError::io("remove", request))?;
+    Ok(whole)
+}
+
+/// Removes what a block has left in quarantine.
+pub(super) fn remove_refused(files: &dyn Files, number: u64) -> Result<(), SpoolError> {
+    let names =
+        [Name::Data(number), Name::Sealed(number), Name::Reason(number), Name::Requeue(number)];
+    for name in names.map(Name::quarantined) {
+        remove_if_there(files, &name).map_err(SpoolError::io("remove", name))?;
+    }
+    Ok(())
+}
+
+/// A block in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What it says of itself.
+    pub meta: Meta,
+    /// Why it was refused, in words; empty when the file that says so is not there.
+    pub reason: String,
+    /// It will be sent again: see [`request`].
+    pub requested: bool,
+}
+
+/// Which blocks are sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Every block in quarantine.
+    All,
+    /// Those whose reason has this word: the gateway's error code, or the status.
+    Code(String),
+    /// The block of this number.
+    Number(u64),
+}
+
+impl Selection {
+    fn has(&self, refused: &Refused) -> bool {
+        match self {
+            Self::All => true,
+            Self::Code(code) => {
+                let mut words = refused.reason.split(|c: char| !c.is_alphanumeric() && c != '.');
+                words.any(|word| word.trim_matches('.') == code)
+            }
+            Self::Number(number) => refused.meta.number == *number,
+        }
+    }
+}
+
+/// The blocks in quarantine of the spool in `root`, by number. Changes nothing and takes no lock.
+///
+/// # Errors
+/// The directory cannot be read. A sidecar that cannot be read is passed over.
+pub fn refused(root: &Path) -> io::Result<Vec<Refused>> {
+    let folder = root.join(QUARANTINE);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name();
+        let Some(Name::Sidecar(number)) = Name::parse(&name.to_string_lossy()) else { continue };
+        let read = |name: String, limit| {
+            let mut bytes = Vec::new();
+            let file = fs::File::open(root.join(name))?;
+            io::Read::take(file, limit).read_to_end(&mut bytes).map(|_| bytes)
+        };
+        let Ok(bytes) = read(Name::Sidecar(number).quarantined(), LIMIT) else { continue };
+        let Ok(Sidecar { meta, .. }) = Sidecar::decode(&bytes) else { continue };
+        let reason = read(Name::Reason(number).quarantined(), LIMIT).unwrap_or_default();
+        let reason = String::from_utf8_lossy(&reason).trim_end().to_owned();
+        let requested = root.join(Name::Requeue(number).quarantined()).exists();
+        found.push(Refused { meta, reason, requested });
+    }
+    found.sort_by_key(|refused| refused.meta.number);
+    Ok(found)
+}
+
+/// Asks that blocks in quarantine of the spool in `root` be sent again, whether or not a process
+/// has the spool: it does so within seconds, or the next start does. The blocks that were asked for.
+///
+/// # Errors
+/// The directory cannot be read or written.
+pub fn request(root: &Path, selection: &Selection) -> io::Result<Vec<Refused>> {
+    let mut chosen = refused(root)?;
+    chosen.retain(|refused| selection.has(refused));
+    for refused in &mut chosen {
+        let name = Name::Requeue(refused.meta.number).quarantined();
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.open(root.join(name))?;
+        refused.requested = true;
+    }
+    Ok(chosen)
+}
