@@ -68,8 +68,6 @@ stats! {
     upload_retries,
     /// c: blocks set aside because the gateway will never take them.
     blocks_quarantined,
-    /// c: records in those blocks.
-    quarantined_records,
     /// c: writes to the spool that failed and are made again.
     spool_errors,
     /// g: bytes of the ring in use.
@@ -88,6 +86,12 @@ stats! {
     held_blocks,
     /// g: records in those.
     held_records,
+    /// g: blocks in the spool's quarantine, those of earlier starts included.
+    quarantined_blocks,
+    /// g: records in those.
+    quarantined_records,
+    /// g: bytes of those.
+    quarantined_bytes,
     /// g: seconds since the first record of the oldest block that is not uploaded.
     oldest_unsent,
     /// g: HTTP status of the last answer of the gateway, 0 for none.

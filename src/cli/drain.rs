@@ -120,7 +120,7 @@ fn drain(
     watch(&registry, &stats, &progress);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
-    let (aside, aside_records) = (get(&stats.blocks_quarantined), get(&stats.quarantined_records));
+    let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));
     let in_ring = get(&stats.ring_used);
     let whole = left == 0 && aside == 0 && in_ring == 0;
     if arguments.json {

@@ -27,6 +27,9 @@ use crate::stats::{add, get, set};
 /// How long a spool that cannot be written is left alone.
 const SPOOL_RETRY: Duration = Duration::from_secs(1);
 
+/// Between two looks for blocks in quarantine that a person wants sent again.
+const REQUESTS: Duration = Duration::from_secs(5);
+
 /// Between two looks of the observer.
 const OBSERVE: Duration = Duration::from_millis(100);
 
@@ -84,6 +87,8 @@ impl Packer {
         let mut blocked_until = Duration::ZERO;
         let mut observed = Duration::ZERO;
         let mut synced = Duration::ZERO;
+        // A start has looked.
+        let mut asked = clock.monotonic();
         // The ring as full as it was seen since the last sleep.
         let mut seen_used = 0;
         let mut rest = Rest::new();
@@ -114,6 +119,10 @@ impl Packer {
             {
                 synced = now;
                 self.sync(pipeline);
+            }
+            if now.saturating_sub(asked) >= REQUESTS {
+                asked = now;
+                self.take_requests(pipeline);
             }
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
                 observed = now;
@@ -376,6 +385,22 @@ impl Packer {
         }
     }
 
+    fn take_requests(&self, pipeline: &Pipeline) {
+        match pipeline.store.take_requests() {
+            Ok(taken) if taken.blocks > 0 => {
+                let (blocks, records) = (taken.blocks, taken.records);
+                let text = format!("{blocks} blocks with {records} records leave quarantine");
+                pipeline.tell(Level::Info, &text);
+                pipeline.wake();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                add(&pipeline.stats.spool_errors, 1);
+                self.tell(pipeline, Level::Warn, "spool", &error.to_string());
+            }
+        }
+    }
+
     fn complain(&self, pipeline: &Pipeline, error: &SpoolError) {
         add(&pipeline.stats.spool_errors, 1);
         let message = format!("{error}; the records wait in the ring");
@@ -458,6 +483,9 @@ impl Packer {
         set(&stats.spooled_bytes, bytes);
         set(&stats.held_blocks, held.blocks);
         set(&stats.held_records, held.records);
+        set(&stats.quarantined_blocks, counts.quarantined.blocks);
+        set(&stats.quarantined_records, counts.quarantined.records);
+        set(&stats.quarantined_bytes, counts.quarantined.bytes);
         let oldest = counts.oldest.into_iter().chain(counts.held_since);
         let oldest = oldest.chain(self.spool.open_since()).min();
         let now = nanoseconds(pipeline.environment.clock.unix());

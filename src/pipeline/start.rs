@@ -271,6 +271,7 @@ impl Opening<'_> {
         let counts = spool.store().counts();
         let mut records = counts.sealed.records + spool.open_records();
         records += counts.lost.records + counts.dropped.records + counts.held.records;
+        records += counts.quarantined.records;
         // The ring's length of the state is a constant that it takes.
         let _ = opened.reader.commit(found.payload.as_bytes());
         self.note_spool(&found);

@@ -169,7 +169,6 @@ impl Upload<'_> {
                     return End::Kept;
                 }
                 add(&self.pipeline.stats.blocks_quarantined, 1);
-                add(&self.pipeline.stats.quarantined_records, meta.records);
                 End::Done
             }
             Finished::Stopped(_) => End::Kept,

@@ -62,9 +62,6 @@ struct Counters {
     /// Blocks set aside, refused by the gateway
     #[counter]
     blocks_quarantined: AtomicU64,
-    /// Records in blocks set aside
-    #[counter]
-    quarantined_records: AtomicU64,
     /// Failed writes to the spool that are made again
     #[counter]
     spool_errors: AtomicU64,
@@ -92,6 +89,15 @@ struct Counters {
     /// Records in those
     #[gauge]
     held_records: AtomicU64,
+    /// Blocks in quarantine
+    #[gauge]
+    quarantined_blocks: AtomicU64,
+    /// Records in blocks in quarantine
+    #[gauge]
+    quarantined_records: AtomicU64,
+    /// Bytes of blocks in quarantine
+    #[gauge(format = "bytes")]
+    quarantined_bytes: AtomicU64,
     /// Age of the oldest record not uploaded
     #[gauge(format = "duration")]
     oldest_unsent: AtomicU64,
@@ -128,7 +134,8 @@ impl Observer for Publisher {
             records raw_bytes stored_bytes recovered torn dropped_ring dropped_spool
             dropped_workspace dropped_panic truncated incomplete blocks_sealed blocks_uploaded
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
-            quarantined_records spool_errors ring_used ring_high_water ring_size spooled_blocks
-            spooled_records spooled_bytes held_blocks held_records oldest_unsent last_status last_upload_ms);
+            spool_errors ring_used ring_high_water ring_size spooled_blocks
+            spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records
+            quarantined_bytes oldest_unsent last_status last_upload_ms);
     }
 }

@@ -15,4 +15,5 @@ mod common;
 mod disk;
 mod faults;
 mod model;
+mod quarantine;
 mod upgrade;

@@ -1,16 +1,11 @@
 //! Blocks that wait their time and blocks that were refused: who is given which, what counts, and
 //! what is sent again.
 
-#![allow(missing_docs, reason = "a test has no users")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
-mod spool_sim;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spool_sim::Sim;
+use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, Drops, Kind};
 use vmod_s3log::spool::{
     self, ChunkStats, Disk, Files, OnSpoolFull, Options, Selection, Spool, SpoolError, Tally,
