@@ -100,7 +100,9 @@ impl SealedBlocks {
         index.counts.dropped.add(entry.records, entry.bytes);
         let clean = if refused {
             index.leave_quarantine(number);
-            remove_refused(&*self.files, number).is_ok()
+            // A seal that could not remove the members has left them outside.
+            let members_gone = self.tidy(&mut index, Name::Data(number));
+            remove_refused(&*self.files, number).is_ok() && members_gone
         } else {
             index.take(number);
             self.tidy_data(&mut index, number, entry)
