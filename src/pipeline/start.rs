@@ -23,6 +23,7 @@ use crate::spool::{
     ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError,
 };
 use crate::stats::{Stats, set};
+use crate::units;
 
 /// Why a stream cannot be opened; the text names the stream and the argument.
 #[derive(Debug, thiserror::Error)]
@@ -293,7 +294,7 @@ impl Opening<'_> {
         {
             // What the resizing takes from the ring the packer will not see.
             let before = spool.open_records();
-            opened = self.resize(opened, &mut spool, &path)?;
+            opened = self.resize(opened, &mut spool, &path);
             records += spool.open_records().saturating_sub(before);
         }
         Ok((opened, spool, records))
@@ -390,23 +391,20 @@ impl Opening<'_> {
     }
 
     /// The ring has another size than the settings ask for: what is in it goes to the spool, then
-    /// a ring of the right size takes its place. If the spool cannot take it, the ring stays.
-    fn resize(
-        &mut self,
-        mut opened: Opened,
-        spool: &mut Spool,
-        path: &Path,
-    ) -> Result<Opened, StartError> {
-        let stream = self.stream();
-        if let Err(error) = self.take_up(&mut opened, spool) {
-            let note = format!("the ring keeps its size for now: {error}");
-            self.notes.push((Level::Warn, note));
-            return Ok(opened);
-        }
-        let payload = spool.payload();
-        drop(opened);
-        Ring::replace(path, self.settings.ring, payload.as_bytes())
-            .map_err(|source| StartError::Ring { stream, source })
+    /// a ring of the right size takes its place. If the spool cannot take it, or the disk has no
+    /// room for both rings, the ring stays: what worked before works on.
+    fn resize(&mut self, mut opened: Opened, spool: &mut Spool, path: &Path) -> Opened {
+        let keeps = match self.take_up(&mut opened, spool) {
+            Err(error) => error.to_string(),
+            Ok(()) => match Ring::replace(path, self.settings.ring, spool.payload().as_bytes()) {
+                Ok(replaced) => return replaced,
+                Err(error) => error.to_string(),
+            },
+        };
+        let size = units::show_bytes(opened.ring.usage().capacity);
+        let note = format!("the ring keeps its size of {size} for now: {keeps}");
+        self.notes.push((Level::Warn, note));
+        opened
     }
 
     /// Packs what is in the ring into the open block.

@@ -77,6 +77,30 @@ fn a_full_ring_is_counted_and_what_was_in_it_survives_the_end_of_the_process() {
     assert_eq!(found.len() as u64, 2000 - dropped);
 }
 
+#[test]
+fn a_ring_that_cannot_be_replaced_keeps_its_size_with_a_warning() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let folder = process.spool().join("access");
+    let holder = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    holder.push("before", 0..10);
+    holder.wait_stat("uploaded_records", 10);
+    drop(holder);
+    process.wait_closed();
+    // The new ring is made under this name, beside the old one.
+    fs::create_dir_all(folder.join("ring.new/in the way")).unwrap();
+    let holder = process.attach(&server.endpoint(), &[("ring", "2MB"), ("period", "100ms")]);
+    holder.wait_stat("ring_size", 1);
+    assert_eq!(holder.stat("ring_size"), 1 << 20);
+    let said = |text: &String| {
+        text.starts_with("warning: stream access: the ring keeps its size of 1MB for now: ")
+    };
+    assert!(process.messages().iter().any(said), "{:?}", process.messages());
+    holder.push("after", 0..10);
+    holder.wait_stat("uploaded_records", 10);
+    assert_eq!(lines(&server), expected(&[("before", 0..10), ("after", 0..10)]));
+}
+
 /// Pushes lines that gzip cannot make smaller than half.
 fn push_incompressible(holder: &crate::common::stream::Holder<'_>, count: usize) {
     let mut random = fastrand::Rng::with_seed(7);
