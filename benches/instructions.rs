@@ -1,5 +1,5 @@
 //! One operation of the hot path, a given number of times, for callgrind to count instructions of:
-//! `instructions OPERATION COUNT`. `tools/bench_instructions.py` runs it.
+//! `instructions OPERATION COUNT`. `benches/e2e/instructions.py` runs it.
 #![allow(missing_docs, clippy::expect_used, reason = "a benchmark may fail")]
 
 use std::hint::black_box;

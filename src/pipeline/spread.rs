@@ -1,7 +1,7 @@
 //! How old a block is closed at, so that the nodes of a fleet do not upload together.
 //!
 //! Nodes that are restarted together would from then on close their blocks together, once a
-//! period, and a gateway with a limit would refuse most of them (`tools/fleet_model.py` simulates
+//! period, and a gateway with a limit would refuse most of them (`benches/e2e/fleet_model.py` simulates
 //! it). So a start's first block is closed sooner, at random; the nodes keep that distance.
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn install(settings: &[String]) -> Output {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/install.sh"))
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/install.sh"))
         .args(settings)
         .env_remove("CARGO_TARGET_DIR")
         .output()

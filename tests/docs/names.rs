@@ -1,7 +1,7 @@
 //! What the documentation tells to type is there: make targets, commands with their flags, and
 //! arguments. Only what stands in code (indented, fenced or between backticks) is looked at.
 //!
-//! Non-goals: what the commands print (`make troubles`, the tests of each), and links
+//! Non-goals: what the commands print (`make e2e T=troubles`, the tests of each), and links
 //! (`tools/lint.sh`).
 
 use std::collections::BTreeSet;
@@ -107,6 +107,12 @@ fn each_make_target_in_the_documentation_is_in_the_makefile() {
             seen.insert((*target).to_owned());
             if !makefile.lines().any(|line| line.starts_with(&format!("{target}:"))) {
                 wrong.push(format!("{page}: make {target}"));
+            }
+            let proof = words.iter().find_map(|word| word.strip_prefix("T="));
+            if let Some(proof) = proof.filter(|proof| is_name(proof))
+                && !root().join(format!("e2e/{}.py", proof.replace('-', "_"))).exists()
+            {
+                wrong.push(format!("{page}: make e2e T={proof}"));
             }
             let named = words.iter().filter_map(|word| Some(word.split_once('=')?.0));
             for variable in named.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase())) {
@@ -269,8 +275,18 @@ fn each_argument_in_the_documentation_is_one_of_the_constructor() {
 
 #[test]
 fn each_file_of_this_project_that_the_documentation_names_is_there() {
-    const FOLDERS: [&str; 8] =
-        ["src/", "tests/", "tools/", "benches/", "packaging/", "vcl/", "docs/", "fuzz/"];
+    const FOLDERS: [&str; 10] = [
+        "src/",
+        "tests/",
+        "tools/",
+        "benches/",
+        "packaging/",
+        "vcl/",
+        "docs/",
+        "fuzz/",
+        "e2e/",
+        "examples/",
+    ];
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (page, piece) in all_code() {
         for word in piece.split(|c: char| c.is_whitespace() || "\"'()|,;:=".contains(c)) {

@@ -1,4 +1,4 @@
-//! Memory stays flat whatever a block's size: 1 GiB, or as many as `S3LOG_GIB` says (`make memory`
+//! Memory stays flat whatever a block's size: 1 GiB, or as many as `S3LOG_GIB` says (`make sizes`
 //! takes the 5 that one PUT may have).
 
 use std::io::{Read, Write};

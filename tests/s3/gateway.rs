@@ -1,6 +1,6 @@
 //! The client against a gateway: the same checks for each of them, whoever wrote it.
 //!
-//! Ignored unless asked for, and then configured by the environment; `tools/gateways.py` does that
+//! Ignored unless asked for, and then configured by the environment; `e2e/gateways.py` does that
 //! for the servers of this project.
 //!
 //! | variable | value |

@@ -1,5 +1,5 @@
 //! The client behind tinyproxy, a proxy of others: what goes which way, and what is said when it is
-//! the proxy that fails. (TLS through it: `make gateways`.)
+//! the proxy that fails. (TLS through it: `make e2e T=gateways`.)
 //!
 //! `0.0.0.0` is this machine by a name that is not loopback, which no proxy is asked for. Like other
 //! proxies this one allows tunnels to port 443 only.

@@ -1,0 +1,221 @@
+"""Kills, panics, stops and reloads under load: every answered request is in the bucket once.
+
+varnishd is killed, panics, is stopped, reloaded and restarted while the S3 server comes and goes;
+then every answered request is counted in the bucket.
+
+The rule: a request that was answered at least 50 ms before an end of the cache process, or with
+no end of the process after it, is in the bucket exactly once. And the counters balance: what came
+in is what went out and what is still here.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import signal
+import threading
+import time
+
+from e2e import rig
+from e2e.rig import say, stream_vcl, traffic
+
+KINDS = {"kill": 60, "panic": 12, "reload": 12, "stop": 8, "restart": 8}
+
+
+class Chaos:
+    def __init__(self, place, seed, long):
+        self.place, self.long = place, long
+        self.random = random.Random(seed)
+        self.deaths = traffic.Deaths()
+        self.done = dict.fromkeys(KINDS, 0)
+        self.s3_downs = 0
+        self.loaded = 0
+        self.over = threading.Event()
+        self.vcl = stream_vcl.write(place, "boot", period="500ms")
+        self.varnish = place.start_varnish(
+            self.vcl, parameters=("feature=+no_coredump", "thread_pool_min=20", "syslog_cli_traffic=off")
+        )
+
+    # What can happen.
+
+    def child(self):
+        """The cache process, once it serves."""
+        return rig.wait_for("the cache process", self.varnish.child_pid, 20, 0.005)
+
+    @staticmethod
+    def gone(pid):
+        try:
+            return "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return True
+
+    def watch(self, pid):
+        """A thread that notes when the process has ended; join() returns then."""
+        seen = []
+
+        def run():
+            before = time.monotonic()
+            while not self.gone(pid):
+                before = time.monotonic()
+                time.sleep(0.002)
+            seen.append((before, time.monotonic()))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread, seen
+
+    def orderly(self, act):
+        """An end without violence: dangerous only for what is answered just when it is over."""
+        thread, seen = self.watch(self.child())
+        act()
+        thread.join(60)
+        if not seen:
+            raise RuntimeError("the cache process does not end")
+        self.deaths.add(*seen[0])
+
+    def kill(self):
+        pid = self.child()
+        begin = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        rig.wait_for("the end of the cache process", lambda: self.gone(pid), 20, 0.001)
+        self.deaths.add(begin, time.monotonic())
+
+    def panic(self):
+        pid = self.child()
+        begin = time.monotonic()
+        self.varnish.cli("debug.panic.worker", check=False)
+        rig.wait_for("the end of the cache process", lambda: self.gone(pid), 20, 0.001)
+        self.deaths.add(begin, time.monotonic())
+
+    def stop(self):
+        self.orderly(lambda: self.varnish.cli("stop"))
+        self.varnish.cli("start")
+
+    def restart(self):
+        self.orderly(self.varnish.stop)
+        self.varnish.start()
+
+    def reload(self):
+        self.loaded += 1
+        name = f"v{self.loaded}"
+        settings = {"period": self.random.choice(["300ms", "1s", "2s"])}
+        if self.random.random() < 0.5:
+            settings["compression"] = self.random.choice(['"gzip:1"', '"zstd"', '"snappy"', '"none"'])
+        if self.random.random() < 0.3:
+            settings["path"] = f'"{self.random.choice("abc")}/%Y/"'
+        vcl = stream_vcl.write(self.place, name, **settings)
+        before = self.varnish.cli("vcl.list")
+        active = re.search(r"^active\s+\S+\s+\S+\s+(?:\S+\s+)?(\S+)$", before, re.M)[1]
+        self.varnish.cli("vcl.load", name, vcl)
+        self.varnish.cli("vcl.use", name)
+        self.varnish.cli("vcl.discard", active)
+
+    # The run.
+
+    def serving(self):
+        with contextlib.suppress(OSError, ValueError):
+            import socket
+
+            with socket.create_connection(("127.0.0.1", self.varnish.port), 2) as probe:
+                probe.settimeout(2)
+                probe.sendall(b"GET /probe/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return traffic.Client.read(probe, b"")[0] == 200
+        return False
+
+    def weather(self):
+        """The S3 server, up and down."""
+        random_ = random.Random(self.random.random())
+        while not self.over.wait(random_.uniform(4, 12)):
+            self.place.s3.kill()
+            self.s3_downs += 1
+            self.over.wait(random_.uniform(2, 8))
+            self.place.s3.start()
+
+    def run(self, seconds, kills):
+        """Faults for this long, and on until there were this many kills."""
+        weather = threading.Thread(target=self.weather)
+        weather.start()
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end or self.done["kill"] + self.done["panic"] < kills:
+                if time.monotonic() > end + seconds:
+                    raise RuntimeError(f"only {self.done} in twice the time")
+                (kind,) = self.random.choices(list(KINDS), KINDS.values())
+                getattr(self, kind)()
+                self.done[kind] += 1
+                rig.wait_for("an answer", self.serving, 30, 0.01)
+                time.sleep(self.random.uniform(0.05, 0.8 if self.long else 1.5))
+        finally:
+            self.over.set()
+            weather.join()
+
+
+def settle(place):
+    """Restarts varnishd and waits until nothing is left in ring and spool."""
+    place.varnish.stop()
+    place.varnish.start()
+
+    def empty():
+        now = place.varnish.counters()
+        # Until the packer's first look every number is 0.
+        names = ("ring_used", "spooled_blocks", "spooled_records")
+        return now.get("access.ring_size") and not any(now[f"access.{name}"] for name in names)
+
+    rig.wait_for("an empty spool", empty, 120, 0.2)
+    counters = place.varnish.balanced()
+    place.varnish.stop()
+    left = [path.name for path in (place.spool / "access").glob("*.data")]
+    if left:
+        raise RuntimeError(f"left in the spool: {left}")
+    return counters
+
+
+def arguments(parser):
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--long", action="store_true", help="ten minutes, at least 200 kills")
+    parser.add_argument("--seconds", type=float, help="instead of either")
+    parser.add_argument("--seed", type=int, default=None)
+
+
+def prove(place, options):
+    seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
+    seconds = options.seconds or (600 if options.long else 40)
+    say(f"chaos: seed {seed}, {seconds:.0f} s")
+    place.s3.start()
+    start = time.monotonic()
+    chaos = Chaos(place, seed, options.long)
+    load = traffic.Traffic(place.varnish.port, 4, seed % 1000, pause=0.004).start()
+    try:
+        chaos.run(seconds, 200 if options.long else 0)
+        time.sleep(1)
+        # At the end a kill with blocks in the spool, for the equation with `recovered` in it.
+        place.s3.kill()
+        spooled = lambda: place.varnish.counters()["access.spooled_records"]
+        rig.wait_for("a block in the spool", spooled, 60, 0.1)
+        chaos.kill()
+        rig.wait_for("an answer", chaos.serving, 30, 0.01)
+        time.sleep(0.5)
+    finally:
+        answered = load.stop()
+    drained = lambda: not place.varnish.counters()["access.ring_used"]
+    rig.wait_for("an empty ring", drained, 20, 0.2)
+    before = place.varnish.balanced()
+    place.s3.start()
+    counters = settle(place)
+    numbers = {name: before[f"access.{name}"] for name in ("records", "recovered", *rig.GONE_OR_HERE)}
+    say(f"chaos: the counters balance, at rest after a kill: {numbers}")
+    if not numbers["recovered"] or not numbers["records"]:
+        return ["nothing was recovered or taken, so nothing was shown"]
+    lines = [line for line in place.patient_cat() if b"/probe/" not in line]
+    verdict = traffic.Verdict(answered, traffic.ids_of(lines), chaos.deaths)
+    kills = chaos.done["kill"] + chaos.done["panic"]
+    say(f"chaos: {chaos.done}, S3 server down {chaos.s3_downs} times, {kills} kills")
+    say(f"chaos: {verdict}")
+    wrong = [a for a in answered if a[3] != 200]
+    if wrong:
+        say(f"chaos: {len(wrong)} answers were not 200: {wrong[:5]}")
+    if verdict.ok() and answered:
+        return []
+    say(f"last counters: {counters}")
+    return [f"seed {seed}\n{verdict.details(start, chaos.deaths)}"]

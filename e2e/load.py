@@ -1,0 +1,88 @@
+"""wrk against a real Varnish: every request that it counts is in the bucket once."""
+
+import re
+import subprocess
+import time
+
+from e2e import rig
+
+# Each connection numbers its requests, so that a line that is missing or doubled shows.
+SCRIPT = """
+local thread_count = 0
+function setup(thread)
+    thread:set("id", thread_count)
+    thread_count = thread_count + 1
+end
+function init() n = 0 end
+function request()
+    n = n + 1
+    return wrk.format("GET", "/page?id=" .. id .. "-" .. n)
+end
+"""
+
+VCL = """
+sub vcl_hash {
+    hash_data("one object for every id");
+    return (lookup);
+}
+"""
+
+
+def arguments(parser):
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--connections", type=int, default=64)
+
+
+def prove(place, options):
+    place.s3.start()
+    vcl = place.example()
+    vcl.write_text(vcl.read_text() + VCL)
+    varnish = place.start_varnish(vcl)
+    child = varnish.child_pid()
+    script = place.directory / "ids.lua"
+    script.write_text(SCRIPT)
+    command = ["wrk", "-t2", f"-c{options.connections}", f"-d{options.seconds}"]
+    command += ["-s", str(script), f"http://127.0.0.1:{varnish.port}/"]
+    out = subprocess.run(
+        command, env=place.env, stdout=subprocess.PIPE, check=True, text=True
+    ).stdout
+    counted = int(re.search(r"(\d+) requests in", out)[1])
+    if errors := re.search(r"Socket errors.*|Non-2xx.*", out):
+        print(f"load: {errors[0]}")
+    last = time.monotonic()
+    answered = wait_until_still(varnish)
+    rig.wait_for(
+        "the last block", lambda: varnish.counters()["access.uploaded_records"] >= answered, 60
+    )
+    seconds = time.monotonic() - last
+    lines = place.cat()
+    ids = [match[1] for line in lines if (match := re.search(rb"[?]id=([0-9-]+) ", line))]
+    doubled = len(ids) - len(set(ids))
+    dropped = {k: v for k, v in varnish.balanced().items() if ".dropped_" in k and v}
+    print(
+        f"load: wrk counted {counted} requests ({counted / options.seconds:.0f}/s), Varnish "
+        f"{answered}; {len(ids)} lines in the bucket, {doubled} doubled, dropped "
+        f"{dropped or 0}, {seconds:.1f} s after the last request; "
+        f"child {child} -> {varnish.child_pid()}"
+    )
+    # Those that Varnish counted and wrk did not were in flight when wrk's time was up.
+    holds = {
+        "every request that wrk counted is one that Varnish counted":
+            counted <= answered <= counted + options.connections,
+        "each of them is one line in the bucket": len(ids) == answered and not doubled,
+        "nothing is dropped": not dropped,
+        "the cache process is the same": child == varnish.child_pid(),
+    }  # fmt: skip
+    return [f"not so: {what}" for what, so in holds.items() if not so]
+
+
+def wait_until_still(varnish):
+    """How many client requests Varnish has counted, once the number does not change."""
+    before = -1
+    while True:
+        text = varnish.tool("varnishstat", "-1", "-f", "MAIN.client_req")
+        now = int(text.split()[1])
+        if now == before:
+            return now
+        before = now
+        time.sleep(0.5)

@@ -1,0 +1,436 @@
+"""The faults of docs/troubleshooting.md, made for real, and what an operator sees of each.
+
+A fault is a function that takes the rig and gives {command as the page has it: what it printed}.
+Files and ports are this run's; the page's are the usual ones. `make e2e T=troubles` compares the two.
+"""
+
+import contextlib
+import http.server
+import os
+import pathlib
+import pwd
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+from e2e import rig
+from e2e.rig import debian
+
+PAGE = rig.ROOT / "docs/troubleshooting.md"
+LOAD = "varnishadm vcl.load new /etc/varnish/new.vcl"
+LOG = """varnishlog -g raw -d -q 'Error ~ "^S3LOG"'"""
+STAT = "varnishstat -1 -f 'S3LOG.access.*'"
+CHECK = "s3log check --config /etc/varnish/s3log.toml"
+JOURNAL = "journalctl -u varnish"
+STATS = "s3log stats --spool /var/lib/vmod-s3log"
+QUARANTINE = "ls /var/lib/vmod-s3log/access/quarantine"
+
+VCL = """vcl 4.1;
+import s3log;
+import std;
+backend default none;
+sub vcl_init {{ new access = s3log.stream(config = "{settings}"); }}
+sub vcl_recv {{
+    {recv}
+    return (synth(200));
+}}
+sub vcl_synth {{ {synth} }}
+"""
+
+
+class Node:
+    """One varnishd with a folder, a spool and a settings file of its own."""
+
+    def __init__(self, place, name, modules=None, **settings):
+        self.place, self.seen = place, {}
+        self.directory = place.directory / name
+        self.directory.mkdir(mode=0o755)
+        self.settings = self.directory / "s3log.toml"
+        self.values = values = {
+            "endpoint": place.s3.endpoint,
+            "bucket": rig.BUCKET,
+            "credentials": str(place.s3.credentials),
+            "spool": str(self.directory / "spool"),
+            "period": "200ms",
+            "exit_timeout": "100ms",
+            **settings,
+        }
+        pathlib.Path(values["spool"]).mkdir(mode=0o700, exist_ok=True)
+        self.write()
+        base = self.directory / "base.vcl"
+        base.write_text("vcl 4.1; backend default none;")
+        self.varnish = rig.Varnish(self.directory, dict(place.env), base, modules or place.module_dir)
+
+    def start(self):
+        self.varnish.start()
+        return self
+
+    def load(self, name="new", recv="", synth="access.log();"):
+        """vcl.load and vcl.use of a VCL with the stream."""
+        vcl = self.directory / f"{name}.vcl"
+        vcl.write_text(VCL.format(settings=self.settings, recv=recv, synth=synth))
+        self.seen.setdefault(LOAD, self.varnish.cli("vcl.load", name, vcl, check=False))
+        self.varnish.cli("vcl.use", name, check=False)
+        return self
+
+    def request(self, path="/", **headers):
+        url = f"http://127.0.0.1:{self.varnish.port}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status
+
+    def write(self):
+        text = "".join(f'{key} = "{value}"\n' for key, value in self.values.items())
+        self.settings.write_text(f"[access]\n{text}")
+
+    def mend(self, **settings):
+        """What the page says to do, and then a reload: what waits arrives."""
+        self.values |= settings
+        self.write()
+        self.load("mended")
+        return self.until("what waits in the bucket", lambda: self.counter("uploaded_records"))
+
+    def command(self, *words):
+        done = subprocess.run(
+            [self.place.command, *words],
+            env={**self.varnish.env, "NO_COLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return done.returncode, done.stdout
+
+    def check(self):
+        code, text = self.command("check", "--config", self.settings)
+        self.seen[CHECK] = f"{text}$? = {code}\n"
+        return self
+
+    def until(self, what, check, seconds=20):
+        rig.wait_for(what, check, seconds, 0.1)
+        return self
+
+    def counter(self, name):
+        return self.varnish.counters("access").get(f"access.{name}", 0)
+
+    def look(self):
+        """What the node's own tools show now. Whatever the fault is, the counters balance."""
+        self.varnish.balanced()
+        self.seen[STAT] = self.varnish.tool("varnishstat", "-1", "-f", "S3LOG.access.*", check=False)
+        # The log may be some records behind.
+        time.sleep(0.2)
+        words = shlex.split(LOG)
+        self.seen[LOG] = self.varnish.tool(*words)
+        self.seen[JOURNAL] = self.varnish.process.log.read_text(errors="replace")
+        return self
+
+    def stop(self):
+        with contextlib.suppress(Exception):
+            self.varnish.stop()
+
+
+def refused(node, mend=lambda: {}):
+    """A stream whose uploads do not succeed: one request, what there is to see, and the cure."""
+    try:
+        node.start().load().check()
+        node.request()
+        node.until("a message", lambda: node.counter("upload_retries"))
+        node.look().mend(**mend())
+        return node.seen
+    finally:
+        node.stop()
+
+
+def wrong_secret(place):
+    file = place.directory / "wrong-credentials"
+    right = place.s3.credentials.read_text()
+    file.write_text(right.replace(rig.SECRET_KEY, "not-it"))
+
+    def mend():
+        file.write_text(right)
+        return {}
+
+    return refused(Node(place, "wrong-secret", credentials=file), mend)
+
+
+def wrong_bucket(place):
+    node = Node(place, "wrong-bucket", bucket="edge-lgos")
+    return refused(node, lambda: {"bucket": rig.BUCKET})
+
+
+def unknown_name(place):
+    node = Node(place, "unknown-name", endpoint="https://gateway.storjshare.invalid")
+    return refused(node, lambda: {"endpoint": place.s3.endpoint})
+
+
+def gateway_down(place):
+    (port,) = rig.free_ports(1)
+    node = Node(place, "gateway-down", endpoint=f"http://127.0.0.1:{port}")
+    try:
+        node.start().load().check()
+        node.request()
+        node.until("a message", lambda: node.counter("oldest_unsent") >= 2)
+        return node.look().mend(endpoint=place.s3.endpoint).seen
+    finally:
+        node.stop()
+
+
+def clock_off(place):
+    try:
+        library = debian.file("libfaketime", "usr/lib/*/faketime/libfaketime.so.1")
+    except debian.Missing as why:
+        raise rig.Skip(why) from None
+    node = Node(place, "clock-off")
+    # Waiting is done by the monotonic clock, which stays as it is.
+    node.varnish.env |= {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": "-1h",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    try:
+        node.start().load().check()
+        node.request()
+        node.until("an upload", lambda: node.counter("uploaded_records"))
+        return node.look().seen
+    finally:
+        node.stop()
+
+
+def full_disk(place):
+    disk = place.directory / "full-disk-spool"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", disk]
+    done = subprocess.run(mount, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise rig.Skip(f"a tmpfs cannot be mounted: {done.stdout.strip()}")
+    filler = disk / "filler"
+    node = Node(place, "full-disk", spool=disk, ring="1MB")
+    try:
+        node.start().load()
+        with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        node.request()
+        node.until("a failed write", lambda: node.counter("spool_errors"))
+        seen = node.look().seen
+        # And a stream that begins on the full disk.
+        late = Node(place, "full-disk-late", spool=disk / "late", ring="1MB")
+        try:
+            seen[LOAD] = late.start().load().seen[LOAD]
+        finally:
+            late.stop()
+        filler.unlink()
+        node.until("an upload", lambda: node.counter("uploaded_records") == 1)
+        return seen
+    finally:
+        node.stop()
+        subprocess.run(["umount", "-l", disk], check=False)
+
+
+def unprivileged(node, hurt):
+    """As with Debian's service: the manager is root and the cache process another user; or all
+    of it is a user who is not root."""
+    if os.geteuid() == 0:
+        names = [user.pw_name for user in pwd.getpwall()]
+        user = "vcache" if "vcache" in names else "nobody"
+        node.varnish.jail = f"unix,user={user}"
+        node.place.directory.chmod(0o711)
+    else:
+        hurt.chmod(0o500 if hurt.is_dir() else 0)
+    try:
+        try:
+            node.start()
+        except RuntimeError as error:
+            raise rig.Skip(f"varnishd does not start with -j {node.varnish.jail}: {error}") from None
+        return node.load().seen
+    finally:
+        node.place.directory.chmod(0o700)
+        hurt.chmod(0o700 if hurt.is_dir() else 0o600)
+        node.stop()
+
+
+def spool_owner(place):
+    node = Node(place, "spool-owner", credentials=place.directory / "spool-owner/credentials")
+    shutil.copy(place.s3.credentials, node.directory)
+    (node.directory / "credentials").chmod(0o644)
+    return unprivileged(node, node.directory / "spool")
+
+
+def credentials_owner(place):
+    node = Node(place, "credentials-owner", credentials=place.directory / "credentials-owner/own")
+    shutil.copy(place.s3.credentials, node.directory / "own")
+    (node.directory / "own").chmod(0o600)
+    return unprivileged(node, node.directory / "own")
+
+
+def too_early(place):
+    node = Node(place, "too-early", period="60s")
+    try:
+        node.start().load()
+        node.request()
+        node.until("the record in the ring", lambda: node.counter("ring_used"))
+        _, node.seen[STATS] = node.command("stats", "--spool", node.directory / "spool")
+        return node.look().seen
+    finally:
+        node.stop()
+
+
+def not_called(place):
+    node = Node(place, "not-called")
+    try:
+        node.start().load(recv='if (req.url == "/never") { access.log(); }', synth="")
+        node.request()
+        node.until("the ring", lambda: node.counter("ring_size"))
+        return node.look().seen
+    finally:
+        node.stop()
+
+
+def other_varnish(place):
+    modules = place.directory / "other-varnish-modules"
+    modules.mkdir()
+    module = (place.module_dir / "libvmod_s3log.so").read_bytes()
+    own = re.search(rb"Varnish (\d+\.\d+\.\d+) \w+", module)
+    if not own:
+        raise RuntimeError("the module has no ABI string")
+    other = own[0].replace(own[1], b"7.4.9")
+    if len(other) != len(own[0]):
+        raise RuntimeError(f"the ABI string {own[0]} is longer than this tool thinks")
+    (modules / "libvmod_s3log.so").write_bytes(module.replace(own[0], other))
+    node = Node(place, "other-varnish", modules=modules)
+    try:
+        return node.start().load().seen
+    finally:
+        node.stop()
+
+
+def no_module(place):
+    modules = place.directory / "no-modules"
+    modules.mkdir()
+    node = Node(place, "no-module", modules=modules)
+    try:
+        return node.start().load().seen
+    finally:
+        node.stop()
+
+
+def small_ring(place):
+    node = Node(place, "small-ring", ring="1MB", max_line="65000")
+    text = node.directory / "line"
+    text.write_text("x" * 60_000)
+    burst = 'access.log_line(std.fileread("%s"));\n' % text
+    try:
+        node.start()
+        node.load(recv=burst * 100)
+        node.request()
+        node.until("a drop", lambda: node.counter("dropped_ring"))
+        node.until("the end of it", lambda: node.counter("uploaded_records"))
+        return node.look().seen
+    finally:
+        node.stop()
+
+
+def wrong_argument(place):
+    node = Node(place, "wrong-argument", period="soon")
+    try:
+        return node.start().load().check().seen
+    finally:
+        node.stop()
+
+
+def second_varnishd(place):
+    first = Node(place, "first-varnishd")
+    second = Node(place, "second-varnishd", spool=first.directory / "spool")
+    try:
+        first.start().load()
+        return second.start().load().seen
+    finally:
+        second.stop()
+        first.stop()
+
+
+def upload_again(place, folder):
+    """Runs the page's own program on the block; the command finds nothing wrong with it."""
+    program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)[1]
+    bucket = "mended-logs"
+    place.s3.client().create_bucket(Bucket=bucket)
+    variables = {
+        "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": place.s3.endpoint,
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    }
+    subprocess.run(
+        [sys.executable, "-c", program, "0000000001", bucket],
+        cwd=folder,
+        env=place.env | variables,
+        check=True,
+    )
+    done = subprocess.run(
+        [place.command, "verify", "--deep", *place.s3.words(bucket), "access"],
+        env=place.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0 or "complete: 1 block, 1 record," not in done.stdout:
+        raise RuntimeError(f"the block uploaded by hand is not whole: {done.stdout}")
+
+
+def refused_block(place):
+    """A gateway that will never take a block: S3's 400 for it."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b"<Error><Code>InvalidArgument</Code><Message>not like this</Message></Error>"
+            self.send_response(400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    node = Node(place, "refused-block", endpoint=f"http://127.0.0.1:{server.server_address[1]}")
+    try:
+        node.start().load().check()
+        node.request()
+        node.until("quarantine", lambda: node.counter("blocks_quarantined"))
+        node.look()
+        kept = sorted((node.directory / "spool/access/quarantine").iterdir())
+        node.seen[QUARANTINE] = "\n".join(path.name for path in kept)
+        upload_again(place, kept[0].parent)
+        return node.seen
+    finally:
+        node.stop()
+        server.shutdown()
+
+
+FAULTS = {
+    "wrong-argument": wrong_argument,
+    "other-varnish": other_varnish,
+    "no-module": no_module,
+    "credentials-owner": credentials_owner,
+    "spool-owner": spool_owner,
+    "second-varnishd": second_varnishd,
+    "too-early": too_early,
+    "not-called": not_called,
+    "unknown-name": unknown_name,
+    "gateway-down": gateway_down,
+    "wrong-secret": wrong_secret,
+    "wrong-bucket": wrong_bucket,
+    "clock-off": clock_off,
+    "refused-block": refused_block,
+    "full-disk": full_disk,
+    "small-ring": small_ring,
+}
+
+# Of each kind of fault one, for every change.
+QUICK = ("wrong-argument", "spool-owner", "too-early", "gateway-down", "refused-block", "small-ring")

@@ -1,0 +1,208 @@
+"""The package as an operator meets it: make package. Needs root, and target/deb from `make deb`.
+
+In a fresh Debian 13 (packaging/chroot.sh): apt-get install, a VCL, requests, the block in SeaweedFS,
+read back; an upgrade, a purge and a new installation with lines that are not uploaded yet.
+"""
+
+import contextlib
+import gzip
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+from e2e import rig
+from e2e.rig import stream_vcl
+
+TREE = "trixie-package"
+SPOOL = "var/lib/vmod-s3log"
+CREDENTIALS = "/etc/varnish/s3log.credentials"
+# varnish.service's command line but for the addresses. It ends when its standard input does.
+SERVE = """
+varnishd -F -a 127.0.0.1:{port} -T localhost:0 -f /etc/varnish/s3log.vcl -p feature=+http2 -s malloc,64m &
+read -r _ || :
+kill -TERM $!
+wait $!
+"""
+
+
+def main():
+    packages = sorted((rig.ROOT / "target/deb").glob("vmod-s3log_*.deb"))
+    if len(packages) != 1:
+        sys.exit("package: one package in target/deb is wanted: make deb")
+    chroot("make", "trixie.base", "trixie")
+    chroot("copy", "trixie.base", TREE)
+    tree = pathlib.Path(chroot("path", TREE).strip())
+    shutil.copy(packages[0], tree / "tmp")
+    name = f"./tmp/{packages[0].name}"
+
+    with rig.Rig("package") as place:
+        place.s3.start()
+        say(f"apt-get install {name}, in a fresh Debian 13")
+        inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", name)
+        look(tree)
+        (tree / CREDENTIALS[1:]).write_text(place.s3.credentials.read_text())
+        inside("chown", "vcache:varnish", CREDENTIALS)
+        inside("chmod", "600", CREDENTIALS)
+        vcl = tree / "etc/varnish/s3log.vcl"
+
+        def log_to(endpoint):
+            vcl.write_text(stream_vcl.least(place, endpoint, CREDENTIALS, "1s"))
+
+        log_to(place.s3.endpoint)
+        with varnish() as ask:
+            asked = [ask(f"/page/{number}") for number in range(50)]
+            rig.wait_for("a block in the bucket", place.s3.keys, 20)
+        compare(place, asked, "three lines of VCL and 50 requests")
+
+        closed = f"http://127.0.0.1:{rig.free_ports(1)[0]}"
+        log_to(closed)
+        with varnish() as ask:
+            asked += [ask(f"/unsent/{number}") for number in range(30)]
+            time.sleep(1.5)
+        compare(place, asked[:50], "the gateway is down: 30 more requests, which wait in the spool")
+
+        newer = make_newer(tree, name)
+        inside("apt-get", "install", "-y", "-qq", newer)
+        say(f"upgraded to {inside('dpkg-query', '-W', '-f', '${Version}', 'vmod-s3log')}")
+        said = inside("apt-get", "purge", "-y", "-qq", "vmod-s3log")
+        expect("/var/lib/vmod-s3log is left" in said, f"purge says what it leaves: {said}")
+        expect((tree / SPOOL / "access").is_dir(), "the spool with unsent lines survives a purge")
+        say("purged: the spool is left, and the package says so")
+
+        inside("apt-get", "install", "-y", "-qq", newer)
+        log_to(place.s3.endpoint)
+        with varnish() as ask:
+            asked.append(ask("/after"))
+            time.sleep(1.5)
+        compare(place, asked, "installed again, the gateway up: what waited and what is new")
+
+        done = inside("s3log", "verify", *place.s3.words(credentials=CREDENTIALS), "access")
+        say(f"s3log verify: {done.strip().splitlines()[-1]}")
+
+        shutil.rmtree(tree / SPOOL / "access")
+        inside("apt-get", "purge", "-y", "-qq", "vmod-s3log")
+        expect(not (tree / SPOOL).exists(), "an empty spool goes with a purge")
+        left = inside("sh", "-c", "find / -xdev -iname '*s3log*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/etc/varnish/*' -not -path '/var/cache/*' -not -path '/var/log/*' -not -path '/var/lib/varnish/*'")
+        expect(not left.strip(), f"nothing is left: {left}")
+        say("purged with an empty spool: nothing is left")
+    print("package: ok")
+
+
+def say(text):
+    print(f"package: {text}", flush=True)
+
+
+def expect(holds, what):
+    if not holds:
+        sys.exit(f"package: not so: {what}")
+
+
+def chroot(*words):
+    done = subprocess.run([rig.ROOT / "packaging/chroot.sh", *words], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"package: packaging/chroot.sh {' '.join(words)} failed")
+    return done.stdout
+
+
+def inside(*command):
+    """What the command prints, in the tree."""
+    done = subprocess.run(
+        [rig.ROOT / "packaging/chroot.sh", "run", TREE, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"package: {' '.join(command)} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def look(tree):
+    """What the package has put where."""
+    expect(
+        inside("stat", "-c", "%U:%G %a", f"/{SPOOL}") == "vcache:varnish 700\n",
+        "the spool belongs to the cache process's user",
+    )
+    files = inside("dpkg", "-L", "vmod-s3log").split()
+    for wanted in [
+        "/usr/bin/s3log",
+        "/usr/lib/systemd/system/varnish.service.d/vmod-s3log.conf",
+        "/usr/lib/tmpfiles.d/vmod-s3log.conf",
+        "/usr/share/bash-completion/completions/s3log",
+        "/usr/share/doc/vmod-s3log/copyright",
+        "/usr/share/doc/vmod-s3log/examples/example.vcl",
+        "/usr/share/doc/vmod-s3log/third-party-licences.txt.gz",
+        "/usr/share/fish/vendor_completions.d/s3log.fish",
+        "/usr/share/man/man1/s3log-cat.1.gz",
+        "/usr/share/man/man3/vmod_s3log.3.gz",
+        "/usr/share/zsh/vendor-completions/_s3log",
+    ]:
+        expect(wanted in files and (tree / wanted[1:]).exists(), f"{wanted} is there")
+    notices = gzip.decompress(
+        (tree / "usr/share/doc/vmod-s3log/third-party-licences.txt.gz").read_bytes()
+    ).decode()
+    for crate in ["rustls ", "ureq ", "varnish-sys ", "zstd-sys "]:
+        expect(f"\n{crate}" in notices, f"the notices name {crate}")
+    say(inside("s3log", "--version").strip() + ", " + inside("varnishd", "-V").splitlines()[0])
+    depends = inside("dpkg-query", "-W", "-f", "${Depends}", "vmod-s3log")
+    expect("varnishabi-strict-" in depends, f"it depends on the exact ABI: {depends}")
+
+
+@contextlib.contextmanager
+def varnish():
+    """varnishd in the tree, as varnish.service starts it; gives a function that asks for a path."""
+    port = rig.free_ports(1)[0]
+    log = open(rig.ROOT / "target/package-varnishd.log", "wb")
+    served = subprocess.Popen(
+        [rig.ROOT / "packaging/chroot.sh", "run", TREE, "sh", "-c", SERVE.format(port=port)],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+
+    def ask(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            answer.read()
+            return f"GET {path} {answer.status}".encode()
+
+    def up():
+        expect(served.poll() is None, f"varnishd runs; see {log.name}")
+        with contextlib.suppress(OSError), rig.socket.create_connection(("127.0.0.1", port), 1):
+            return True
+
+    try:
+        rig.wait_for("varnishd", up)
+        yield ask
+    finally:
+        served.stdin.close()
+        served.wait(60)
+        log.close()
+
+
+def compare(place, asked, what):
+    """The bucket's lines, read by the package's command in the tree, are the requests."""
+    out = inside("s3log", "cat", *place.s3.words(credentials=CREDENTIALS), "access")
+    found = sorted(line.encode() for line in out.splitlines())
+    expect(found == sorted(asked), f"{len(asked)} lines are in the bucket, found {len(found)}")
+    say(f"{what}: {len(found)} lines in the bucket, each once")
+
+
+def make_newer(tree, name):
+    """The same package with the next revision, as an upgrade."""
+    work = tree / "tmp/newer"
+    subprocess.run(["dpkg-deb", "-R", tree / name, work], check=True)
+    control = work / "DEBIAN/control"
+    text = control.read_text()
+    version = next(line.split()[1] for line in text.splitlines() if line.startswith("Version:"))
+    control.write_text(text.replace(f"Version: {version}\n", f"Version: {version}.1\n"))
+    newer = f"./tmp/newer_{version}.1.deb"
+    subprocess.run(["dpkg-deb", "-b", work, tree / newer], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(work)
+    return newer
+
+
+if __name__ == "__main__":
+    main()
