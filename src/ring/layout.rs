@@ -9,15 +9,21 @@ pub const MAX_COMMIT_PAYLOAD: usize = 232;
 
 /// The first word, read as a number: a file of a machine with another byte order is foreign.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"S3LRING\n");
-/// The format that this build writes, and the only one that it reads.
-pub(super) const VERSION: u32 = 1;
+/// The format that this build writes.
+pub(super) const VERSION: u32 = 2;
+/// The format with both commit slots in one sector, which is made into one of [`VERSION`].
+pub(super) const OLD_VERSION: u32 = 1;
 
-/// Where the two commit slots start.
+/// Where commit slot 0 starts. Slot 1 starts behind the region.
 pub(super) const COMMIT_AT: usize = 512;
+/// Where slot 1 of [`OLD_VERSION`] starts.
+pub(super) const OLD_SLOT_1_AT: usize = 768;
 /// Words of one commit slot.
 pub(super) const SLOT_WORDS: usize = 32;
-/// Words of both.
-pub(super) const COMMIT_WORDS: usize = 2 * SLOT_WORDS;
+/// Bytes of one.
+pub(super) const SLOT_BYTES: usize = 8 * SLOT_WORDS;
+/// Bytes behind the region: slot 1, and zeros.
+pub(super) const TRAILER_BYTES: usize = 4096;
 
 /// A region smaller than this could not hold two empty records and a pad.
 const MIN_CAPACITY: u64 = 64;
@@ -54,6 +60,8 @@ pub(super) struct Preamble {
     /// Bytes of the region; a power of two.
     pub(super) capacity: u64,
     pub(super) key: Key,
+    /// [`VERSION`] or [`OLD_VERSION`].
+    pub(super) version: u32,
 }
 
 /// Why a file is not a ring that this build can read.
@@ -69,7 +77,7 @@ impl Preamble {
     pub(super) fn encode(self) -> [u8; 40] {
         let mut bytes = [0; 40];
         put(&mut bytes, 0, &MAGIC.to_ne_bytes());
-        put(&mut bytes, 8, &VERSION.to_ne_bytes());
+        put(&mut bytes, 8, &self.version.to_ne_bytes());
         put(&mut bytes, 12, &(HEADER_BYTES as u32).to_ne_bytes());
         put(&mut bytes, 16, &self.capacity.to_ne_bytes());
         put(&mut bytes, 24, &self.key.0.to_ne_bytes());
@@ -95,13 +103,33 @@ impl Preamble {
         let capacity = u64_at(page, 16).ok_or(short)?;
         let key = Key(u64_at(page, 24).ok_or(short)?);
         let bounded = (MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity);
-        if version != VERSION || !capacity.is_power_of_two() || !bounded {
+        let known = [VERSION, OLD_VERSION].contains(&version);
+        if !known || !capacity.is_power_of_two() || !bounded {
             return Err(Unreadable::Corrupt("its header has impossible values"));
         }
-        if file_bytes != HEADER_BYTES as u64 + capacity {
+        let preamble = Self { capacity, key, version };
+        let old_length = HEADER_BYTES as u64 + capacity;
+        // A version 1 with a trailer is one that was being made into a version 2.
+        let old = version == OLD_VERSION && file_bytes == old_length;
+        if !old && file_bytes != preamble.file_bytes() {
             return Err(Unreadable::Corrupt("its length is not what its header says"));
         }
-        Ok(Self { capacity, key })
+        Ok(preamble)
+    }
+
+    /// Bytes of a whole file of [`VERSION`].
+    pub(super) const fn file_bytes(self) -> u64 {
+        (HEADER_BYTES + TRAILER_BYTES) as u64 + self.capacity
+    }
+
+    /// Where the file has its two commit slots.
+    pub(super) const fn slots(self) -> [u64; 2] {
+        let second = if self.version == OLD_VERSION {
+            OLD_SLOT_1_AT as u64
+        } else {
+            HEADER_BYTES as u64 + self.capacity
+        };
+        [COMMIT_AT as u64, second]
     }
 }
 
@@ -134,13 +162,10 @@ impl Commit {
         Some(words)
     }
 
-    /// The later of the two slots that hold, from the header page.
-    pub(super) fn latest(page: &[u8]) -> Option<Self> {
-        let slot = |index: u64| {
-            let at = COMMIT_AT + SLOT_WORDS * 8 * usize::try_from(index).ok()?;
-            Self::decode(page.get(at..at + SLOT_WORDS * 8)?, index)
-        };
-        slot(0).into_iter().chain(slot(1)).max_by_key(|commit| commit.generation)
+    /// The later of the two slots, in their order, that hold.
+    pub(super) fn latest(slots: [&[u8]; 2]) -> Option<Self> {
+        let held = slots.into_iter().zip(0..).filter_map(|(slot, index)| Self::decode(slot, index));
+        held.max_by_key(|commit| commit.generation)
     }
 
     fn decode(slot: &[u8], index: u64) -> Option<Self> {

@@ -13,30 +13,32 @@ use std::sync::atomic::AtomicU64;
 
 use memmap2::{MmapMut, MmapRaw};
 
-use super::layout::{COMMIT_AT, COMMIT_WORDS, HEADER_BYTES};
+use super::layout::{COMMIT_AT, HEADER_BYTES, SLOT_WORDS, TRAILER_BYTES};
 
 /// Producers write `tail` all the time and only read `released`: 128 bytes apart, for two cache
 /// lines are often fetched as one.
 const TAIL_AT: usize = 256;
 const RELEASED_AT: usize = 384;
 
-/// A header page and a region whose size is a power of two.
+/// A header page, a region whose size is a power of two, and a page behind it.
 pub(super) struct Memory {
     map: MmapRaw,
-    /// Bytes of the region: a power of two, at least 8, and `HEADER_BYTES` less than the map.
+    /// Bytes of the region: a power of two, at least 8, and the map has `HEADER_BYTES` and
+    /// `TRAILER_BYTES` more.
     capacity: usize,
 }
 
 impl Memory {
     /// Zeroed memory that ends with the process.
     pub(super) fn anonymous(capacity: usize) -> io::Result<Self> {
-        let map = MmapMut::map_anon(HEADER_BYTES + capacity)?;
+        let map = MmapMut::map_anon(HEADER_BYTES + capacity + TRAILER_BYTES)?;
         Ok(Self { map: map.into(), capacity })
     }
 
-    /// Maps `file`, whose length the caller has made `HEADER_BYTES + capacity`.
+    /// Maps `file`, whose length the caller has made that of a whole file.
     pub(super) fn shared(file: &File, capacity: usize) -> io::Result<Self> {
-        let map = memmap2::MmapOptions::new().len(HEADER_BYTES + capacity).map_raw(file)?;
+        let length = HEADER_BYTES + capacity + TRAILER_BYTES;
+        let map = memmap2::MmapOptions::new().len(length).map_raw(file)?;
         Ok(Self { map, capacity })
     }
 
@@ -55,9 +57,9 @@ impl Memory {
         self.atomic(RELEASED_AT)
     }
 
-    /// A word of the two commit slots; the reader alone touches them.
-    pub(super) fn commit_word(&self, index: usize) -> &AtomicU64 {
-        self.atomic(COMMIT_AT + 8 * (index % COMMIT_WORDS))
+    /// A word of commit slot 0 or 1; the reader alone touches them.
+    pub(super) fn commit_word(&self, slot: usize, index: usize) -> &AtomicU64 {
+        self.atomic(self.slot_at(slot) + 8 * (index % SLOT_WORDS))
     }
 
     /// The word at a position, its low three bits ignored: where a record's header stands.
@@ -104,14 +106,19 @@ impl Memory {
         unsafe { to.write_bytes(0, len) }
     }
 
-    /// Writes the header page through to the disk.
-    pub(super) fn sync_header(&self) -> io::Result<()> {
-        self.map.flush_range(0, HEADER_BYTES)
+    /// Writes commit slot 0 or 1 through to the disk.
+    pub(super) fn sync_slot(&self, slot: usize) -> io::Result<()> {
+        self.map.flush_range(self.slot_at(slot), 8 * SLOT_WORDS)
     }
 
     /// Writes everything through to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.map.flush()
+    }
+
+    /// Where a slot is in the map.
+    fn slot_at(&self, slot: usize) -> usize {
+        if slot.is_multiple_of(2) { COMMIT_AT } else { HEADER_BYTES + self.capacity }
     }
 
     /// Always less than `capacity`; the cast drops only bits that the mask drops as well.

@@ -38,7 +38,7 @@
 //! | at | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | `S3LRING\n`; read as a number, so another byte order is foreign |
-//! | 8 | 4 | version, 1 |
+//! | 8 | 4 | version, 2 |
 //! | 12 | 4 | bytes of this page, 4096 |
 //! | 16 | 8 | capacity: bytes of the region, a power of two |
 //! | 24 | 8 | key: random, made with the file |
@@ -46,14 +46,18 @@
 //! | 256 | 8 | tail: position of the next claim |
 //! | 384 | 8 | released: position up to which space came back |
 //! | 512 | 256 | commit slot 0 |
-//! | 768 | 256 | commit slot 1 |
 //! | 4096 | capacity | the region; position p stands at 4096 + p mod capacity |
+//! | 4096 + capacity | 256 | commit slot 1, on a page of its own |
+//! | 4352 + capacity | 3840 | 0 |
+//!
+//! Version 1 had commit slot 1 at 768, in the same sector as slot 0, and ended with the region. Its
+//! file is made into one of version 2 when it is opened, in place: see `upgrade.rs`.
 //!
 //! A commit slot, written in turns; the one with the higher generation counts:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
-//! | 0 | 8 | generation, from 1; slot = generation mod 2; written last |
+//! | 0 | 8 | generation, from 1, growing by 1, or by 2 after one that could not be brought to the disk; slot = generation mod 2; written last |
 //! | 8 | 8 | head: position up to which records are consumed |
 //! | 16 | 8 | bytes of payload (low half), CRC-32C of generation, head, length as 8 bytes each and payload (high half) |
 //! | 24 | 232 | payload, the consumer's own |
@@ -103,6 +107,15 @@
 //!   zeroes it. There is no instant at which the one is new and the other old;
 //! - killed in recovery, the same walk gives the same result again (`recover.rs`).
 //!
+//! A power cut leaves of each page what it was at some moment since it was last on the disk, and of
+//! the two pages with commits perhaps a torn one. So:
+//!
+//! - a commit that counts on the disk ([`Reader::commit_synced`]) is written over the older of two,
+//!   and the newer one is on the disk already: whatever is torn, one of them holds;
+//! - one that could not be brought to the disk is written again to the same slot, so that the other
+//!   one stays: the kernel takes pages that it failed to write for written;
+//! - nothing is erased before the commit that consumes it is on the disk.
+//!
 //! What a file says is never believed further than its checks reach, and no length takes an
 //! access out of the mapping, whatever the file holds.
 
@@ -126,6 +139,7 @@ mod sync;
 #[cfg(test)]
 #[cfg(not(s3log_loom))]
 mod tests;
+mod upgrade;
 
 pub use header::MAX_PAYLOAD;
 pub use inspect::{Glance, glance};

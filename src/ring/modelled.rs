@@ -11,13 +11,13 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 use ::loom::cell::UnsafeCell as Watched;
 use ::loom::sync::atomic::{AtomicU64, Ordering};
 
-use super::layout::COMMIT_WORDS;
+use super::layout::SLOT_WORDS;
 
 pub(super) struct Memory {
     tail: AtomicU64,
     released: AtomicU64,
     /// Not modelled: the reader alone touches them.
-    commit: [PlainU64; COMMIT_WORDS],
+    commit: [PlainU64; 2 * SLOT_WORDS],
     headers: Vec<AtomicU64>,
     watched: Vec<Watched<()>>,
     bytes: Box<[std::cell::UnsafeCell<u8>]>,
@@ -31,7 +31,7 @@ impl Memory {
         Ok(Self {
             tail: AtomicU64::new(0),
             released: AtomicU64::new(0),
-            commit: [const { PlainU64::new(0) }; COMMIT_WORDS],
+            commit: [const { PlainU64::new(0) }; 2 * SLOT_WORDS],
             headers: (0..capacity / 8).map(|_| AtomicU64::new(0)).collect(),
             watched: (0..capacity / 8).map(|_| Watched::new(())).collect(),
             bytes: (0..capacity).map(|_| std::cell::UnsafeCell::new(0)).collect(),
@@ -54,8 +54,8 @@ impl Memory {
         &self.released
     }
 
-    pub(super) fn commit_word(&self, index: usize) -> &PlainU64 {
-        &self.commit[index % COMMIT_WORDS]
+    pub(super) fn commit_word(&self, slot: usize, index: usize) -> &PlainU64 {
+        &self.commit[slot % 2 * SLOT_WORDS + index % SLOT_WORDS]
     }
 
     pub(super) fn header(&self, position: u64) -> &AtomicU64 {
@@ -102,7 +102,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn sync_header(&self) -> io::Result<()> {
+    pub(super) fn sync_slot(&self, _: usize) -> io::Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::header::Key;
-use super::layout::{COMMIT_AT, Commit, HEADER_BYTES, Preamble, SLOT_WORDS, Unreadable, VERSION};
+use super::inspect::{header_page, latest_commit};
+use super::layout::{Commit, Preamble, SLOT_WORDS, Unreadable, VERSION};
 use super::producer::Ring;
 use super::reader::{CommitTooLong, Reader};
 use super::recover::{Walk, recover};
 use super::sync::Memory;
+use super::upgrade::upgrade;
 
 /// Bytes of a ring's region: a power of two, 1 MiB to 1 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,10 +194,16 @@ impl Ring {
             Backing::Memory => return in_memory(capacity),
             Backing::File(path) => path,
         };
-        match OpenOptions::new().read(true).write(true).open(path) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match options.open(path) {
             Ok(file) => existing(path, &file, capacity),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fresh(path, capacity, random_key(), &[])
+            }
+            // A link: whatever it leads to was not made here.
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
+                Err(OpenError::Foreign { path: path.to_path_buf() })
             }
             Err(source) => Err(failed("open", path)(source)),
         }
@@ -219,7 +227,7 @@ pub(super) fn fresh(
     key: Key,
     payload: &[u8],
 ) -> Result<Opened, OpenError> {
-    let preamble = Preamble { capacity: capacity.bytes(), key };
+    let preamble = Preamble { capacity: capacity.bytes(), key, version: VERSION };
     let words = Commit::encode(1, 0, payload).ok_or(CommitTooLong(payload.len()))?;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -235,7 +243,7 @@ pub(super) fn fresh(
         .mode(0o600)
         .open(&beside)
         .map_err(failed("make", &beside))?;
-    let filled = allocate(&file, path, capacity).and_then(|()| {
+    let filled = allocate(&file, path, preamble).and_then(|()| {
         write_header(&file, preamble, &words)
             .and_then(|()| file.sync_all())
             .and_then(|()| std::fs::rename(&beside, path))
@@ -248,7 +256,7 @@ pub(super) fn fresh(
         return Err(error);
     }
     // Nothing to walk: a new file is all zero, and looking would touch every page of it.
-    let commit = Commit::latest(&encoded_slots(&words));
+    let commit = Some(Commit { generation: 1, head: 0, payload: payload.to_vec() });
     let opened = start(path, &file, preamble, commit, |_, _, _| Walk::default())?;
     let payload = Some(payload.to_vec()).filter(|payload| !payload.is_empty());
     Ok(Opened { recovered: Recovered { payload, fresh: true, ..Recovered::default() }, ..opened })
@@ -268,22 +276,24 @@ fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
 
 fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenError> {
     let metadata = file.metadata().map_err(failed("read", path))?;
-    let mut page = Vec::with_capacity(HEADER_BYTES);
-    let mut start_of_file: &File = file;
-    Read::by_ref(&mut start_of_file)
-        .take(HEADER_BYTES as u64)
-        .read_to_end(&mut page)
-        .map_err(failed("read", path))?;
     let path_buf = path.to_path_buf();
-    let preamble = Preamble::decode(&page, metadata.len()).map_err(|reason| match reason {
+    if !metadata.is_file() {
+        return Err(OpenError::Foreign { path: path_buf });
+    }
+    let page = header_page(file).map_err(failed("read", path))?;
+    let mut preamble = Preamble::decode(&page, metadata.len()).map_err(|reason| match reason {
         Unreadable::Foreign => OpenError::Foreign { path: path_buf },
         Unreadable::Corrupt(what) => OpenError::Corrupt { path: path_buf, what },
         Unreadable::Newer { found } => OpenError::Newer { path: path_buf, found, known: VERSION },
     })?;
     // A copy of a ring may have holes where the ring had zeros.
     let own = u32::try_from(preamble.capacity).map_or(Capacity::MAX, Capacity);
-    allocate(file, path, own)?;
-    let opened = start(path, file, preamble, Commit::latest(&page), recover)?;
+    let commit = latest_commit(file, preamble).map_err(failed("read", path))?;
+    allocate(file, path, preamble)?;
+    if preamble.version != VERSION && commit.is_some() {
+        preamble = upgrade(file, preamble).map_err(failed("upgrade", path))?;
+    }
+    let opened = start(path, file, preamble, commit, recover)?;
     let recovered = Recovered { capacity_differs: own != wanted, ..opened.recovered };
     Ok(Opened { recovered, ..opened })
 }
@@ -300,7 +310,7 @@ fn start(
         let what = "neither of its commits holds";
         return Err(OpenError::Corrupt { path: path.to_path_buf(), what });
     };
-    let Preamble { capacity, key } = preamble;
+    let Preamble { capacity, key, .. } = preamble;
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
     let memory = Memory::shared(file, capacity).map_err(failed("map", path))?;
     let Walk { records, torn, skipped_bytes } = walk(&memory, key, commit.head);
@@ -311,8 +321,8 @@ fn start(
     Ok(Opened { ring, reader, recovered })
 }
 
-fn allocate(file: &File, path: &Path, capacity: Capacity) -> Result<(), OpenError> {
-    let bytes = HEADER_BYTES as u64 + capacity.bytes();
+fn allocate(file: &File, path: &Path, preamble: Preamble) -> Result<(), OpenError> {
+    let bytes = preamble.file_bytes();
     let done = match fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, bytes),
         done => done.map_err(io::Error::from),
@@ -338,17 +348,12 @@ pub(super) fn rewrite(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// A new file's preamble, and its first commit, which stands in slot 1.
 fn write_header(file: &File, preamble: Preamble, words: &[u64; SLOT_WORDS]) -> io::Result<()> {
     file.write_all_at(&preamble.encode(), 0)?;
-    let slots = encoded_slots(words);
-    file.write_all_at(slots.get(COMMIT_AT..).unwrap_or_default(), COMMIT_AT as u64)
-}
-
-/// The header page's bytes of a first commit, which stands in slot 1.
-fn encoded_slots(words: &[u64; SLOT_WORDS]) -> Vec<u8> {
-    let mut page = vec![0; COMMIT_AT + SLOT_WORDS * 8];
-    page.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
-    page
+    let slot: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let [_, at] = preamble.slots();
+    file.write_all_at(&slot, at)
 }
 
 /// Makes a rename survive a power cut.

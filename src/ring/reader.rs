@@ -7,7 +7,7 @@ use std::sync::atomic::{Ordering as PlainOrdering, compiler_fence};
 
 use super::frame::{self, Found};
 use super::header::FrameKind;
-use super::layout::{Commit, SLOT_WORDS, pieces};
+use super::layout::{Commit, MAX_COMMIT_PAYLOAD, pieces};
 use super::producer::Ring;
 use super::sync::Ordering;
 
@@ -24,14 +24,14 @@ pub enum SyncError {
     TooLong(#[from] CommitTooLong),
     /// The commit holds for this process and its successors, but may not survive a power cut;
     /// the space is not released. The next commit, even of the same bytes, tries both again.
-    #[error("the ring's header could not be written through to the disk: {0}")]
+    #[error("the ring's commit could not be written through to the disk: {0}")]
     Io(#[from] io::Error),
 }
 
 /// The consuming side; there is one a ring.
 ///
 /// Positions count bytes since the ring was made and never go back:
-/// `released <= head <= cursor <= head + capacity`, each a multiple of 8.
+/// `released <= head <= accepted <= cursor <= released + capacity`, each a multiple of 8.
 pub struct Reader {
     ring: Arc<Ring>,
     /// Producers may claim up to this plus one capacity. Less than `head` only after a synced
@@ -39,16 +39,29 @@ pub struct Reader {
     released: u64,
     /// Committed up to here: records before it are never seen again.
     head: u64,
+    /// The consumer has these records in its own file; a commit may follow.
+    accepted: u64,
     /// The next record to look at.
     cursor: u64,
     /// Of the last commit; it stands in slot `generation % 2`.
     generation: u64,
+    /// The last commit was to be brought to the disk and was not: the next one takes its slot.
+    unsynced: bool,
     damaged: bool,
 }
 
 impl Reader {
     pub(super) fn new(ring: Arc<Ring>, head: u64, generation: u64) -> Self {
-        Self { ring, released: head, head, cursor: head, generation, damaged: false }
+        Self {
+            ring,
+            released: head,
+            head,
+            accepted: head,
+            cursor: head,
+            generation,
+            unsynced: false,
+            damaged: false,
+        }
     }
 
     /// The next published record, in the order of the claims; the cursor moves behind it.
@@ -100,33 +113,53 @@ impl Reader {
         self.damaged
     }
 
-    /// Back to the last commit: the records since then will be read again.
+    /// Back to what was accepted last: the records since then will be read again.
     pub fn rewind(&mut self) {
-        self.cursor = self.head;
+        self.cursor = self.accepted;
     }
 
-    /// Makes "everything before the cursor is consumed" and `payload` durable in one step, then
-    /// releases the space. A kill at any instruction leaves either the commit before or this
+    /// The consumer has everything before the cursor in its own file, which need not be on the disk
+    /// yet: [`Reader::rewind`] goes back to here, and a commit up to here may follow. Until then
+    /// nothing is written, no space is released, and a kill goes back to the last commit.
+    pub fn accept(&mut self) {
+        self.accepted = self.cursor;
+    }
+
+    /// Bytes accepted and not committed.
+    #[must_use]
+    pub fn accepted_bytes(&self) -> u64 {
+        self.accepted - self.head
+    }
+
+    /// Accepts, makes "everything before the cursor is consumed" and `payload` durable in one step,
+    /// then releases the space. A kill at any instruction leaves either the commit before or this
     /// one. With a cursor that has not moved, only the payload changes.
     ///
     /// # Errors
     ///
     /// `payload` is longer than 232 bytes; nothing was changed.
     pub fn commit(&mut self, payload: &[u8]) -> Result<(), CommitTooLong> {
+        if payload.len() > MAX_COMMIT_PAYLOAD {
+            return Err(CommitTooLong(payload.len()));
+        }
+        self.accept();
         self.record(payload)?;
         self.release();
         Ok(())
     }
 
-    /// Like [`Reader::commit`], and the commit is on the disk before the records are erased: what
-    /// a power cut asks for. Call it when the consumer's own file is on the disk.
+    /// Commits what was accepted, and the commit is on the disk before the records are erased: what
+    /// a power cut asks for. Call it when the consumer's own file is on the disk. Records that were
+    /// read and not accepted stay read.
     ///
     /// # Errors
     ///
     /// See [`SyncError`].
     pub fn commit_synced(&mut self, payload: &[u8]) -> Result<(), SyncError> {
         self.record(payload)?;
-        self.ring.memory.sync_header()?;
+        self.unsynced = true;
+        self.ring.memory.sync_slot(slot(self.generation))?;
+        self.unsynced = false;
         self.release();
         Ok(())
     }
@@ -137,22 +170,23 @@ impl Reader {
         // other party is recovery after its death, which sees a prefix of its instructions. For
         // a power cut both slots have a check over all of their bytes.
         let relaxed = PlainOrdering::Relaxed;
-        let generation = self.generation + 1;
-        let words =
-            Commit::encode(generation, self.cursor, payload).ok_or(CommitTooLong(payload.len()))?;
-        let slot = if generation.is_multiple_of(2) { 0 } else { SLOT_WORDS };
+        // The commit before one that is not on the disk is, and has to stay.
+        let generation = self.generation + if self.unsynced { 2 } else { 1 };
+        let words = Commit::encode(generation, self.accepted, payload)
+            .ok_or(CommitTooLong(payload.len()))?;
+        let slot = slot(generation);
         let memory = &self.ring.memory;
-        memory.commit_word(slot).store(0, relaxed);
+        memory.commit_word(slot, 0).store(0, relaxed);
         compiler_fence(PlainOrdering::SeqCst);
         for (index, word) in words.iter().enumerate().skip(1) {
-            memory.commit_word(slot + index).store(*word, relaxed);
+            memory.commit_word(slot, index).store(*word, relaxed);
         }
         compiler_fence(PlainOrdering::SeqCst);
-        memory.commit_word(slot).store(generation, relaxed);
+        memory.commit_word(slot, 0).store(generation, relaxed);
         // Nor may the erasing in `release` move up before the commit.
         compiler_fence(PlainOrdering::SeqCst);
         self.generation = generation;
-        self.head = self.cursor;
+        self.head = self.accepted;
         Ok(())
     }
 
@@ -171,6 +205,11 @@ impl Reader {
         // them zeroed, so that no old header can be taken for a published one.
         memory.released().store(self.head, Ordering::Release);
     }
+}
+
+/// Where a commit of that generation stands.
+fn slot(generation: u64) -> usize {
+    usize::from(!generation.is_multiple_of(2))
 }
 
 impl std::fmt::Debug for Reader {

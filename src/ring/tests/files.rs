@@ -23,7 +23,7 @@ fn the_file_is_private_and_wholly_allocated() {
     Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    assert_eq!(metadata.len(), 4096 + (1 << 20));
+    assert_eq!(metadata.len(), 4096 + (1 << 20) + 4096);
     assert!(metadata.blocks() * 512 >= metadata.len());
     assert!(!path.with_extension("new").exists());
 }
@@ -36,7 +36,8 @@ fn a_copy_with_holes_is_allocated_when_it_is_opened() {
     let sparse = path.with_file_name("sparse");
     std::fs::write(&sparse, &bytes[..4096]).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&sparse).unwrap();
-    file.set_len(bytes.len() as u64).unwrap();
+    let last = bytes.len() - 4096;
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes[last..], last as u64).unwrap();
     assert!(std::fs::metadata(&sparse).unwrap().blocks() * 512 < bytes.len() as u64);
     Ring::open(Backing::File(&sparse), Capacity::MIN).unwrap();
     assert!(std::fs::metadata(&sparse).unwrap().blocks() * 512 >= bytes.len() as u64);
@@ -92,11 +93,11 @@ fn a_foreign_file_is_refused_and_left_alone() {
 fn a_ring_of_a_later_release_is_refused_and_left_alone() {
     let (_dir, path) = place();
     drop(make(&path, 1024));
-    alter(&path, |bytes| bytes[8..12].copy_from_slice(&2_u32.to_ne_bytes()));
+    alter(&path, |bytes| bytes[8..12].copy_from_slice(&3_u32.to_ne_bytes()));
     let before = std::fs::read(&path).unwrap();
     let error = Ring::open(Backing::File(&path), Capacity::MIN).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("has format 2 and this release reads up to 1: run the"));
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("has format 3 and this release reads up to 2: run the"));
     assert!(!error.blames_file(), "its records wait for the release that wrote them");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -110,7 +111,7 @@ fn a_ring_with_a_bad_header_is_refused_and_left_alone() {
         (|bytes| bytes[33] ^= 1, "its header fails its check"),
         (|bytes| bytes.truncate(30), "it ends inside its header"),
         (|bytes| bytes.truncate(4096 + 512), "its length is not what its header says"),
-        (|bytes| bytes[768..1024].fill(0xff), "neither of its commits holds"),
+        (|bytes| bytes[4096 + 1024..].fill(0xff), "neither of its commits holds"),
     ];
     for (damage, reason) in damages {
         drop(make(&path, 1024));
@@ -162,4 +163,76 @@ fn a_directory_that_is_not_there_is_named_in_the_error() {
     assert!(matches!(error, OpenError::Io { verb: "make", .. }), "{error}");
     assert!(!error.blames_file());
     assert!(error.to_string().contains("no/ring"));
+}
+
+/// A ring of version 1 as its release wrote it: one record read and committed, one waiting.
+fn version_1() -> Vec<u8> {
+    let mut bytes = vec![0; 4096 + 1024];
+    let mut put = |at: usize, hex: &str| {
+        for (i, pair) in hex.as_bytes().chunks(2).enumerate() {
+            let text = std::str::from_utf8(pair).unwrap();
+            bytes[at + i] = u8::from_str_radix(text, 16).unwrap();
+        }
+    };
+    put(0, "53334c52494e470a01000000001000000004000000000000efcdab8967452301b5c5eaed");
+    put(256, "2000000000000000");
+    put(384, "1000000000000000");
+    put(512, "02000000000000001000000000000000060000008b9d06f0736f20666172");
+    put(768, "010000000000000000000000000000000700000033756cab626c6f636b2037");
+    put(4096 + 16, "06006ad3911ddb547365636f6e64");
+    bytes
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn a_ring_of_version_1_is_read_and_made_into_one_of_version_2_wherever_that_stops() {
+    let (_dir, path) = place();
+    let old = version_1();
+    // What a stop leaves: the file, longer; and with its second commit copied.
+    let longer = [&old[..], &[0; 4096]].concat();
+    let mut copied = longer.clone();
+    copied.copy_within(768..1024, 4096 + 1024);
+    for start in [&old, &longer, &copied] {
+        std::fs::write(&path, start).unwrap();
+        let glance = crate::ring::glance(&path).unwrap();
+        assert_eq!((glance.used, &glance.payload[..]), (16, &b"so far"[..]));
+        assert_eq!(std::fs::read(&path).unwrap(), *start, "a look changes nothing");
+        let mut opened = reopen(&path, 1024);
+        assert!(!opened.recovered.fresh && !opened.recovered.capacity_differs);
+        assert_eq!(opened.recovered.payload.as_deref(), Some(&b"so far"[..]));
+        assert_eq!((opened.recovered.records, opened.recovered.torn), (1, 0));
+        assert_eq!(rest(&mut opened.reader), [b"second"]);
+        opened.reader.commit(b"on").unwrap();
+        drop(opened);
+        let new = std::fs::read(&path).unwrap();
+        assert_eq!((new.len(), new[8]), (4096 + 1024 + 4096, 2));
+        assert_eq!(reopen(&path, 1024).recovered.payload.as_deref(), Some(&b"on"[..]));
+    }
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn a_version_1_without_a_commit_that_holds_is_set_aside_as_before() {
+    let (_dir, path) = place();
+    let mut old = version_1();
+    old[512..1024].fill(0xff);
+    std::fs::write(&path, old).unwrap();
+    let error = Ring::open(Backing::File(&path), Capacity::tiny(1024)).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }) && error.blames_file(), "{error}");
+}
+
+#[test]
+fn a_link_or_a_pipe_in_the_rings_place_is_foreign_and_left_alone() {
+    let (_dir, path) = place();
+    let elsewhere = path.with_file_name("elsewhere");
+    drop(make(&elsewhere, 1024));
+    let before = std::fs::read(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    let error = Ring::open(Backing::File(&path), Capacity::tiny(1024)).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+    assert_eq!(std::fs::read(&elsewhere).unwrap(), before);
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+    let error = Ring::open(Backing::File(&path), Capacity::tiny(1024)).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
 }

@@ -15,15 +15,19 @@ fn header_commits_and_frames_are_these_bytes() {
     let hex = |at: usize, len: usize| {
         bytes[at..at + len].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    assert_eq!(bytes.len(), 4096 + 1024);
+    assert_eq!(bytes.len(), 4096 + 1024 + 4096);
     assert_eq!(
         hex(0, 40),
-        "53334c52494e470a01000000001000000004000000000000efcdab8967452301b5c5eaed00000000"
+        "53334c52494e470a02000000001000000004000000000000efcdab8967452301d6f4d62600000000"
     );
     assert_eq!(hex(256, 8), "1000000000000000");
     assert_eq!(hex(384, 8), "0000000000000000");
     assert_eq!(hex(512, 32), "00".repeat(32));
-    assert_eq!(hex(768, 32), "010000000000000000000000000000000700000033756cab626c6f636b203700");
+    assert_eq!(hex(768, 256), "00".repeat(256));
+    assert_eq!(
+        hex(REGION + 1024, 32),
+        "010000000000000000000000000000000700000033756cab626c6f636b203700"
+    );
     assert_eq!(hex(REGION, 16), "0600a28924080d51474554202f0a0000");
 
     opened.reader.next().unwrap();

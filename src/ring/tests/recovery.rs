@@ -112,6 +112,7 @@ fn a_kill_between_commit_and_release_repeats_and_loses_nothing() {
     }
     opened.reader.next().unwrap();
     opened.reader.next().unwrap();
+    opened.reader.accept();
     opened.reader.record(b"two are out").unwrap();
     drop(opened);
     let mut again = reopen(&path, 64);
@@ -136,6 +137,7 @@ fn a_synced_commit_holds_whichever_pages_reach_the_disk_after_it() {
         opened.reader.next().unwrap();
     }
     let before = std::fs::read(&path).unwrap();
+    opened.reader.accept();
     opened.reader.commit_synced(b"half").unwrap();
     drop(opened);
     let after = std::fs::read(&path).unwrap();
@@ -245,7 +247,7 @@ fn recovering_twice_gives_the_same_as_once() {
     alter(&path, |bytes| {
         bytes[at(512)..at(600)].fill(0);
         bytes[at(1024)..at(1032)].fill(0x55);
-        bytes[at(3000)..].fill(0xee);
+        bytes[at(3000)..at(4096)].fill(0xee);
     });
     let mut first = reopen(&path, 4096);
     let once = (first.recovered.clone(), rest(&mut first.reader));
@@ -304,4 +306,32 @@ fn a_gap_as_large_as_the_largest_ring_of_a_test_is_read_over() {
     assert_eq!(rest(&mut again.reader), [b"second"]);
     let key = again.ring.key;
     assert!(key == KEY, "recovery keeps the key");
+}
+
+#[test]
+fn accepted_records_come_again_after_a_kill_and_not_after_a_rewind() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 256);
+    for record in [b"a", b"b", b"c", b"d"] {
+        opened.ring.push(record).unwrap();
+    }
+    opened.reader.next().unwrap();
+    opened.reader.next().unwrap();
+    opened.reader.accept();
+    assert_eq!((opened.reader.accepted_bytes(), opened.ring.usage().used), (32, 64));
+    assert_eq!(opened.reader.next(), Some(&b"c"[..]));
+    opened.reader.rewind();
+    assert_eq!(opened.reader.next(), Some(&b"c"[..]));
+    let killed = std::fs::read(&path).unwrap();
+    // A commit takes what was accepted, and c stays read.
+    opened.reader.commit_synced(b"a and b").unwrap();
+    assert_eq!((opened.reader.accepted_bytes(), opened.ring.usage().used), (0, 32));
+    assert_eq!(opened.reader.next(), Some(&b"d"[..]));
+    drop(opened);
+    let mut again = reopen(&path, 256);
+    assert_eq!(again.recovered.payload.as_deref(), Some(&b"a and b"[..]));
+    assert_eq!(rest(&mut again.reader), [b"c", b"d"]);
+    drop(again);
+    std::fs::write(&path, killed).unwrap();
+    assert_eq!(rest(&mut reopen(&path, 256).reader), [b"a", b"b", b"c", b"d"]);
 }
