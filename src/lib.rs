@@ -1,7 +1,7 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `error`, `regular_file`, `stats`, `units`):
+//! leaf (`clock`, `error`, `printable`, `regular_file`, `stats`, `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod error;
 pub mod pipeline;
+pub mod printable;
 pub mod record;
 mod regular_file;
 pub mod ring;

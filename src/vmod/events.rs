@@ -11,6 +11,7 @@ use std::io::Write as _;
 use varnish::ffi;
 
 use crate::error::{Events, Level};
+use crate::printable::printable;
 
 /// varnishd's log and syslog.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +19,8 @@ pub(super) struct Varnish;
 
 impl Events for Varnish {
     fn event(&self, level: Level, message: &str) {
-        let text = format!("S3LOG {}: {message}", level.word());
+        // A gateway's words are among them.
+        let text = format!("S3LOG {}: {}", level.word(), printable(message));
         if level >= Level::Warn {
             // A closed standard error is nobody's loss.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
