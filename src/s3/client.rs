@@ -127,6 +127,11 @@ impl Client {
         &self.bucket
     }
 
+    /// What tells the time.
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// The kind of gateway.
     #[must_use]
     pub fn gateway(&self) -> Gateway {

@@ -1,13 +1,16 @@
 //! Reading back: what the command and a settled 412 need.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::client::{Call, Client};
 use super::http::Patience;
 use super::outcome::{Answer, Outcome, classify};
 use super::wire::encode;
 use super::wire::xml;
+use crate::clock::Clock;
 
 /// Most bytes of a page of a listing: 1,000 keys of 1,024 bytes, each escaped three times over.
 const PAGE_BODY: u64 = 8 * 1024 * 1024;
@@ -29,13 +32,46 @@ pub struct Get {
     pub len: Option<u64>,
     /// Names (without `x-amz-meta-`, lower case) and values as sent.
     pub metadata: Vec<(String, String)>,
-    /// The bytes. A read fails when none come for the client's `timeout`.
+    /// The bytes. A read fails when none come for the client's `timeout`, and when all that was
+    /// waited for them is longer than that and they came at less than 1 KiB a second.
     pub body: Box<dyn Read + Send>,
 }
 
 impl fmt::Debug for Get {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Get").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// Least bytes a second of a body, in the time that is spent waiting for it. A poor line shared by
+/// many readers gives more.
+const FLOOR: u64 = 1024;
+
+/// A body that may not come by the byte for ever. The caller's own pauses do not count.
+struct Paced<R> {
+    inner: R,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = self.clock.monotonic();
+        let read = self.inner.read(buffer)?;
+        self.waited += self.clock.monotonic().saturating_sub(start);
+        self.bytes += read as u64;
+        let due = self.patience.saturating_add(Duration::from_secs(self.bytes / FLOOR));
+        if read > 0 && self.waited > due {
+            let text = format!(
+                "too slow: {} bytes in {:.0} s; at least {FLOOR} a second are expected",
+                self.bytes,
+                self.waited.as_secs_f64()
+            );
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Ok(read)
     }
 }
 
@@ -71,7 +107,14 @@ impl Client {
         }
         let len = response.header("content-length").and_then(|len| len.parse().ok());
         let metadata = response.metadata();
-        Ok(Get { len, metadata, body: Box::new(response.into_reader()) })
+        let body = Paced {
+            inner: response.into_reader(),
+            clock: Arc::clone(self.clock()),
+            patience: self.options().timeout,
+            waited: Duration::ZERO,
+            bytes: 0,
+        };
+        Ok(Get { len, metadata, body: Box::new(body) })
     }
 
     /// A page of the keys that begin with `prefix`; `next` of the last page goes on. Keys come in
