@@ -72,6 +72,38 @@ impl<R: Read> Decoder<R> {
         Ok(Self { inner })
     }
 
+    /// Decodes `source` as `kind`, which its name or its metadata promises, and as nothing else.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`], and [`io::ErrorKind::InvalidData`] when its first bytes say that it is
+    /// something else.
+    pub fn expecting(
+        mut source: R,
+        kind: Kind,
+    ) -> io::Result<Decoder<io::Chain<io::Cursor<Vec<u8>>, R>>> {
+        let mut start = Vec::with_capacity(4);
+        Read::by_ref(&mut source).take(4).read_to_end(&mut start)?;
+        let found = Kind::sniff(&start);
+        if found != kind && !start.is_empty() {
+            let said = |kind| match kind {
+                Kind::None => "uncompressed".to_owned(),
+                kind => format!("{kind} data"),
+            };
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the content is not what the name says: expected {}, found {}",
+                    said(kind),
+                    match found {
+                        Kind::None => "none of the known formats".to_owned(),
+                        found => said(found),
+                    }
+                ),
+            ));
+        }
+        Decoder::new(io::Cursor::new(start).chain(source), kind)
+    }
+
     /// Decodes `source` as what its first bytes say it is.
     ///
     /// # Errors

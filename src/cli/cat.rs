@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::blocks::{Range, select};
 use super::lines::Reading;
+use super::terminal::Complaints;
 
 /// Which blocks, and how their lines are printed.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,8 @@ pub(super) struct CatArgs {
 pub(super) fn run(arguments: &CatArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let mut printer = arguments.reading.printer(out)?;
     let sources = arguments.reading.sources()?;
-    let blocks = select(&sources, &arguments.range)?;
-    printer.print(&blocks, 0)?;
-    Ok(ExitCode::SUCCESS)
+    let mut complaints = Complaints::default();
+    let blocks = select(&sources, &arguments.range, &mut complaints)?;
+    printer.print(&blocks, 0, &mut complaints)?;
+    Ok(complaints.code())
 }

@@ -16,6 +16,7 @@ use super::terminal::output::{Paint, json};
 use super::terminal::when;
 use crate::block::{Digest, sanitise};
 use crate::clock::{Clock as _, System};
+use crate::printable::printable;
 use crate::s3::credentials::CredentialsError;
 use crate::s3::endpoint::Scheme;
 use crate::s3::{Answer, Outcome, PutObject, Sums};
@@ -102,7 +103,7 @@ impl Report<'_> {
             });
             json(self.out, &line)?;
         } else {
-            writeln!(self.out, "{painted}  {step:11}  {text}")?;
+            writeln!(self.out, "{painted}  {step:11}  {}", printable(text))?;
         }
         Ok(())
     }

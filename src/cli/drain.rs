@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::settings::Connection;
 use super::terminal::Progress;
@@ -16,6 +16,7 @@ use super::{Error, stats};
 use crate::clock::System;
 use crate::error::{Events, Level};
 use crate::pipeline::{Environment, Observer, Registry, StartError};
+use crate::printable::printable;
 use crate::settings::{Place, Settings};
 use crate::spool::DiskError;
 use crate::stats::{Stats, get};
@@ -23,6 +24,8 @@ use crate::units;
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
+/// What a pipeline gets to close by itself after its time is over.
+const GRACE: Duration = Duration::from_secs(2);
 /// Stands for no limit: ten years.
 const FOREVER: Duration = Duration::from_secs(315_360_000);
 
@@ -60,7 +63,7 @@ struct Terminal {
 impl Events for Terminal {
     fn event(&self, level: Level, message: &str) {
         self.progress.aside(|| {
-            let _ = writeln!(std::io::stderr(), "s3log: {}: {message}", level.word());
+            let _ = writeln!(std::io::stderr(), "s3log: {}: {}", level.word(), printable(message));
         });
     }
 }
@@ -117,7 +120,7 @@ fn drain(
     registry.detach(&pipeline, &ticket);
     let stats = Arc::clone(pipeline.stats());
     drop(pipeline);
-    watch(&registry, &stats, &progress);
+    watch(&registry, &stats, &progress, arguments.timeout);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
     let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));
@@ -174,9 +177,12 @@ fn in_use(error: StartError) -> Error {
     }
 }
 
-/// Shows how far it is until the pipeline has closed.
-fn watch(registry: &Registry, stats: &Stats, progress: &Progress) {
-    while !registry.is_empty() {
+/// Shows how far it is until the pipeline has closed, or `timeout` is over although a request or a
+/// disk still has one of its threads: what they have in hand stays in the spool, as after a kill.
+fn watch(registry: &Registry, stats: &Stats, progress: &Progress, timeout: Option<Duration>) {
+    let start = Instant::now();
+    let late = || timeout.is_some_and(|timeout| start.elapsed() > timeout.saturating_add(GRACE));
+    while !registry.is_empty() && !late() {
         progress.set(get(&stats.blocks_uploaded));
         std::thread::sleep(LOOK);
     }

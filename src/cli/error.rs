@@ -22,6 +22,14 @@ pub enum Error {
         /// What came back.
         answer: Answer,
     },
+    /// A listing that breaks off or does not end.
+    #[error("list {place}: {problem}")]
+    Listing {
+        /// Bucket and prefix.
+        place: String,
+        /// Why it cannot be used.
+        problem: String,
+    },
     /// A block that cannot be read.
     #[error("{key}: {problem}")]
     Block {
@@ -29,6 +37,12 @@ pub enum Error {
         key: String,
         /// Why.
         problem: String,
+    },
+    /// A block that was listed and is not there when it is asked for.
+    #[error("{key}: no longer in the bucket; skipped")]
+    Gone {
+        /// Its key.
+        key: String,
     },
     /// The spool or the ring of this node.
     #[error(transparent)]

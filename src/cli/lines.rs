@@ -1,14 +1,15 @@
 //! What `cat` and `tail` share: whose lines, how they are fetched, and in which form they are
 //! printed.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use serde::Serialize;
 
 use super::Error;
 use super::blocks::{self, Found, Jobs, Keys, Opener};
 use super::settings::{Connection, Source};
-use super::terminal::output;
+use super::terminal::{Complaints, output};
+use crate::printable::printable;
 
 /// Whose lines, how and in which form. Flattened last: its settings have a heading of their own.
 #[derive(Debug, clap::Args)]
@@ -53,27 +54,42 @@ pub(super) struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// Writes the lines of `blocks` in their order, without the first `skip`.
+    /// Writes the lines of `blocks` in their order, without the first `skip` of the first block.
     ///
     /// # Errors
     /// A block that cannot be read, or the output.
-    pub(super) fn print(&mut self, blocks: &[Found<'_>], skip: u64) -> Result<(), Error> {
+    pub(super) fn print(
+        &mut self,
+        blocks: &[Found<'_>],
+        skip: u64,
+        complaints: &mut Complaints,
+    ) -> Result<(), Error> {
         let Self { jobs, keys, lines } = self;
         lines.skip = skip;
-        blocks::lines(blocks, *jobs, keys, |found, piece| lines.piece(found, piece))?;
+        blocks::lines(blocks, *jobs, keys, complaints, |found, piece| lines.piece(found, piece))?;
         lines.skip = 0;
         lines.out.flush()?;
         Ok(())
     }
 }
 
-/// Writes pieces of blocks as they are, or line by line as JSON.
+/// How lines are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they were logged, byte for byte.
+    Raw,
+    /// The same on a terminal: whoever can write to the bucket may have put anything there.
+    Shown,
+    Json,
+}
+
+/// Writes pieces of blocks as they are, or line by line.
 struct Lines<'a> {
     out: &'a mut dyn Write,
-    json: bool,
+    form: Form,
     /// The start of a line whose end has not come yet.
     begun: Vec<u8>,
-    /// Lines to be left out.
+    /// Lines of this block to be left out.
     skip: u64,
 }
 
@@ -88,7 +104,12 @@ struct Line<'a> {
 
 impl<'a> Lines<'a> {
     fn new(out: &'a mut dyn Write, json: bool) -> Self {
-        Self { out, json, begun: Vec::new(), skip: 0 }
+        let form = match (json, std::io::stdout().is_terminal()) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Shown,
+            (false, false) => Form::Raw,
+        };
+        Self { out, form, begun: Vec::new(), skip: 0 }
     }
 
     /// Writes a piece of a block; an empty one ends the block.
@@ -96,16 +117,20 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// The output's.
     fn piece(&mut self, found: &Found<'_>, mut piece: &[u8]) -> Result<(), Error> {
+        let ended = piece.is_empty();
+        if ended {
+            // What a block's metadata says of its records costs no other block a line.
+            self.skip = 0;
+        }
         while self.skip > 0 && !piece.is_empty() {
             let Some(end) = memchr::memchr(b'\n', piece) else { return Ok(()) };
             piece = piece.get(end + 1..).unwrap_or_default();
             self.skip -= 1;
         }
-        if !self.json {
+        if self.form == Form::Raw {
             self.out.write_all(piece)?;
             return Ok(());
         }
-        let ended = piece.is_empty();
         while let Some(end) = memchr::memchr(b'\n', piece) {
             let (line, rest) = piece.split_at(end);
             self.begun.extend_from_slice(line);
@@ -120,6 +145,14 @@ impl<'a> Lines<'a> {
     }
 
     fn line(&mut self, found: &Found<'_>) -> Result<(), Error> {
+        if self.form == Form::Shown {
+            let line = String::from_utf8_lossy(&self.begun);
+            // Fields may be separated by tabs.
+            let fields: Vec<_> = line.split('\t').map(printable).collect();
+            writeln!(self.out, "{}", fields.join("\t"))?;
+            self.begun.clear();
+            return Ok(());
+        }
         let line = Line {
             stream: found.stream(),
             host: found.host.as_deref(),

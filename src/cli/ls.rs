@@ -1,16 +1,18 @@
 //! `s3log ls`: the blocks of streams.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use super::Error;
-use super::blocks::{self, Found, Listing, Range, filter, metas, select};
+use super::blocks::{self, Found, Listing, Range, Told, filter, metas, none_found, select};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
-use super::terminal::{Progress, when};
+use super::terminal::{Complaints, Progress, when};
 use crate::block::{Drops, KeyParts, Meta};
+use crate::printable::printable;
 
 /// Which blocks, and what is shown of them.
 #[derive(Debug, clap::Args)]
@@ -86,20 +88,30 @@ impl From<&Meta> for Long {
 /// A setting, an answer of the gateway, or the output.
 pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = &Source::all(&arguments.connection, &arguments.streams)?[..];
+    let mut complaints = Complaints::default();
     let mut table = Table::new(arguments, sources.len() > 1, out);
     if arguments.unsorted {
         for source in sources {
             let (times, hidden) = (arguments.range.times(), Progress::hidden());
             let mut listing = Listing::default();
+            let mut any = false;
             blocks::pages(source, times, &hidden, &mut listing, |found| {
-                table.rows(&filter(std::mem::take(found), &arguments.range)?)
+                any |= !found.is_empty();
+                let found = std::mem::take(found);
+                let found = filter(found, &arguments.range, &mut complaints)?;
+                table.rows(&found, &mut complaints)
             })?;
+            if !any && arguments.range.is_all() {
+                let stream = &source.settings.stream;
+                complaints.say(&format!("stream {stream}: {}", none_found(source)));
+            }
         }
     } else {
-        table.rows(&select(sources, &arguments.range)?)?;
+        let found = select(sources, &arguments.range, &mut complaints)?;
+        table.rows(&found, &mut complaints)?;
     }
     table.sum()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(complaints.code())
 }
 
 /// The rows that were written so far.
@@ -111,6 +123,7 @@ struct Table<'a> {
     paint: Paint,
     /// Columns of the widest host.
     wide: usize,
+    headed: bool,
     blocks: u64,
     stored: u64,
     records: u64,
@@ -120,27 +133,43 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(arguments: &'a LsArgs, several: bool, out: &'a mut dyn Write) -> Self {
         let paint = Paint::stdout();
-        Self { arguments, several, out, paint, wide: 4, blocks: 0, stored: 0, records: 0, raw: 0 }
+        Self {
+            arguments,
+            several,
+            out,
+            paint,
+            wide: 4,
+            headed: false,
+            blocks: 0,
+            stored: 0,
+            records: 0,
+            raw: 0,
+        }
     }
 
-    fn rows(&mut self, blocks: &[Found<'_>]) -> Result<(), Error> {
-        let mut told: Vec<Option<Result<Meta, String>>> = Vec::new();
+    /// Writes a row for each of `blocks`; with --long of those that are there.
+    fn rows(&mut self, blocks: &[Found<'_>], complaints: &mut Complaints) -> Result<(), Error> {
+        let mut told: Vec<Option<Told>> = Vec::new();
         if self.arguments.long {
             told.resize_with(blocks.len(), || None);
-            metas(blocks, |place, meta| {
+            metas(blocks, complaints, |place, answer| {
                 if let Some(slot) = told.get_mut(place) {
-                    *slot = Some(meta.map_err(|error| error.to_string()));
+                    *slot = Some(answer);
                 }
             })?;
         }
-        let host = |found: &Found<'_>| found.host.as_deref().unwrap_or("?").len();
-        self.wide = blocks.iter().map(host).max().unwrap_or(0).max(self.wide);
-        if self.blocks == 0 && !blocks.is_empty() && !self.arguments.json {
+        let wide = |found: &Found<'_>| shown_host(found).chars().count();
+        self.wide = blocks.iter().map(wide).max().unwrap_or(0).max(self.wide);
+        if !self.headed && !blocks.is_empty() && !self.arguments.json {
             self.heading()?;
+            self.headed = true;
         }
-        self.blocks += blocks.len() as u64;
         for (place, found) in blocks.iter().enumerate() {
             let told = told.get(place).and_then(Option::as_ref);
+            if matches!(told, Some(Told::Gone)) {
+                continue;
+            }
+            self.blocks += 1;
             if self.arguments.json {
                 json(self.out, &row(found, told))?;
             } else {
@@ -163,12 +192,15 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    fn row(&mut self, found: &Found<'_>, told: Option<&Result<Meta, String>>) -> Result<(), Error> {
+    fn row(&mut self, found: &Found<'_>, told: Option<&Told>) -> Result<(), Error> {
         let Self { paint, wide, .. } = *self;
-        self.stored += found.size;
-        let time = found.time.map_or_else(|| "?".to_owned(), |time| when::show(time * SECOND));
+        // What a listing and metadata say may be anything.
+        self.stored = self.stored.saturating_add(found.size);
+        let time = found
+            .time
+            .map_or_else(|| "?".to_owned(), |time| when::show(time.saturating_mul(SECOND)));
         let stream = if self.several { format!("{:8}  ", found.stream()) } else { String::new() };
-        let host = found.host.as_deref().unwrap_or("?");
+        let host = shown_host(found);
         write!(
             self.out,
             "{time:20}  {stream}{host:wide$}  {:>6}  {:>10}",
@@ -176,19 +208,21 @@ impl<'a> Table<'a> {
             size(found.size)
         )?;
         match told {
-            None => {}
-            Some(Ok(meta)) => {
-                self.records += meta.records;
-                self.raw += meta.raw_bytes;
+            None | Some(Told::Gone) => {}
+            Some(Told::Meta(meta)) => {
+                self.records = self.records.saturating_add(meta.records);
+                self.raw = self.raw.saturating_add(meta.raw_bytes);
                 let dropped = count(meta.dropped.total());
                 let dropped = format!("{dropped:>8}");
                 let dropped = if meta.dropped.total() > 0 { paint.odd(&dropped) } else { dropped };
                 let (records, raw) = (count(meta.records), size(meta.raw_bytes));
                 write!(self.out, "  {records:>8}  {raw:>10}  {dropped}  {}", found.boot)?;
             }
-            Some(Err(problem)) => write!(self.out, "  {}", paint.bad(problem))?,
+            Some(Told::Unreadable(problem)) => {
+                write!(self.out, "  {}", paint.bad(&printable(&problem.to_string())))?;
+            }
         }
-        writeln!(self.out, "  {}", found.key)?;
+        writeln!(self.out, "  {}", printable(&found.key))?;
         Ok(())
     }
 
@@ -210,18 +244,28 @@ impl<'a> Table<'a> {
 
 const SECOND: u64 = 1_000_000_000;
 
-fn row<'a>(found: &'a Found<'a>, told: Option<&Result<Meta, String>>) -> Row<'a> {
+fn shown_host<'a>(found: &'a Found<'_>) -> Cow<'a, str> {
+    printable(found.host.as_deref().unwrap_or("?"))
+}
+
+fn row<'a>(found: &'a Found<'a>, told: Option<&Told>) -> Row<'a> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
     Row {
         stream: found.stream(),
         host: found.host.as_deref(),
         boot: found.boot.to_string(),
         number: found.number,
-        time: found.time.map(|time| when::show(time * SECOND)),
+        time: found.time.map(|time| when::show(time.saturating_mul(SECOND))),
         stored_bytes: found.size,
         state: if seal.is_empty() { "clear" } else { "encrypted" },
         key: &found.key,
-        long: told.and_then(|told| told.as_ref().ok()).map(Long::from),
-        problem: told.and_then(|told| told.as_ref().err().cloned()),
+        long: match told {
+            Some(Told::Meta(meta)) => Some(Long::from(&**meta)),
+            _ => None,
+        },
+        problem: match told {
+            Some(Told::Unreadable(problem)) => Some(problem.to_string()),
+            _ => None,
+        },
     }
 }

@@ -41,6 +41,8 @@ use clap::{Parser, Subcommand};
 
 pub use error::Error;
 
+use crate::printable::printable;
+
 /// Reads what the Varnish module s3log has written to a bucket.
 #[derive(Debug, Parser)]
 #[command(
@@ -98,7 +100,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             let text = text.strip_prefix("s3log: ").unwrap_or(&text);
-            let _ = writeln!(std::io::stderr(), "s3log: {text}");
+            let _ = writeln!(std::io::stderr(), "s3log: {}", printable(text));
             error.code().into()
         }
     }

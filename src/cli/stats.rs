@@ -11,6 +11,7 @@ use super::settings::Connection;
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
 use crate::block::sanitise;
+use crate::printable::printable;
 use crate::ring;
 use crate::settings::DEFAULT_SPOOL;
 use crate::spool::{self, Glance, OpenGlance, Tally};
@@ -106,7 +107,10 @@ fn show(
     let holder = glance
         .holder
         .map_or_else(|| "in use by nobody".to_owned(), |pid| format!("in use by process {pid}"));
-    writeln!(out, "{stream}  {}  {holder}", root.display())?;
+    // Names of directories, and of files in them, may be anything.
+    let root = root.display().to_string();
+    let root = printable(&root);
+    writeln!(out, "{}  {root}  {holder}", printable(stream))?;
     match ring {
         Ok(ring) => {
             let percent = ring.used * 100 / ring.capacity.max(1);
@@ -117,7 +121,9 @@ fn show(
                 size(ring.capacity)
             )?;
         }
-        Err(error) => writeln!(out, "  ring         {}", paint.bad(&error.to_string()))?,
+        Err(error) => {
+            writeln!(out, "  ring         {}", paint.bad(&printable(&error.to_string())))?
+        }
     }
     if let Some(open) = open {
         let since = if open.first == 0 {
@@ -141,7 +147,7 @@ fn show(
         writeln!(out, "  last done    number {}, {}", meta.number, when::show(meta.last))?;
     }
     if glance.quarantined.blocks > 0 {
-        let text = format!("{} in {}/quarantine", tally(&glance.quarantined), root.display());
+        let text = format!("{} in {root}/quarantine", tally(&glance.quarantined));
         writeln!(out, "  set aside    {}", paint.bad(&text))?;
     }
     if let Some(open) = open.filter(|open| open.dropped.total() > 0) {

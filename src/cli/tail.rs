@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::blocks::{self, Found, HEADS, Range, filter, metas, select};
+use super::blocks::{self, Found, HEADS, Range, Told, filter, metas, select};
 use super::lines::Reading;
 use super::settings::Source;
-use super::terminal::{Progress, when};
+use super::terminal::{Complaints, Progress, when};
 
 /// Between two looks at the newest folders.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,20 +49,21 @@ pub(super) struct TailArgs {
 pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let mut printer = arguments.reading.printer(out)?;
     let sources = &arguments.reading.sources()?[..];
+    let mut complaints = Complaints::default();
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
     let listed = look(sources, 24)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = filter(listed, &hosts)?;
-    let (mut start, mut records) = newest(&blocks, arguments.lines)?;
+    let mut blocks = filter(listed, &hosts, &mut complaints)?;
+    let (mut start, mut records) = newest(&blocks, arguments.lines, &mut complaints)?;
     if records < arguments.lines && !arguments.follow {
         // The last day has too few; who follows is after what comes.
-        blocks = select(sources, &hosts)?;
-        (start, records) = newest(&blocks, arguments.lines)?;
+        blocks = select(sources, &hosts, &mut complaints)?;
+        (start, records) = newest(&blocks, arguments.lines, &mut complaints)?;
     }
     let shown = blocks.get(start..).unwrap_or_default();
-    printer.print(shown, records.saturating_sub(arguments.lines))?;
+    printer.print(shown, records.saturating_sub(arguments.lines), &mut complaints)?;
     if !arguments.follow {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(complaints.code());
     }
     let mut swept = Instant::now();
     loop {
@@ -71,11 +72,12 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
         if sweep {
             swept = Instant::now();
         }
+        // Who follows waits for the gateway to come back, and may wait for long.
+        let mut complaints = Complaints::default();
         let listed = match look(sources, if sweep { 24 } else { 1 }) {
             Ok(listed) => listed,
             Err(error) => {
-                // Who follows waits for the gateway to come back.
-                let _ = writeln!(std::io::stderr(), "s3log: {error}; trying again");
+                complaints.say(&format!("{error}; trying again"));
                 continue;
             }
         };
@@ -89,10 +91,17 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
         if fresh.is_empty() {
             continue;
         }
-        seen.extend(fresh.iter().map(|found| found.key.clone()));
-        let mut fresh = filter(fresh, &hosts)?;
+        let keys: Vec<_> = fresh.iter().map(|found| found.key.clone()).collect();
+        let mut fresh = match filter(fresh, &hosts, &mut complaints) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                complaints.say(&format!("{error}; trying again"));
+                continue;
+            }
+        };
+        seen.extend(keys);
         fresh.sort_unstable();
-        printer.print(&fresh, 0)?;
+        printer.print(&fresh, 0, &mut complaints)?;
     }
 }
 
@@ -111,15 +120,19 @@ fn look(sources: &[Source], hours: u64) -> Result<Vec<Found<'_>>, Error> {
 }
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
-fn newest(blocks: &[Found<'_>], lines: u64) -> Result<(usize, u64), Error> {
+fn newest(
+    blocks: &[Found<'_>],
+    lines: u64,
+    complaints: &mut Complaints,
+) -> Result<(usize, u64), Error> {
     let mut start = blocks.len();
     let mut records = 0u64;
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
         let asked = blocks.get(from..start).unwrap_or_default();
         let mut counts = vec![0; asked.len()];
-        metas(asked, |place, meta| {
-            if let (Some(count), Ok(meta)) = (counts.get_mut(place), meta) {
+        metas(asked, complaints, |place, told| {
+            if let (Some(count), Told::Meta(meta)) = (counts.get_mut(place), told) {
                 *count = meta.records;
             }
         })?;

@@ -12,6 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod hostile;
 mod listing;
 mod node;
 mod read;

@@ -11,7 +11,7 @@ use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
 
 /// A spool as a killed varnishd leaves it: two sealed blocks, an open one, and records in the ring.
 /// All lines, in order.
-fn left_behind(logs: &Logs) -> String {
+pub(crate) fn left_behind(logs: &Logs) -> String {
     let root = logs.path("spool/access");
     let disk = Disk::open(&root).unwrap();
     let path = root.join("ring");

@@ -8,6 +8,7 @@
     reason = "tests; and each test program uses its own part"
 )]
 
+pub mod answering;
 pub mod clock;
 pub mod fake;
 pub mod logs;

@@ -16,8 +16,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::keys::Opener;
 use super::list::Found;
 use super::parallel::patiently;
-use crate::block::{Decoder, KeyParts, sanitise};
+use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
+use crate::cli::terminal::Complaints;
+use crate::s3::Outcome;
 
 /// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
@@ -37,7 +39,8 @@ pub(in crate::cli) struct Jobs {
 }
 
 /// Gives the lines of `blocks` in their order, in pieces that end anywhere: `each` hears of every
-/// piece with its block, and of a block's end with an empty piece.
+/// piece with its block, and of a block's end with an empty piece. A block that is gone is said and
+/// passed over.
 ///
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
@@ -45,6 +48,7 @@ pub(in crate::cli) fn lines(
     blocks: &[Found<'_>],
     jobs: Jobs,
     keys: &Opener,
+    complaints: &mut Complaints,
     mut each: impl FnMut(&Found<'_>, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
@@ -74,7 +78,11 @@ pub(in crate::cli) fn lines(
             }
             let Some((found, pieces)) = ahead.pop_front() else { return Ok(()) };
             for piece in pieces {
-                each(found, &piece?)?;
+                match piece {
+                    Ok(piece) => each(found, &piece)?,
+                    Err(gone @ Error::Gone { .. }) => complaints.say(&gone.to_string()),
+                    Err(error) => return Err(error),
+                }
             }
             each(found, &[])?;
         }
@@ -124,9 +132,17 @@ fn attempt(
     given: &mut u64,
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
-    let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
+    let parts = KeyParts::parse(&found.key);
+    let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
     let got = patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
-        Stop::Failed(Error::Gateway { what: format!("get {}", found.key), answer })
+        let key = found.key.to_string();
+        Stop::Failed(match answer.outcome {
+            Outcome::NoObject if *given == 0 => Error::Gone { key },
+            Outcome::NoObject => {
+                Error::Block { key, problem: "it was deleted while it was read".to_owned() }
+            }
+            _ => Error::Gateway { what: format!("get {key}"), answer },
+        })
     })?;
     let ours = sanitise(found.stream());
     let theirs = got.metadata.iter().find(|(name, _)| name == "stream");
@@ -142,7 +158,9 @@ fn attempt(
         true => Stop::Broken(error),
         false => Stop::Failed(unreadable(found, &error)),
     };
-    let mut decoder = keys.open(seal, watched).and_then(Decoder::sniff).map_err(failed)?;
+    let decoder = keys.open(seal, watched);
+    let mut decoder =
+        decoder.and_then(|source| Decoder::expecting(source, codec)).map_err(failed)?;
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         let read = Read::by_ref(&mut decoder).take(PIECE as u64).read_to_end(&mut piece);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::folders;
+use super::paging::Paging;
 use super::parallel::patiently;
 use crate::block::{BootId, KeyParts, sanitise};
 use crate::cli::Error;
@@ -78,7 +79,7 @@ impl PartialOrd for Found<'_> {
 /// What a listing came to.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Listing<'a> {
-    /// The stream's blocks, in the gateway's order.
+    /// The stream's blocks: in the order of time from [`list`], in the gateway's from [`pages`].
     pub found: Vec<Found<'a>>,
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
     pub strangers: Vec<String>,
@@ -100,6 +101,9 @@ pub(in crate::cli) fn list<'a>(
 ) -> Result<Listing<'a>, Error> {
     let mut listing = Listing::default();
     pages(source, times, progress, &mut listing, |_| Ok(()))?;
+    // A gateway of several nodes may give a key on two pages.
+    listing.found.sort_unstable();
+    listing.found.dedup_by(|a, b| a.key == b.key);
     Ok(listing)
 }
 
@@ -118,15 +122,13 @@ pub(in crate::cli) fn pages<'a>(
     let stream = sanitise(&source.settings.stream);
     let mut hosts: HashMap<String, Arc<str>> = HashMap::new();
     for prefix in folders::prefixes(naming.path(), since, until) {
+        let place = format!("{}/{prefix}", source.client.bucket());
+        let mut paging = Paging::default();
         let mut next: Option<String> = None;
         loop {
-            let page =
-                patiently(|| source.client.list(&prefix, next.as_deref())).map_err(|answer| {
-                    Error::Gateway {
-                        what: format!("list {}/{prefix}", source.client.bucket()),
-                        answer,
-                    }
-                })?;
+            let page = patiently(|| source.client.list(&prefix, next.as_deref()))
+                .map_err(|answer| Error::Gateway { what: format!("list {place}"), answer })?;
+            next = paging.next(&page, &place)?;
             progress.add(page.entries.len() as u64);
             for entry in page.entries {
                 let Some(parts) = KeyParts::parse(&entry.key) else {
@@ -159,13 +161,19 @@ pub(in crate::cli) fn pages<'a>(
                 });
             }
             each(&mut listing.found)?;
-            next = page.next;
             if next.is_none() {
                 break;
             }
         }
     }
     Ok(())
+}
+
+/// What is said of a stream that has no block anywhere.
+pub(in crate::cli) fn none_found(source: &Source) -> String {
+    let path = folders::fixed(source.settings.naming.path());
+    let bucket = source.client.bucket();
+    format!("no blocks found in {bucket}/{path}; check the stream's name, bucket and path")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `list` | which objects of a bucket are blocks of a stream |
+//! | `paging` | whether a listing goes on, has ended, or cannot be believed |
 //! | `folders` | which prefixes have to be listed for a range of time |
 //! | `select` | the blocks that a range of time and a list of hosts ask for |
 //! | `fetch` | the lines of many blocks, in order |
@@ -15,11 +16,12 @@ mod fetch;
 mod folders;
 mod keys;
 mod list;
+mod paging;
 mod parallel;
 mod select;
 
 pub(in crate::cli) use self::fetch::{Jobs, lines};
 pub(in crate::cli) use self::keys::{Keys, Opener};
-pub(in crate::cli) use self::list::{Found, Listing, PROBE, list, pages};
+pub(in crate::cli) use self::list::{Found, Listing, PROBE, list, none_found, pages};
 pub(in crate::cli) use self::parallel::{each, patiently};
-pub(in crate::cli) use self::select::{HEADS, Range, filter, meta, metas, select};
+pub(in crate::cli) use self::select::{HEADS, Range, Told, filter, meta, metas, select};

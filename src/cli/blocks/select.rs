@@ -14,8 +14,9 @@ use super::parallel::{each, patiently};
 use crate::block::{Meta, MetaError, sanitise};
 use crate::cli::Error;
 use crate::cli::settings::Source;
-use crate::cli::terminal::Progress;
 use crate::cli::terminal::when;
+use crate::cli::terminal::{Complaints, Progress};
+use crate::s3::Outcome;
 
 /// Requests for metadata at a time.
 pub(in crate::cli) const HEADS: usize = 16;
@@ -45,42 +46,56 @@ impl Range {
         (self.since.map(|since| since.saturating_sub(24 * HOUR)), self.until.unwrap_or(soon))
     }
 
-    fn is_all(&self) -> bool {
+    /// Whether it leaves no block out.
+    pub(in crate::cli) fn is_all(&self) -> bool {
         self.since.is_none() && self.until.is_none() && self.host.is_empty()
     }
 }
 
-/// The blocks of `sources` that `range` asks for, in the order of time.
+/// The blocks of `sources` that `range` asks for, in the order of time. Says which streams have no
+/// block at all, and which blocks are gone.
 ///
 /// # Errors
-/// A page or metadata that cannot be had.
+/// A page or metadata that cannot be fetched.
 pub(in crate::cli) fn select<'a>(
     sources: &'a [Source],
     range: &Range,
+    complaints: &mut Complaints,
 ) -> Result<Vec<Found<'a>>, Error> {
     let mut all = Vec::new();
+    let mut empty = Vec::new();
     {
         let progress = Progress::open("keys listed");
         for source in sources {
-            all.append(&mut list::list(source, range.times(), &progress)?.found);
+            let mut found = list::list(source, range.times(), &progress)?.found;
+            if found.is_empty() && range.is_all() {
+                empty.push(format!(
+                    "stream {}: {}",
+                    source.settings.stream,
+                    list::none_found(source)
+                ));
+            }
+            all.append(&mut found);
         }
     }
-    let mut all = filter(all, range)?;
+    empty.iter().for_each(|text| complaints.say(text));
+    let mut all = filter(all, range, complaints)?;
     all.sort_unstable();
     Ok(all)
 }
 
-/// Those of `all` that `range` asks for.
+/// Those of `all` that `range` asks for. Says which blocks are gone.
 ///
 /// # Errors
-/// Metadata that cannot be had.
+/// Metadata that cannot be fetched.
 pub(in crate::cli) fn filter<'a>(
     mut all: Vec<Found<'a>>,
     range: &Range,
+    complaints: &mut Complaints,
 ) -> Result<Vec<Found<'a>>, Error> {
     if !range.is_all() {
         let hosts: Vec<String> = range.host.iter().map(|host| sanitise(host)).collect();
-        complete(&mut all)?;
+        complete(&mut all, complaints)?;
         all.retain(|found| {
             let host = found.host.as_deref();
             hosts.is_empty() || host.is_some_and(|host| hosts.iter().any(|name| name == host))
@@ -90,44 +105,56 @@ pub(in crate::cli) fn filter<'a>(
             all.retain(|found| found.time.is_none_or(|time| time <= until));
         }
         if let Some(since) = range.since {
-            since_then(&mut all, since)?;
+            since_then(&mut all, since, complaints)?;
         }
     }
     Ok(all)
 }
 
-/// Asks for what the keys do not tell.
-fn complete(all: &mut [Found<'_>]) -> Result<(), Error> {
+/// Asks for what the keys do not tell, and leaves out what is gone.
+fn complete(all: &mut Vec<Found<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
     let untold = |found: &Found<'_>| found.host.is_none() || found.time.is_none();
-    let places: Vec<usize> =
-        all.iter().enumerate().filter(|(_, found)| untold(found)).map(|(at, _)| at).collect();
-    let asked: Vec<Found<'_>> = places.iter().filter_map(|at| all.get(*at).cloned()).collect();
-    metas(&asked, |place, meta| {
-        let at = places.get(place).copied().unwrap_or(usize::MAX);
-        if let (Some(found), Ok(meta)) = (all.get_mut(at), meta) {
+    let (mut asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
+    *all = told;
+    let mut answers: Vec<Option<Told>> = Vec::new();
+    answers.resize_with(asked.len(), || None);
+    metas(&asked, complaints, |place, told| {
+        if let Some(answer) = answers.get_mut(place) {
+            *answer = Some(told);
+        }
+    })?;
+    for (found, answer) in asked.iter_mut().zip(&answers) {
+        if let Some(Told::Meta(meta)) = answer {
             found.host = Some(Arc::from(meta.host.as_str()));
             found.time = Some(meta.first / 1_000_000_000);
         }
-    })
+    }
+    let there = asked.into_iter().zip(answers);
+    let there = there.filter(|(_, answer)| !matches!(answer, Some(Told::Gone)));
+    all.extend(there.map(|(found, _)| found));
+    Ok(())
 }
 
 /// Leaves the blocks that have records at or after `since`.
-fn since_then(all: &mut Vec<Found<'_>>, since: u64) -> Result<(), Error> {
+fn since_then(
+    all: &mut Vec<Found<'_>>,
+    since: u64,
+    complaints: &mut Complaints,
+) -> Result<(), Error> {
     let second = since / 1_000_000_000;
     let early = |found: &Found<'_>| found.time.is_some_and(|time| time < second);
     let mut newest: HashMap<(&str, Option<Arc<str>>), Found<'_>> = HashMap::new();
     for found in all.iter().filter(|found| early(found)) {
-        let kept = newest
-            .entry((found.source.settings.stream.as_str(), found.host.clone()))
-            .or_insert_with(|| found.clone());
+        let of = (found.source.settings.stream.as_str(), found.host.clone());
+        let kept = newest.entry(of).or_insert_with(|| found.clone());
         if *kept < *found {
             *kept = found.clone();
         }
     }
     let asked: Vec<Found<'_>> = newest.into_values().collect();
     let mut reaching = Vec::new();
-    metas(&asked, |place, meta| {
-        if meta.is_ok_and(|meta| meta.last >= since) {
+    metas(&asked, complaints, |place, told| {
+        if matches!(told, Told::Meta(meta) if meta.last >= since) {
             reaching.extend(asked.get(place).cloned());
         }
     })?;
@@ -136,38 +163,59 @@ fn since_then(all: &mut Vec<Found<'_>>, since: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Asks for the metadata of `blocks` in parallel; `done` hears of each in any order.
+/// What a block's metadata says.
+#[derive(Debug)]
+pub(in crate::cli) enum Told {
+    /// What a block of ours says.
+    Meta(Box<Meta>),
+    /// It is not one of ours, or was changed.
+    Unreadable(MetaError),
+    /// It was listed, and is not there any more.
+    Gone,
+}
+
+/// Asks for the metadata of `blocks` in parallel; `done` hears of each in any order. Says which
+/// are gone.
 ///
 /// # Errors
-/// The first that cannot be had.
+/// The first that cannot be fetched.
 pub(in crate::cli) fn metas(
     blocks: &[Found<'_>],
-    mut done: impl FnMut(usize, Result<Meta, MetaError>),
+    complaints: &mut Complaints,
+    mut done: impl FnMut(usize, Told),
 ) -> Result<(), Error> {
     if blocks.is_empty() {
         return Ok(());
     }
     let progress = Progress::of(blocks.len() as u64, "metadata");
     let mut failed = None;
+    let mut gone = Vec::new();
     each(
         blocks,
         HEADS,
         |found| patiently(|| found.source.client.head(&found.key)),
         |place, answer| {
             progress.add(1);
+            let key = || blocks.get(place).map_or("", |found| &found.key).to_owned();
             match answer {
                 Ok(head) => {
-                    done(place, meta(&head.metadata));
-                    ControlFlow::Continue(())
+                    let told = meta(&head.metadata);
+                    done(place, told.map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m))));
+                }
+                Err(answer) if answer.outcome == Outcome::NoObject => {
+                    gone.push(Error::Gone { key: key() });
+                    done(place, Told::Gone);
                 }
                 Err(answer) => {
-                    let key = blocks.get(place).map_or("", |found| &found.key);
-                    failed = Some(Error::Gateway { what: format!("head {key}"), answer });
-                    ControlFlow::Break(())
+                    failed = Some(Error::Gateway { what: format!("head {}", key()), answer });
+                    return ControlFlow::Break(());
                 }
             }
+            ControlFlow::Continue(())
         },
     );
+    drop(progress);
+    gone.iter().for_each(|error| complaints.say(&error.to_string()));
     failed.map_or(Ok(()), Err)
 }
 

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
 
+use crate::printable::is_printable;
+
 /// Colours, when standard output is a terminal and `NO_COLOR` is not set.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Paint {
@@ -74,18 +76,52 @@ pub(in crate::cli) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", count(number))
 }
 
-/// One JSON object and a newline.
+/// One JSON object and a newline. What is not printable is escaped, so that a person may look.
 ///
 /// # Errors
 /// The output's.
 pub(in crate::cli) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Printable);
+    value.serialize(&mut serializer).map_err(io::Error::from)?;
     out.write_all(b"\n")
+}
+
+/// JSON on one line whose strings hold printable characters only; their values are the same.
+struct Printable;
+
+impl serde_json::ser::Formatter for Printable {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| !is_printable(*c)) {
+            let (plain, behind) = rest.split_at(at);
+            writer.write_all(plain.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = behind.get(c.len_utf8()..).unwrap_or_default();
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_shows_printable_characters_only_and_means_the_same() {
+        let value = "a\u{1b}\"\\\n\u{9b}\u{202e}käse\u{e0041}\u{7f}";
+        let mut out = Vec::new();
+        json(&mut out, &value).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
+        assert!(text.trim_end().chars().all(is_printable), "{text:?}");
+        assert!(text.contains("käse"), "{text}");
+    }
 
     #[test]
     fn numbers_are_shown_for_people() {

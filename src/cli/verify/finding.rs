@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::printable::printable;
+
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,6 +28,8 @@ pub(super) enum FindingKind {
     Unsigned,
     /// An object that is none of this stream's blocks.
     Foreign,
+    /// A stream without a block.
+    Empty,
     /// A block that could not be asked for.
     Unchecked,
     /// Worth knowing, and not wrong.
@@ -35,7 +39,7 @@ pub(super) enum FindingKind {
 impl FindingKind {
     /// Whether it makes the stream incomplete.
     pub(super) fn counts(self) -> bool {
-        !matches!(self, Self::Note | Self::Unchecked)
+        !matches!(self, Self::Note | Self::Unchecked | Self::Empty)
     }
 
     /// The word for it.
@@ -50,6 +54,7 @@ impl FindingKind {
             Self::Forged => "FORGED",
             Self::Unsigned => "UNSIGNED",
             Self::Foreign => "FOREIGN",
+            Self::Empty => "EMPTY",
             Self::Unchecked => "UNCHECKED",
             Self::Note => "note",
         }
@@ -97,16 +102,16 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(host) = &self.host {
-            write!(f, "{host} ")?;
+            write!(f, "{} ", printable(host))?;
         }
         match self.numbers {
             Some((first, last)) if first == last => write!(f, "block {first}: ")?,
             Some((first, last)) => write!(f, "blocks {first} to {last}: ")?,
             None => {}
         }
-        f.write_str(&self.detail)?;
+        f.write_str(&printable(&self.detail))?;
         for key in &self.keys {
-            write!(f, "\n            {key}")?;
+            write!(f, "\n            {}", printable(key))?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::blocks::{Found, Opener, meta, patiently};
 use super::signatures::Signed;
-use crate::block::{Decoder, Digest, Hasher, KeyParts, Meta};
+use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::s3::{Answer, Outcome};
 use crate::seal::Verifier;
 
@@ -71,7 +71,7 @@ pub(super) fn inspect<'a>(found: &Found<'a>, lens: Lens<'_>) -> Inspected<'a> {
         };
         match looked {
             Ok(()) => break,
-            Err(Trouble::Answer(answer)) if answer.outcome == Outcome::NoBucket => {
+            Err(Trouble::Answer(answer)) if answer.outcome == Outcome::NoObject => {
                 inspected.gone = true;
                 break;
             }
@@ -104,12 +104,13 @@ fn heads(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
 fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
     let Found { key, source, .. } = &inspected.found;
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
-    let seal = KeyParts::parse(key).map_or("", |parts| parts.seal);
+    let parts = KeyParts::parse(key);
+    let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
     let hashed = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
     // Whatever opens the block has one end, and who hashes the other.
     let mut body = Shared(Arc::new(Mutex::new(hashed)));
     if lens.mode == Mode::Deep {
-        let counted = lens.opener.open(seal, body.clone()).and_then(lines);
+        let counted = lens.opener.open(seal, body.clone()).and_then(|body| lines(body, codec));
         inspected.lines = match counted {
             // Only who has the key can count.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
@@ -141,8 +142,8 @@ impl Inspected<'_> {
 }
 
 /// Newlines and bytes of what is in `body`.
-fn lines(body: impl Read) -> io::Result<(u64, u64)> {
-    let mut decoder = Decoder::sniff(body)?;
+fn lines(body: impl Read, codec: Kind) -> io::Result<(u64, u64)> {
+    let mut decoder = Decoder::expecting(body, codec)?;
     let mut buffer = vec![0; 64 * 1024];
     let (mut lines, mut bytes) = (0, 0);
     loop {

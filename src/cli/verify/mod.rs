@@ -34,11 +34,12 @@ use self::finding::{Finding, FindingKind};
 use self::inspect::{Inspected, Lens, Mode, inspect};
 use self::signatures::Signed;
 use super::Error;
-use super::blocks::{self, Found, HEADS, Keys, Range, each, filter};
+use super::blocks::{self, Found, HEADS, Keys, Range, each, filter, none_found};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
-use super::terminal::{Progress, when};
+use super::terminal::{Complaints, Progress, when};
 use crate::block::Drops;
+use crate::printable::printable;
 use crate::seal::Verifier;
 
 /// Walks the chain of every host: each block's number follows the one before, its metadata names
@@ -96,6 +97,8 @@ struct Sum {
     complete: bool,
     findings: u64,
     unchecked: u64,
+    /// Streams without a block.
+    empty: u64,
     /// Encrypted blocks, whose lines only who has the key can count.
     uncounted: u64,
     /// Blocks whose signatures hold.
@@ -123,9 +126,10 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
     let lens = Lens { mode: arguments.mode(), opener: &opener, keys: &keys };
     let mut checkpoint = arguments.checkpoint.as_deref().map(Checkpoint::read).transpose()?;
     let mut sum = Sum::default();
+    let mut complaints = Complaints::default();
     let paint = Paint::stdout();
     for source in &sources {
-        let result = stream(arguments, source, lens)?;
+        let result = stream(arguments, source, lens, &mut complaints)?;
         let name = &source.settings.stream;
         let mut findings = result.findings;
         findings.extend(signatures::judge(&source.settings, &result.blocks, &keys));
@@ -138,9 +142,9 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
         tell(arguments.json, out, paint, name, &result.chains, &findings, result.others)?;
         for chain in &result.chains {
             sum.blocks += chain.blocks;
-            sum.records += chain.records;
-            sum.raw_bytes += chain.raw_bytes;
-            sum.stored_bytes += chain.stored_bytes;
+            sum.records = sum.records.saturating_add(chain.records);
+            sum.raw_bytes = sum.raw_bytes.saturating_add(chain.raw_bytes);
+            sum.stored_bytes = sum.stored_bytes.saturating_add(chain.stored_bytes);
             sum.dropped.add(&chain.dropped);
         }
         let hosts: HashSet<_> = result.chains.iter().map(|chain| &chain.host).collect();
@@ -149,11 +153,12 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
             let readable = result.blocks.iter().filter(|block| block.content.is_some());
             sum.uncounted += readable.filter(|block| block.lines.is_none()).count() as u64;
         }
+        sum.empty += u64::from(result.blocks.is_empty());
         sum.unchecked +=
             findings.iter().filter(|f| f.kind == FindingKind::Unchecked).count() as u64;
         sum.findings += findings.iter().filter(|f| f.kind.counts()).count() as u64;
     }
-    sum.complete = sum.findings == 0 && sum.unchecked == 0;
+    sum.complete = sum.findings == 0 && sum.unchecked == 0 && sum.empty == 0;
     if let Some(checkpoint) = checkpoint.filter(|_| sum.complete) {
         checkpoint.write()?;
     }
@@ -163,7 +168,11 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
         conclude(out, paint, lens, &sum)?;
     }
     out.flush()?;
-    Ok(ExitCode::from(if sum.findings > 0 { 1 } else { u8::from(sum.unchecked > 0) * 2 }))
+    Ok(ExitCode::from(match (sum.findings > 0, sum.complete) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => 2,
+    }))
 }
 
 /// What one stream came to.
@@ -186,23 +195,29 @@ fn stream<'a>(
     arguments: &VerifyArgs,
     source: &'a Source,
     lens: Lens<'_>,
+    complaints: &mut Complaints,
 ) -> Result<CheckedStream<'a>, Error> {
     let listing = listed(arguments, source)?;
     let (strangers, all, others) = (listing.strangers, listing.strangers_count, listing.others);
-    let found = filter(listing.found, &arguments.range)?;
+    let found = filter(listing.found, &arguments.range, complaints)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
     let mut blocks = look(arguments, &found, lens);
     let ranged = arguments.range.since.is_some() || arguments.allow_expired;
     let (mut told, mut walked) = judge(source, &blocks, ranged);
     if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
-        let again = filter(listed(arguments, source)?.found, &arguments.range)?;
+        let again = listed(arguments, source)?.found;
+        let again = filter(again, &arguments.range, complaints)?;
         let fresh: Vec<Found<'_>> =
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
             blocks.extend(look(arguments, &fresh, lens));
             (told, walked) = judge(source, &blocks, ranged);
         }
+    }
+    told.extend(deleted(&blocks, &told, ranged));
+    if blocks.is_empty() {
+        told.push(Finding::new(FindingKind::Empty, none_found(source)));
     }
     let unnamed = all - strangers.len() as u64;
     told.extend(strangers.into_iter().map(|key| {
@@ -238,6 +253,47 @@ fn look<'a>(arguments: &VerifyArgs, found: &[Found<'a>], lens: Lens<'_>) -> Vec<
     slots.into_iter().flatten().collect()
 }
 
+/// Whether all blocks that `finding` misses are there and could only not be read.
+fn is_unread(finding: &Finding, blocks: &[Inspected<'_>]) -> bool {
+    let (FindingKind::Missing | FindingKind::Gap, Some((first, last))) =
+        (finding.kind, finding.numbers)
+    else {
+        return false;
+    };
+    let unread: HashSet<u64> = blocks
+        .iter()
+        .filter(|block| block.unchecked.is_some())
+        .filter(|block| block.found.host.as_deref() == finding.host.as_deref())
+        .map(|block| block.found.number)
+        .collect();
+    // As many numbers as there are blocks at most are looked at.
+    (first..=last).take(unread.len() + 1).all(|number| unread.contains(&number))
+}
+
+/// Blocks that were deleted after they were listed, as far as no chain misses them: nothing
+/// follows a chain's last block. With `open_start` the first ones may go.
+fn deleted(blocks: &[Inspected<'_>], told: &[Finding], open_start: bool) -> Vec<Finding> {
+    let lost = |kind| matches!(kind, FindingKind::Missing | FindingKind::Gap);
+    let mut findings = Vec::new();
+    for block in blocks.iter().filter(|block| block.gone) {
+        let (host, number) = (block.found.host.as_deref().unwrap_or("?"), block.found.number);
+        let missed = told.iter().any(|finding| {
+            let covers = finding.numbers.is_some_and(|(a, b)| (a..=b).contains(&number));
+            lost(finding.kind) && covers && finding.host.as_deref() == Some(host)
+        });
+        let later = blocks.iter().any(|other| {
+            !other.gone && other.found.host == block.found.host && other.found.number > number
+        });
+        if missed || (open_start && later) {
+            continue;
+        }
+        let text = "it was listed and then deleted, while this command ran";
+        let finding = Finding::new(FindingKind::Missing, text).at(host, number, number);
+        findings.push(finding.key(&block.found.key));
+    }
+    findings
+}
+
 /// What the blocks tell, each by itself and all together.
 fn judge(
     source: &Source,
@@ -246,7 +302,7 @@ fn judge(
 ) -> (Vec<Finding>, Vec<Chain>) {
     let (mut findings, members) = story::tell(&source.settings, blocks);
     let (walked, broken) = chains(&members, open_start);
-    findings.extend(broken);
+    findings.extend(broken.into_iter().filter(|finding| !is_unread(finding, blocks)));
     (findings, walked)
 }
 
@@ -278,7 +334,7 @@ fn tell(
             out,
             "{} {stream} {}: blocks {} to {} ({}), {}, {}, {} raw, {} to {}",
             paint.faint("chain    "),
-            chain.host,
+            printable(&chain.host),
             chain.first_number,
             chain.last_number,
             count(chain.blocks),
@@ -296,7 +352,7 @@ fn tell(
                  was full, {spool} the spool was full, {panic} rendering failed, {lost} lost to \
                  damage",
                 paint.odd("dropped  "),
-                chain.host,
+                printable(&chain.host),
                 counted(chain.dropped.total(), "record"),
             )?;
         }
@@ -317,6 +373,8 @@ fn conclude(out: &mut dyn Write, paint: Paint, lens: Lens<'_>, sum: &Sum) -> Res
     );
     let text = if sum.findings > 0 {
         paint.bad(&format!("NOT COMPLETE: {} in {what}", counted(sum.findings, "finding")))
+    } else if sum.empty > 0 {
+        paint.bad(&format!("NOT CHECKED: no blocks in {}", counted(sum.empty, "stream")))
     } else if sum.unchecked > 0 {
         paint.bad(&format!("NOT CHECKED: {} could not be read", counted(sum.unchecked, "block")))
     } else {

@@ -64,7 +64,10 @@ pub struct Entry {
 pub struct Page {
     /// The objects, in the server's order: not every gateway sorts by key.
     pub entries: Vec<Entry>,
-    /// What to ask for next; `None` on the last page.
+    /// What `IsTruncated` says; `None` when it says nothing.
+    pub truncated: Option<bool>,
+    /// What to ask for next; always `None` on a page that says it is the last. Without it a page
+    /// that is not the last is half a listing.
     pub next: Option<String>,
 }
 
@@ -73,7 +76,6 @@ pub struct Page {
 pub fn page(bytes: &[u8]) -> Option<Page> {
     let mut page = Page::default();
     let mut entry = Entry::default();
-    let mut truncated = false;
     let mut seen = false;
     let whole = walk_with_end(bytes, |path, event| match (path, event) {
         (["ListBucketResult"], Piece::End) => seen = true,
@@ -88,8 +90,14 @@ pub fn page(bytes: &[u8]) -> Option<Page> {
             _ => (),
         },
         (["ListBucketResult", field], Piece::Text(text)) => match *field {
-            "IsTruncated" => truncated = text.trim() == "true",
-            "NextContinuationToken" => page.next = Some(text.to_owned()),
+            "IsTruncated" => {
+                page.truncated = match text.trim() {
+                    "true" => Some(true),
+                    "false" => Some(false),
+                    _ => None,
+                }
+            }
+            "NextContinuationToken" if !text.is_empty() => page.next = Some(text.to_owned()),
             _ => (),
         },
         _ => (),
@@ -97,7 +105,7 @@ pub fn page(bytes: &[u8]) -> Option<Page> {
     if !whole || !seen {
         return None;
     }
-    if !truncated {
+    if page.truncated == Some(false) {
         page.next = None;
     }
     Some(page)
@@ -243,10 +251,26 @@ mod tests {
               <Contents><Key>a</Key><Size>0</Size></Contents></ListBucketResult>",
         )
         .unwrap();
-        assert_eq!(read.next.as_deref(), Some("t/1="));
+        assert_eq!((read.truncated, read.next.as_deref()), (Some(true), Some("t/1=")));
         let keys: Vec<_> = read.entries.iter().map(|e| (e.key.as_str(), e.size)).collect();
         assert_eq!(keys, [("b/c&d%20+", 12), ("a", 0)]);
         assert_eq!(read.entries[0].etag, "\"x\"");
+    }
+
+    #[test]
+    fn a_page_that_says_it_is_the_last_goes_on_nowhere_and_one_that_says_nothing_may_go_on() {
+        let read = |inner: &str| {
+            let page = page(format!("<ListBucketResult>{inner}</ListBucketResult>").as_bytes());
+            let page = page.unwrap();
+            (page.truncated, page.next)
+        };
+        let next = "<NextContinuationToken>t</NextContinuationToken>";
+        let last = "<IsTruncated>false</IsTruncated>";
+        assert_eq!(read(&format!("{next}{last}")), (Some(false), None));
+        assert_eq!(read(next), (None, Some("t".to_owned())));
+        assert_eq!(read("<IsTruncated>yes</IsTruncated>"), (None, None));
+        let empty = "<IsTruncated>true</IsTruncated><NextContinuationToken/>";
+        assert_eq!(read(empty), (Some(true), None));
     }
 
     #[test]
