@@ -50,6 +50,8 @@ stats! {
     dropped_spool,
     /// c: records lost because the task's workspace was used up when VCL called .log().
     dropped_workspace,
+    /// c: records logged while the stream could not be started: they wait in memory.
+    records_unspooled,
     /// c: records lost to a panic caught at the module's edge.
     dropped_panic,
     /// c: lines cut at max_line.

@@ -18,6 +18,7 @@
 //! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
 //! what the codec needs.
 
+mod outlet;
 pub mod packer;
 mod registry;
 mod rest;
@@ -40,6 +41,7 @@ use crate::settings::{OnFull, Place, Settings};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
+pub use outlet::{Held, Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
 pub use start::StartError;
 
@@ -124,6 +126,18 @@ impl Pipeline {
         match pushed {
             Ok(()) => (),
             Err(PushError::Full | PushError::TooLong) => stats::add(&self.stats.dropped_ring, 1),
+        }
+    }
+
+    /// Takes a line that has waited elsewhere. Waits for room in the ring while the pipeline is open;
+    /// whether the line is in it.
+    fn take_over(&self, line: &[u8], clock: &dyn Clock) -> bool {
+        loop {
+            match self.ring.push_wait(line, Duration::from_secs(1), clock) {
+                Ok(()) => return true,
+                Err(PushError::Full) if !self.is_closed() => {}
+                Err(_) => return false,
+            }
         }
     }
 

@@ -86,6 +86,23 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether a file, a directory or a lock is at fault, which may be usable at another time; else
+    /// a setting is wrong as it is written.
+    #[must_use]
+    pub fn blames_place(&self) -> bool {
+        match self {
+            Self::Client { source, .. } => source.blames_file(),
+            Self::Credentials { .. }
+            | Self::Disk { .. }
+            | Self::Spool { .. }
+            | Self::Ring { .. }
+            | Self::System { .. }
+            | Self::Closing { .. } => true,
+        }
+    }
+}
+
 impl Target {
     /// Makes the client. A credentials file that was named must be there and be readable; every
     /// other source may still come.
@@ -227,7 +244,10 @@ fn guard(pipeline: &Pipeline, who: &str, body: impl FnOnce()) {
 }
 
 /// Starts a thread that no signal is delivered to: they are varnishd's.
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let mut before = SigSet::empty();
     // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
     nix::sys::signal::pthread_sigmask(

@@ -36,6 +36,14 @@ pub enum SetupError {
     Option(#[from] OptionError),
 }
 
+impl SetupError {
+    /// Whether a file is at fault, which may be usable at another time.
+    #[must_use]
+    pub fn blames_file(&self) -> bool {
+        matches!(self, Self::Http(HttpSetupError::Pem { .. }))
+    }
+}
+
 /// A bucket to talk to. Shared by all threads of a stream; connections are kept alive.
 pub struct Client {
     bucket: Bucket,

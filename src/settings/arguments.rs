@@ -37,6 +37,8 @@ pub enum Error {
         argument: &'static str,
         /// That sentence.
         problem: String,
+        /// The argument is the path of a file.
+        file: bool,
     },
     /// An argument without a default was left out.
     #[error("s3log: stream {stream}: {argument} is missing: it takes {takes}")]
@@ -58,6 +60,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl Error {
+    /// Whether a file of keys is at fault, which may be usable at another time. A settings file is
+    /// not such a file: without it not even the format is known.
+    #[must_use]
+    pub fn blames_file(&self) -> bool {
+        matches!(self, Self::Problem { file: true, .. })
+    }
 }
 
 /// The arguments of one stream.
@@ -171,7 +182,16 @@ impl Arguments {
     /// The error for `argument` in the words of whoever refused it.
     #[must_use]
     pub fn problem(&self, argument: &'static str, problem: impl std::fmt::Display) -> Error {
-        Error::Problem { stream: self.stream.clone(), argument, problem: problem.to_string() }
+        let stream = self.stream.clone();
+        Error::Problem { stream, argument, problem: problem.to_string(), file: false }
+    }
+
+    /// The same for an argument that may be the path of a file, where it is one.
+    #[must_use]
+    pub fn key_problem(&self, argument: &'static str, problem: impl std::fmt::Display) -> Error {
+        let file = self.get(argument).is_some_and(|text| text.trim_start().starts_with('/'));
+        let stream = self.stream.clone();
+        Error::Problem { stream, argument, problem: problem.to_string(), file }
     }
 
     /// `argument` read by `parse`, whose error says what the argument takes.

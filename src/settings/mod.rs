@@ -42,6 +42,25 @@ pub enum OnFull {
     Wait(Duration),
 }
 
+/// What `vcl.load` does with a stream that cannot be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStartFailure {
+    /// It fails.
+    Fail,
+    /// It succeeds, and lines wait in memory until the stream can be started.
+    Serve,
+}
+
+impl OnStartFailure {
+    /// `on_start_failure`; `None` when it was left out.
+    ///
+    /// # Errors
+    /// It is neither of the words.
+    pub fn read(arguments: &Arguments) -> Result<Option<Self>, Error> {
+        arguments.choice("on_start_failure", &[("fail", Self::Fail), ("serve", Self::Serve)])
+    }
+}
+
 /// Everything that the threads behind the ring go by.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -115,7 +134,7 @@ impl Settings {
                 .get("sign_key")
                 .map(|path| Signer::read(path.as_ref()))
                 .transpose()
-                .map_err(|error| arguments.problem("sign_key", error))?,
+                .map_err(|error| arguments.key_problem("sign_key", error))?,
             period: arguments.duration("period")?,
             max_bytes: arguments.bytes("max_bytes")?,
             place: place(arguments)?,
@@ -145,7 +164,7 @@ impl Settings {
 }
 
 /// The node's name: `hostname`, else the machine's.
-fn host(arguments: &Arguments) -> String {
+pub(crate) fn host(arguments: &Arguments) -> String {
     arguments.get("hostname").map_or_else(
         || rustix::system::uname().nodename().to_string_lossy().into_owned(),
         str::to_owned,
@@ -154,7 +173,7 @@ fn host(arguments: &Arguments) -> String {
 
 fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
     let recipients = arguments.get("encrypt_to").map(Recipients::read).transpose();
-    let recipients = recipients.map_err(|error| arguments.problem("encrypt_to", error))?;
+    let recipients = recipients.map_err(|error| arguments.key_problem("encrypt_to", error))?;
     let Some(text) = arguments.get("public_key") else {
         return Ok(recipients.map(Sealing::Age));
     };
@@ -164,7 +183,7 @@ fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
     }
     let now = System::new().unix().as_secs();
     let certificate = Certificate::read(text, now);
-    let certificate = certificate.map_err(|error| arguments.problem("public_key", error))?;
+    let certificate = certificate.map_err(|error| arguments.key_problem("public_key", error))?;
     Ok(Some(Sealing::OpenPgp(certificate)))
 }
 
@@ -186,7 +205,7 @@ fn place(arguments: &Arguments) -> Result<Place, Error> {
     Ok(Place::Directory(directory))
 }
 
-fn ring(arguments: &Arguments) -> Result<Capacity, Error> {
+pub(crate) fn ring(arguments: &Arguments) -> Result<Capacity, Error> {
     let bytes = arguments.bytes("ring")?;
     Capacity::new(bytes).map_err(|_| {
         arguments.bad("ring", "a power of two from 1MB to 1GB, as \"16MB\" or \"64MB\"")

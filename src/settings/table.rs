@@ -83,6 +83,7 @@ pub const ARGUMENTS: &[Argument] = &[
     route("object_ttl", Text, None),
     general("on_full", Words(&["drop", "wait"]), Some("drop")),
     general("on_spool_full", Words(&["drop_oldest", "drop_newest"]), Some("drop_oldest")),
+    general("on_start_failure", Words(&["fail", "serve"]), None),
     route("path", Text, None),
     general("period", Duration("100ms", "1d"), Some("60s")),
     general("profile", Text, Some("default")),

@@ -1,6 +1,8 @@
 //! The stream's counters as Varnish's own: `varnishstat -f 'S3LOG.*'`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use varnish::{Vsc, VscMetric};
 
@@ -35,6 +37,9 @@ struct Counters {
     /// Records dropped: no workspace for .log()
     #[counter]
     dropped_workspace: AtomicU64,
+    /// Records logged while the stream could not be started
+    #[counter]
+    records_unspooled: AtomicU64,
     /// Records dropped: panic caught in the module
     #[counter]
     dropped_panic: AtomicU64,
@@ -110,17 +115,32 @@ struct Counters {
 }
 
 /// Copies a stream's [`Stats`] to where varnishstat reads them.
-pub(super) struct Publisher(Vsc<Counters>);
+pub(super) struct Publisher(Arc<Mutex<Segment>>);
 
-// SAFETY: the segment is memory that Varnish shares between processes; only the packer's thread
-// writes it after it was made, and freeing it takes Varnish's own lock.
-unsafe impl Send for Publisher {}
+/// Memory that Varnish shares between processes.
+struct Segment(Vsc<Counters>);
+
+// SAFETY: whoever writes it has the lock around it, and making and freeing it takes Varnish's own
+// (VRT_VSC_Alloc and VRT_VSC_Destroy lock the list of segments).
+unsafe impl Send for Segment {}
+
+/// The segments that there are, by name: a stream that waits to be started and the pipeline that is
+/// being started for it publish under one name, which must not be there twice.
+static SEGMENTS: Mutex<BTreeMap<String, Weak<Mutex<Segment>>>> = Mutex::new(BTreeMap::new());
 
 impl Publisher {
-    /// Makes the segment `S3LOG.<stream>`. To be called from the CLI thread.
+    /// Makes the segment `S3LOG.<stream>`, or joins who publishes there.
     pub(super) fn new(stream: &str) -> Self {
+        let name = crate::block::sanitise(stream);
+        let mut segments = SEGMENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|_, segment| segment.strong_count() > 0);
+        if let Some(segment) = segments.get(&name).and_then(Weak::upgrade) {
+            return Self(segment);
+        }
         // The name is a printf format to Varnish.
-        Self(Vsc::new("S3LOG", &crate::block::sanitise(stream)))
+        let segment = Arc::new(Mutex::new(Segment(Vsc::new("S3LOG", &name))));
+        segments.insert(name, Arc::downgrade(&segment));
+        Self(segment)
     }
 }
 
@@ -130,9 +150,10 @@ macro_rules! copy {
 
 impl Observer for Publisher {
     fn observe(&mut self, stats: &Stats) {
-        copy!(self.0, stats;
+        let to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copy!(to.0, stats;
             records raw_bytes stored_bytes recovered torn dropped_ring dropped_spool
-            dropped_workspace dropped_panic truncated incomplete blocks_sealed blocks_uploaded
+            dropped_workspace records_unspooled dropped_panic truncated incomplete blocks_sealed blocks_uploaded
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks
             spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records

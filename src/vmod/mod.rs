@@ -4,6 +4,7 @@
 //! Every entry point catches a panic, counts it and carries on, because an unwinding destructor
 //! ends varnishd's child (`docs/design.md`).
 
+mod child;
 mod counters;
 mod events;
 mod exit;
@@ -196,6 +197,12 @@ mod s3log {
             /// What goes when the spool is full: `drop_oldest` or `drop_newest`, counted in
             /// records. Default: `drop_oldest`.
             on_spool_full: Option<&CStr>,
+            /// What `vcl.load` does when the stream cannot be started, because its spool or a file of
+            /// credentials or keys cannot be used: `fail`, or `serve`: the VCL is loaded, lines wait
+            /// in memory, as many bytes as `ring` has, and the start is tried again every 10 seconds
+            /// (`docs/operations.md`). Default: `serve` while the cache process is being launched,
+            /// so that a restart never ends in a site that is down, else `fail`.
+            on_start_failure: Option<&CStr>,
             /// When the spool is forced to the disk: `none`, `block`, or a duration from 10ms
             /// to 1h. Only a power cut makes a difference (`docs/guarantees.md`).
             /// Default: `block`.
@@ -262,7 +269,7 @@ mod s3log {
                 endpoint bucket path timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line esi
                 period max_bytes compression encrypt_to public_key sign_key
-                spool ring on_full max_wait spool_max on_spool_full sync exit_timeout
+                spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
                 upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout
                 role_arn gateway content_type checksum if_none_match acl redundancy
@@ -291,7 +298,7 @@ mod s3log {
         pub fn log(&self, ctx: &mut Ctx) {
             self.shared.guard(|| {
                 if !task::register(ctx.raw, &self.shared) {
-                    stats::add(&self.shared.pipeline.stats().dropped_workspace, 1);
+                    stats::add(&self.shared.outlet.stats().dropped_workspace, 1);
                 }
             });
         }
@@ -317,14 +324,14 @@ mod s3log {
         ) {
             self.shared.guard(|| {
                 if !task::set(ctx.raw, &self.shared, key.to_bytes(), value.to_bytes()) {
-                    stats::add(&self.shared.pipeline.stats().incomplete, 1);
+                    stats::add(&self.shared.outlet.stats().incomplete, 1);
                 }
             });
         }
 
         /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
         pub fn status(&self) -> String {
-            self.shared.guard(|| self.shared.pipeline.status())
+            self.shared.guard(|| self.shared.outlet.status())
         }
     }
 }

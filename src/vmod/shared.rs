@@ -2,13 +2,13 @@
 
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use crate::pipeline::{Attachment, Pipeline};
+use crate::pipeline::Outlet;
 use crate::record::{
     Dialect, Escape, MAX_LINE_DEFAULT, MessageType, Options, Program, TagTable, Zone,
 };
-use crate::settings::{Arguments, Error, Settings};
+use crate::settings::{self, Arguments, Error};
 use crate::stats;
 
 /// Fastly's combined format, the default.
@@ -27,8 +27,7 @@ pub(super) struct Shared {
     /// Whether the format asks for response headers.
     pub reads_response: bool,
     /// Where lines go.
-    pub pipeline: Arc<Pipeline>,
-    attachment: Attachment,
+    pub outlet: Outlet,
 }
 
 impl Shared {
@@ -39,8 +38,7 @@ impl Shared {
     /// A sentence for the operator.
     pub(super) fn open(arguments: &Arguments) -> Result<Self, String> {
         let text = |error: Error| error.to_string();
-        let settings = Settings::read(arguments).map_err(text)?;
-        let options = options(arguments, &settings).map_err(text)?;
+        let options = options(arguments).map_err(text)?;
         let format = arguments.get("format").unwrap_or(match options.dialect {
             Dialect::Apache => COMBINED,
             Dialect::Varnishncsa => NCSA,
@@ -48,27 +46,21 @@ impl Shared {
         let program = Program::compile(format, &options, &TAGS)
             .map_err(|error| text(arguments.problem("format", error)))?;
         let esi = arguments.flag("esi").map_err(text)?;
-        let (pipeline, attachment) = super::registry::attach(settings)?;
+        let outlet = super::registry::open(arguments)?;
         let reads_response = program.reads_response_headers();
-        Ok(Self { program, esi, reads_response, pipeline, attachment })
+        Ok(Self { program, esi, reads_response, outlet })
     }
 
     /// Runs `body` so that a panic in it costs one record and nothing else.
     pub(super) fn guard<T: Default>(&self, body: impl FnOnce() -> T) -> T {
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-            stats::add(&self.pipeline.stats().dropped_panic, 1);
+            stats::add(&self.outlet.stats().dropped_panic, 1);
             T::default()
         })
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        super::registry::detach(&self.pipeline, &self.attachment);
-    }
-}
-
-fn options(arguments: &Arguments, settings: &Settings) -> Result<Options, Error> {
+fn options(arguments: &Arguments) -> Result<Options, Error> {
     let max_line = arguments.bytes("max_line")?;
     Ok(Options {
         dialect: arguments
@@ -97,7 +89,7 @@ fn options(arguments: &Arguments, settings: &Settings) -> Result<Options, Error>
                 ],
             )?
             .unwrap_or_default(),
-        hostname: settings.host.clone(),
+        hostname: settings::host(arguments),
         tag: arguments.get("tag").unwrap_or(arguments.stream()).to_owned(),
         pid: std::process::id(),
         max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),

@@ -283,12 +283,12 @@ fn write(
         line.clear();
         let rendered = stream.program.render(&task, line);
         if rendered.truncated {
-            stats::add(&stream.pipeline.stats().truncated, 1);
+            stats::add(&stream.outlet.stats().truncated, 1);
         }
         if rendered.incomplete {
-            stats::add(&stream.pipeline.stats().incomplete, 1);
+            stats::add(&stream.outlet.stats().incomplete, 1);
         }
-        stream.pipeline.push(line);
+        stream.outlet.push(line);
     });
 }
 
@@ -297,8 +297,8 @@ pub(super) fn write_line(ctx: &ffi::vrt_ctx, stream: &Shared, text: &[u8]) {
     LINE.with_borrow_mut(|line| {
         line.clear();
         if stream.program.render_line(text, ctx.now.0, line).truncated {
-            stats::add(&stream.pipeline.stats().truncated, 1);
+            stats::add(&stream.outlet.stats().truncated, 1);
         }
-        stream.pipeline.push(line);
+        stream.outlet.push(line);
     });
 }

@@ -15,4 +15,5 @@ mod common;
 mod faults;
 mod kill;
 mod life;
+mod start;
 mod threads;

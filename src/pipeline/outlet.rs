@@ -1,0 +1,400 @@
+//! A VCL's way into its stream, which may not have been startable when the VCL was loaded.
+//!
+//! A spool that is read-only, full or held by another process, and a file of keys that is missing,
+//! must not keep a site from starting. With `on_start_failure = "serve"` the VCL loads all the same:
+//! its lines wait in memory, a thread tries the start again every ten seconds, and when it succeeds
+//! hands them over. From then on lines go straight to the pipeline.
+//!
+//! ```text
+//!             start fails                      start succeeds
+//! opening  ---------------->  waiting in memory  ------------->  open
+//!     \----------------------------------------------------------^
+//! ```
+//!
+//! Non-goals: surviving the process. What waits in memory is lost with it; `records_unspooled` counts
+//! each such line as it comes, and an error says how many were lost.
+//!
+//! Limits: as many bytes wait as the stream's ring has; further lines count in `dropped_ring`.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::{Attachment, Environment, Observer, Pipeline};
+use crate::error::Level;
+use crate::ring::{Backing, Capacity, Reader, Ring};
+use crate::stats::{Stats, add, get, set};
+
+/// Between two attempts to start.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Between two looks of the observer.
+const OBSERVE: Duration = Duration::from_millis(100);
+
+/// How long the process's exit waits for a last attempt.
+const LAST: Duration = Duration::from_secs(2);
+
+/// A pipeline and the ticket of one who holds it.
+pub type Held = (Arc<Pipeline>, Attachment);
+
+/// Why a stream cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A setting that cannot be used as it is written.
+    #[error("{0}")]
+    Setting(String),
+    /// A file, directory or lock that may be usable at another time.
+    #[error("{0}")]
+    Place(String),
+}
+
+/// What an outlet does with its stream. One value is called from one thread at a time.
+pub trait Starter: Send {
+    /// Reads the settings and joins or starts the pipeline.
+    ///
+    /// # Errors
+    /// Why not.
+    fn start(&mut self) -> Result<Held, Refusal>;
+
+    /// Lets go of what [`Starter::start`] gave.
+    fn end(&self, held: &Held);
+
+    /// Who shows the counters while nothing is started. Called once, by the CLI's thread.
+    fn observer(&self) -> Box<dyn Observer>;
+}
+
+/// See the module.
+pub struct Outlet {
+    inner: Arc<Inner>,
+    /// The thread that tries again; `None` where the first attempt succeeded.
+    thread: Option<Thread>,
+}
+
+struct Inner {
+    stream: String,
+    held: OnceLock<Held>,
+    /// Where lines wait until there is a pipeline.
+    waiting: Option<Arc<Ring>>,
+    /// Workers that may be about to push into `waiting`.
+    pushing: AtomicUsize,
+    /// Counts until there is a pipeline.
+    stats: Stats,
+    /// The VCL is discarded or the process exits.
+    ending: AtomicBool,
+    /// The thread has done all it could.
+    done: AtomicBool,
+    /// The pipeline was let go of.
+    released: AtomicBool,
+    starter: Mutex<Box<dyn Starter>>,
+    environment: Environment,
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.inner.held.get().is_some();
+        f.debug_struct("Outlet").field("open", &open).finish_non_exhaustive()
+    }
+}
+
+/// Outlets whose lines wait in memory, for the process's exit.
+#[derive(Debug, Default)]
+pub struct Outlets(Mutex<Vec<Weak<Inner>>>);
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Outlet {
+    /// Starts the stream, or with `serve` lets its lines wait until it can be started, in at most
+    /// `room` bytes.
+    ///
+    /// # Errors
+    /// The stream cannot be started, and either a setting is wrong or `serve` is not given.
+    pub fn open(
+        stream: &str,
+        mut starter: Box<dyn Starter>,
+        serve: bool,
+        room: Capacity,
+        environment: &Environment,
+        outlets: &Outlets,
+    ) -> Result<Self, Refusal> {
+        let (held, refused) = match starter.start() {
+            Ok(held) => (OnceLock::from(held), None),
+            Err(Refusal::Place(why)) if serve => (OnceLock::new(), Some(why)),
+            Err(refusal) => return Err(refusal),
+        };
+        let observer = refused.as_ref().map(|_| starter.observer());
+        let opened = match refused {
+            None => None,
+            Some(_) => Some(
+                Ring::open(Backing::Memory, room)
+                    .map_err(|error| Refusal::Place(format!("s3log: stream {stream}: {error}")))?,
+            ),
+        };
+        let (waiting, reader) =
+            opened.map_or((None, None), |opened| (Some(opened.ring), Some(opened.reader)));
+        let inner = Arc::new(Inner {
+            stream: stream.to_owned(),
+            held,
+            waiting,
+            pushing: AtomicUsize::new(0),
+            stats: Stats::default(),
+            ending: AtomicBool::new(false),
+            done: AtomicBool::new(refused.is_none()),
+            released: AtomicBool::new(false),
+            starter: Mutex::new(starter),
+            environment: environment.clone(),
+        });
+        let (Some(reader), Some(observer), Some(why)) = (reader, observer, refused) else {
+            return Ok(Self { inner, thread: None });
+        };
+        inner.tell(
+            Level::Error,
+            &format!(
+                "{why}; on_start_failure is serve: lines wait in memory until the start succeeds, \
+                 which is tried every {} s, and are lost if the cache process ends before that",
+                AGAIN.as_secs()
+            ),
+        );
+        let body = {
+            let inner = Arc::clone(&inner);
+            let next = environment.clock.monotonic().saturating_add(AGAIN);
+            move || Waiting { inner, reader, observer, next, said: why }.run()
+        };
+        let thread = super::start::spawn("s3log-start", body)
+            .map_err(|error| Refusal::Place(format!("s3log: stream {stream}: {error}")))?;
+        let mut known = outlets.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|one| one.strong_count() > 0);
+        known.push(Arc::downgrade(&inner));
+        Ok(Self { inner, thread: Some(thread.thread().clone()) })
+    }
+
+    /// Hands one line, newline included, to the stream. Never blocks, unless the settings ask a
+    /// worker to wait for a full ring; a line that finds no room is counted.
+    pub fn push(&self, line: &[u8]) {
+        match self.inner.held.get() {
+            Some((pipeline, _)) => pipeline.push(line),
+            None => self.inner.push(line),
+        }
+    }
+
+    /// The stream's counters as they are kept now.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        self.inner.held.get().map_or(&self.inner.stats, |(pipeline, _)| pipeline.stats())
+    }
+
+    /// The stream's state as one line of JSON.
+    #[must_use]
+    pub fn status(&self) -> String {
+        match self.inner.held.get() {
+            Some((pipeline, _)) => pipeline.status(),
+            None => serde_json::json!({
+                "stream": self.inner.stream,
+                "state": "waiting",
+                "counters": self.inner.stats.to_json(),
+            })
+            .to_string(),
+        }
+    }
+
+    /// The pipeline, once there is one.
+    #[must_use]
+    pub fn pipeline(&self) -> Option<&Arc<Pipeline>> {
+        self.inner.held.get().map(|(pipeline, _)| pipeline)
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        // SeqCst here and in `Waiting::run`: of this thread and that one at least one sees that the
+        // other has come to its end, and lets go.
+        self.inner.ending.store(true, Ordering::SeqCst);
+        if let Some(thread) = &self.thread {
+            // It tries a last time.
+            thread.unpark();
+        }
+        if self.inner.done.load(Ordering::SeqCst) {
+            self.inner.let_go();
+        }
+    }
+}
+
+impl Outlets {
+    /// Lets each stream that waits make a last attempt, for two seconds at most; what comes of it is
+    /// the registry's to drain.
+    pub fn finish(&self, environment: &Environment) {
+        let known: Vec<_> = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.drain(..).filter_map(|one| one.upgrade()).collect()
+        };
+        let end = environment.clock.monotonic().saturating_add(LAST);
+        for inner in &known {
+            inner.ending.store(true, Ordering::SeqCst);
+        }
+        for inner in known {
+            while !inner.done.load(Ordering::SeqCst) && environment.clock.monotonic() < end {
+                environment.clock.sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn push(&self, line: &[u8]) {
+        // With the fence this pairs with that of `Waiting::hand_over`: either this worker sees the
+        // pipeline, or the thread sees the worker and waits for its line.
+        self.pushing.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        match (self.held.get(), &self.waiting) {
+            (Some((pipeline, _)), _) => pipeline.push(line),
+            (None, Some(ring)) => {
+                let counter = match ring.push(line) {
+                    Ok(()) => &self.stats.records_unspooled,
+                    Err(_) => &self.stats.dropped_ring,
+                };
+                add(counter, 1);
+            }
+            // Without a pipeline there is such a ring.
+            (None, None) => add(&self.stats.dropped_ring, 1),
+        }
+        // Release pairs with the Acquire in `hand_over`: the line is in the ring.
+        self.pushing.fetch_sub(1, Ordering::Release);
+    }
+
+    fn starter(&self) -> std::sync::MutexGuard<'_, Box<dyn Starter>> {
+        self.starter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_go(&self) {
+        if let Some(held) = self.held.get()
+            && !self.released.swap(true, Ordering::SeqCst)
+        {
+            self.starter().end(held);
+        }
+    }
+
+    fn tell(&self, level: Level, text: &str) {
+        let prefix = format!("s3log: stream {}: ", self.stream);
+        let text = text.strip_prefix(&prefix).unwrap_or(text);
+        self.environment.events.event(level, &format!("stream {}: {text}", self.stream));
+    }
+}
+
+/// The thread's part.
+struct Waiting {
+    inner: Arc<Inner>,
+    reader: Reader,
+    observer: Box<dyn Observer>,
+    /// When the start is tried again, in monotonic time.
+    next: Duration,
+    /// Why the last attempt failed, as the operator was told.
+    said: String,
+}
+
+impl Waiting {
+    fn run(mut self) {
+        let clock = Arc::clone(&self.inner.environment.clock);
+        loop {
+            self.observe();
+            std::thread::park_timeout(OBSERVE);
+            let ending = self.inner.ending.load(Ordering::SeqCst);
+            if !ending && clock.monotonic() < self.next {
+                continue;
+            }
+            let started = self.inner.starter().start();
+            match started {
+                Ok(held) => {
+                    self.hand_over(held);
+                    break;
+                }
+                Err(_) if ending => {
+                    self.note_lost();
+                    break;
+                }
+                Err(error) => self.complain(error.to_string()),
+            }
+            self.next = clock.monotonic().saturating_add(AGAIN);
+        }
+        self.inner.done.store(true, Ordering::SeqCst);
+        if self.inner.ending.load(Ordering::SeqCst) {
+            self.inner.let_go();
+        }
+    }
+
+    fn observe(&mut self) {
+        if let Some(ring) = &self.inner.waiting {
+            let usage = ring.usage();
+            set(&self.inner.stats.ring_used, usage.used);
+            set(&self.inner.stats.ring_high_water, usage.high_water);
+            set(&self.inner.stats.ring_size, usage.capacity);
+        }
+        self.observer.observe(&self.inner.stats);
+    }
+
+    /// Each reason is told once: the first one was told at the load.
+    fn complain(&mut self, why: String) {
+        if why != self.said {
+            self.inner.tell(Level::Error, &format!("{why}; lines still wait in memory"));
+            self.said = why;
+        }
+    }
+
+    /// From here on workers push into the pipeline; what waits, and what they are just pushing, goes
+    /// after it.
+    fn hand_over(&mut self, held: Held) {
+        let pipeline = Arc::clone(&held.0);
+        let _ = self.inner.held.set(held);
+        fence(Ordering::SeqCst);
+        let clock = &*self.inner.environment.clock;
+        let (mut moved, mut lost) = (0_u64, 0_u64);
+        loop {
+            let before = moved + lost;
+            // Acquire pairs with the Release in `push`. Looked at before the ring: what was pushed
+            // until then is found in it.
+            let quiet = self.inner.pushing.load(Ordering::Acquire) == 0;
+            while let Some(record) = self.reader.next() {
+                if pipeline.take_over(record, clock) {
+                    moved += 1;
+                } else {
+                    lost += 1;
+                }
+            }
+            // No payload is not too long.
+            let _ = self.reader.commit(&[]);
+            if quiet && moved + lost == before {
+                break;
+            }
+            clock.sleep(Duration::from_millis(1));
+        }
+        let (from, to) = (&self.inner.stats, pipeline.stats());
+        for (from, to) in [
+            (&from.records_unspooled, &to.records_unspooled),
+            (&from.dropped_ring, &to.dropped_ring),
+            (&from.dropped_workspace, &to.dropped_workspace),
+            (&from.dropped_panic, &to.dropped_panic),
+            (&from.truncated, &to.truncated),
+            (&from.incomplete, &to.incomplete),
+        ] {
+            add(to, get(from));
+        }
+        add(&pipeline.stats().dropped_ring, lost);
+        let text = format!("it has started; {moved} lines that waited in memory are taken up");
+        self.inner.tell(Level::Warn, &text);
+    }
+
+    fn note_lost(&mut self) {
+        let mut lost = 0_u64;
+        while self.reader.next().is_some() {
+            lost += 1;
+        }
+        if lost > 0 {
+            let text = format!("{lost} records lost: the stream was never started: {}", self.said);
+            self.inner.tell(Level::Error, &text);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Streams that cannot be started when their VCL is loaded.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use vmod_s3log::clock::Clock as _;
+use vmod_s3log::pipeline::{Environment, Held, Observer, Outlet, Outlets, Refusal, Starter};
+use vmod_s3log::ring::Capacity;
+use vmod_s3log::settings::Settings;
+use vmod_s3log::stats::{Stats, get};
+
+use crate::common::clock::Shifted;
+use crate::common::s3_server::S3Server;
+use crate::common::stream::{Process, expected, lines, wait_for};
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&mut self, _stats: &Stats) {}
+}
+
+/// A VCL that names the stream `access`.
+struct Vcl {
+    process: Arc<Process>,
+    endpoint: String,
+    more: Vec<(&'static str, String)>,
+}
+
+impl Starter for Vcl {
+    fn start(&mut self) -> Result<Held, Refusal> {
+        let more: Vec<_> = self.more.iter().map(|(name, value)| (*name, &**value)).collect();
+        let arguments = self.process.arguments(&self.endpoint, &more);
+        let settings = Settings::read(&arguments).map_err(|error| {
+            let text = error.to_string();
+            if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
+        })?;
+        self.process
+            .registry
+            .attach(settings, &self.process.environment, || Box::new(Nobody))
+            .map_err(|error| {
+                let text = error.to_string();
+                if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
+            })
+    }
+
+    fn end(&self, (pipeline, attachment): &Held) {
+        self.process.registry.detach(pipeline, attachment);
+    }
+
+    fn observer(&self) -> Box<dyn Observer> {
+        Box::new(Nobody)
+    }
+}
+
+struct World {
+    process: Arc<Process>,
+    server: S3Server,
+    /// The outlet's time, which only the test moves.
+    clock: Arc<Shifted>,
+    outlets: Outlets,
+}
+
+impl World {
+    fn new() -> Self {
+        let (clock, outlets) = (Arc::new(Shifted::default()), Outlets::default());
+        Self { process: Arc::new(Process::new()), server: S3Server::start(), clock, outlets }
+    }
+
+    fn open(&self, serve: bool, more: &[(&'static str, &str)]) -> Result<Outlet, Refusal> {
+        let mut all = vec![("period", "100ms".to_owned())];
+        all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let starter =
+            Vcl { process: Arc::clone(&self.process), endpoint: self.server.endpoint(), more: all };
+        let environment = self.environment();
+        let room = Capacity::MIN;
+        Outlet::open("access", Box::new(starter), serve, room, &environment, &self.outlets)
+    }
+
+    fn environment(&self) -> Environment {
+        let clock = self.clock.clone();
+        Environment { clock, ..self.process.environment.clone() }
+    }
+
+    /// Nothing can be a directory where a file is.
+    fn block(&self) {
+        fs::write(self.process.spool().join("access"), "in the way").unwrap();
+    }
+
+    fn unblock(&self) {
+        fs::remove_file(self.process.spool().join("access")).unwrap();
+    }
+
+    fn wait_open(&self, outlet: &Outlet) {
+        self.clock.sleep(Duration::from_secs(10));
+        wait_for("the start", || outlet.pipeline().is_some());
+    }
+
+    fn said(&self, beginning: &str) -> bool {
+        self.process.messages().iter().any(|text| text.starts_with(beginning))
+    }
+}
+
+fn push(outlet: &Outlet, name: &str, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        outlet.push(format!("{name} {number}\n").as_bytes());
+    }
+}
+
+#[test]
+fn with_serve_lines_wait_in_memory_until_the_spool_can_be_used() {
+    let world = World::new();
+    world.block();
+    let outlet = world.open(true, &[]).unwrap();
+    assert!(world.said("error: stream access: spool "), "{:?}", world.process.messages());
+    push(&outlet, "waited", 0..100);
+    assert_eq!(get(&outlet.stats().records_unspooled), 100);
+    assert!(outlet.status().contains(r#""state":"waiting""#), "{}", outlet.status());
+    world.unblock();
+    assert!(outlet.pipeline().is_none());
+    world.wait_open(&outlet);
+    push(&outlet, "after", 0..100);
+    wait_for("uploads", || get(&outlet.stats().uploaded_records) == 200);
+    assert_eq!(get(&outlet.stats().records_unspooled), 100);
+    assert_eq!(get(&outlet.stats().dropped_ring), 0);
+    assert_eq!(lines(&world.server), expected(&[("waited", 0..100), ("after", 0..100)]));
+    let taken_up = "warning: stream access: it has started; 100 lines that waited in memory are";
+    assert!(world.said(taken_up), "{:?}", world.process.messages());
+}
+
+#[test]
+fn a_file_of_keys_that_comes_later_starts_the_stream_and_nothing_goes_out_before_it() {
+    let world = World::new();
+    let keys = world.process.directory.path().join("keys");
+    let given = keys.display().to_string();
+    let outlet = world.open(true, &[("encrypt_to", &given)]).unwrap();
+    push(&outlet, "secret", 0..10);
+    let key = age::x25519::Identity::generate().to_public();
+    fs::write(&keys, key.to_string()).unwrap();
+    world.wait_open(&outlet);
+    wait_for("uploads", || get(&outlet.stats().uploaded_records) == 10);
+    let root = world.server.root().to_owned();
+    let found = fs::read_dir(root.join(crate::common::s3_server::BUCKET)).unwrap();
+    let sealed = |name: std::ffi::OsString| name.to_string_lossy().contains(".age");
+    assert!(found.map(|entry| entry.unwrap().file_name()).any(sealed));
+}
+
+#[test]
+fn with_fail_and_for_a_setting_that_is_wrong_the_load_fails() {
+    let world = World::new();
+    world.block();
+    let refused = world.open(false, &[]).unwrap_err();
+    assert!(matches!(&refused, Refusal::Place(text) if text.starts_with("s3log: stream access: ")));
+    world.unblock();
+    let refused = world.open(true, &[("period", "soon")]).unwrap_err();
+    assert!(matches!(refused, Refusal::Setting(_)), "{refused}");
+    assert!(world.process.messages().is_empty());
+}
+
+#[test]
+fn each_new_reason_is_told_once() {
+    let world = World::new();
+    world.block();
+    let _outlet = world.open(true, &[]).unwrap();
+    let told = || world.process.messages().len();
+    assert_eq!(told(), 1);
+    world.unblock();
+    fs::remove_file(world.process.directory.path().join("credentials")).unwrap();
+    world.clock.sleep(Duration::from_secs(10));
+    wait_for("the new reason", || told() == 2);
+    assert!(world.said("error: stream access: credentials: "), "{:?}", world.process.messages());
+}
+
+#[test]
+fn lines_that_find_no_room_in_memory_are_counted_and_the_count_goes_on() {
+    let world = World::new();
+    world.block();
+    let outlet = world.open(true, &[]).unwrap();
+    push(&outlet, &"x".repeat(1000), 0..2000);
+    let (waited, dropped) =
+        (get(&outlet.stats().records_unspooled), get(&outlet.stats().dropped_ring));
+    assert_eq!(waited + dropped, 2000);
+    assert!(waited > 900 && dropped > 900, "{waited} {dropped}");
+    world.unblock();
+    world.wait_open(&outlet);
+    wait_for("uploads", || get(&outlet.stats().uploaded_records) == waited);
+    wait_for("the counts", || get(&outlet.stats().dropped_ring) == dropped);
+    assert_eq!(lines(&world.server).len() as u64, waited);
+}
+
+#[test]
+fn workers_that_push_while_the_stream_starts_lose_nothing_and_repeat_nothing() {
+    let world = World::new();
+    world.block();
+    let outlet = world.open(true, &[("ring", "64MB")]).unwrap();
+    world.unblock();
+    let stop = AtomicBool::new(false);
+    let pushed: Vec<usize> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let (outlet, stop) = (&outlet, &stop);
+                scope.spawn(move || {
+                    let mut number = 0;
+                    // A few thousand after the start at the most: the ring has room for them.
+                    while !stop.load(Ordering::Relaxed) && number < 10_000 {
+                        push(outlet, &format!("worker {worker}"), number..number + 1);
+                        number += 1;
+                        std::thread::yield_now();
+                    }
+                    number
+                })
+            })
+            .collect();
+        world.wait_open(&outlet);
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    assert_eq!(get(&outlet.stats().dropped_ring), 0);
+    let all = pushed.iter().sum::<usize>() as u64;
+    wait_for("uploads", || get(&outlet.stats().uploaded_records) == all);
+    let names: Vec<_> = (0..4).map(|worker| format!("worker {worker}")).collect();
+    let pushed: Vec<_> = names.iter().zip(pushed).map(|(name, n)| (&**name, 0..n)).collect();
+    assert_eq!(lines(&world.server), expected(&pushed));
+}
+
+#[test]
+fn a_vcl_that_is_discarded_while_its_stream_waits_tries_once_more_or_says_what_is_lost() {
+    let world = World::new();
+    world.block();
+    let outlet = world.open(true, &[]).unwrap();
+    push(&outlet, "lost", 0..7);
+    drop(outlet);
+    let lost = "error: stream access: 7 records lost: the stream was never started: ";
+    wait_for("a message", || world.said(lost));
+    let outlet = world.open(true, &[]).unwrap();
+    push(&outlet, "late", 0..7);
+    world.unblock();
+    drop(outlet);
+    wait_for("uploads", || lines(&world.server) == expected(&[("late", 0..7)]));
+    world.process.wait_closed();
+}
+
+#[test]
+fn the_exit_of_the_process_waits_for_a_last_attempt() {
+    let world = World::new();
+    world.block();
+    let outlet = world.open(true, &[]).unwrap();
+    push(&outlet, "last", 0..7);
+    world.unblock();
+    world.outlets.finish(&world.process.environment);
+    world.process.registry.drain(&world.process.environment);
+    assert_eq!(lines(&world.server), expected(&[("last", 0..7)]));
+    drop(outlet);
+    world.process.wait_closed();
+}
