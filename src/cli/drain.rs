@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::settings::Connection;
 use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
-use super::{Error, stats};
+use super::{Error, spools};
 use crate::clock::System;
 use crate::error::{Events, Level};
 use crate::pipeline::{Environment, Observer, Registry, StartError};
@@ -101,7 +101,7 @@ fn drain(
         let text = format!("stream {stream}: spool is \"none\": nothing outlives varnishd");
         return Err(Error::Usage(text));
     };
-    let root = stats::root(directory, &stream);
+    let root = spools::root(directory, &stream);
     if !root.is_dir() {
         let text = format!(
             "stream {stream}: there is no spool {}: name its directory with --set spool=DIRECTORY",

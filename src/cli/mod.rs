@@ -8,8 +8,9 @@
 //! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
 //! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
 //! | `terminal` | what a person and a script see |
-//! | `ls`, `cat`, `tail`, `verify`, `drain`, `check`, `stats` | one command each |
+//! | `ls`, `cat`, `tail`, `verify`, `drain`, `requeue`, `check`, `stats` | one command each |
 //! | `lines` | what `cat` and `tail` share |
+//! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `generate` | completions and manual pages |
 //! | `error` | why a command did not do what it was asked for |
 //!
@@ -28,7 +29,9 @@ mod error;
 mod generate;
 mod lines;
 mod ls;
+mod requeue;
 mod settings;
+mod spools;
 mod stats;
 mod tail;
 mod terminal;
@@ -71,6 +74,8 @@ enum Command {
     Drain(drain::DrainArgs),
     /// Try the settings of a stream: name, connection, TLS, clock, credentials, one small write.
     Check(check::CheckArgs),
+    /// List the blocks that the gateway refused, and send them again.
+    Requeue(requeue::RequeueArgs),
     /// Show what a node's ring and spool hold, without touching them.
     Stats(stats::StatsArgs),
     /// Print a completion script for a shell.
@@ -90,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, out),
         Command::Drain(arguments) => drain::run(&arguments, out),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
         Command::Completions(arguments) => generate::completions(&arguments, out),
         Command::Man(arguments) => generate::man(&arguments, out),

@@ -1,19 +1,17 @@
 //! `s3log stats`: what a node's ring and spool hold, without touching them.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::Error;
-use super::settings::Connection;
+use super::spools::Spools;
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
-use crate::block::sanitise;
 use crate::printable::printable;
 use crate::ring;
-use crate::settings::DEFAULT_SPOOL;
 use crate::spool::{self, Glance, OpenGlance, Tally};
 
 /// Whose spool, and in which form.
@@ -23,22 +21,11 @@ use crate::spool::{self, Glance, OpenGlance, Tally};
                   be. What it counts since its start is in varnishstat -f 'S3LOG.*'."
 )]
 pub(super) struct StatsArgs {
-    /// The streams' names, those of the VCL objects; all of the spool's directory when none is
-    /// given.
-    streams: Vec<String>,
-    /// The spool's directory, that of all streams.
-    #[arg(long, value_name = "DIRECTORY")]
-    spool: Option<PathBuf>,
     /// One JSON object a stream.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    connection: Connection,
-}
-
-/// Where the spool of a stream is, below the directory of all streams.
-pub(super) fn root(directory: &Path, stream: &str) -> PathBuf {
-    directory.join(sanitise(stream))
+    spools: Spools,
 }
 
 /// Shows each stream's ring and spool.
@@ -47,7 +34,7 @@ pub(super) fn root(directory: &Path, stream: &str) -> PathBuf {
 /// A setting, a directory that cannot be read, or the output.
 pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let paint = Paint::stdout();
-    for (stream, root) in spools(arguments)? {
+    for (stream, root) in arguments.spools.find()? {
         let failed = |source| Error::File { path: root.display().to_string(), source };
         let glance = spool::glance(&root).map_err(failed)?;
         let ring = ring::glance(&root.join("ring"));
@@ -60,39 +47,6 @@ pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The streams' names and their spools.
-fn spools(arguments: &StatsArgs) -> Result<Vec<(String, PathBuf)>, Error> {
-    let directory = |stream: &str| -> Result<PathBuf, Error> {
-        if let Some(directory) = &arguments.spool {
-            return Ok(directory.clone());
-        }
-        let settings = arguments.connection.arguments(stream)?;
-        Ok(PathBuf::from(settings.get("spool").unwrap_or(DEFAULT_SPOOL)))
-    };
-    if let Ok(streams) = arguments.connection.streams(&arguments.streams) {
-        let with_root = |stream: String| {
-            let root = root(&directory(&stream)?, &stream);
-            Ok((stream, root))
-        };
-        return streams.into_iter().map(with_root).collect();
-    }
-    let directory = arguments.spool.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL));
-    let failed = |source| Error::File { path: directory.display().to_string(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.path().join("lock").exists() {
-            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    if found.is_empty() {
-        let text = format!("{}: no stream has its spool there", directory.display());
-        return Err(Error::Usage(text));
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn show(

@@ -1,12 +1,18 @@
-//! `s3log drain`, `stats` and `check`: what an operator runs on a node; and the generators.
+//! `s3log drain`, `requeue`, `stats` and `check`: what an operator runs on a node; and the generators.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::common::answering::{Answering, Reply, http};
 use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::logs::{Logs, PATH, START, run};
 use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
+use crate::common::stream::Process;
+use md5::{Digest as _, Md5};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
+use vmod_s3log::s3::wire::encode::hex;
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
 
 /// A spool as a killed varnishd leaves it: two sealed blocks, an open one, and records in the ring.
@@ -219,4 +225,112 @@ fn completions_and_manual_pages_are_made() {
         let ran = logs.s3log(&[command, "--help"]);
         assert!(ran.out.contains("Exit codes"), "{command}");
     }
+}
+
+/// A spool with three quarantined blocks of two lines each: two refused with one code, one with
+/// another. All lines, in order.
+fn refused_behind(logs: &Logs) -> String {
+    let disk = Disk::open(&logs.path("spool/access")).unwrap();
+    let mut options = Options::new("access", "edge-1", BootId::new(START, 7));
+    options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
+    let (mut spool, _) = Spool::open(Arc::new(disk), options, None).unwrap();
+    let mut encoder = ChunkEncoder::new(Codec::default()).unwrap();
+    let mut all = String::new();
+    for (part, code) in
+        ["400 InvalidTag", "400 InvalidTag", "413 EntityTooLarge"].iter().enumerate()
+    {
+        let lines = format!("refused {part} a\nrefused {part} b\n");
+        let time = (START + part as u64) * 1_000_000_000;
+        let stats = ChunkStats {
+            records: 2,
+            raw_bytes: lines.len() as u64,
+            first: time,
+            last: time,
+            truncated: 0,
+        };
+        let mut chunk = Vec::new();
+        encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
+        spool.append(&chunk, stats).unwrap();
+        spool.seal(&Drops::default()).unwrap();
+        let store = spool.store();
+        let number = store.claim(Duration::ZERO).unwrap();
+        store.quarantine(number, &format!("PUT k: status {code}: a\u{1b}[2Jb")).unwrap();
+        all.push_str(&lines);
+    }
+    all
+}
+
+#[test]
+fn requeue_lists_what_was_refused_and_sends_it_again_by_number_by_code_or_all() {
+    let logs = Logs::start();
+    let lines = refused_behind(&logs);
+    let ran = logs.s3log(&["requeue", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("access  block 2  2026-11-22T10:00:01Z  2 records, "), "{}", ran.out);
+    assert!(ran.out.contains("status 400 InvalidTag: a\\u{1b}[2Jb"), "{}", ran.out);
+    assert!(ran.out.contains("access: 3 blocks with 6 records quarantined in "), "{}", ran.out);
+    // Listing changes nothing: a drain leaves them where they are.
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(logs.s3log(&["requeue", "access", "--json"]).out.lines().count(), 3);
+
+    for (choice, expected) in [
+        (["--block", "9"], "block 9 is not quarantined"),
+        (["--code", "NoSuchTag"], "no quarantined block was refused with NoSuchTag"),
+    ] {
+        let ran = logs.s3log(&[&["requeue", "access"], &choice[..]].concat());
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.out.contains(expected), "{ran:?}");
+    }
+    assert_eq!(logs.s3log(&["requeue", "access", "--all", "--block", "1"]).code, 2);
+
+    let ran = logs.s3log(&["requeue", "access", "--code", "InvalidTag"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let said =
+        "access: 2 blocks with 4 records requeued; no process uses this spool: start varnishd";
+    assert!(ran.out.contains(said), "{}", ran.out);
+    let ran = logs.s3log(&["drain", "access"]);
+    assert!(ran.out.starts_with("access: 2 blocks with 4 records uploaded"), "{ran:?}");
+    let ran = logs.s3log(&["requeue", "access", "--code", "413"]);
+    assert!(ran.out.contains("access: 1 block with 2 records requeued"), "{ran:?}");
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+    assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
+    let ran = logs.s3log(&["requeue", "access", "--all"]);
+    assert_eq!((ran.code, &*ran.out), (0, "access: no quarantined blocks\n"));
+}
+
+#[test]
+fn requeue_needs_no_stop_of_the_process_that_has_the_spool() {
+    // The real server refuses nothing for good: this one does, until it is fixed.
+    let process = Process::new();
+    let broken = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&broken);
+    let gateway = Answering::start(move |asked| {
+        Reply::Now(match (&*asked.method, state.load(Ordering::SeqCst)) {
+            ("PUT", true) => http(
+                "413 Content Too Large",
+                &[],
+                b"<Error><Code>EntityTooLarge</Code><Message>m</Message></Error>",
+            ),
+            // S3's entity tag of a plain object is the MD5 of its body.
+            _ => {
+                http("200 OK", &[("ETag", &format!("\"{}\"", hex(&Md5::digest(&asked.body))))], b"")
+            }
+        })
+    });
+    let holder = process.attach(&gateway.endpoint(), &[("period", "1s")]);
+    holder.push("line", 0..3);
+    holder.wait_stat("blocks_quarantined", 1);
+    broken.store(false, Ordering::SeqCst);
+    let logs = Logs::start();
+    let spool = process.spool();
+    let spool = spool.to_str().unwrap();
+    let ran = logs.s3log(&["requeue", "access", "--all", "--spool", spool]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let said = format!("process {} sends them within seconds", std::process::id());
+    assert!(ran.out.contains(&said), "{ran:?}");
+    holder.wait_stat("uploaded_records", 3);
+    let ran = logs.s3log(&["requeue", "access", "--spool", spool]);
+    assert_eq!(ran.out, "access: no quarantined blocks\n");
 }

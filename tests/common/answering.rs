@@ -13,6 +13,7 @@ pub struct Asked {
     pub key: String,
     /// As it was sent.
     pub query: String,
+    pub body: Vec<u8>,
 }
 
 /// What comes back.
@@ -86,8 +87,8 @@ fn serve(
             let (name, value) = line.split_once(": ")?;
             name.eq_ignore_ascii_case("content-length").then(|| value.parse::<u64>().unwrap())
         });
-        let body = std::io::copy(&mut (&mut input).take(length.unwrap_or(0)), &mut std::io::sink());
-        if body.is_err() {
+        let mut body = Vec::new();
+        if (&mut input).take(length.unwrap_or(0)).read_to_end(&mut body).is_err() {
             return;
         }
         let mut words = head.split(' ');
@@ -96,7 +97,7 @@ fn serve(
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         // /bucket/key
         let key = path.splitn(3, '/').nth(2).map(decoded).unwrap_or_default();
-        let asked = Asked { method, key, query: query.to_owned() };
+        let asked = Asked { method, key, query: query.to_owned(), body };
         seen.lock().unwrap().push(asked.clone());
         match answer(&asked) {
             Reply::Now(bytes) => {
