@@ -66,7 +66,6 @@ class Codecs:
         before = len(load.answered())
         rig.wait_for("requests", lambda: len(load.answered()) > before + 300, 20)
         self.answered += load.stop()
-        time.sleep(traffic.GRACE)
 
     @staticmethod
     def settings(codec):

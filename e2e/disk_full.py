@@ -79,7 +79,7 @@ def prove(place, options):
     place.stack.callback(varnish.stop)
     total = {"pushed": 0}
 
-    def phase(name, hurt, mend, seconds):
+    def phase(name, hurt, mend):
         before = varnish.counters("access")
         load = traffic.Traffic(varnish.port, 3, len(name) + total["pushed"], pause=0.002)
         load.start()
@@ -94,8 +94,15 @@ def prove(place, options):
 
             filler = threading.Thread(target=again)
             filler.start()
-        time.sleep(seconds)
-        during = varnish.counters("access")
+        during = {}
+
+        def full():
+            during.update(varnish.counters("access"))
+            moved = lambda name: during[f"access.{name}"] > before[f"access.{name}"]
+            return moved("dropped_ring") and moved("spool_errors")
+
+        # The ring holds what comes until then; a slow machine takes longer to fill it.
+        rig.wait_for("a full ring and a counted error", full, 120, 0.2)
         answered_before_mending = len(load.answered())
         stop.set()
         if hurt == disk.fill:
@@ -104,7 +111,7 @@ def prove(place, options):
         time.sleep(2)
         answered = load.stop()
         total["pushed"] += len(answered)
-        bad = [answer for answer in answered if answer[3] != 200]
+        bad = [answer for answer in answered if answer.status != 200]
         failed = sum(client.failures for client in load.clients)
         errors = during["access.spool_errors"] - before["access.spool_errors"]
         say(
@@ -116,14 +123,10 @@ def prove(place, options):
         )
         if bad or failed:
             failures.append(f"{name}: the cache did not serve on")
-        if errors <= 0:
-            failures.append(f"{name}: the counters do not say it")
-        if during["access.dropped_ring"] == before["access.dropped_ring"]:
-            failures.append(f"{name}: the ring did not run full: nothing was shown")
         return answered
 
-    answered = phase("full disk", disk.fill, disk.free, 8)
-    answered += phase("read-only disk", disk.freeze, disk.thaw, 8)
+    answered = phase("full disk", disk.fill, disk.free)
+    answered += phase("read-only disk", disk.freeze, disk.thaw)
 
     def empty():
         now = varnish.counters("access")
@@ -133,7 +136,7 @@ def prove(place, options):
     now = varnish.balanced()
     found = traffic.ids_of(place.patient_cat())
     dropped = now["access.dropped_ring"] + now["access.dropped_spool"]
-    ids = {answer[0] for answer in answered}
+    ids = {answer.id for answer in answered}
     say(
         f"disk-full: pushed {total['pushed']}, found {len(found)}, dropped and counted {dropped}, "
         f"counters: records {now['access.records']}, uploaded {now['access.uploaded_records']}"

@@ -1,19 +1,21 @@
-"""Requests with ids: what was answered, when, and on which connection.
+"""Requests with ids: what was answered, when, on which connection, and what came after it there.
+
+A record is pushed when its request has finished in Varnish, which is after the client has the
+answer; how long after is nobody's to say. But a worker finishes one request of a connection before
+it begins the next: an answer that another one follows on its connection is one whose record is in
+the ring. Only the last answer before a connection ends with the cache process may have none.
 
 Raw sockets and threads of Python's own: a client that stops to be answered in the middle of a
 batch knows which of its requests were.
 """
 
-import bisect
 import collections
 import random
 import socket
 import threading
 import time
 
-# A record is pushed when the request has finished in Varnish, which is a little after the client
-# has the answer: what was answered this shortly before a kill may not have got that far.
-GRACE = 0.05
+Answer = collections.namedtuple("Answer", "id at connected status last")
 
 
 class Client(threading.Thread):
@@ -24,6 +26,7 @@ class Client(threading.Thread):
         self.prefix, self.port, self.batch, self.pause, self.path = name, port, batch, pause, path
         self.random = random.Random(seed)
         self.answered = []  # (id, time of the answer, time of the connection, status)
+        self.finished = None  # the time of the connection whose last answer was followed by another
         self.halt, self.hold = threading.Event(), threading.Event()
         self.failures = 0
         self.number = 0  # of the next request; never used again, answered or not
@@ -51,6 +54,24 @@ class Client(threading.Thread):
                 self.answered.append((name, time.monotonic(), connected, status))
             if self.pause:
                 time.sleep(self.pause * self.random.random())
+        if self.end(connection, buffer):
+            self.finished = connected
+
+    @classmethod
+    def end(cls, connection, buffer):
+        """Whether all that came before on the connection has finished: something else is answered."""
+        # With 400, before any VCL runs: this leaves no record.
+        connection.sendall(b"END\r\n\r\n")
+        return cls.read(connection, buffer)[0] == 400
+
+    def answers(self):
+        """What was answered so far; the last answer of a connection is known by what follows it."""
+        answered = list(self.answered)
+        after = [answer[2] for answer in answered[1:]] + [self.finished]
+        return [
+            Answer(*answer, last=answer[2] != following)
+            for answer, following in zip(answered, after, strict=True)
+        ] if answered else []
 
     @staticmethod
     def read(connection, buffer):
@@ -94,7 +115,7 @@ class Traffic:
         return self.answered()
 
     def answered(self):
-        return [answer for client in self.clients for answer in list(client.answered)]
+        return [answer for client in self.clients for answer in client.answers()]
 
 
 class Deaths:
@@ -109,15 +130,10 @@ class Deaths:
 
     def excuses(self, answer):
         """Whether an end of the process may have come before the record of this answer."""
-        _, at, connected, _ = answer
-        index = bisect.bisect_left(self.times, (at - 2, 0))
-        for begin, end in self.times[index:]:
-            if begin - GRACE > at:
-                return False
-            # On a connection made after the end it was the next process that answered.
-            if at <= end + GRACE and connected <= end:
-                return True
-        return False
+        # On a connection made after the end it was the next process that answered.
+        return answer.last and any(
+            answer.at <= end and answer.connected <= end for _, end in self.times
+        )
 
 
 class Verdict:
@@ -125,7 +141,7 @@ class Verdict:
 
     def __init__(self, answered, found, deaths):
         counts = collections.Counter(found)
-        if len({answer[0] for answer in answered}) != len(answered):
+        if len({answer.id for answer in answered}) != len(answered):
             raise ValueError("an id was used twice")
         self.answered, self.found = len(answered), len(counts)
         self.duplicated = sorted(name for name, count in counts.items() if count > 1)
@@ -133,7 +149,7 @@ class Verdict:
         for answer in answered:
             excused = deaths.excuses(answer)
             self.at_risk += excused
-            if answer[0] not in counts:
+            if answer.id not in counts:
                 (self.excused if excused else self.missing).append(answer)
 
     def ok(self):
@@ -142,12 +158,15 @@ class Verdict:
     def __str__(self):
         return (
             f"answered {self.answered}, in the bucket {self.found}, missing {len(self.missing)}, "
-            f"duplicated {len(self.duplicated)}; answered within {GRACE * 1000:.0f} ms of an end "
-            f"of the process {self.at_risk}, of which not in the bucket {len(self.excused)}"
+            f"duplicated {len(self.duplicated)}; the last of a connection that an end of the process "
+            f"cut {self.at_risk}, of which not in the bucket {len(self.excused)}"
         )
 
     def details(self, start, deaths, limit=40):
-        lines = [f"  missing {i} answered at {at - start:.4f} s" for i, at, *_ in self.missing[:limit]]
+        lines = [
+            f"  missing {answer.id} answered at {answer.at - start:.4f} s"
+            for answer in self.missing[:limit]
+        ]
         lines += [f"  twice {name}" for name in self.duplicated[:limit]]
         lines += [f"  an end from {a - start:.4f} to {b - start:.4f} s" for a, b in deaths.times]
         return "\n".join(lines)
