@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::common::stream::{DEAD, Process};
@@ -17,23 +17,31 @@ struct Seen {
     keys: Vec<String>,
 }
 
-/// A gateway that takes 200 ms for each PUT and stores it.
-fn slow_gateway() -> (SocketAddr, Arc<Mutex<Seen>>) {
+#[derive(Debug, Default)]
+struct Gateway {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+    /// Each PUT is held until so many are there, or the last one.
+    together: usize,
+}
+
+/// A gateway that holds PUTs and then stores them.
+fn gateway(together: usize) -> (SocketAddr, Arc<Gateway>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let all = Arc::clone(&seen);
+    let gateway = Arc::new(Gateway { together, ..Gateway::default() });
+    let all = Arc::clone(&gateway);
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
-            let seen = Arc::clone(&all);
-            std::thread::spawn(move || while serve(&stream, &seen).is_some() {});
+            let gateway = Arc::clone(&all);
+            std::thread::spawn(move || while serve(&stream, &gateway).is_some() {});
         }
     });
-    (address, seen)
+    (address, gateway)
 }
 
 /// One request; `None` at the connection's end.
-fn serve(mut stream: &TcpStream, seen: &Mutex<Seen>) -> Option<()> {
+fn serve(mut stream: &TcpStream, gateway: &Gateway) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -45,21 +53,26 @@ fn serve(mut stream: &TcpStream, seen: &Mutex<Seen>) -> Option<()> {
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
     let length = length.parse().unwrap();
     assert_eq!(std::io::copy(&mut stream.take(length), &mut std::io::sink()).unwrap(), length);
-    {
-        let mut seen = seen.lock().unwrap();
-        seen.keys.push(head.split(' ').nth(1).unwrap().to_owned());
-        seen.now += 1;
-        seen.most = seen.most.max(seen.now);
-    }
-    std::thread::sleep(Duration::from_millis(200));
-    seen.lock().unwrap().now -= 1;
+    let mut seen = gateway.seen.lock().unwrap();
+    seen.keys.push(head.split(' ').nth(1).unwrap().to_owned());
+    seen.now += 1;
+    seen.most = seen.most.max(seen.now);
+    gateway.changed.notify_all();
+    let waits = |seen: &mut Seen| seen.now < gateway.together && seen.keys.len() < BLOCKS;
+    let guard = Duration::from_secs(60);
+    let (seen, late) = gateway.changed.wait_timeout_while(seen, guard, waits).unwrap();
+    assert!(!late.timed_out(), "{seen:?}");
+    drop(seen);
+    // One more than may be there has the time to come.
+    std::thread::sleep(Duration::from_millis(50));
+    gateway.seen.lock().unwrap().now -= 1;
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()
 }
 
 #[test]
 fn as_many_blocks_are_uploaded_at_a_time_as_upload_threads_says() {
     for threads in [1, 2, 5] {
-        let (gateway, seen) = slow_gateway();
+        let (address, gateway) = gateway(threads);
         let process = Process::new();
         let text = threads.to_string();
         let settings = [("period", "100ms"), ("upload_threads", text.as_str())];
@@ -68,10 +81,10 @@ fn as_many_blocks_are_uploaded_at_a_time_as_upload_threads_says() {
             holder.push("line", block..block + 1);
             holder.wait_stat("blocks_sealed", block as u64 + 1);
         }
-        let alive = process.attach(&format!("http://{gateway}"), &settings);
+        let alive = process.attach(&format!("http://{address}"), &settings);
         drop(holder);
         alive.wait_stat("uploaded_records", BLOCKS as u64);
-        let seen = seen.lock().unwrap();
+        let seen = gateway.seen.lock().unwrap();
         assert_eq!(seen.most, threads, "{seen:?}");
         let number = |key: &String| {
             let digits = key.rsplit('-').next().unwrap().split('.').next().unwrap();
