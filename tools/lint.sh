@@ -11,6 +11,9 @@ if grep -rn 'varnish::' src --include='*.rs' | grep -v '^src/vmod/'; then
   complain "only src/vmod/ may name the varnish crate"
 fi
 
+# Imports point down the path, and no files import each other in a circle.
+tools/rooms.py || complain "an import points the wrong way"
+
 # unsafe lives in the ring and in the module's face.
 if grep -rlE '\bunsafe\b *(\{|fn|impl|extern)' src --include='*.rs' | grep -vE '^src/(ring|vmod)/'; then
   complain "unsafe code belongs to src/ring/ and src/vmod/"
@@ -25,11 +28,11 @@ fi
 while IFS=: read -r file link; do
   target=$(dirname "$file")/${link%%#*}
   [ -e "$target" ] || complain "$file links to $link, which does not exist"
-done < <(grep -oHE '\]\([^)#: ]+[^)]*\)' README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs/*.md 2>/dev/null |
+done < <(grep -oHE '\]\([^)#: ]+[^)]*\)' README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs/*.md e2e/*.md benches/*.md 2>/dev/null |
   sed -E 's/\]\(([^)]*)\)/\1/' | grep -vE ':https?:')
 
 # Left for later is not done.
-if git grep -nwE 'TODO|FIXME|XXX' -- src tests tools Makefile ':!tools/lint.sh'; then
+if git grep -nwE 'TODO|FIXME|XXX' -- src tests e2e benches examples packaging tools Makefile ':!tools/lint.sh'; then
   complain "nothing is left for later in the code"
 fi
 
