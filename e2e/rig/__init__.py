@@ -215,6 +215,8 @@ class Origin(http.server.ThreadingHTTPServer):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else an answer's second write waits for the client's delayed acknowledgement.
+        disable_nagle_algorithm = True
 
         def reply(self, status, body, **headers):
             self.send_response(status)
@@ -258,8 +260,10 @@ class Origin(http.server.ThreadingHTTPServer):
 class Varnish:
     """varnishd in the foreground, with its CLI."""
 
-    def __init__(self, directory, env, vcl, module_dir, parameters=(), listen=()):
+    def __init__(self, directory, env, vcl, module_dir, parameters=(), listen=(), wrapper=()):
         self.directory, self.env, self.vcl = directory / "varnish", env, vcl
+        # A program that runs varnishd, such as valgrind with its options.
+        self.wrapper = wrapper
         self.directory.mkdir()
         self.module_dir, self.parameters, self.listen = module_dir, parameters, listen
         self.port = free_ports(1)[0]
@@ -278,9 +282,9 @@ class Varnish:
             command[1:1] = ["-j", self.jail]
         for parameter in ("feature=+http2", *self.parameters):
             command += ["-p", parameter]
-        self.process = Process("varnishd", command, self.directory, self.env)
+        self.process = Process("varnishd", [*self.wrapper, *command], self.directory, self.env)
         try:
-            wait_for("varnishd", self.answers, 30)
+            wait_for("varnishd", self.answers, 120)
         except (TimeoutError, RuntimeError):
             raise RuntimeError(f"varnishd does not start:\n{self.process.tail()}") from None
         return self
@@ -403,8 +407,10 @@ class Rig:
         path.write_text(text)
         return path
 
-    def start_varnish(self, vcl, **options):
-        self.varnish = Varnish(self.directory, self.env, vcl, self.module_dir, **options)
+    def start_varnish(self, vcl, directory=None, **options):
+        self.varnish = Varnish(
+            directory or self.directory, self.env, vcl, self.module_dir, **options
+        )
         return self.varnish.start()
 
     def cat(self, stream="access", *more):

@@ -1,0 +1,299 @@
+"""Instructions a request, by callgrind: the same figure in every run, whatever else the machine does.
+
+varnishd's cache process runs under callgrind and answers N and then, started anew, 3 N of the same
+requests; half the difference over N is a request without the start and the end. The threads are
+told apart, so that the worker's share stands beside the packer's and the uploaders'. The same is
+done with varnishncsa's own process, which reads the log of a varnishd that runs at full speed.
+
+`--quick` measures what the module adds to a hit and fails when that is more than 2 % above the
+figure in benches/e2e/instructions.csv; `--write` measures every row and writes that file.
+"""
+
+import contextlib
+import csv
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from e2e import rig
+from e2e.rig import say
+
+FIGURES = rig.ROOT / "benches/e2e/instructions.csv"
+FIELDS = ["profile", "row", "worker", "threads", "all", "of_stock"]
+# How far above the committed figure a quick run may be.
+MARGIN = 1.02
+
+REQUEST = (
+    "GET /{kind}/{at} HTTP/1.1\r\n"
+    "Host: www.example.com\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    "Accept-Language: en-GB,en;q=0.5\r\n"
+    "Accept-Encoding: gzip, deflate, br\r\n"
+    "Referer: https://www.example.com/start\r\n"
+    "X-Forwarded-For: 192.0.2.7\r\n"
+    "{more}\r\n"
+)
+
+VCL = """vcl 4.1;
+{import_}
+backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
+sub vcl_init {{ {stream} }}
+sub vcl_recv {{
+    {log}
+    if (req.url ~ "^/synth/") {{ return (synth(200)); }}
+    if (req.url ~ "^/pass/") {{ return (pass); }}
+    return (hash);
+}}
+sub vcl_hash {{
+    if (req.url ~ "^/miss/") {{ hash_data(req.url); }} else {{ hash_data("one"); }}
+    return (lookup);
+}}
+sub vcl_backend_response {{ set beresp.ttl = 1d; }}
+"""
+
+STREAM = """new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
+    credentials = "{credentials}", spool = "{spool}", compression = "{codec}", period = 5s);"""
+
+NONE = ("vsl_mask=none",)
+# Name; kind of request; the codec, or None without the module; varnishd's parameters.
+ROWS = [
+    ("hit: stock", "hit", None, ()),
+    ("hit: stock, vsl_mask=none", "hit", None, NONE),
+    ("hit: module, zstd", "hit", "zstd", ()),
+    ("hit: module, gzip", "hit", "gzip", ()),
+    ("hit: module, zstd, vsl_mask=none", "hit", "zstd", NONE),
+    ("304: stock", "304", None, ()),
+    ("304: module, zstd", "304", "zstd", ()),
+    ("synth: stock", "synth", None, ()),
+    ("synth: module, zstd", "synth", "zstd", ()),
+    ("miss: stock", "miss", None, ()),
+    ("miss: module, zstd", "miss", "zstd", ()),
+    ("pass: stock", "pass", None, ()),
+    ("pass: module, zstd", "pass", "zstd", ()),
+    ("HTTP/2 hit: stock", "h2", None, ()),
+    ("HTTP/2 hit: module, zstd", "h2", "zstd", ()),
+]
+QUICK = {"hit: stock", "hit: module, zstd"}
+
+
+def arguments(parser):
+    parser.add_argument("--quick", action="store_true", help="a hit only, against the kept figure")
+    parser.add_argument("--write", action="store_true", help=f"keep the figures in {FIGURES.name}")
+    parser.add_argument("--requests", type=int, default=1000, help="N")
+
+
+def http1(port, kind, count):
+    """`count` requests one after the other on one connection."""
+    more = 'If-None-Match: "1"\r\n' if kind == "304" else ""
+    with socket.create_connection(("127.0.0.1", port)) as client, client.makefile("rb") as answers:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(count):
+            client.sendall(REQUEST.format(kind=kind, at=at, more=more).encode())
+            length = 0
+            while (line := answers.readline()) != b"\r\n":
+                if not line:
+                    raise RuntimeError(f"the connection ended at request {at}")
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            answers.read(0 if kind == "304" else length)
+
+
+def http2(port, count):
+    """The same headers by h2load, one stream at a time."""
+    lines = REQUEST.format(kind="h2", at=0, more="").split("\r\n")[1:]
+    headers = [word for line in lines if line for word in ("-H", line) if not line.startswith("Host")]
+    command = ["h2load", "-n", str(count), "-c", "1", "-m", "1", *headers]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}/h2/1"], stdout=subprocess.PIPE, check=True, text=True
+    )
+    if f"{count} succeeded" not in done.stdout:
+        raise RuntimeError(f"h2load: {done.stdout}")
+
+
+def ask(port, kind, count):
+    if kind == "h2":
+        http2(port, count)
+    else:
+        http1(port, kind, count)
+
+
+def callgrind(directory, *more):
+    return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p", *more]
+
+
+def counted(files):
+    """Instructions in callgrind's files, one a thread: `{"worker": .., "threads": .., "other": ..}`.
+
+    What ran requests is a worker; what ran only the module's pipeline is a thread of the module.
+    """
+    found = dict.fromkeys(("worker", "threads", "other"), 0)
+    for path in files:
+        text = path.read_text(errors="replace")
+        if total := re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE):
+            kind = "other"
+            if "CNT_Request" in text or "vbf_fetch_thread" in text:
+                kind = "worker"
+            elif "vmod_s3log::pipeline" in text:
+                kind = "threads"
+            found[kind] += int(total[1])
+    return found
+
+
+class Measure:
+    def __init__(self, place, requests):
+        self.place, self.requests, self.runs = place, requests, 0
+
+    def directory(self):
+        self.runs += 1
+        path = self.place.directory / f"run-{self.runs}"
+        path.mkdir()
+        return path
+
+    def vcl(self, directory, codec):
+        spool = directory / "spool"
+        spool.mkdir()
+        stream = STREAM.format(
+            endpoint=self.place.s3.endpoint,
+            bucket=rig.BUCKET,
+            credentials=self.place.s3.credentials,
+            spool=spool,
+            codec=codec,
+        )
+        path = directory / "measured.vcl"
+        path.write_text(
+            VCL.format(
+                import_="import s3log;" if codec else "",
+                origin=self.place.origin.port,
+                stream=stream if codec else "",
+                log="access.log();" if codec else "",
+            )
+        )
+        return path
+
+    def varnish(self, directory, codec, parameters, wrapper=()):
+        # One worker: which of them serves a request is not to matter.
+        few = ("thread_pools=1", "thread_pool_min=8", "thread_pool_max=8", *parameters)
+        vcl = self.vcl(directory, codec)
+        return self.place.start_varnish(vcl, directory=directory, parameters=few, wrapper=wrapper)
+
+    def cache_process(self, kind, codec, parameters, count):
+        """Instructions of a cache process from its start to its end, with `count` requests."""
+        directory = self.directory()
+        varnish = self.varnish(
+            directory, codec, parameters, callgrind(directory, "--separate-threads=yes")
+        )
+        pid = varnish.child_pid()
+        ask(varnish.port, kind, count)
+        varnish.cli("stop")
+        rig.wait_for("callgrind to write", lambda: not pathlib.Path(f"/proc/{pid}").exists(), 120)
+        varnish.stop()
+        found = counted(directory.glob(f"out.{pid}*"))
+        shutil.rmtree(directory)
+        return found
+
+    def log_reader(self, count):
+        """Instructions of varnishncsa for `count` lines of the combined format."""
+        directory = self.directory()
+        varnish = self.varnish(directory, None, ())
+        lines = directory / "lines"
+        command = [*callgrind(directory), "varnishncsa", "-n", varnish.workdir, "-w", lines]
+        reader = rig.Process("ncsa", command, directory, self.place.env)
+
+        def reads():
+            ask(varnish.port, "hit", 1)
+            return lines.exists() and lines.stat().st_size
+
+        rig.wait_for("varnishncsa to read", reads, 120, 0.5)
+        before = lines.read_text().count("\n")
+        for _ in range(0, count, 100):
+            # No faster than it reads: a reader that is overrun skips lines.
+            ask(varnish.port, "hit", 100)
+            before += 100
+            rig.wait_for("its lines", lambda: lines.read_text().count("\n") >= before, 120)
+        reader.stop(signal.SIGTERM, 60)
+        varnish.stop()
+        found = counted(directory.glob("out.*"))
+        shutil.rmtree(directory)
+        return found
+
+    def difference(self, run):
+        less, more = run(self.requests), run(3 * self.requests)
+        share = {kind: (more[kind] - less[kind]) / (2 * self.requests) for kind in less}
+        return {**share, "all": sum(share.values())}
+
+    def row(self, name, kind, codec, parameters):
+        began = time.monotonic()
+        found = self.difference(lambda count: self.cache_process(kind, codec, parameters, count))
+        say(
+            f"instructions: {name:34} {found['all']:9,.0f} a request: worker {found['worker']:,.0f}, "
+            f"module's threads {found['threads']:,.0f} ({time.monotonic() - began:.0f} s)"
+        )
+        return found
+
+
+def kept(profile):
+    with contextlib.suppress(FileNotFoundError), open(FIGURES, newline="") as file:
+        return {row["row"]: row for row in csv.DictReader(file) if row["profile"] == profile}
+    return {}
+
+
+def write(profile, found):
+    """Puts this profile's rows into the file and leaves those of the others as they are."""
+    with contextlib.suppress(FileNotFoundError), open(FIGURES, newline="") as file:
+        others = [row for row in csv.DictReader(file) if row["profile"] != profile]
+    stock = {name.split(":")[0]: row["all"] for name, row in found.items() if name.endswith("stock")}
+    with open(FIGURES, "w", newline="") as file:
+        table = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(others)
+        for name, row in found.items():
+            table.writerow(
+                {
+                    "profile": profile,
+                    "row": name,
+                    "worker": round(row["worker"]),
+                    "threads": round(row["threads"]),
+                    "all": round(row["all"]),
+                    "of_stock": f"{row['all'] / stock[name.split(':')[0]]:.3f}",
+                }
+            )
+
+
+def added(rows):
+    """What the module adds to a hit: of the worker, and in all."""
+    stock, module = rows["hit: stock"], rows["hit: module, zstd"]
+    return {share: float(module[share]) - float(stock[share]) for share in ("worker", "all")}
+
+
+def prove(place, options):
+    if not shutil.which("valgrind"):
+        raise rig.Skip("needs valgrind: apt install valgrind")
+    place.s3.start()
+    measure = Measure(place, options.requests)
+    rows = [row for row in ROWS if row[0] in QUICK or not options.quick]
+    found = {row[0]: measure.row(*row) for row in rows}
+    now = added(found)
+    say(f"instructions: the module adds {now['worker']:,.0f} to the worker, {now['all']:,.0f} in all")
+    if options.quick:
+        figures = kept(options.profile)
+        if not QUICK <= figures.keys():
+            return [f"{FIGURES.name} has no figures of the {options.profile} build: --write"]
+        limit = added(figures)
+        return [
+            f"a hit takes {now[share]:,.0f} instructions more with the module ({share}); "
+            f"{limit[share]:,.0f} were kept"
+            for share in now
+            if now[share] > MARGIN * limit[share]
+        ]
+    reader = measure.difference(measure.log_reader)
+    say(f"instructions: varnishncsa's own process, a line {reader['all']:,.0f}")
+    found["hit: varnishncsa's own process"] = reader
+    if options.write:
+        write(options.profile, found)
+        say(f"instructions: kept in {FIGURES.relative_to(rig.ROOT)}")
+    return []
