@@ -11,9 +11,9 @@ use super::terminal::Complaints;
 /// Which blocks, and how their lines are printed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Lines come block by block in the order of their first record's time, as they were \
-                  logged. Blocks are given as a whole: --since and --until leave out those without any \
-                  record in the range."
+    after_help = "Blocks are ordered by the time of their first record; the lines of a block are \
+                  printed as they were logged. Blocks are printed as a whole: --since and --until \
+                  skip blocks without a record in the range."
 )]
 pub(super) struct CatArgs {
     #[command(flatten)]

@@ -27,23 +27,23 @@ const SKEW: i64 = 60;
 /// Which stream's settings.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Writes one small object, {path}s3log-check-HOST-TIME, which stays in the bucket \
-and which the other commands pass over.
+    after_help = "Writes one small object, {path}s3log-check-HOST-TIME. It stays in the bucket; the \
+other commands ignore it.
 
-Exit codes, that of the first step that failed:
+Exit codes (the first step that failed decides):
   0  a node with these settings can store its blocks
-  1  the gateway did not answer in a way that tells: timeout, broken connection, 5xx
-  2  wrong arguments or settings
+  1  no conclusive answer from the gateway: timeout, broken connection, 5xx
+  2  invalid arguments or settings
   3  the name does not resolve, or nothing answers at the address
   4  no trusted TLS connection
   5  no credentials, or the gateway refuses them
   6  no such bucket here, or it is in another region
-  7  the gateway does not take the write: an option it does not know, or another object there"
+  7  the gateway refuses the write: an unsupported option, or another object under this key"
 )]
 pub(super) struct CheckArgs {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// One JSON object a step.
+    /// Print one JSON object per step.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -137,7 +137,7 @@ impl Report<'_> {
     fn connect(&mut self, source: &Source) -> Result<Option<u8>, Error> {
         let endpoint = source.settings.bucket.endpoint();
         if let Some(proxy) = source.client.proxy() {
-            let text = format!("through the proxy {proxy}, not tried alone");
+            let text = format!("through the proxy {proxy}; not tested separately");
             self.say("connection", Mark::Ok, &text)?;
             return Ok(None);
         }
@@ -151,7 +151,7 @@ impl Report<'_> {
             }
         };
         let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-        self.say("name", Mark::Ok, &format!("{host} is {}", list.join(", ")))?;
+        self.say("name", Mark::Ok, &format!("{host} resolves to {}", list.join(", ")))?;
         let mut reached = 0;
         for address in &addresses {
             let start = Instant::now();
@@ -213,7 +213,7 @@ impl Report<'_> {
         match answer.outcome {
             Outcome::Tls => self.say("tls", Mark::Failed, &answer.to_string()),
             _ if clear => {
-                self.say("tls", Mark::Note, "none: http:// sends log lines in clear text")
+                self.say("tls", Mark::Note, "no TLS: http:// sends log lines unencrypted")
             }
             _ if answer.status.is_some() => self.say("tls", Mark::Ok, "the certificate is trusted"),
             _ => Ok(()),
@@ -223,15 +223,16 @@ impl Report<'_> {
     fn clock(&mut self, source: &Source) -> Result<(), Error> {
         let Some(offset) = source.client.seen_offset() else { return Ok(()) };
         if offset.abs() <= 1 {
-            return self.say("clock", Mark::Ok, "the gateway's and ours agree to the second");
+            return self.say("clock", Mark::Ok, "this machine's clock agrees with the gateway's");
         }
         let side = if offset > 0 { "behind" } else { "ahead of" };
-        let text = format!("ours is {} s {side} the gateway's", offset.abs());
+        let text = format!("this machine's clock is {} s {side} the gateway's", offset.abs());
         if offset.abs() <= SKEW {
             return self.say("clock", Mark::Ok, &text);
         }
         let text = format!(
-            "{text}: mend it, for keys carry our time; the signature is corrected by itself"
+            "{text}; fix it, because object names contain its time (request signatures already \
+             compensate)"
         );
         self.say("clock", Mark::Note, &text)
     }
@@ -268,12 +269,12 @@ impl Report<'_> {
     /// A node needs none of this; who reads the logs does.
     fn read_back(&mut self, source: &Source, key: &str) -> Result<(), Error> {
         let text = match source.client.head(key) {
-            Ok(_) => "this key may read as well, which a node need not: a write-only key is enough",
+            Ok(_) => "these credentials can also read; a node needs only s3:PutObject",
             Err(answer) if answer.outcome == Outcome::Refused => {
-                "this key may not read: right for a node, while cat, tail, ls and verify need another"
+                "these credentials cannot read: fine for a node, but cat, tail, ls and verify need others"
             }
             Err(answer) => {
-                return self.say("read", Mark::Note, &format!("not to be told: {answer}"));
+                return self.say("read", Mark::Note, &format!("cannot be determined: {answer}"));
             }
         };
         self.say("read", Mark::Ok, text)

@@ -32,19 +32,19 @@ const FOREVER: Duration = Duration::from_secs(315_360_000);
 /// Which spool, and for how long.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "For a node that is taken out of service, or whose Varnish cannot be started. Run it \
-                  as the user that owns the spool. It goes on until all is uploaded; what the gateway \
-                  will never take is set aside in the spool's quarantine.\n\n\
-                  Exit codes: 0 all is in the bucket, 1 something is left in the spool or was \
-                  set aside, 2 wrong arguments or settings."
+    after_help = "Use it on a node that goes out of service, or whose Varnish cannot start. Run it as the \
+                  user that owns the spool. It runs until everything is uploaded; blocks that the \
+                  gateway refuses for good are quarantined in the spool (see s3log requeue).\n\n\
+                  Exit codes: 0 everything is in the bucket, 1 blocks are left in the spool or \
+                  quarantined, 2 invalid arguments or settings."
 )]
 pub(super) struct DrainArgs {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// Give up after this time, as 10m; without it only an interrupt ends it.
+    /// Give up after this time, such as 10m. Default: no limit.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// One JSON object a stream.
+    /// Print one JSON object per stream.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(super) struct DrainArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    units::duration(text).ok_or_else(|| "a duration as 30s, 10m or 2h".to_owned())
+    units::duration(text).ok_or_else(|| "expected a duration such as 30s, 10m or 2h".to_owned())
 }
 
 /// Messages of the pipeline, on standard error.
@@ -98,13 +98,13 @@ fn drain(
 ) -> Result<bool, Error> {
     let stream = settings.stream.clone();
     let Place::Directory(directory) = &settings.place else {
-        let text = format!("stream {stream}: spool is \"none\": nothing outlives varnishd");
+        let text = format!("stream {stream}: spool is \"none\", so there is nothing to upload");
         return Err(Error::Usage(text));
     };
     let root = spools::root(directory, &stream);
     if !root.is_dir() {
         let text = format!(
-            "stream {stream}: there is no spool {}: name its directory with --set spool=DIRECTORY",
+            "stream {stream}: no spool at {}; give its directory with --set spool=DIRECTORY",
             root.display()
         );
         return Err(Error::Usage(text));
@@ -153,7 +153,7 @@ fn drain(
     if aside > 0 {
         writeln!(
             out,
-            "{stream}: {} with {} set aside in {}/quarantine, with the reason beside each",
+            "{stream}: {} with {} records quarantined in {}/quarantine; see s3log requeue",
             counted(aside, "block"),
             count(aside_records),
             root.display(),
@@ -168,8 +168,7 @@ fn in_use(error: StartError) -> Error {
         StartError::Disk { stream, source: DiskError::InUse { path, pid } } => {
             let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
             Error::InUse(format!(
-                "stream {stream}: {who} has the spool {} and uploads it by itself: stop varnishd \
-                 first",
+                "stream {stream}: {who} uses the spool {} and uploads it; stop varnishd first",
                 path.display()
             ))
         }

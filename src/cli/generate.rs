@@ -10,9 +10,11 @@ use super::Error;
 
 /// For which shell.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "As: s3log completions bash > /usr/share/bash-completion/completions/s3log")]
+#[command(
+    after_help = "Example: s3log completions bash > /usr/share/bash-completion/completions/s3log"
+)]
 pub(super) struct CompletionsArgs {
-    /// The shell.
+    /// Shell name.
     shell: clap_complete::Shell,
 }
 
@@ -20,7 +22,7 @@ pub(super) struct CompletionsArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Writes s3log.1, s3log-ls.1 and so on.")]
 pub(super) struct ManArgs {
-    /// Where to; without it the page of s3log itself goes to standard output.
+    /// Directory to write to. Without it, only the page of s3log itself is written, to standard output.
     #[arg(value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }

@@ -14,13 +14,13 @@ use crate::printable::printable;
 /// Whose lines, how and in which form. Flattened last: its settings have a heading of their own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Reading {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
     #[command(flatten)]
     jobs: Jobs,
     #[command(flatten)]
     keys: Keys,
-    /// One JSON object a line: stream, host, boot, block and line.
+    /// Print one JSON object per line: stream, host, boot, block and line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -17,21 +17,22 @@ use crate::printable::printable;
 /// Which blocks, and what is shown of them.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Blocks come in the order of their first record's time. Times, hosts and sizes are \
-                  read from the listing, which is held until it is whole, 256 bytes a block, but with --unsorted; --long asks for each block's metadata, 16 at a time."
+    after_help = "Blocks are ordered by the time of their first record. Times, hosts and sizes come \
+                  from the listing, which is kept in memory, 256 bytes per block, unless --unsorted \
+                  is given. --long also requests the metadata of each block, 16 at a time."
 )]
 pub(super) struct LsArgs {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// Show records, raw bytes, drops before the block, boot and what is wrong with the metadata.
+    /// Also show records, raw bytes, dropped records, boot, and problems with the metadata.
     #[arg(long, short)]
     long: bool,
-    /// In the gateway's order, each page when it is there: memory does not grow with the blocks.
+    /// Print blocks in the gateway's order, page by page; memory use does not grow.
     #[arg(long, short)]
     unsorted: bool,
     #[command(flatten)]
     range: Range,
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

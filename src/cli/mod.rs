@@ -18,8 +18,8 @@
 //! tests/cli/listing.rs), because a gateway's order means nothing and lines are given in the order of
 //! time; `verify` holds about 1.5 KB a block in all. Contents are streamed.
 //!
-//! Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. `verify` and
-//! `check` have their own, which their `--help` tells.
+//! Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. `verify` and `check` define
+//! their own, which their `--help` lists.
 
 mod blocks;
 mod cat;
@@ -46,14 +46,14 @@ pub use error::Error;
 
 use crate::printable::printable;
 
-/// Reads what the Varnish module s3log has written to a bucket.
+/// Reads, verifies and uploads the logs that the Varnish module s3log stores in an S3 bucket.
 #[derive(Debug, Parser)]
 #[command(
     name = "s3log",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 something could not be done, 2 wrong arguments or settings. \
-                  verify and check have more: see their --help."
+    after_help = "Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. verify and check \
+                  define more; see their --help."
 )]
 struct S3logArgs {
     #[command(subcommand)]
@@ -64,23 +64,23 @@ struct S3logArgs {
 enum Command {
     /// List the blocks of streams, oldest first.
     Ls(ls::LsArgs),
-    /// Print the lines of streams, block by block in the order of time.
+    /// Print the log lines of streams, ordered by block time.
     Cat(cat::CatArgs),
-    /// Print the last lines of streams, and with -f those that come.
+    /// Print the newest lines of streams; with -f, follow new ones.
     Tail(tail::TailArgs),
-    /// Prove that no block and no line is missing or altered.
+    /// Verify that no block and no line is missing or altered.
     Verify(verify::VerifyArgs),
-    /// Upload what a node's spool holds while Varnish is down.
+    /// Upload what this node's spool holds while Varnish is stopped.
     Drain(drain::DrainArgs),
-    /// Try the settings of a stream: name, connection, TLS, clock, credentials, one small write.
+    /// Test a stream's settings: name, connection, TLS, clock, credentials and a small write.
     Check(check::CheckArgs),
     /// List the blocks that the gateway refused, and send them again.
     Requeue(requeue::RequeueArgs),
-    /// Show what a node's ring and spool hold, without touching them.
+    /// Show what this node's ring and spool hold, without changing them.
     Stats(stats::StatsArgs),
-    /// Print a completion script for a shell.
+    /// Print a shell completion script.
     Completions(generate::CompletionsArgs),
-    /// Write the manual pages, one a command.
+    /// Write the manual pages, one per command.
     Man(generate::ManArgs),
 }
 

@@ -14,35 +14,35 @@ use crate::settings::{self, Settings, variables};
 /// Where the blocks of streams are.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    next_help_heading = "Settings: flags win over S3LOG_* variables, and these over the file"
+    next_help_heading = "Settings (flags override S3LOG_* variables, which override the file)"
 )]
 pub(super) struct Connection {
-    /// The settings file, TOML, with one table a stream.
+    /// Settings file in TOML with one table per stream.
     #[arg(long, env = "S3LOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The gateway: https://host[:port].
+    /// Gateway URL: https://host[:port].
     #[arg(long, env = "S3LOG_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
-    /// The bucket.
+    /// Bucket name.
     #[arg(long, env = "S3LOG_BUCKET", value_name = "NAME")]
     bucket: Option<String>,
-    /// What keys begin with, as in VCL.
+    /// Prefix of every object key with strftime conversions, as in VCL.
     #[arg(long, env = "S3LOG_PATH", value_name = "STRFTIME")]
     path: Option<String>,
-    /// The bucket's region.
+    /// Region of the bucket.
     #[arg(long, env = "S3LOG_REGION", value_name = "NAME")]
     region: Option<String>,
-    /// The credentials file.
+    /// Credentials file.
     #[arg(long, env = "S3LOG_CREDENTIALS", value_name = "FILE")]
     credentials: Option<String>,
-    /// Its section.
+    /// Section of the credentials file.
     #[arg(long, env = "S3LOG_PROFILE", value_name = "NAME")]
     profile: Option<String>,
-    /// Take plain http:// for a host that is not this machine.
+    /// Allow plain http:// to a host other than this machine.
     #[arg(long)]
     allow_http: bool,
-    /// Any setting of the stream by its name in VCL, as --set spool=/srv/spool. Each is read from
-    /// the variable S3LOG_NAME as well.
+    /// Any setting by its name in VCL, such as --set spool=/srv/spool. Each setting is also read
+    /// from the variable S3LOG_NAME.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
@@ -68,10 +68,10 @@ impl Connection {
         for pair in &self.set {
             let (name, value) = pair
                 .split_once('=')
-                .ok_or_else(|| Error::Usage(format!("--set {pair}: it takes NAME=VALUE")))?;
+                .ok_or_else(|| Error::Usage(format!("--set {pair}: expected NAME=VALUE")))?;
             let known = argument(name).ok_or_else(|| {
                 let names = names();
-                Error::Usage(format!("--set {name}: there is no such setting; there are {names}"))
+                Error::Usage(format!("--set {name}: unknown setting; the settings are {names}"))
             })?;
             arguments.set(known.name, Some(value.to_owned()));
         }
@@ -113,12 +113,14 @@ impl Connection {
             return Ok(streams);
         }
         let Some(file) = &self.config else {
-            let text = "name a stream (that of the VCL object), or a settings file with --config";
+            let text =
+                "no stream given: name a stream (as in VCL), or a settings file with --config";
             return Err(Error::Usage(text.to_owned()));
         };
         let streams = tables(file)?;
         if streams.is_empty() {
-            let text = format!("{}: it has no table, and a stream is one", file.display());
+            let text =
+                format!("{}: the file has no tables; each stream needs a table", file.display());
             return Err(Error::Usage(text));
         }
         Ok(streams)

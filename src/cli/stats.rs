@@ -17,11 +17,11 @@ use crate::spool::{self, Glance, OpenGlance, Tally};
 /// Whose spool, and in which form.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Reads the spool's directory and takes no lock: varnishd may be running, and need not \
-                  be. What it counts since its start is in varnishstat -f 'S3LOG.*'."
+    after_help = "Reads the spool directory and takes no lock, whether or not varnishd is running. \
+                  Counters since the start of varnishd are in varnishstat -f 'S3LOG.*'."
 )]
 pub(super) struct StatsArgs {
-    /// One JSON object a stream.
+    /// Print one JSON object per stream.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ fn show(
 ) -> io::Result<()> {
     let holder = glance
         .holder
-        .map_or_else(|| "in use by nobody".to_owned(), |pid| format!("in use by process {pid}"));
+        .map_or_else(|| "not in use".to_owned(), |pid| format!("in use by process {pid}"));
     // Names of directories, and of files in them, may be anything.
     let root = root.display().to_string();
     let root = printable(&root);
@@ -90,19 +90,22 @@ fn show(
     }
     let oldest = glance.oldest.as_ref().map_or_else(String::new, |meta| {
         let age = when::show_age(when::now().saturating_sub(meta.first));
-        format!(", the oldest is number {}, begun {age} ago", meta.number)
+        format!(", the oldest is number {}, started {age} ago", meta.number)
     });
     writeln!(out, "  waiting      {}{oldest}", tally(&glance.sealed))?;
     if glance.held.blocks > 0 {
-        let text = format!("{}, in clear, until there is encrypt_to again", tally(&glance.held));
-        writeln!(out, "  for a key    {}", paint.bad(&text))?;
+        let text = format!(
+            "{}, unencrypted; set encrypt_to or public_key again to upload them",
+            tally(&glance.held)
+        );
+        writeln!(out, "  held         {}", paint.bad(&text))?;
     }
     if let Some(meta) = &glance.last_gone {
         writeln!(out, "  last done    number {}, {}", meta.number, when::show(meta.last))?;
     }
     if glance.quarantined.blocks > 0 {
         let text = format!("{} in {root}/quarantine", tally(&glance.quarantined));
-        writeln!(out, "  set aside    {}", paint.bad(&text))?;
+        writeln!(out, "  quarantined  {}", paint.bad(&text))?;
     }
     if let Some(open) = open.filter(|open| open.dropped.total() > 0) {
         let dropped = counted(open.dropped.total(), "record");

@@ -24,18 +24,18 @@ const HOUR: u64 = 3_600_000_000_000;
 /// How many lines, of which blocks, and how they are printed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Lines come block by block; a line is here when its block is, which is at most \
-                  `period` and two seconds after the request. -f goes on until it is interrupted or \
-                  the reader of its output goes."
+    after_help = "Lines are printed block by block. A line appears once its block is uploaded, at most \
+                  `period` plus two seconds after the request. -f runs until it is interrupted or \
+                  its output is closed."
 )]
 pub(super) struct TailArgs {
-    /// How many lines.
+    /// Number of lines.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
     lines: u64,
-    /// Go on with the lines of blocks that come.
+    /// Keep printing the lines of new blocks.
     #[arg(long, short)]
     follow: bool,
-    /// Only blocks of this host; may be given several times.
+    /// Only blocks of this host; can be repeated.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     #[command(flatten)]

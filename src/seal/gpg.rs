@@ -96,7 +96,7 @@ impl Opened {
         let lines = said.lines().map(|line| line.trim_start_matches("gpg: ").trim());
         let text = lines.collect::<Vec<_>>().join("; ");
         if text.contains("No secret key") {
-            return Err(no_key(format!("gpg has no key that opens it: {text}")));
+            return Err(no_key(format!("gpg has no key to decrypt the block: {text}")));
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, format!("gpg: {text}")))
     }

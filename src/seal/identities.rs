@@ -31,14 +31,16 @@ pub enum IdentityError {
     },
     /// A passphrase protects it.
     #[error(
-        "{path} is itself encrypted: open it on the way, as with --identity <(age -d {path}) in bash"
+        "{path} is itself encrypted; decrypt it on the fly, in bash with --identity <(age -d {path})"
     )]
     Encrypted {
         /// Its path.
         path: String,
     },
     /// A line that is neither a key nor a comment.
-    #[error("line {line} of {path} is no secret key of age: it takes what age-keygen writes")]
+    #[error(
+        "line {line} of {path} is not an age secret key; expected a file as age-keygen writes it"
+    )]
     Wrong {
         /// Its path.
         path: String,
@@ -46,7 +48,7 @@ pub enum IdentityError {
         line: usize,
     },
     /// Nothing but comments.
-    #[error("{path} has no secret key: it takes what age-keygen writes")]
+    #[error("{path} has no secret key; expected a file as age-keygen writes it")]
     None {
         /// Its path.
         path: String,
@@ -112,7 +114,7 @@ impl Identities {
         opened.map_err(|error| match error {
             age::DecryptError::Io(error) => error,
             age::DecryptError::NoMatchingKeys => {
-                let text = "it is encrypted to other keys than those of the identity file";
+                let text = "the block is encrypted to other keys than those in the identity file";
                 io::Error::new(io::ErrorKind::PermissionDenied, text)
             }
             other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
@@ -127,7 +129,7 @@ fn read_file_or_pipe(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
     File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 KiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file has more than 64 KiB"));
     }
     Ok(text)
 }

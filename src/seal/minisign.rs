@@ -51,15 +51,15 @@ pub enum KeyError {
     },
     /// A password protects it.
     #[error(
-        "{path} is protected by a password, which nobody can type when Varnish starts: it takes a \
-         key made with minisign -G -W"
+        "{path} is protected by a password, which Varnish cannot enter; use a key made with minisign \
+         -G -W"
     )]
     Password {
         /// Its path.
         path: String,
     },
     /// A public key where a secret one is wanted, or the other way round.
-    #[error("{path} is a {is} key of minisign: it takes the {wanted} one")]
+    #[error("{path} is a {is} minisign key; expected the {wanted} key")]
     Other {
         /// Its path.
         path: String,
@@ -69,7 +69,7 @@ pub enum KeyError {
         wanted: &'static str,
     },
     /// Something else, or damaged.
-    #[error("{path} is no {wanted} key of minisign, or damaged: it takes {takes}")]
+    #[error("{path} is not a valid {wanted} minisign key; expected {takes}")]
     Wrong {
         /// Its path.
         path: String,
@@ -184,13 +184,13 @@ pub struct Verifier {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
     /// It cannot be read.
-    #[error("its signature cannot be read")]
+    #[error("the signature cannot be read")]
     Unreadable,
     /// None of the keys has made it.
-    #[error("it is signed with another key, {0}")]
+    #[error("the block is signed with another key, {0}")]
     OtherKey(KeyId),
     /// It is not the signature of what it stands beside.
-    #[error("its signature by key {0} does not hold: the metadata is not what was signed")]
+    #[error("invalid signature by key {0}: the metadata is not what was signed")]
     Wrong(KeyId),
 }
 

@@ -131,7 +131,7 @@ fn each_of_several_keys_opens_a_block_and_no_other_does() {
         assert_eq!(opened(&identities(fits), &block).unwrap(), b"a line\n");
     }
     let error = opened(&identities(&[&c]), &block).unwrap_err().to_string();
-    assert_eq!(error, "it is encrypted to other keys than those of the identity file");
+    assert_eq!(error, "the block is encrypted to other keys than those in the identity file");
 }
 
 #[test]
@@ -175,12 +175,12 @@ fn an_identity_file_that_cannot_be_used_is_told_without_what_is_in_it() {
         let error = read(&wrong);
         assert_eq!(
             error,
-            "line 2 of FILE is no secret key of age: it takes what age-keygen writes"
+            "line 2 of FILE is not an age secret key; expected a file as age-keygen writes it"
         );
     }
-    assert_eq!(read("# x\n"), "FILE has no secret key: it takes what age-keygen writes");
-    let encrypted = "FILE is itself encrypted: open it on the way, as with --identity \
-                     <(age -d FILE) in bash";
+    assert_eq!(read("# x\n"), "FILE has no secret key; expected a file as age-keygen writes it");
+    let encrypted = "FILE is itself encrypted; decrypt it on the fly, in bash with \
+                     --identity <(age -d FILE)";
     assert_eq!(read("-----BEGIN AGE ENCRYPTED FILE-----\n"), encrypted);
     assert_eq!(read("age-encryption.org/v1\n-> scrypt"), encrypted);
     fs::write(folder.path().join("key"), b"age-encryption.org/v1\n\xff").unwrap();

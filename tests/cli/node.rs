@@ -99,13 +99,13 @@ fn drain_refuses_a_spool_in_use_and_one_that_is_not_there() {
     let logs = Logs::start();
     let ran = logs.s3log(&["drain", "access"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("there is no spool "), "{}", ran.err);
+    assert!(ran.err.contains("no spool at "), "{}", ran.err);
     assert!(!logs.path("spool").exists(), "and makes none");
     left_behind(&logs);
     let held = Disk::open(&logs.path("spool/access")).unwrap();
     let ran = logs.s3log(&["drain", "access"]);
     assert_eq!(ran.code, 1);
-    let who = format!("access: process {} has the spool", std::process::id());
+    let who = format!("access: process {} uses the spool", std::process::id());
     assert!(ran.err.contains(&who) && ran.err.contains("stop varnishd"), "{}", ran.err);
     drop(held);
 }

@@ -61,11 +61,11 @@ fn help_and_errors_are_without_colours_when_no_color_is_set() {
 fn help_says_how_a_command_goes_about_it_in_lines_no_wider_than_the_terminal() {
     let logs = Logs::start();
     for (command, words) in [
-        ("cat", "Blocks are given as a whole"),
-        ("tail", "-f goes on until"),
-        ("ls", "asks for each block's metadata"),
+        ("cat", "Blocks are printed as a whole"),
+        ("tail", "-f runs until"),
+        ("ls", "requests the metadata of each block"),
         ("stats", "takes no lock"),
-        ("drain", "Exit codes: 0 all is in the bucket"),
+        ("drain", "Exit codes: 0 everything is in the bucket"),
     ] {
         let line =
             format!("stty rows 24 cols 80 && {} {command} --help", env!("CARGO_BIN_EXE_s3log"));

@@ -74,7 +74,7 @@ fn the_first_block_is_missed_unless_old_blocks_may_expire() {
     let logs = Logs::usual();
     logs.delete(&logs.of("edge-1")[0].key);
     let ran = logs.s3log(&["verify", "access"]);
-    found(&ran, "MISSING", &["edge-1 block 1: ", "does not begin with block 1"]);
+    found(&ran, "MISSING", &["edge-1 block 1: ", "does not start with block 1"]);
     assert_eq!(logs.s3log(&["verify", "access", "--allow-expired"]).code, 0);
 }
 
@@ -89,7 +89,11 @@ fn the_last_block_is_missed_by_whoever_has_a_checkpoint() {
     let before = std::fs::read(&file).unwrap();
     logs.delete(&more.key);
     assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "nothing follows it");
-    found(&logs.s3log(&arguments), "MISSING", &["edge-1 block 7: ", "an earlier run saw it"]);
+    found(
+        &logs.s3log(&arguments),
+        "MISSING",
+        &["edge-1 block 7: ", "an earlier run saw this block"],
+    );
     assert_eq!(std::fs::read(&file).unwrap(), before, "a run with findings remembers nothing");
     logs.delete(&logs.of("edge-1")[5].key);
     found(&logs.s3log(&arguments), "MISSING", &["edge-1 blocks 6 to 7: "]);
@@ -107,7 +111,11 @@ fn a_block_under_another_number_is_doubled() {
     let (bytes, metadata) = logs.get(&blocks[2].key);
     logs.put(&copy, &bytes, &metadata);
     let ran = logs.s3log(&["verify", "access"]);
-    found(&ran, "DOUBLED", &["edge-1 block 7: it holds block 3 of", &copy, &blocks[2].key]);
+    found(
+        &ran,
+        "DOUBLED",
+        &["edge-1 block 7: the object contains block 3 of", &copy, &blocks[2].key],
+    );
     assert_eq!(findings(&ran), 1, "{}", ran.out);
 
     // The same number under another time.
@@ -117,7 +125,7 @@ fn a_block_under_another_number_is_doubled() {
     let (bytes, metadata) = logs.get(&blocks[2].key);
     logs.put(&copy, &bytes, &metadata);
     let ran = logs.s3log(&["verify", "access"]);
-    found(&ran, "DOUBLED", &["edge-1 block 3: it is there twice", &copy, &blocks[2].key]);
+    found(&ran, "DOUBLED", &["edge-1 block 3: the block is stored twice", &copy, &blocks[2].key]);
 }
 
 #[test]
@@ -129,7 +137,11 @@ fn two_blocks_in_each_others_place_are_swapped() {
     logs.put(&blocks[1].key, &five.0, &five.1);
     logs.put(&blocks[4].key, &two.0, &two.1);
     let ran = logs.s3log(&["verify", "access"]);
-    found(&ran, "SWAPPED", &["edge-1 block 2: it holds block 5", &blocks[1].key, &blocks[4].key]);
+    found(
+        &ran,
+        "SWAPPED",
+        &["edge-1 block 2: the object contains block 5", &blocks[1].key, &blocks[4].key],
+    );
     assert_eq!(findings(&ran), 1, "{}", ran.out);
 
     // Contents only: seen by who reads them.
@@ -139,7 +151,7 @@ fn two_blocks_in_each_others_place_are_swapped() {
     logs.put(&blocks[1].key, &five.0, &two.1);
     logs.put(&blocks[4].key, &two.0, &five.1);
     let ran = logs.s3log(&["verify", "access", "--download"]);
-    found(&ran, "SWAPPED", &["edge-1 block 2: its content", &blocks[1].key, &blocks[4].key]);
+    found(&ran, "SWAPPED", &["edge-1 block 2: the contents of", &blocks[1].key, &blocks[4].key]);
     assert_eq!(findings(&ran), 1, "{}", ran.out);
 }
 
@@ -154,7 +166,7 @@ fn a_flipped_byte_is_found_by_who_reads_it() {
     assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "the heads are as they were");
     for mode in ["--download", "--deep"] {
         let ran = logs.s3log(&["verify", "access", mode]);
-        found(&ran, "ALTERED", &["edge-2 block 4: its content is not what was sealed", &block.key]);
+        found(&ran, "ALTERED", &["edge-2 block 4: the content is not what was sealed", &block.key]);
         assert_eq!(findings(&ran), 1, "{}", ran.out);
     }
 }
@@ -168,7 +180,7 @@ fn a_block_that_lost_its_end_is_cut_in_every_mode() {
     let size = bytes.len().to_string();
     for mode in [&["verify", "access"][..], &["verify", "access", "--deep"]] {
         let ran = logs.s3log(mode);
-        found(&ran, "CUT", &["edge-2 block 4: its last 7 of", &size, &block.key]);
+        found(&ran, "CUT", &["edge-2 block 4: the last 7 of", &size, &block.key]);
         assert_eq!(findings(&ran), 1, "{}", ran.out);
     }
 }
@@ -181,7 +193,11 @@ fn an_older_block_in_the_place_of_a_newer_one_is_found() {
     let (bytes, metadata) = logs.get(&blocks[1].key);
     logs.put(&blocks[4].key, &bytes, &metadata);
     let ran = logs.s3log(&["verify", "access"]);
-    found(&ran, "DOUBLED", &["edge-1 block 5: it holds block 2", &blocks[4].key, &blocks[1].key]);
+    found(
+        &ran,
+        "DOUBLED",
+        &["edge-1 block 5: the object contains block 2", &blocks[4].key, &blocks[1].key],
+    );
     found(&ran, "MISSING", &["edge-1 block 5: "]);
 
     // Under the metadata of the newer one.
@@ -189,7 +205,11 @@ fn an_older_block_in_the_place_of_a_newer_one_is_found() {
     let older = logs.get(&logs.of("edge-2")[1].key).0;
     logs.put(&logs.of("edge-2")[4].key, &older, &newer);
     let ran = logs.s3log(&["verify", "access", "--download"]);
-    found(&ran, "ALTERED", &["edge-2 block 5: its content was replaced by that of another block"]);
+    found(
+        &ran,
+        "ALTERED",
+        &["edge-2 block 5: the content was replaced with that of another block"],
+    );
 }
 
 #[test]
@@ -209,26 +229,30 @@ fn changed_metadata_is_found() {
     let (logs, block) = change("records", Some("4".to_owned()));
     assert_eq!(heads(&logs).code, 0, "records are not part of the chain");
     let ran = logs.s3log(&["verify", "access", "--deep"]);
-    found(&ran, "ALTERED", &["edge-1 block 3: its metadata says 4 records", &block.key]);
+    found(&ran, "ALTERED", &["edge-1 block 3: the metadata says 4 records", &block.key]);
 
     let (logs, block) = change("previous", Some(zeroes.clone()));
-    found(&heads(&logs), "ALTERED", &["edge-1 block 3: the block before it", &block.key]);
+    found(&heads(&logs), "ALTERED", &["edge-1 block 3: the preceding block", &block.key]);
     let (logs, block) = change("previous", None);
-    found(&heads(&logs), "ALTERED", &["edge-1 block 3: it names no block", &block.key]);
+    found(
+        &heads(&logs),
+        "ALTERED",
+        &["edge-1 block 3: the block names no predecessor", &block.key],
+    );
     let (logs, _) = change("sha256", Some(zeroes));
-    found(&heads(&logs), "ALTERED", &["edge-1 block 4: the block before it"]);
+    found(&heads(&logs), "ALTERED", &["edge-1 block 4: the preceding block"]);
     let ran = logs.s3log(&["verify", "access", "--download"]);
-    found(&ran, "ALTERED", &["edge-1 block 3: its content is not what was sealed"]);
+    found(&ran, "ALTERED", &["edge-1 block 3: the content is not what was sealed"]);
     let (logs, _) = change("number", Some("9".to_owned()));
-    found(&heads(&logs), "ALTERED", &["edge-1 block 3: it holds block 9"]);
+    found(&heads(&logs), "ALTERED", &["edge-1 block 3: the object contains block 9"]);
     let (logs, _) = change("first", Some("5".to_owned()));
-    found(&heads(&logs), "ALTERED", &["edge-1 block 3: key and metadata tell different times"]);
+    found(&heads(&logs), "ALTERED", &["edge-1 block 3: key and metadata disagree on the time"]);
     let (logs, block) = change("records", Some("many".to_owned()));
     found(&heads(&logs), "FOREIGN", &["\"records\" cannot be read", &block.key]);
     let (logs, block) = change("stream", Some("other".to_owned()));
-    found(&heads(&logs), "FOREIGN", &["it is a block of stream other", &block.key]);
+    found(&heads(&logs), "FOREIGN", &["a block of stream other", &block.key]);
     let (logs, block) = change("bytes", Some("10".to_owned()));
-    found(&heads(&logs), "ALTERED", &["edge-1 block 3: it has", &block.key]);
+    found(&heads(&logs), "ALTERED", &["edge-1 block 3: the object has", &block.key]);
 }
 
 #[test]
@@ -259,7 +283,7 @@ fn a_block_that_was_forged_breaks_the_link_after_it() {
     found(
         &ran,
         "ALTERED",
-        &["edge-1 block 4: the block before it", "block 3 was replaced", &block.key],
+        &["edge-1 block 4: the preceding block", "block 3 was replaced", &block.key],
     );
 }
 
@@ -311,10 +335,10 @@ fn an_encrypted_block_is_verified_but_its_lines_are_not_said_to_be_counted() {
     logs.put(&format!("{}.age", block.key), &bytes, &metadata);
     let ran = logs.s3log(&["verify", "access", "--deep"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("for which there was no key were not counted"), "{}", ran.out);
+    assert!(ran.out.contains("without a key were not counted"), "{}", ran.out);
     let ran = logs.s3log(&["cat", "access"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("it is encrypted: name the file"), "{}", ran.err);
+    assert!(ran.err.contains("the block is encrypted; give the file"), "{}", ran.err);
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn drain_without_the_key_sends_nothing_and_says_so_and_with_it_sends_all_encrypt
         assert_eq!(names(&logs), Vec::<String>::new());
     }
     let ran = logs.s3log(&["stats", "access"]);
-    assert!(ran.out.contains("for a key    2 blocks, 7 records"), "{ran:?}");
+    assert!(ran.out.contains("held         2 blocks, 7 records"), "{ran:?}");
     let with_key = format!("encrypt_to={}", key.public);
     let ran = logs.s3log(&["drain", "access", "--set", &with_key]);
     assert_eq!(ran.code, 0, "{ran:?}");

@@ -105,7 +105,7 @@ fn a_bucket_of_signed_blocks_passes_and_the_keys_are_named() {
     assert_eq!(ran.code, 0, "{ran:?}");
     // The key's number has sixteen digits; minisign before 0.12 leaves out the first zeros.
     let id = format!("{:0>16}", text.split_whitespace().nth(5).unwrap());
-    let note = format!("12 blocks signed by key {id}, not checked: give --public-key");
+    let note = format!("12 blocks signed by key {id}, not checked; check it with --public-key");
     assert!(ran.out.contains(&note), "{ran:?}");
 }
 
@@ -117,8 +117,8 @@ fn a_chain_that_was_forged_anew_is_found_with_the_key_only() {
     // without a signature, once with one of his own.
     let (other, _) = keys(logs.directory.path(), "other").unwrap();
     for (signer, word, text) in [
-        (None, "UNSIGNED", "it has no signature"),
-        (Some(Signer::read(&other).unwrap()), "FORGED", "it is signed with another key"),
+        (None, "UNSIGNED", "the block is not signed"),
+        (Some(Signer::read(&other).unwrap()), "FORGED", "the block is signed with another key"),
     ] {
         logs.signer = signer;
         let mut previous = honest[2].meta.sha256;
@@ -165,8 +165,8 @@ fn a_signature_that_stands_beside_other_metadata_is_named() {
     let ran = logs.s3log(&["verify", "access", "--public-key", &public]);
     let found = findings(&ran, "FORGED");
     assert_eq!(found.len(), 2, "{ran:?}");
-    assert!(found[0].contains("edge-1 block 1: its signature by key "), "{found:?}");
-    assert!(found[1].contains("edge-2 block 2: its signature cannot be read"), "{found:?}");
+    assert!(found[0].contains("edge-1 block 1: invalid signature by key "), "{found:?}");
+    assert!(found[1].contains("edge-2 block 2: the signature cannot be read"), "{found:?}");
 }
 
 #[test]
@@ -176,10 +176,7 @@ fn a_key_that_cannot_be_used_is_told_without_what_is_in_it() {
     let problem = |path: &Path| Signer::read(path).unwrap_err().to_string();
     assert!(problem(Path::new("/nowhere/key")).starts_with("/nowhere/key cannot be read: "));
     let text = problem(&public);
-    assert!(
-        text.ends_with("one.pub is a public key of minisign: it takes the secret one"),
-        "{text}"
-    );
+    assert!(text.ends_with("one.pub is a public minisign key; expected the secret key"), "{text}");
     let good = fs::read_to_string(&secret).unwrap();
     let line = good.lines().nth(1).unwrap();
     let write = |name: &str, text: &str| {
@@ -195,9 +192,9 @@ fn a_key_that_cannot_be_used_is_told_without_what_is_in_it() {
     swapped[100] = if swapped[100] == b'A' { b'B' } else { b'A' };
     let damaged = write("damaged", &good.replace(line, std::str::from_utf8(&swapped).unwrap()));
     let text = problem(&damaged);
-    assert!(text.contains("is no secret key of minisign, or damaged"), "{text}");
+    assert!(text.contains("is not a valid secret minisign key"), "{text}");
     for text in [problem(&write("empty", "")), problem(&write("text", "a\nb\n"))] {
-        assert!(text.contains("is no secret key of minisign"), "{text}");
+        assert!(text.contains("is not a valid secret minisign key"), "{text}");
     }
     // Nothing of the key in any of these, nor in Debug.
     let signer = Signer::read(&secret).unwrap();

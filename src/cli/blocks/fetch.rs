@@ -33,7 +33,7 @@ type Piece = Result<Vec<u8>, Error>;
 /// Blocks fetched at a time.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(in crate::cli) struct Jobs {
-    /// Blocks fetched at a time, 1 to 64.
+    /// Blocks to fetch in parallel, 1 to 64.
     #[arg(long, short, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(in crate::cli) jobs: u8,
 }
@@ -139,7 +139,7 @@ fn attempt(
         Stop::Failed(match answer.outcome {
             Outcome::NoObject if *given == 0 => Error::Gone { key },
             Outcome::NoObject => {
-                Error::Block { key, problem: "it was deleted while it was read".to_owned() }
+                Error::Block { key, problem: "deleted while it was being read".to_owned() }
             }
             _ => Error::Gateway { what: format!("get {key}"), answer },
         })

@@ -9,8 +9,8 @@ use crate::seal::{self, Identities, gpg, openpgp};
 /// The file of secret keys, when there is one.
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct Keys {
-    /// A file of age identities, as age-keygen writes it, that opens encrypted blocks (.age).
-    /// OpenPGP's (.pgp) are opened with the program gpg and its keys.
+    /// File of age identities, as age-keygen writes it, to decrypt .age blocks. The program gpg
+    /// decrypts .pgp blocks with its own keys.
     #[arg(long, env = "S3LOG_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
 }
@@ -49,12 +49,13 @@ impl Opener {
             ("", _) => Ok(Box::new(source)),
             (seal::SUFFIX, Some(identities)) => Ok(Box::new(identities.open(source)?)),
             (seal::SUFFIX, None) => refused(
-                "it is encrypted: name the file with your age key, --identity FILE".to_owned(),
+                "the block is encrypted; give the file with your age key: --identity FILE"
+                    .to_owned(),
             ),
             (openpgp::SUFFIX, _) => Ok(Box::new(gpg::open(source)?)),
-            (other, _) => {
-                refused(format!("it is encrypted as {other}, which this command does not open"))
-            }
+            (other, _) => refused(format!(
+                "the block is encrypted as {other}, which this command cannot decrypt"
+            )),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(in crate::cli) struct Range {
     /// Only blocks with records at or before this time.
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     pub(in crate::cli) until: Option<u64>,
-    /// Only blocks of this host; may be given several times.
+    /// Only blocks of this host; can be repeated.
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) host: Vec<String>,
 }

@@ -25,7 +25,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// What it takes.
 pub(in crate::cli) fn parse(text: &str) -> Result<u64, String> {
     let takes = || {
-        "a time as 2026-11-22T10:00:00Z or 2026-11-22 (UTC), or how long ago: 90s, 10m, 2h, 7d"
+        "expected a time such as 2026-11-22T10:00:00Z or 2026-11-22 (UTC), or an age such as 90s, \
+         10m, 2h or 7d"
             .to_owned()
     };
     if text.ends_with(|c: char| c.is_ascii_alphabetic() && c != 'Z' && c != 'z')

@@ -127,7 +127,8 @@ fn step<'a>(
     let meta = member.meta;
     if let Some(walk) = walks.iter_mut().find(|walk| walk.links(&member)) {
         if walk.tail.meta.boot > meta.boot && walk.boots.contains(&meta.boot) {
-            let text = format!("boot {} comes back after boot {}", meta.boot, walk.tail.meta.boot);
+            let text =
+                format!("boot {} appears again after boot {}", meta.boot, walk.tail.meta.boot);
             let finding = Finding::new(FindingKind::Altered, text);
             findings.push(finding.at(&meta.host, meta.number, meta.number).key(member.key));
         }
@@ -152,9 +153,9 @@ fn step<'a>(
         }
         None => {
             if !open_start {
-                let mut text = "the chain does not begin with block 1".to_owned();
+                let mut text = "the chain does not start with block 1".to_owned();
                 if meta.number == 1 {
-                    "it names a block before it, and is the first: its metadata was changed"
+                    "the first block names a predecessor: its metadata was altered"
                         .clone_into(&mut text);
                 }
                 let last = meta.number.saturating_sub(1).max(1);
@@ -172,10 +173,10 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
     let (one, two) = (before.meta, after.meta);
     if one.number.checked_add(1) == Some(two.number) {
         let text = match two.previous {
-            None => "it names no block before it: its metadata was changed".to_owned(),
+            None => "the block names no predecessor: its metadata was altered".to_owned(),
             Some(_) => format!(
-                "the block before it is not the one it was chained to: block {} was replaced, or the \
-                 metadata of one of the two was changed",
+                "the preceding block is not the one it was chained to: block {} was replaced, or the \
+                 metadata of one of the two was altered",
                 one.number
             ),
         };
@@ -187,18 +188,18 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
     let told = two.dropped;
     let why = if told.spool > 0 || told.lost > 0 {
         format!(
-            "; block {} tells of {} records dropped because the spool was full and {} lost to damage",
+            "; block {} reports {} records dropped because the spool was full and {} lost to damage",
             two.number, told.spool, told.lost
         )
     } else {
         String::new()
     };
     let (kind, text) = if one.boot == two.boot {
-        (FindingKind::Missing, format!("not there, in boot {}{why}", one.boot))
+        (FindingKind::Missing, format!("not in the bucket, in boot {}{why}", one.boot))
     } else {
         (
             FindingKind::Gap,
-            format!("not there, between boot {} and boot {}{why}", one.boot, two.boot),
+            format!("not in the bucket, between boot {} and boot {}{why}", one.boot, two.boot),
         )
     };
     Finding::new(kind, text).at(&two.host, first, last).key(before.key).key(after.key)
@@ -206,8 +207,8 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
 
 fn restart(before: &Chain, after: &Chain) -> Finding {
     let text = format!(
-        "a new chain begins with boot {}: a new spool, or spool = \"none\"; that nothing followed block \
-         {} of the one before cannot be proved",
+        "a new chain starts with boot {} (a new spool, or spool = \"none\"); whether block {} was the \
+         last of the previous chain cannot be proved",
         after.first_boot, before.last_number
     );
     Finding::new(FindingKind::Note, text).at(&after.host, after.first_number, after.first_number)

@@ -107,7 +107,7 @@ fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) ->
     });
     if let Some(meta) = same {
         return (meta.sha256 != end.sha256).then(|| {
-            let text = "an earlier run saw another content under this number: it was replaced";
+            let text = "the content differs from what an earlier run saw: the block was replaced";
             Finding::new(FindingKind::Altered, text).at(host, end.number, end.number)
         });
     }
@@ -130,6 +130,6 @@ fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) ->
             .max()
             .unwrap_or(end.number),
     };
-    let text = "an earlier run saw it at the end of the chain, and it is gone";
+    let text = "an earlier run saw this block at the end of the chain; it is gone";
     Some(Finding::new(FindingKind::Missing, text).at(host, first, end.number))
 }

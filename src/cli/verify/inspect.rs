@@ -83,7 +83,7 @@ pub(super) fn inspect<'a>(found: &Found<'a>, lens: Lens<'_>) -> Inspected<'a> {
         }
     }
     if let Some(error) = broken {
-        inspected.unchecked = Some(format!("the connection broke: {error}"));
+        inspected.unchecked = Some(format!("the connection failed: {error}"));
     }
     inspected
 }

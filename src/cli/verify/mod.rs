@@ -42,39 +42,42 @@ use crate::block::Drops;
 use crate::printable::printable;
 use crate::seal::Verifier;
 
-/// Walks the chain of every host: each block's number follows the one before, its metadata names
-/// the SHA-256 of the block before, and it is as long as it says. Across boots.
+/// Follows the chain of each host across boots: block numbers are consecutive, the metadata of each
+/// block names the SHA-256 of the block before, and each object has the recorded length.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 complete, 1 something was found, 2 it could not be checked.
+#[command(
+    after_help = "Exit codes: 0 complete, 1 findings, 2 not checked: no blocks, unreadable blocks, or an error.
 
-That the newest blocks are gone is not to be seen in a bucket: use --checkpoint FILE each time.")]
+The bucket alone cannot show that its newest blocks were deleted. Pass the same --checkpoint FILE on \
+every run to detect that."
+)]
 pub(super) struct VerifyArgs {
-    /// The streams' names, those of the VCL objects; all of the settings file when none is given.
+    /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// Read every byte, and compare with the SHA-256 of the metadata.
+    /// Also read every byte and compare it with the SHA-256 in the metadata.
     #[arg(long)]
     download: bool,
-    /// Decompress as well, and count lines and bytes.
+    /// Also decompress, and count lines and bytes.
     #[arg(long)]
     deep: bool,
-    /// Demand that each block is signed with this key (sign_key in VCL): the file that minisign made,
-    /// or its text, RW...; may be given several times.
+    /// Require that every block is signed with this key (sign_key in VCL): a file made by minisign,
+    /// or the key itself, RW...; can be repeated.
     #[arg(long, env = "S3LOG_VERIFY_KEY", value_name = "FILE|KEY")]
     public_key: Vec<String>,
-    /// Remember the end of each chain in this file, and demand that what it remembers is there.
+    /// Remember the end of each chain in this file, and require that what it remembers still exists.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "until", "host"])]
     checkpoint: Option<PathBuf>,
-    /// The oldest blocks may be gone: a retention rule deletes them.
+    /// Accept that the oldest blocks are missing: a retention rule deletes them.
     #[arg(long)]
     allow_expired: bool,
     #[command(flatten)]
     range: Range,
-    /// Blocks asked for at a time, 1 to 64.
+    /// Blocks to check in parallel, 1 to 64.
     #[arg(long, short, default_value_t = HEADS as u8, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     #[command(flatten)]
     keys: Keys,
-    /// One JSON object a line: findings, chains, and a sum at the end.
+    /// Print one JSON object per line: findings, chains, and a summary at the end.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -220,11 +223,13 @@ fn stream<'a>(
         told.push(Finding::new(FindingKind::Empty, none_found(source)));
     }
     let unnamed = all - strangers.len() as u64;
-    told.extend(strangers.into_iter().map(|key| {
-        Finding::new(FindingKind::Foreign, "no block of this module has such a name").key(&key)
-    }));
+    told.extend(
+        strangers
+            .into_iter()
+            .map(|key| Finding::new(FindingKind::Foreign, "not the name of a block").key(&key)),
+    );
     if unnamed > 0 {
-        let text = format!("{} more objects that are no blocks", count(unnamed));
+        let text = format!("{} more objects that are not blocks", count(unnamed));
         told.push(Finding::new(FindingKind::Foreign, text));
     }
     Ok(CheckedStream { chains: walked, findings: told, blocks, others })
@@ -287,7 +292,7 @@ fn deleted(blocks: &[Inspected<'_>], told: &[Finding], open_start: bool) -> Vec<
         if missed || (open_start && later) {
             continue;
         }
-        let text = "it was listed and then deleted, while this command ran";
+        let text = "the block was deleted while this command ran";
         let finding = Finding::new(FindingKind::Missing, text).at(host, number, number);
         findings.push(finding.key(&block.found.key));
     }
@@ -348,9 +353,8 @@ fn tell(
             let Drops { ring, spool, panic, lost } = chain.dropped;
             writeln!(
                 out,
-                "{} {stream} {}: the blocks tell of {} that never got into one: {ring} the ring \
-                 was full, {spool} the spool was full, {panic} rendering failed, {lost} lost to \
-                 damage",
+                "{} {stream} {}: the blocks report {} that were dropped: {ring} ring full, {spool} \
+                 spool full, {panic} rendering failed, {lost} lost to damage",
                 paint.odd("dropped  "),
                 printable(&chain.host),
                 counted(chain.dropped.total(), "record"),
@@ -358,7 +362,7 @@ fn tell(
         }
     }
     if others > 0 {
-        let text = format!("{} of other streams below the same prefix", counted(others, "block"));
+        let text = format!("{} of other streams under the same prefix", counted(others, "block"));
         writeln!(out, "{} {stream} {text}", paint.faint("other    "))?;
     }
     Ok(())
@@ -379,13 +383,15 @@ fn conclude(out: &mut dyn Write, paint: Paint, lens: Lens<'_>, sum: &Sum) -> Res
         paint.bad(&format!("NOT CHECKED: {} could not be read", counted(sum.unchecked, "block")))
     } else {
         let how = match lens.mode {
-            Mode::Heads => "the chain holds; contents were not read, see --download and --deep",
-            Mode::Download => "the chain holds and every byte is what was sealed",
-            Mode::Deep if sum.uncounted > 0 => {
-                "the chain holds and every byte is what was sealed; lines of encrypted blocks for \
-                 which there was no key were not counted"
+            Mode::Heads => {
+                "the chain is intact; contents were not read (see --download and --deep)"
             }
-            Mode::Deep => "the chain holds, every byte is what was sealed, every line is counted",
+            Mode::Download => "the chain is intact and every byte is as sealed",
+            Mode::Deep if sum.uncounted > 0 => {
+                "the chain is intact and every byte is as sealed; lines of encrypted blocks without a \
+                 key were not counted"
+            }
+            Mode::Deep => "the chain is intact, every byte is as sealed, every line is counted",
         };
         let signed = if lens.keys.is_empty() { "" } else { "; every block is signed" };
         paint.good(&format!("complete: {what}; {how}{signed}"))

@@ -69,7 +69,7 @@ pub(super) fn judge(
             Signed::Unchecked(id) => *by.entry(*id).or_default() += 1,
             Signed::Not if keys.is_empty() => unsigned += 1,
             Signed::Not => {
-                let text = "it has no signature: whoever can write to the bucket may have made it";
+                let text = "the block is not signed: anyone who can write to the bucket could have made it";
                 findings.push(about(FindingKind::Unsigned, text.to_owned()));
             }
         }
@@ -77,11 +77,11 @@ pub(super) fn judge(
     for (id, count) in &by {
         let whose = id.map_or_else(|| "an unreadable key".to_owned(), |id| format!("key {id}"));
         let count = counted(*count, "block");
-        let text = format!("{count} signed by {whose}, not checked: give --public-key");
+        let text = format!("{count} signed by {whose}, not checked; check it with --public-key");
         findings.push(Finding::new(FindingKind::Note, text));
     }
     if !by.is_empty() && unsigned > 0 {
-        let text = format!("{} not signed", counted(unsigned, "block"));
+        let text = format!("{} unsigned", counted(unsigned, "block"));
         findings.push(Finding::new(FindingKind::Note, text));
     }
     findings

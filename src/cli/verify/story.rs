@@ -50,7 +50,7 @@ pub(super) fn tell<'a>(
         told.itself(settings, block, meta);
         let member = Member { key: &block.found.key, meta };
         if let Some(first) = members.insert(*identity, member) {
-            let text = "it is there twice, under two keys";
+            let text = "the block is stored twice, under two keys";
             let (host, _, number) = *identity;
             let finding = Finding::new(FindingKind::Doubled, text).at(host, number, number);
             told.findings.push(finding.key(first.key).key(member.key));
@@ -105,7 +105,7 @@ impl<'a> Teller<'a> {
         let meta = match &block.meta {
             Ok(meta) => &**meta,
             Err(why) => {
-                let text = format!("{why}: it is no block, or its metadata was changed");
+                let text = format!("{why}: not a block, or its metadata was altered");
                 let finding = Finding::new(FindingKind::Foreign, text);
                 self.say(finding.at(told_host, number, number).key(key));
                 return None;
@@ -119,7 +119,7 @@ impl<'a> Teller<'a> {
                 return None;
             }
             _ if other => {
-                let text = format!("it is a block of stream {}, host {}", meta.stream, meta.host);
+                let text = format!("a block of stream {}, host {}", meta.stream, meta.host);
                 let finding = Finding::new(FindingKind::Foreign, text);
                 self.say(finding.at(told_host, number, number).key(key));
                 return None;
@@ -145,15 +145,15 @@ impl<'a> Teller<'a> {
         let parts = KeyParts::parse(key);
         let told = parts.and_then(|parts| settings.naming.time(&parts));
         if told.is_some_and(|told| told != meta.first / 1_000_000_000) {
-            let text = "key and metadata tell different times of the first record".to_owned();
+            let text = "key and metadata disagree on the time of the first record".to_owned();
             said.push(about(FindingKind::Altered, text));
         }
         if parts.is_some_and(|parts| parts.codec != meta.codec) {
-            let text = "key and metadata tell different ways of compression".to_owned();
+            let text = "key and metadata disagree on the compression".to_owned();
             said.push(about(FindingKind::Altered, text));
         }
         if meta.first > meta.last {
-            let text = "its last record is older than its first: its metadata was changed";
+            let text = "the last record is older than the first: the metadata was altered";
             said.push(about(FindingKind::Altered, text.to_owned()));
         }
         self.findings.append(&mut said);
@@ -177,19 +177,20 @@ impl<'a> Teller<'a> {
                 members.push(member);
                 // Told once, at the lower of the two.
                 if *identity < own {
-                    let text = format!("it holds {named}, which holds this one");
+                    let text =
+                        format!("the object contains {named}, whose object contains this block");
                     let finding = Finding::new(FindingKind::Swapped, text).at(host, number, number);
                     let other = keys.get(&own).copied().unwrap_or_default();
                     self.say(finding.key(key).key(other));
                 }
             } else if let Some(original) = self.by_key.get(&own) {
                 let original = original.found.key.to_string();
-                let text = format!("it holds {named} once more");
+                let text = format!("the object contains {named} a second time");
                 let finding = Finding::new(FindingKind::Doubled, text).at(host, number, number);
                 self.say(finding.key(key).key(&original));
             } else {
                 members.push(member);
-                let text = format!("it holds {named}, or its metadata was changed");
+                let text = format!("the object contains {named}, or its metadata was altered");
                 self.say(
                     Finding::new(FindingKind::Altered, text).at(host, number, number).key(key),
                 );
@@ -210,8 +211,10 @@ impl<'a> Teller<'a> {
             let about = |kind, text: String| Finding::new(kind, text).at(host, *number, *number);
             if content == meta.sha256 {
                 if block.len != meta.bytes {
-                    let text =
-                        format!("its metadata says {} bytes, and it has {}", meta.bytes, block.len);
+                    let text = format!(
+                        "the metadata says {} bytes, but the object has {}",
+                        meta.bytes, block.len
+                    );
                     self.say(about(FindingKind::Altered, text).key(key));
                 }
                 match &block.lines {
@@ -219,14 +222,14 @@ impl<'a> Teller<'a> {
                         if (*lines, *bytes) != (meta.records, meta.raw_bytes) =>
                     {
                         let text = format!(
-                            "its metadata says {} records of {} bytes, and it holds {lines} of {bytes}: \
-                             the metadata was changed",
+                            "the metadata says {} records in {} bytes, but the block has {lines} in \
+                             {bytes}: the metadata was altered",
                             meta.records, meta.raw_bytes
                         );
                         self.say(about(FindingKind::Altered, text).key(key));
                     }
                     Some(Err(why)) => {
-                        let text = format!("it cannot be decompressed: {why}");
+                        let text = format!("the block cannot be decompressed: {why}");
                         self.say(about(FindingKind::Altered, text).key(key));
                     }
                     _ => {}
@@ -237,18 +240,19 @@ impl<'a> Teller<'a> {
             match source {
                 Some(other) if held.get(other) == Some(&meta.sha256) => {
                     if key < other {
-                        let text = "its content is that of another block, which has this one's";
+                        let text = "the contents of these two blocks are swapped";
                         let finding = about(FindingKind::Swapped, text.to_owned());
                         self.say(finding.key(key).key(other));
                     }
                 }
                 Some(other) => {
-                    let text = "its content was replaced by that of another block";
+                    let text = "the content was replaced with that of another block";
                     self.say(about(FindingKind::Altered, text.to_owned()).key(key).key(other));
                 }
                 None => {
                     let (kind, text) = length(block, meta).unwrap_or_else(|| {
-                        let text = "its content is not what was sealed: same length, other bytes";
+                        let text =
+                            "the content is not what was sealed: same length, different bytes";
                         (FindingKind::Altered, text.to_owned())
                     });
                     self.say(about(kind, text).key(key));
@@ -268,11 +272,11 @@ fn names(parts: &KeyParts<'_>, meta: &Meta) -> bool {
 fn length(block: &Inspected<'_>, meta: &Meta) -> Option<(FindingKind, String)> {
     let (has, sealed) = (block.len, meta.bytes);
     if has < sealed {
-        let text = format!("its last {} of {sealed} bytes are gone", sealed - has);
+        let text = format!("the last {} of {sealed} bytes are missing", sealed - has);
         return Some((FindingKind::Cut, text));
     }
     (has > sealed).then(|| {
-        let text = format!("it has {has} bytes, and {sealed} were sealed");
+        let text = format!("the object has {has} bytes, but {sealed} were sealed");
         (FindingKind::Altered, text)
     })
 }
