@@ -388,7 +388,7 @@ def refused_block(place):
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_PUT(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b"<Error><Code>InvalidArgument</Code><Message>not like this</Message></Error>"
+            body = b"<Error><Code>EntityTooLarge</Code><Message>too large</Message></Error>"
             self.send_response(400)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

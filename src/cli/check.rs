@@ -19,7 +19,7 @@ use crate::clock::{Clock as _, System};
 use crate::printable::printable;
 use crate::s3::credentials::CredentialsError;
 use crate::s3::endpoint::Scheme;
-use crate::s3::{Answer, Outcome, PutObject, Sums};
+use crate::s3::{Answer, Outcome, PutObject};
 
 /// Clocks further apart than this are worth a word; gateways refuse at 15 minutes.
 const SKEW: i64 = 60;
@@ -243,20 +243,26 @@ impl Report<'_> {
             Outcome::Stored | Outcome::AlreadyStored => (Mark::Ok, 0),
             Outcome::Tls => return Ok(4),
             Outcome::Unreachable | Outcome::Proxy | Outcome::ProxyRefused => (Mark::Failed, 3),
-            Outcome::Refused | Outcome::NoCredentials | Outcome::ClockCorrected => {
-                (Mark::Failed, 5)
-            }
+            Outcome::Refused
+            | Outcome::NoCredentials
+            | Outcome::Account
+            | Outcome::ClockCorrected => (Mark::Failed, 5),
             Outcome::NoBucket | Outcome::NoObject | Outcome::WrongRegion => (Mark::Failed, 6),
             Outcome::Unsupported
             | Outcome::Unsendable
             | Outcome::Unsettled
             | Outcome::Conflict
-            | Outcome::TooLarge
+            | Outcome::Unconfirmed
+            | Outcome::NotS3
+            | Outcome::Unfit
             | Outcome::Rejected
             | Outcome::Damaged => (Mark::Failed, 7),
-            Outcome::TimedOut | Outcome::Broken | Outcome::Busy | Outcome::Unreadable => {
-                (Mark::Failed, 1)
-            }
+            Outcome::TimedOut
+            | Outcome::Broken
+            | Outcome::Busy
+            | Outcome::Corrupted
+            | Outcome::Adapted
+            | Outcome::Unreadable => (Mark::Failed, 1),
         };
         if code == 0 {
             self.say("write", mark, &format!("stored {}/{key}", source.client.bucket()))?;
@@ -300,9 +306,7 @@ fn write(source: &Source) -> (String, Answer) {
         key: &key,
         len: body.len() as u64,
         sha256: sha256.0,
-        sums: Sums::default(),
         metadata: &metadata,
-        sha256_name: "sha256",
         open: &|| -> std::io::Result<Box<dyn Read>> {
             Ok(Box::new(Cursor::new(body.clone().into_bytes())))
         },
@@ -310,8 +314,8 @@ fn write(source: &Source) -> (String, Answer) {
     let mut answer = source.client.put(&object);
     for _ in 0..2 {
         match answer.outcome {
-            // The offset is learnt now.
-            Outcome::ClockCorrected => {}
+            // What the answer taught is used now.
+            Outcome::ClockCorrected | Outcome::Adapted => {}
             Outcome::Busy | Outcome::Broken => std::thread::sleep(Duration::from_millis(500)),
             _ => break,
         }

@@ -18,6 +18,7 @@
 //! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
 //! what the codec needs.
 
+mod gate;
 mod outlet;
 pub mod packer;
 mod registry;
@@ -103,6 +104,7 @@ pub struct Pipeline {
     drained: AtomicU64,
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
+    uploads: uploader::Uploads,
     wakers: Vec<Unparker>,
 }
 

@@ -173,6 +173,7 @@ pub(super) fn start(
         max_wait: AtomicU64::new(0),
         drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
+        uploads: super::uploader::Uploads::default(),
         wakers,
     });
     pipeline.changed();

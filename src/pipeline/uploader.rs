@@ -1,19 +1,23 @@
 //! The uploaders: sealed blocks, oldest first, into the bucket.
 //!
-//! An uploader claims a block, tries until the gateway has it, and forgets it. What it cannot
-//! send it keeps: a reload, an exit or a change of settings puts the block back, and the next
-//! attempt is made with the settings then in force.
+//! An uploader claims a block, makes one attempt, and gives the block back or forgets it. A block
+//! that failed waits its own time in the spool, so that no block ever holds an uploader; what would
+//! fail every block alike shuts the [gate](super::gate). A change of settings, a reload and an exit
+//! end all waits: the next attempt is made with the settings then in force.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
+use super::gate::{Failed, Gate, Pass};
 use super::{Pipeline, Target};
+use crate::block::Meta;
 use crate::error::{Level, RateLimit, more_like_it};
-use crate::s3::{self, Action, Backoff, Failure, Finished, PutObject, Sums};
+use crate::s3::{Action, Attempted, Attempts, Backoff, Failure, Outcome, PutObject};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -23,156 +27,236 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long a block whose files cannot be read or removed is left alone.
 const SPOOL_RETRY: Duration = Duration::from_secs(5);
 
+/// Blocks of which something is remembered before those that are gone are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// What the uploaders of a stream know together.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    gate: Gate,
+    /// What was tried with the blocks that wait. A block in hand is not in it.
+    tried: Mutex<HashMap<u64, Tried>>,
+    /// The generation that the waits belong to.
+    generation: Mutex<u64>,
+    limit: RateLimit,
+}
+
+impl Uploads {
+    fn tried(&self) -> MutexGuard<'_, HashMap<u64, Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was tried with one block.
+#[derive(Debug)]
+struct Tried {
+    attempts: Attempts,
+    /// It is done with, and the spool could not note that.
+    end: Option<End>,
+}
+
+impl Tried {
+    fn new() -> Self {
+        Self { attempts: Attempts::new(Backoff::new(fastrand::Rng::new())), end: None }
+    }
+}
+
+/// What a block came to.
+#[derive(Debug)]
+enum End {
+    /// It is in the bucket.
+    Stored,
+    /// It belongs into quarantine, and why.
+    Aside(String),
+}
+
 /// Runs until the pipeline is closed.
 pub(super) fn run(pipeline: &Pipeline, woken: &Parker) {
-    let limit = RateLimit::default();
-    let mut unreadable = Unreadable::default();
-    loop {
-        if pipeline.is_closed() {
-            return;
-        }
-        unreadable.release(pipeline);
+    while !pipeline.is_closed() {
+        renew(pipeline);
         match claim(pipeline) {
-            Some(number) => {
-                // Before the target, so that a change after it is seen while waiting.
-                let generation = pipeline.generation();
-                let end = pipeline.target().map_or(End::Kept, |target| {
-                    Upload { pipeline, target, number, generation, woken, limit: &limit }.run()
-                });
-                match end {
-                    End::Done => (),
-                    End::Kept => pipeline.store.release(number),
-                    End::Unreadable => unreadable.add(pipeline, number),
+            Ok((number, pass)) => {
+                let wait = match pipeline.target() {
+                    Some(target) => Upload { pipeline, target, number }.run(pass),
+                    None => {
+                        pipeline.uploads.gate.unused(pass);
+                        Some(IDLE)
+                    }
+                };
+                if let Some(wait) = wait {
+                    let now = pipeline.environment.clock.monotonic();
+                    pipeline.store.release_until(number, now.saturating_add(wait));
                 }
                 // Release pairs with the packer's Acquire: the block is in its place again.
                 pipeline.busy.fetch_sub(1, Ordering::Release);
-                if matches!(end, End::Kept) {
-                    woken.park_timeout(Duration::from_millis(100));
-                }
             }
-            None => {
-                woken.park_timeout(IDLE);
-            }
+            Err(wait) => woken.park_timeout(wait.clamp(Duration::from_millis(1), IDLE)),
         }
     }
 }
 
-/// What became of a claimed block.
-enum End {
-    /// It is done with.
-    Done,
-    /// It goes back into the store.
-    Kept,
-    /// Its files cannot be read at present.
-    Unreadable,
+/// With other settings, or at an exit, nothing waits for what was wrong before.
+fn renew(pipeline: &Pipeline) {
+    let seen = pipeline.generation();
+    let uploads = &pipeline.uploads;
+    let mut generation = uploads.generation.lock().unwrap_or_else(PoisonError::into_inner);
+    if *generation == seen {
+        return;
+    }
+    *generation = seen;
+    uploads.gate.open();
+    for tried in uploads.tried().values_mut() {
+        // What is known to be stored stays so.
+        tried.attempts = Tried::new().attempts;
+    }
+    pipeline.store.forget_waits();
 }
 
-/// Blocks that cannot be read, with the time until which they are left alone: they stay claimed,
-/// so that the blocks behind them go on.
-#[derive(Default)]
-struct Unreadable(Vec<(u64, Duration)>);
-
-impl Unreadable {
-    fn add(&mut self, pipeline: &Pipeline, number: u64) {
-        let until = pipeline.environment.clock.monotonic().saturating_add(SPOOL_RETRY);
-        self.0.push((number, until));
-    }
-
-    /// Gives back what has waited long enough.
-    fn release(&mut self, pipeline: &Pipeline) {
-        if self.0.is_empty() {
-            return;
-        }
-        let now = pipeline.environment.clock.monotonic();
-        self.0.retain(|(number, until)| {
-            if *until <= now {
-                pipeline.store.release(*number);
-            }
-            *until > now
-        });
-    }
-}
-
-/// The oldest block nobody has in hand; counts as busy from now on.
-fn claim(pipeline: &Pipeline) -> Option<u64> {
+/// The oldest block whose time has come, with leave to try it; counts as busy from now on. Else
+/// how long there is nothing to do.
+fn claim(pipeline: &Pipeline) -> Result<(u64, Pass), Duration> {
+    let (now, gate) = (pipeline.environment.clock.monotonic(), &pipeline.uploads.gate);
+    let pass = gate.enter(now).map_err(|until| until.saturating_sub(now))?;
     // Before the claim, so that the packer never sees a claimed block and no busy uploader.
     pipeline.busy.fetch_add(1, Ordering::AcqRel);
-    let number = if pipeline.is_late() {
-        None
-    } else {
-        pipeline.store.claim(pipeline.environment.clock.monotonic())
+    let number = match (pipeline.is_late(), pass.is_probe()) {
+        (true, _) => None,
+        (false, false) => pipeline.store.claim(now),
+        (false, true) => pipeline.store.claim_in_turn(now),
     };
-    if number.is_none() {
-        pipeline.busy.fetch_sub(1, Ordering::Release);
+    match number {
+        Some(number) => Ok((number, pass)),
+        None => {
+            gate.unused(pass);
+            pipeline.busy.fetch_sub(1, Ordering::Release);
+            Err(pipeline.store.next_due().map_or(IDLE, |due| due.saturating_sub(now)))
+        }
     }
-    number
 }
 
-/// One claimed block on its way.
+/// One claimed block and one attempt.
 struct Upload<'a> {
     pipeline: &'a Pipeline,
     target: Arc<Target>,
     number: u64,
-    /// When `target` was in force.
-    generation: u64,
-    woken: &'a Parker,
-    limit: &'a RateLimit,
 }
 
 impl Upload<'_> {
-    fn run(&self) -> End {
+    /// How long the block is left alone; `None` when it is done with.
+    fn run(&self, pass: Pass) -> Option<Duration> {
+        let mut tried =
+            self.pipeline.uploads.tried().remove(&self.number).unwrap_or_else(Tried::new);
+        let wait = self.attempt(&mut tried, pass);
+        if wait.is_some() {
+            self.remember(tried);
+        }
+        wait
+    }
+
+    fn attempt(&self, tried: &mut Tried, pass: Pass) -> Option<Duration> {
+        let gate = &self.pipeline.uploads.gate;
         let block = match self.pipeline.store.open_block(self.number) {
             Ok(block) => block,
             Err(error) => {
+                gate.unused(pass);
                 self.spool_error(&error);
-                return End::Unreadable;
+                return Some(SPOOL_RETRY);
             }
         };
         let SealedBlock { meta, key, content } = block;
         drop(content);
+        if tried.end.is_some() {
+            gate.unused(pass);
+            return self.end(tried, &meta);
+        }
         let metadata: Vec<(String, String)> =
             meta.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let object = PutObject {
             key: &key,
             len: meta.bytes,
             sha256: meta.sha256.0,
-            sums: Sums::default(),
             metadata: &metadata,
-            sha256_name: "sha256",
             open: &|| self.open(),
         };
         let clock = &*self.pipeline.environment.clock;
-        let finished = s3::upload(
-            &self.target.client,
-            &object,
-            clock,
-            Backoff::new(fastrand::Rng::new()),
-            &mut |pause| self.wait(pause),
-            &mut |failure, action, pause| self.notice(failure, action, pause),
-        );
-        match finished {
-            Finished::Stored { elapsed, .. } => {
+        match tried.attempts.once(&self.target.client, &object, clock) {
+            Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
                 set(&stats.last_status, 200);
                 set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
-                if !self.insist(|| self.pipeline.store.uploaded(self.number)) {
-                    return End::Kept;
-                }
+                gate.works(pass);
+                tried.end = Some(End::Stored);
+                self.end(tried, &meta)
+            }
+            Attempted::Condemned(failure) => {
+                gate.works(pass);
+                self.notice(&failure, None);
+                tried.end = Some(End::Aside(failure.to_string()));
+                self.end(tried, &meta)
+            }
+            Attempted::Kept(failure, pause) => {
+                self.judge(&failure, pass);
+                self.notice(&failure, Some(pause));
+                Some(pause)
+            }
+        }
+    }
+
+    /// What a failure means for the other blocks.
+    fn judge(&self, failure: &Failure, pass: Pass) {
+        let (gate, action) = (&self.pipeline.uploads.gate, failure.answer.action());
+        let outcome = failure.answer.outcome;
+        match (outcome, action) {
+            // The next attempt is another one, or the fault is on this side.
+            (Outcome::Adapted | Outcome::ClockCorrected | Outcome::Unreadable, _) => {
+                gate.unused(pass);
+            }
+            // The gateway has answered about this block.
+            (_, Action::Quarantine) => gate.works(pass),
+            _ => {
+                let failed = Failed {
+                    everyones: outcome.is_everyones(),
+                    operators: !matches!(action, Action::Retry { .. }),
+                    after: failure.answer.retry_after,
+                };
+                gate.failed(pass, failed, self.pipeline.environment.clock.monotonic());
+            }
+        }
+    }
+
+    /// Has the spool note what the block came to. When it cannot, the block is not sent again: only
+    /// this is tried again.
+    fn end(&self, tried: &Tried, meta: &Meta) -> Option<Duration> {
+        let store = &self.pipeline.store;
+        let noted = match &tried.end {
+            Some(End::Stored) | None => store.uploaded(self.number),
+            Some(End::Aside(reason)) => store.quarantine(self.number, reason),
+        };
+        if let Err(error) = noted {
+            self.spool_error(&error);
+            return Some(SPOOL_RETRY);
+        }
+        let stats = &self.pipeline.stats;
+        match &tried.end {
+            Some(End::Stored) | None => {
                 add(&stats.blocks_uploaded, 1);
                 add(&stats.uploaded_records, meta.records);
                 add(&stats.uploaded_bytes, meta.bytes);
-                End::Done
             }
-            Finished::Quarantine(failure) => {
-                let reason = failure.to_string();
-                if !self.insist(|| self.pipeline.store.quarantine(self.number, &reason)) {
-                    return End::Kept;
-                }
-                add(&self.pipeline.stats.blocks_quarantined, 1);
-                End::Done
-            }
-            Finished::Stopped(_) => End::Kept,
+            Some(End::Aside(_)) => add(&stats.blocks_quarantined, 1),
         }
+        None
+    }
+
+    fn remember(&self, tried: Tried) {
+        let mut all = self.pipeline.uploads.tried();
+        if all.len() >= REMEMBERED {
+            // Blocks that `spool_max` has dropped since.
+            let there: std::collections::HashSet<u64> =
+                self.pipeline.store.sealed().into_iter().collect();
+            all.retain(|number, _| there.contains(number));
+        }
+        all.insert(self.number, tried);
     }
 
     fn open(&self) -> io::Result<Box<dyn Read>> {
@@ -180,75 +264,34 @@ impl Upload<'_> {
         Ok(block.content)
     }
 
-    /// Does what the block's end asks of the spool, again and again until it is done or the
-    /// pipeline is closed: the block is in the bucket, and need not be sent once more. Whether it
-    /// is done.
-    fn insist(&self, mut act: impl FnMut() -> Result<(), SpoolError>) -> bool {
-        while let Err(error) = act() {
-            self.spool_error(&error);
-            if self.pipeline.is_late() || self.pipeline.is_closed() {
-                // Whoever claims it next sends it again, finds it there by its hash, and forgets
-                // it.
-                return false;
-            }
-            self.woken.park_timeout(SPOOL_RETRY);
-        }
-        true
-    }
-
     fn spool_error(&self, error: &SpoolError) {
         add(&self.pipeline.stats.spool_errors, 1);
         let now = self.pipeline.environment.clock.monotonic();
-        if let Some(held) = self.limit.admit("spool", now) {
+        if let Some(held) = self.pipeline.uploads.limit.admit("spool", now) {
             let held = more_like_it(held);
             self.pipeline.tell(Level::Warn, &format!("block {}: {error}{held}", self.number));
         }
     }
 
-    /// Waits before the next attempt; `false` to give the block back.
-    fn wait(&self, pause: Duration) -> bool {
-        let clock = &self.pipeline.environment.clock;
-        let end = clock.monotonic().saturating_add(pause);
-        loop {
-            if self.pipeline.generation() != self.generation || self.pipeline.is_closed() {
-                // Other settings, or draining: whoever claims the block next knows.
-                return false;
-            }
-            if self.pipeline.is_late() {
-                return false;
-            }
-            let left = end.saturating_sub(clock.monotonic());
-            if left.is_zero() {
-                return true;
-            }
-            self.woken.park_timeout(left.min(IDLE));
-        }
-    }
-
-    fn notice(&self, failure: &Failure, action: Action, pause: Duration) {
+    /// Tells the operator, and counts; `wait` is `None` for a block that is set aside.
+    fn notice(&self, failure: &Failure, wait: Option<Duration>) {
         let stats = &self.pipeline.stats;
         set(&stats.last_status, failure.answer.status.unwrap_or(0).into());
-        let (level, what) = match action {
-            Action::Done => return,
-            Action::Retry { .. } => (Level::Warn, "kept, tried again"),
-            Action::RetryCredentials | Action::RetryConfiguration => {
-                (Level::Error, "kept, tried again")
-            }
-            Action::Quarantine => (Level::Error, "set aside in the spool's quarantine"),
-        };
-        if !matches!(action, Action::Quarantine) {
+        if wait.is_some() {
             add(&stats.upload_retries, 1);
         }
+        let level = match failure.answer.action() {
+            Action::Retry { .. } => Level::Warn,
+            _ => Level::Error,
+        };
         let now = self.pipeline.environment.clock.monotonic();
-        if let Some(held) = self.limit.admit(failure.answer.outcome.advice(), now) {
+        if let Some(held) = self.pipeline.uploads.limit.admit(failure.answer.advice(), now) {
             let held = more_like_it(held);
-            let pause = if pause.is_zero() {
-                String::new()
-            } else {
-                format!(" in {:.1} s", pause.as_secs_f64())
+            let what = match wait {
+                Some(wait) => format!("kept, tried again in {:.1} s", wait.as_secs_f64()),
+                None => "set aside in the spool's quarantine".to_owned(),
             };
-            let text = format!("block {}: {failure}; {what}{pause}{held}", self.number);
-            self.pipeline.tell(level, &text);
+            self.pipeline.tell(level, &format!("block {}: {failure}; {what}{held}", self.number));
         }
     }
 }

@@ -12,7 +12,10 @@
 //! | [`wire`] | texts: XML, dates, encodings |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`read`] | HEAD, GET and listings |
+//! | `put`, `confirm` | one attempt to store a block, and the proof that it is stored |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
+//! | `classify`, `advice` | an answer's outcome, and what an operator does next |
+//! | `learnt` | what a gateway's answers have shown of it |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
 //!
 //! Non-goals: multipart uploads (a block is at most 5 GiB), aws-chunked bodies (gateways refuse
@@ -21,14 +24,19 @@
 //! Limits: keys 1,024 bytes; metadata 2 KiB; 64 KiB of an error's body; 8 MiB of a listing's page;
 //! 64 KiB of memory a connection and direction, whatever the block's size.
 
+mod advice;
 pub mod backoff;
+mod classify;
 pub mod client;
+mod confirm;
 pub mod credentials;
 pub mod endpoint;
 mod http;
+mod learnt;
 pub mod object;
 mod options;
 pub mod outcome;
+mod put;
 pub mod read;
 pub mod retry;
 pub mod sign;
@@ -38,8 +46,8 @@ pub use backoff::Backoff;
 pub use client::{Client, SetupError};
 pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use http::{HttpSetupError, Proxy};
-pub use object::{Checksum, Gateway, ObjectOptions, OptionError, PutObject, Sums};
+pub use object::{Checksum, Gateway, ObjectOptions, OptionError, PutObject};
 pub use options::Options;
 pub use outcome::{Action, Answer, Failure, Outcome, decide};
 pub use read::{Get, Head};
-pub use retry::{Finished, Store, upload};
+pub use retry::{Attempted, Attempts, CONDEMNED_AFTER, PutOnce};

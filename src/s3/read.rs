@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Call, Client};
+use super::confirm::Etag;
 use super::http::Patience;
-use super::outcome::{Answer, Outcome, classify};
+use super::outcome::{Answer, Outcome};
 use super::wire::encode;
 use super::wire::xml;
 use crate::clock::Clock;
@@ -20,8 +21,8 @@ const PAGE_BODY: u64 = 8 * 1024 * 1024;
 pub struct Head {
     /// Bytes.
     pub len: Option<u64>,
-    /// The entity tag with its quotes.
-    pub etag: Option<String>,
+    /// The entity tag.
+    pub(super) tag: Etag,
     /// Names (without `x-amz-meta-`, lower case) and values as sent.
     pub metadata: Vec<(String, String)>,
 }
@@ -84,12 +85,12 @@ impl Client {
     pub fn head(&self, key: &str) -> Result<Head, Answer> {
         let call = Call { key: Some(key), ..Call::get("HEAD", self.options().timeout) };
         let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
-            return Err(of_object(self.answer(response, &credentials)));
+        if response.status != 200 {
+            return Err(self.answer_to_head(response, &credentials));
         }
         Ok(Head {
             len: response.header("content-length").and_then(|len| len.parse().ok()),
-            etag: response.header("etag").map(str::to_owned),
+            tag: Etag::of(&response),
             metadata: response.metadata(),
         })
     }
@@ -102,7 +103,7 @@ impl Client {
         let patience = Patience::EachRead;
         let call = Call { key: Some(key), patience, ..Call::get("GET", self.options().timeout) };
         let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
+        if response.status != 200 {
             return Err(of_object(self.answer(response, &credentials)));
         }
         let len = response.header("content-length").and_then(|len| len.parse().ok());
@@ -138,7 +139,7 @@ impl Client {
         query.push_str(&encode::query(asked));
         let call = Call { query: Some(&query), ..Call::get("GET", self.options().timeout) };
         let (response, credentials) = self.send(call)?;
-        if classify(response.status, "") != Some(Outcome::Stored) {
+        if response.status != 200 {
             return Err(self.answer(response, &credentials));
         }
         let (bytes, whole) = response.read(PAGE_BODY);
@@ -155,10 +156,8 @@ impl Client {
 
 /// A 404 without a code, asked for an object: it is the object that is missing.
 fn of_object(answer: Answer) -> Answer {
-    match answer.outcome {
-        Outcome::NoBucket if answer.code.is_empty() => {
-            Answer { outcome: Outcome::NoObject, ..answer }
-        }
+    match answer.status {
+        Some(404) if answer.code.is_empty() => Answer { outcome: Outcome::NoObject, ..answer },
         _ => answer,
     }
 }

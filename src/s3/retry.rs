@@ -1,23 +1,27 @@
-//! From one attempt to a stored block: attempts, waits, and who hears about it.
+//! The attempts of one block: how many, since when, how long until the next.
 
 use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::object::PutObject;
-use super::outcome::{Action, Answer, Failure, Outcome};
+use super::outcome::Answer;
+use super::outcome::{Action, Failure, Outcome};
 use crate::clock::Clock;
 
+/// A block is set aside after so many attempts that found the fault in the block itself.
+pub const CONDEMNED_AFTER: u32 = 3;
+
 /// What an upload is made of; [`Client`](super::Client) is one, a test brings another.
-pub trait Store {
+pub trait PutOnce {
     /// One attempt.
     fn put(&self, object: &PutObject<'_>) -> Answer;
     /// The credentials were not taken: read them again before the next attempt.
     fn reread_credentials(&self);
 }
 
-/// How an upload ended.
+/// What one more attempt came to.
 #[derive(Debug)]
-pub enum Finished {
+pub enum Attempted {
     /// The object is there.
     Stored {
         /// Attempts, the successful one among them.
@@ -28,49 +32,62 @@ pub enum Finished {
         already: bool,
     },
     /// Set the block aside and say why.
-    Quarantine(Failure),
-    /// `wait` said to stop; the block is kept. The failure is the last one.
-    Stopped(Failure),
+    Condemned(Failure),
+    /// Keep the block, and try again after this time.
+    Kept(Failure, Duration),
 }
 
-/// Tries until the object is there, is to be set aside, or `wait` says to stop.
-///
-/// `wait` waits for the given time and returns `false` to stop; so shutdown can interrupt a wait.
-/// `notice` hears of every failed attempt with what is done about it and the wait that follows.
-pub fn upload(
-    store: &dyn Store,
-    object: &PutObject<'_>,
-    clock: &dyn Clock,
-    mut backoff: Backoff,
-    wait: &mut dyn FnMut(Duration) -> bool,
-    notice: &mut dyn FnMut(&Failure, Action, Duration),
-) -> Finished {
-    let start = clock.monotonic();
-    let mut attempts = 0u32;
-    loop {
+/// The attempts that were made for one block.
+#[derive(Debug)]
+pub struct Attempts {
+    backoff: Backoff,
+    attempts: u32,
+    /// Those of them that found the fault in the block.
+    condemned: u32,
+    /// When the first one began, in monotonic time.
+    since: Option<Duration>,
+}
+
+impl Attempts {
+    /// None yet; the waits come from `backoff`.
+    #[must_use]
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, attempts: 0, condemned: 0, since: None }
+    }
+
+    /// One more attempt.
+    pub fn once(
+        &mut self,
+        store: &dyn PutOnce,
+        object: &PutObject<'_>,
+        clock: &dyn Clock,
+    ) -> Attempted {
+        let since = *self.since.get_or_insert_with(|| clock.monotonic());
         let answer = store.put(object);
-        attempts = attempts.saturating_add(1);
-        let elapsed = clock.monotonic().saturating_sub(start);
-        let action = answer.action();
-        let already = answer.outcome == Outcome::AlreadyStored;
+        self.attempts = self.attempts.saturating_add(1);
+        let (attempts, elapsed) = (self.attempts, clock.monotonic().saturating_sub(since));
+        let (action, outcome) = (answer.action(), answer.outcome);
         let failure =
             Failure { method: "PUT", key: object.key.to_owned(), attempts, elapsed, answer };
         let pause = match action {
-            Action::Done => return Finished::Stored { attempts, elapsed, already },
-            Action::Retry { after } => backoff.next(after),
+            Action::Done => {
+                let already = outcome == Outcome::AlreadyStored;
+                return Attempted::Stored { attempts, elapsed, already };
+            }
+            Action::Retry { after } => self.backoff.next(after),
             Action::RetryCredentials => {
                 store.reread_credentials();
-                backoff.at_cap()
+                self.backoff.at_cap()
             }
-            Action::RetryConfiguration => backoff.at_cap(),
+            Action::RetryConfiguration => self.backoff.at_cap(),
             Action::Quarantine => {
-                notice(&failure, action, Duration::ZERO);
-                return Finished::Quarantine(failure);
+                self.condemned = self.condemned.saturating_add(1);
+                if self.condemned >= CONDEMNED_AFTER {
+                    return Attempted::Condemned(failure);
+                }
+                self.backoff.next(failure.answer.retry_after)
             }
         };
-        notice(&failure, action, pause);
-        if !wait(pause) {
-            return Finished::Stopped(failure);
-        }
+        Attempted::Kept(failure, pause)
     }
 }

@@ -197,6 +197,18 @@ impl SealedBlocks {
         Some(*number)
     }
 
+    /// As [`claim`](SealedBlocks::claim), but the block that has not been tried for longest, or never:
+    /// each has its turn, even where the oldest ones fail. Looks at every block.
+    #[must_use]
+    pub fn claim_in_turn(&self, now: Duration) -> Option<u64> {
+        let mut index = self.lock();
+        let free = index.blocks.iter_mut();
+        let due = free.filter(|(_, entry)| !entry.claimed && entry.not_before <= now);
+        let (number, entry) = due.min_by_key(|(number, entry)| (entry.not_before, **number))?;
+        entry.claimed = true;
+        Some(*number)
+    }
+
     /// Gives a claimed block back: it was not uploaded, and may be claimed at once.
     pub fn release(&self, number: u64) {
         self.release_until(number, Duration::ZERO);

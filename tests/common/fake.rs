@@ -11,6 +11,8 @@ use std::time::Duration;
 pub enum Play {
     /// Reads the whole request, sends these bytes and closes.
     Say(String),
+    /// Reads the whole request, and answers as S3 does to one who stores.
+    Store,
     /// Sends these bytes before it has read anything, and closes.
     Greet(String),
     /// Answers `Expect: 100-continue` with these bytes; without that header resets the
@@ -128,6 +130,12 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
         Play::Say(text) => {
             body(usize::MAX);
             let _ = stream.write_all(text.as_bytes());
+        }
+        Play::Store => {
+            body(usize::MAX);
+            let start = request.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            let etag = super::moods::tag(&request[start..]);
+            let _ = stream.write_all(reply("200 OK", &[("ETag", &etag)], "").as_bytes());
         }
         Play::Greet(_) => (),
         Play::SayIfAsked(text) if asks => {

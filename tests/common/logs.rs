@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
 use vmod_s3log::clock::System;
-use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject, Sums};
+use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject};
 use vmod_s3log::seal::{Sealing, Signer};
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
 
@@ -189,9 +189,7 @@ impl Logs {
             key,
             len: bytes.len() as u64,
             sha256: Digest::of(bytes).0,
-            sums: Sums::default(),
             metadata,
-            sha256_name: "sha256",
             open: &open,
         });
         assert_eq!(answer.action(), Action::Done, "{answer}");

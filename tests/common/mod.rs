@@ -12,6 +12,7 @@ pub mod answering;
 pub mod clock;
 pub mod fake;
 pub mod logs;
+pub mod moods;
 pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;

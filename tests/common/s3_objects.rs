@@ -2,11 +2,15 @@
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use vmod_s3log::clock::Clock;
 use vmod_s3log::s3::credentials::{Cache, Credentials, CredentialsError, Provider};
-use vmod_s3log::s3::{Addressing, Answer, Bucket, Client, Endpoint, Options, PutObject, Sums};
+use vmod_s3log::s3::{
+    Action, Addressing, Answer, Attempted, Attempts, Backoff, Bucket, Client, Endpoint, Failure,
+    Options, PutObject, PutOnce,
+};
 
 use super::s3_server::BUCKET;
 
@@ -19,7 +23,7 @@ impl Provider for Fixed {
         "test".to_owned()
     }
 
-    fn load(&self, _now: std::time::Duration) -> Result<Option<Credentials>, CredentialsError> {
+    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         Ok(Some(self.0.clone()))
     }
 }
@@ -47,18 +51,50 @@ pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T)
         ("host".to_owned(), "käse  box".to_owned()),
     ];
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(body.to_vec()))) };
-    with(&PutObject {
-        key,
-        len: body.len() as u64,
-        sha256,
-        sums: Sums::default(),
-        metadata: &metadata,
-        sha256_name: "sha256",
-        open: &open,
-    })
+    with(&PutObject { key, len: body.len() as u64, sha256, metadata: &metadata, open: &open })
 }
 
 /// One attempt.
 pub fn put(client: &Client, key: &str, body: &[u8]) -> Answer {
     object(key, body, |object| client.put(object))
+}
+
+/// How [`upload`] ended.
+#[derive(Debug)]
+pub enum Finished {
+    Stored {
+        attempts: u32,
+        elapsed: Duration,
+        already: bool,
+    },
+    Condemned(Failure),
+    /// `wait` said to stop; the failure is the last one.
+    Stopped(Failure),
+}
+
+/// Attempts until the object is there, is to be set aside, or `wait` says to stop. `notice` hears of
+/// every failed one.
+pub fn upload(
+    store: &dyn PutOnce,
+    object: &PutObject<'_>,
+    clock: &dyn Clock,
+    backoff: Backoff,
+    wait: &mut dyn FnMut(Duration) -> bool,
+    notice: &mut dyn FnMut(&Failure, Action, Duration),
+) -> Finished {
+    let mut attempts = Attempts::new(backoff);
+    loop {
+        match attempts.once(store, object, clock) {
+            Attempted::Stored { attempts, elapsed, already } => {
+                return Finished::Stored { attempts, elapsed, already };
+            }
+            Attempted::Condemned(failure) => return Finished::Condemned(failure),
+            Attempted::Kept(failure, pause) => {
+                notice(&failure, failure.answer.action(), pause);
+                if !wait(pause) {
+                    return Finished::Stopped(failure);
+                }
+            }
+        }
+    }
 }

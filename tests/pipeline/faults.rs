@@ -173,8 +173,9 @@ fn a_full_spool_that_drops_the_oldest_counts_them_and_keeps_the_newest() {
 
 #[test]
 fn a_block_that_the_gateway_will_never_take_is_set_aside_and_counted() {
-    let refusal = reply("400 Bad Request", &[], &error("InvalidRequest", "not like this"));
-    let gateway = Fake::start(vec![Play::Say(refusal)]);
+    let refusal =
+        || Play::Say(reply("400 Bad Request", &[], &error("EntityTooLarge", "too large")));
+    let gateway = Fake::start(vec![refusal(), refusal(), refusal()]);
     let process = Process::new();
     let holder = process.attach(&gateway.endpoint(), &[("period", "100ms")]);
     holder.push("refused", 0..12);

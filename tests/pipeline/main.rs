@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod answers;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;

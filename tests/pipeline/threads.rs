@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::common::moods::tag;
 use crate::common::stream::{DEAD, Process};
 
 const BLOCKS: usize = 8;
@@ -52,7 +53,8 @@ fn serve(mut stream: &TcpStream, gateway: &Gateway) -> Option<()> {
     let lower = head.to_ascii_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
     let length = length.parse().unwrap();
-    assert_eq!(std::io::copy(&mut stream.take(length), &mut std::io::sink()).unwrap(), length);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
     let mut seen = gateway.seen.lock().unwrap();
     seen.keys.push(head.split(' ').nth(1).unwrap().to_owned());
     seen.now += 1;
@@ -66,7 +68,12 @@ fn serve(mut stream: &TcpStream, gateway: &Gateway) -> Option<()> {
     // One more than may be there has the time to come.
     std::thread::sleep(Duration::from_millis(50));
     gateway.seen.lock().unwrap().now -= 1;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()
+    let etag = tag(&body);
+    stream
+        .write_all(
+            format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+        )
+        .ok()
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::common::clock::Shifted;
 use crate::common::fake::{Fake, Play, error, reply};
-use crate::common::s3_objects::{Fixed, client, object, put};
+use crate::common::moods::tag;
+use crate::common::s3_objects::{Finished, Fixed, client, object, put, upload};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::backoff::CAP;
 use vmod_s3log::s3::credentials::{Cache, Credentials};
 use vmod_s3log::s3::{
-    Action, Addressing, Answer, Backoff, Bucket, Checksum, Client, Endpoint, Finished, Gateway,
-    ObjectOptions, Options, Outcome, Proxy, upload,
+    Action, Addressing, Answer, Backoff, Bucket, Checksum, Client, Endpoint, Gateway,
+    ObjectOptions, Options, Outcome, Proxy,
 };
 
 const SECRET: &str = "a-secret-that-nobody-may-see";
@@ -51,14 +52,14 @@ fn head_of(hash_of: &[u8], len: usize) -> Play {
 }
 
 #[test]
-fn status_200_is_stored() {
-    let stored = said("200 OK", &[("ETag", "\"x\"")], "");
+fn status_200_with_the_md5_of_the_body_is_stored() {
+    let stored = answer(Play::Store);
     assert_eq!((stored.outcome, stored.action()), (Outcome::Stored, Action::Done));
 }
 
 #[test]
 fn the_request_has_a_plain_body_its_length_its_hash_and_no_expectation() {
-    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    let fake = Fake::start(vec![Play::Store]);
     put(&connect(&fake), "a/k", b"block");
     let request = fake.requests().remove(0);
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -186,11 +187,24 @@ fn a_missing_bucket_and_a_wrong_region_are_kept_for_the_operator_to_mend() {
 }
 
 #[test]
-fn status_400_and_413_are_quarantined() {
-    let rejected = said("400 Bad Request", &[], &error("InvalidArgument", "no"));
-    assert_eq!((rejected.outcome, rejected.action()), (Outcome::Rejected, Action::Quarantine));
-    let large = said("413 Payload Too Large", &[], "");
-    assert_eq!((large.outcome, large.action()), (Outcome::TooLarge, Action::Quarantine));
+fn only_what_is_the_block_s_own_fault_is_set_aside_and_only_at_the_third_time() {
+    let unknown = said("400 Bad Request", &[], &error("NobodyKnowsThisOne", "no"));
+    let kept = (Outcome::Rejected, Action::RetryConfiguration);
+    assert_eq!((unknown.outcome, unknown.action()), kept);
+    let page = said("413 Payload Too Large", &[], "");
+    assert_eq!((page.outcome, page.action()), (Outcome::NotS3, Action::RetryConfiguration));
+    let large = || Play::Say(reply("400 Bad Request", &[], &error("EntityTooLarge", "no")));
+    let fake = Fake::start(vec![large(), large(), large()]);
+    let client = connect(&fake);
+    let kept = Mutex::new(0);
+    let finished = object("k", b"block", |object| {
+        let backoff = Backoff::new(fastrand::Rng::with_seed(1));
+        let notice = &mut |_: &_, _, _| *kept.lock().unwrap() += 1;
+        upload(&client, object, &Shifted::default(), backoff, &mut |_| true, notice)
+    });
+    let Finished::Condemned(failure) = finished else { panic!("{finished:?}") };
+    assert_eq!((failure.attempts, failure.answer.outcome), (3, Outcome::Unfit));
+    assert_eq!(*kept.lock().unwrap(), 2);
 }
 
 #[test]
@@ -201,7 +215,6 @@ fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
         (head_of(b"block", 5), Outcome::AlreadyStored),
         (head_of(b"other", 5), Outcome::Conflict),
         (head_of(b"block", 6), Outcome::Conflict),
-        (plain("200 OK\r\nContent-Length: 5"), Outcome::Conflict),
         (plain("403 Forbidden"), Outcome::Unsettled),
         (plain("400 Bad Request"), Outcome::Unsettled),
         (plain("404 Not Found"), Outcome::Busy),
@@ -211,6 +224,31 @@ fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
         let answer = put(&connect(&fake), "k", b"block");
         assert_eq!(answer.outcome, outcome, "{answer:?}");
         assert!(fake.requests()[1].starts_with("HEAD /logs/k HTTP/1.1\r\n"));
+    }
+}
+
+#[test]
+fn a_412_with_a_head_that_leaves_the_metadata_out_is_settled_by_the_tag_or_by_reading_back() {
+    let head = |more: &str| {
+        let text =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n{more}Connection: close\r\n\r\n");
+        Play::Say(text)
+    };
+    let tag = format!("ETag: {}\r\n", tag(b"block"));
+    let body = |body| Some(Play::Say(reply("200 OK", &[], body)));
+    let other = "ETag: \"0123456789abcdef0123456789abcdef\"\r\n";
+    for (head, get, outcome) in [
+        (head(&tag), None, Outcome::AlreadyStored),
+        (head(""), body("block"), Outcome::AlreadyStored),
+        (head(""), body("other"), Outcome::Conflict),
+        (head(other), body("block"), Outcome::AlreadyStored),
+        (head(other), body("other"), Outcome::Conflict),
+        (head(""), Some(Play::Say(reply("403 Forbidden", &[], ""))), Outcome::Unsettled),
+    ] {
+        let conflict = Play::Say(reply("412 Precondition Failed", &[], ""));
+        let fake = Fake::start([Some(conflict), Some(head), get].into_iter().flatten().collect());
+        let answer = put(&connect(&fake), "k", b"block");
+        assert_eq!(answer.outcome, outcome, "{answer:?}");
     }
 }
 
@@ -229,11 +267,7 @@ fn a_reset_after_half_the_body_is_retried_and_the_next_attempt_asks_before_it_se
 
 #[test]
 fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
-    let fake = Fake::start(vec![
-        Play::Reset(1000),
-        Play::Say(reply("200 OK", &[], "")),
-        Play::Say(reply("200 OK", &[], "")),
-    ]);
+    let fake = Fake::start(vec![Play::Reset(1000), Play::Store, Play::Store]);
     let client = with_timeout(&fake, Duration::from_secs(20));
     // More than the sockets' buffers hold on both sides, or the body would not be cut.
     let block = vec![b'x'; 16 << 20];
@@ -251,7 +285,7 @@ fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
     let fake = Fake::start(vec![
         Play::Reset(1000),
         Play::SayIfAsked("HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n".to_owned()),
-        Play::Say(reply("200 OK", &[], "")),
+        Play::Store,
     ]);
     let client = with_timeout(&fake, Duration::from_secs(20));
     let block = vec![b'x'; 16 << 20];
@@ -351,7 +385,7 @@ fn a_block_shorter_than_announced_is_quarantined_and_one_that_does_not_open_is_r
 fn ten_minutes_of_503_are_waited_out_by_the_documented_backoff_and_nothing_is_lost() {
     /// 503 until ten minutes of virtual time are over.
     struct Outage<'a>(&'a Shifted);
-    impl vmod_s3log::s3::Store for Outage<'_> {
+    impl vmod_s3log::s3::PutOnce for Outage<'_> {
         fn put(&self, _: &vmod_s3log::s3::PutObject<'_>) -> Answer {
             let over = self.0.monotonic() >= Duration::from_secs(600);
             Answer::local(if over { Outcome::Stored } else { Outcome::Busy }, "")
@@ -425,7 +459,7 @@ fn a_proxy_is_asked_to_connect_and_its_refusal_is_kept_for_the_operator_to_mend(
 
 #[test]
 fn a_proxy_never_leads_to_loopback_and_a_wrong_one_is_refused_without_its_password() {
-    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    let fake = Fake::start(vec![Play::Store]);
     let options = Options { proxy: Proxy::Url("http://127.0.0.1:1".into()), ..Options::default() };
     let direct = put(&client(&fake.endpoint(), KEYS, options, System::new()), "k", b"x");
     assert_eq!(direct.outcome, Outcome::Stored, "{direct:?}");
@@ -461,7 +495,7 @@ fn every_option_is_the_header_that_s3_documents() {
         object_lock: Some("governance:1d".parse().unwrap()),
         ..ObjectOptions::default()
     };
-    let fake = Fake::start(vec![Play::Say(reply("200 OK", &[], ""))]);
+    let fake = Fake::start(vec![Play::Store]);
     let options = Options { object, ..Options::default() };
     put(&client(&fake.endpoint(), KEYS, options, Noon), "k", b"block");
     let request = fake.requests().remove(0);
@@ -512,7 +546,7 @@ fn a_token_that_no_header_can_carry_keeps_the_block_and_is_not_shown() {
 
 #[test]
 fn a_panic_while_the_body_is_read_is_a_failed_attempt_and_the_next_one_works() {
-    let fake = Fake::start(vec![Play::Reset(5), Play::Say(reply("200 OK", &[], ""))]);
+    let fake = Fake::start(vec![Play::Reset(5), Play::Store]);
     let client = connect(&fake);
     let panicked = object("k", b"block", |object| {
         let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Panics)) };
@@ -534,7 +568,7 @@ impl Read for Panics {
 #[test]
 fn an_ipv6_literal_is_a_host() {
     let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
-    let fake = Fake::on(listener, vec![Play::Say(reply("200 OK", &[], ""))]);
+    let fake = Fake::on(listener, vec![Play::Store]);
     let endpoint = fake.endpoint();
     assert!(endpoint.starts_with("http://[::1]:"), "{endpoint}");
     assert_eq!(put(&connect(&fake), "k", b"x").outcome, Outcome::Stored);

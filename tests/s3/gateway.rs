@@ -28,15 +28,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::common::clock::Shifted;
-use crate::common::s3_objects::{Fixed, object, put};
+use crate::common::s3_objects::{Finished, Fixed, object, put, upload};
 use crate::common::s3_server::{ACCESS_KEY, BUCKET, Place, S3Server, SECRET_KEY};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::credentials::{Cache, Credentials, ProcessEnvironment, Sources, chain};
 use vmod_s3log::s3::{
-    Action, Addressing, Backoff, Bucket, Checksum, Client, Endpoint, Finished, ObjectOptions,
-    Options, Outcome, Proxy, PutObject, upload,
+    Action, Addressing, Backoff, Bucket, Checksum, Client, Endpoint, ObjectOptions, Options,
+    Outcome, Proxy, PutObject,
 };
 
 const SPECIAL: [&str; 8] = [

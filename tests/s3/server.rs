@@ -6,14 +6,14 @@ use std::io::Read;
 
 use crate::common::clock::Shifted;
 use crate::common::proxy::Proxy;
-use crate::common::s3_objects::{Fixed, client, object, put};
+use crate::common::s3_objects::{Finished, Fixed, client, object, put, upload};
 use crate::common::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use std::sync::Arc;
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::credentials::{Cache, Credentials};
 use vmod_s3log::s3::{self, Addressing, Bucket, Endpoint};
 use vmod_s3log::s3::{
-    Action, Backoff, Checksum, Client, Finished, ObjectOptions, Options, Outcome, PutObject, upload,
+    Action, Backoff, Checksum, Client, ObjectOptions, Options, Outcome, PutObject,
 };
 
 const KEYS: (&str, &str) = (ACCESS_KEY, SECRET_KEY);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use crate::common::moods::tag;
 use crate::common::s3_objects::{Fixed, put};
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::credentials::{Cache, Credentials};
@@ -104,8 +105,11 @@ impl Server {
                     return text;
                 }
             }
-            let _ = sent.read_exact(&mut [0; 5]);
-            let _ = answer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            let mut body = [0; 5];
+            let _ = sent.read_exact(&mut body);
+            let said =
+                format!("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: 0\r\n\r\n", tag(&body));
+            let _ = answer.write_all(said.as_bytes());
             text
         });
         Self { port, child, request }

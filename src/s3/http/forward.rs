@@ -25,6 +25,8 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
 };
 
+use super::heads::Heads;
+
 /// Longest method before the mark, and the space behind it.
 const METHOD: usize = 8;
 
@@ -90,11 +92,12 @@ impl Connector for Connections {
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         let made = self.inner.connect(details, chained)?;
-        Ok(made.map(|inner| {
+        Ok(made.map(|inner| -> Self::Out {
+            let inner = Heads::new(inner);
             if self.forward.marks(details.uri) {
                 Box::new(Forwarded { inner, mark: Arc::clone(&self.forward.mark) })
             } else {
-                inner
+                Box::new(inner)
             }
         }))
     }
@@ -102,7 +105,7 @@ impl Connector for Connections {
 
 #[derive(Debug)]
 struct Forwarded {
-    inner: Box<dyn Transport>,
+    inner: Heads<Box<dyn Transport>>,
     mark: Arc<str>,
 }
 

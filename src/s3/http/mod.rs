@@ -7,6 +7,7 @@
 
 mod error;
 mod forward;
+mod heads;
 mod host;
 mod pace;
 mod proxy;
@@ -136,6 +137,12 @@ impl Http {
         self.proxies.redact(text)
     }
 
+    /// Leaves every kept connection: the next request makes its own.
+    pub(super) fn reset(&self) {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        *agent = self::agent(agent.config().clone(), &self.forward);
+    }
+
     fn agent(&self) -> Agent {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -222,8 +229,7 @@ impl Http {
         // The client asserts and spawns threads; a panic of its must not end an upload for good.
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| agent.run(request)));
         let Ok(ran) = ran else {
-            let fresh = self::agent(agent.config().clone(), &self.forward);
-            *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            self.reset();
             let text = "the HTTP client panicked".to_owned();
             return Err(TransportError { fault: Fault::Broken, text });
         };

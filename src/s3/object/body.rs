@@ -1,9 +1,10 @@
-//! A block's bytes on their way out: exactly as many as were announced, and its own errors told
-//! apart from the network's.
+//! A block's bytes on their way out: exactly as many as were announced, hashed while they are sent,
+//! and its own errors told apart from the network's.
 
 use std::io::{self, Read};
 
-use sha2::Digest as _;
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
 
 use super::options::{Checksum, ObjectOptions};
 use super::{PutObject, Sums};
@@ -14,6 +15,15 @@ pub(in crate::s3) struct Exact<R> {
     left: u64,
     started: bool,
     failed: Option<Fault>,
+    sha256: Sha256,
+    md5: Md5,
+}
+
+/// What was sent, by its hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::s3) struct Sent {
+    pub(in crate::s3) sha256: [u8; 32],
+    pub(in crate::s3) md5: [u8; 16],
 }
 
 /// What was wrong with the body itself.
@@ -27,12 +37,27 @@ pub(in crate::s3) enum Fault {
 
 impl<R: Read> Exact<R> {
     pub(in crate::s3) fn new(inner: R, len: u64) -> Self {
-        Self { inner, left: len, started: false, failed: None }
+        Self {
+            inner,
+            left: len,
+            started: false,
+            failed: None,
+            sha256: Sha256::new(),
+            md5: Md5::new(),
+        }
     }
 
     /// Whether a part of it, and not all, was handed on.
     pub(in crate::s3) fn is_cut(&self) -> bool {
         self.started && self.left > 0
+    }
+
+    /// The hashes of the whole body; `None` when a part of it was not handed on.
+    pub(in crate::s3) fn sent(&self) -> Option<Sent> {
+        (self.left == 0).then(|| Sent {
+            sha256: self.sha256.clone().finalize().into(),
+            md5: self.md5.clone().finalize().into(),
+        })
     }
 
     pub(in crate::s3) fn fault(&mut self) -> Option<Fault> {
@@ -60,6 +85,9 @@ impl<R: Read> Read for Exact<R> {
             Ok(read) => {
                 self.started = true;
                 self.left = self.left.saturating_sub(read as u64);
+                let piece = room.get(..read).unwrap_or_default();
+                self.sha256.update(piece);
+                self.md5.update(piece);
                 Ok(read)
             }
             Err(error) => {
@@ -70,15 +98,14 @@ impl<R: Read> Read for Exact<R> {
     }
 }
 
-/// The sums that `options` want, those that are missing made by one pass over the body.
-pub(in crate::s3) fn complete(object: &PutObject<'_>, options: &ObjectOptions) -> io::Result<Sums> {
-    let mut sums = object.sums;
-    let mut md5 = (options.wants_md5() && sums.md5.is_none()).then(md5::Md5::new);
-    let mut crc32c = (options.checksum == Checksum::Crc32c && sums.crc32c.is_none()).then_some(0);
-    let mut crc64 = (options.checksum == Checksum::Crc64Nvme && sums.crc64nvme.is_none())
+/// The sums that `options` want, made by one pass over the body.
+pub(in crate::s3) fn sums(object: &PutObject<'_>, options: &ObjectOptions) -> io::Result<Sums> {
+    let mut md5 = options.wants_md5().then(Md5::new);
+    let mut crc32c = (options.checksum == Checksum::Crc32c).then_some(0);
+    let mut crc64 = (options.checksum == Checksum::Crc64Nvme)
         .then(|| crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme));
     if md5.is_none() && crc32c.is_none() && crc64.is_none() {
-        return Ok(sums);
+        return Ok(Sums::default());
     }
     let mut body = Exact::new((object.open)()?, object.len);
     let mut buffer = vec![0; 64 * 1024];
@@ -95,8 +122,16 @@ pub(in crate::s3) fn complete(object: &PutObject<'_>, options: &ObjectOptions) -
             crc64.update(piece);
         }
     }
-    sums.md5 = md5.map(|md5| md5.finalize().into()).or(sums.md5);
-    sums.crc32c = crc32c.or(sums.crc32c);
-    sums.crc64nvme = crc64.map(|crc64| crc64.finalize()).or(sums.crc64nvme);
-    Ok(sums)
+    Ok(Sums {
+        md5: md5.map(|md5| md5.finalize().into()),
+        crc32c,
+        crc64nvme: crc64.map(|crc64| crc64.finalize()),
+    })
+}
+
+/// The hashes of the whole body, by reading it.
+pub(in crate::s3) fn hashes(object: &PutObject<'_>) -> io::Result<Sent> {
+    let mut body = Exact::new((object.open)()?, object.len);
+    io::copy(&mut body, &mut io::sink())?;
+    body.sent().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

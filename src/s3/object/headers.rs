@@ -20,7 +20,7 @@ pub(super) fn valid_name(name: &str) -> bool {
 ///
 /// # Errors
 /// When key or metadata are not what S3 takes.
-pub fn headers(
+pub(in crate::s3) fn headers(
     object: &PutObject<'_>,
     options: &ObjectOptions,
     sums: &Sums,

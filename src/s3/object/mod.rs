@@ -18,10 +18,10 @@ use std::fmt;
 use std::io::Read;
 
 use super::wire::encode;
-pub(super) use body::{Exact, Fault, complete};
+pub(super) use body::{Exact, Fault, Sent, hashes, sums};
 pub use error::{HeaderError, OptionError};
 pub use gateway::Gateway;
-pub use headers::headers;
+pub(super) use headers::headers;
 pub use option_text::{acl, server_side_encryption, storage_class};
 pub use options::{Checksum, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
 
@@ -38,26 +38,25 @@ pub struct PutObject<'a> {
     pub len: u64,
     /// The body's SHA-256: signed, checked by the server, and compared after a 412.
     pub sha256: [u8; 32],
-    /// Sums that were made while the body was written. One that the options ask for and that is
-    /// missing here is made by reading the body once more.
-    pub sums: Sums,
     /// Names (without `x-amz-meta-`) and values.
     pub metadata: &'a [(String, String)],
-    /// The name in `metadata` that holds the SHA-256 in hexadecimal; HEAD looks at it after a 412.
-    pub sha256_name: &'a str,
     /// Opens the body afresh for each attempt.
     pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
 }
 
-/// Sums of a body besides its SHA-256.
+/// The name in the metadata that holds the SHA-256 of the body in hexadecimal: HEAD looks at it to
+/// see whose object it is.
+pub const SHA256_NAME: &str = "sha256";
+
+/// Sums of a body besides its SHA-256, for headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
+pub(super) struct Sums {
     /// For `Content-MD5`.
-    pub md5: Option<[u8; 16]>,
+    pub(super) md5: Option<[u8; 16]>,
     /// For `x-amz-checksum-crc32c`.
-    pub crc32c: Option<u32>,
+    pub(super) crc32c: Option<u32>,
     /// For `x-amz-checksum-crc64nvme`.
-    pub crc64nvme: Option<u64>,
+    pub(super) crc64nvme: Option<u64>,
 }
 
 impl fmt::Debug for PutObject<'_> {

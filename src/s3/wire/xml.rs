@@ -23,6 +23,8 @@ pub struct ErrorBody {
     pub request_id: String,
     /// `Region`: where the bucket is, in `AuthorizationHeaderMalformed` and `PermanentRedirect`.
     pub region: String,
+    /// `Header`: which one the gateway does not know, in `NotImplemented`.
+    pub header: String,
 }
 
 /// Reads an error document; the default value when `bytes` is not one.
@@ -36,14 +38,38 @@ pub fn error(bytes: &[u8]) -> ErrorBody {
             [.., "Error", "Message"] => &mut body.message,
             [.., "Error", "RequestId"] | ["ErrorResponse", "RequestId"] => &mut body.request_id,
             [.., "Error", "Region"] => &mut body.region,
+            [.., "Error", "Header"] => &mut body.header,
             _ => return,
         };
         if field.is_empty() {
-            *field =
-                text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(FIELD).collect();
+            *field = harmless(text).take(FIELD).collect();
         }
     });
     body
+}
+
+/// The text of `<title>` in a page for people; empty when there is none.
+#[must_use]
+pub fn title(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").and_then(|at| {
+        let start = at + "<title>".len();
+        let end = start + lower.get(start..)?.find("</title>")?;
+        // ASCII case folding keeps every byte in its place.
+        text.get(start..end)
+    });
+    harmless(title.unwrap_or_default().trim()).take(FIELD).collect()
+}
+
+/// Characters of a text that was not written by us, without what moves a cursor, breaks a line or turns the
+/// direction of writing.
+fn harmless(text: &str) -> impl Iterator<Item = char> {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(move |c| if moves(c) { ' ' } else { c })
 }
 
 /// One object of a listing.

@@ -1,0 +1,172 @@
+//! When the uploaders of a stream may ask the gateway at all.
+//!
+//! A block that fails waits its own time, and the others go on. What would fail every block alike
+//! shuts the gate: no way to the gateway, no credentials, no bucket, or so many failures in a row
+//! that it makes no difference which block it was. A shut gate lets one attempt through at a time,
+//! with a backoff of its own, and whatever is stored opens it. So an outage costs one request in 30
+//! seconds, however many blocks and uploaders wait; and it is the turn of the block that was not tried
+//! for longest, for the oldest may be what fails.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::s3::Backoff;
+
+/// Failures in a row, of any blocks, that mean the gateway and not the blocks.
+const STREAK: u32 = 4;
+/// The longest `Retry-After` that holds for all blocks; the block that was given it waits longer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Shared by the uploaders of one stream. Times are monotonic.
+#[derive(Debug)]
+pub(super) struct Gate(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    backoff: Backoff,
+    shut: bool,
+    /// Nobody asks before this, when it is shut.
+    until: Duration,
+    /// Failures since the last success.
+    streak: u32,
+    /// Somebody asks whether it works again.
+    probing: bool,
+}
+
+impl State {
+    fn open() -> Self {
+        Self {
+            backoff: Backoff::new(fastrand::Rng::new()),
+            shut: false,
+            until: Duration::ZERO,
+            streak: 0,
+            probing: false,
+        }
+    }
+}
+
+/// Leave for one attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pass {
+    probe: bool,
+}
+
+impl Pass {
+    /// Whether it is the only one: then each block has its turn, for the oldest may be what fails.
+    pub(super) fn is_probe(&self) -> bool {
+        self.probe
+    }
+}
+
+/// How an attempt failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    /// Every other block would have failed alike.
+    pub(super) everyones: bool,
+    /// Only an operator can correct it.
+    pub(super) operators: bool,
+    /// The server's `Retry-After`.
+    pub(super) after: Option<Duration>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Mutex::new(State::open()))
+    }
+}
+
+impl Gate {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every update leaves the state whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leave for one attempt, to be handed to one of the methods below; or the time to ask again.
+    pub(super) fn enter(&self, now: Duration) -> Result<Pass, Duration> {
+        let mut state = self.state();
+        if !state.shut {
+            return Ok(Pass { probe: false });
+        }
+        if now < state.until || state.probing {
+            return Err(state.until);
+        }
+        state.probing = true;
+        Ok(Pass { probe: true })
+    }
+
+    /// No attempt was made, or it told nothing of the gateway.
+    pub(super) fn unused(&self, pass: Pass) {
+        let mut state = self.state();
+        state.probing = state.probing && !pass.probe;
+    }
+
+    /// The gateway works.
+    pub(super) fn works(&self, _: Pass) {
+        *self.state() = State::open();
+    }
+
+    /// The attempt failed.
+    pub(super) fn failed(&self, pass: Pass, failed: Failed, now: Duration) {
+        let mut state = self.state();
+        state.probing = state.probing && !pass.probe;
+        state.streak = state.streak.saturating_add(1);
+        if !failed.everyones && state.streak < STREAK {
+            return;
+        }
+        state.shut = true;
+        let wait = if failed.operators {
+            state.backoff.at_cap()
+        } else {
+            state.backoff.next(failed.after.map(|after| after.min(LONGEST)))
+        };
+        state.until = state.until.max(now.saturating_add(wait));
+    }
+
+    /// Other settings are in force.
+    pub(super) fn open(&self) {
+        *self.state() = State::open();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(1);
+    const FAILED: Failed = Failed { everyones: false, operators: false, after: None };
+
+    #[test]
+    fn some_blocks_that_fail_do_not_hold_the_others() {
+        let gate = Gate::default();
+        for _ in 0..100 {
+            for _ in 0..STREAK - 1 {
+                let pass = gate.enter(PAUSE).unwrap();
+                gate.failed(pass, FAILED, PAUSE);
+            }
+            let pass = gate.enter(PAUSE).unwrap();
+            gate.works(pass);
+        }
+    }
+
+    #[test]
+    fn what_every_block_would_hear_is_asked_one_at_a_time_and_ever_less_often() {
+        let gate = Gate::default();
+        let failed = Failed { everyones: true, ..FAILED };
+        let (mut now, mut asked) = (Duration::ZERO, 0);
+        while now < Duration::from_secs(3600) {
+            match gate.enter(now) {
+                Ok(pass) => {
+                    asked += 1;
+                    assert!(asked == 1 || gate.enter(now).is_err(), "a second one at a time");
+                    gate.failed(pass, failed, now);
+                }
+                Err(until) => now = until,
+            }
+        }
+        // Full jitter below 30 s: 15 s on average.
+        assert!((150..=400).contains(&asked), "{asked}");
+        let pass = gate.enter(Duration::MAX).unwrap();
+        gate.works(pass);
+        assert_eq!(gate.enter(Duration::ZERO), Ok(Pass { probe: false }));
+    }
+}

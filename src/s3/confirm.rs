@@ -1,0 +1,147 @@
+//! Whether the object under a key is the block that is here.
+//!
+//! HEAD tells the length, the entity tag and our own metadata. Where the tag contradicts the
+//! metadata, or neither tells, the object is read back and hashed. A gateway whose tags only look
+//! like an MD5 is found out so once; from then on its HEAD is enough.
+
+use std::io::Read as _;
+
+use sha2::{Digest as _, Sha256};
+
+use super::client::Client;
+use super::http::Response;
+use super::object::{self, PutObject, SHA256_NAME, Sent};
+use super::outcome::{Answer, Outcome};
+use super::read::Head;
+use super::wire::encode;
+
+/// What is under a key.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    /// The block.
+    Ours,
+    /// Something else.
+    Other,
+    /// Nothing.
+    Missing,
+    /// Cannot be determined.
+    Unknown(Answer),
+}
+
+/// An entity tag, and whether it can be the body's MD5.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Etag {
+    text: String,
+    encrypted: bool,
+}
+
+impl Etag {
+    pub(super) fn of(response: &Response) -> Self {
+        let header = |name: &str| response.header(name).unwrap_or_default().to_owned();
+        Self {
+            text: header("etag"),
+            // With a KMS key or a customer's key the tag is no MD5.
+            encrypted: header("x-amz-server-side-encryption").starts_with("aws:kms")
+                || response.header("x-amz-server-side-encryption-customer-algorithm").is_some(),
+        }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    pub(super) fn is_quoted(&self) -> bool {
+        self.text.len() > 2 && self.text.starts_with('"') && self.text.ends_with('"')
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    pub(super) fn is(&self, md5: &[u8; 16]) -> bool {
+        self.bare().eq_ignore_ascii_case(&encode::hex(md5))
+    }
+
+    /// Whether it has an MD5's form and nothing says that it is none.
+    fn may_be_md5(&self) -> bool {
+        let bare = self.bare();
+        !self.encrypted && bare.len() == 32 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    fn bare(&self) -> &str {
+        self.text.trim_matches('"')
+    }
+}
+
+impl Client {
+    /// What is under the key of `object`; `sent` are the hashes of its body, made anew when `None`.
+    pub(super) fn confirm(&self, object: &PutObject<'_>, sent: Option<Sent>) -> Confirmed {
+        let head = match self.head(object.key) {
+            Ok(head) => head,
+            Err(answer) if answer.outcome == Outcome::NoObject => return Confirmed::Missing,
+            Err(answer) => return Confirmed::Unknown(answer),
+        };
+        if head.len.is_some_and(|len| len != object.len) {
+            return Confirmed::Other;
+        }
+        let named = named(&head);
+        let same_name = named.map(|text| text.eq_ignore_ascii_case(&encode::hex(&object.sha256)));
+        if same_name == Some(false) {
+            return Confirmed::Other;
+        }
+        if head.tag.may_be_md5() && self.learnt().etags_are_md5() {
+            let sent = match sent.map_or_else(|| object::hashes(object), Ok) {
+                Ok(sent) => sent,
+                Err(error) => {
+                    return Confirmed::Unknown(Answer::local(
+                        Outcome::Unreadable,
+                        error.to_string(),
+                    ));
+                }
+            };
+            if head.tag.is(&sent.md5) {
+                return Confirmed::Ours;
+            }
+            return match self.read_back(object) {
+                Ok(true) => {
+                    self.learnt().etags_differ();
+                    Confirmed::Ours
+                }
+                Ok(false) => Confirmed::Other,
+                Err(answer) => Confirmed::Unknown(answer),
+            };
+        }
+        match same_name {
+            Some(_) => Confirmed::Ours,
+            None => match self.read_back(object) {
+                Ok(true) => Confirmed::Ours,
+                Ok(false) => Confirmed::Other,
+                Err(answer) => Confirmed::Unknown(answer),
+            },
+        }
+    }
+
+    /// Whether the object's bytes are the block's.
+    fn read_back(&self, object: &PutObject<'_>) -> Result<bool, Answer> {
+        let got = self.get(object.key)?;
+        let mut body = got.body.take(object.len.saturating_add(1));
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = body
+                .read(&mut buffer)
+                .map_err(|error| Answer::local(Outcome::Broken, error.to_string()))?;
+            match buffer.get(..read) {
+                Some(piece) if !piece.is_empty() => hash.update(piece),
+                _ => break,
+            }
+        }
+        Ok(hash.finalize()[..] == object.sha256)
+    }
+}
+
+/// The hash that our metadata names.
+fn named(head: &Head) -> Option<&str> {
+    let found = head.metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case(SHA256_NAME));
+    found.map(|(_, value)| value.as_str())
+}

@@ -1,0 +1,216 @@
+//! One attempt to store a block, and the proof that it is stored.
+//!
+//! A 2xx alone is not believed: a captive portal says 200 to everything, and a block that is
+//! believed to be stored is deleted. What counts is that the whole body was sent, that it had the
+//! block's hash, and that the answer is 200 without a body and with the body's MD5 as its entity
+//! tag. Whatever is less than that is settled by HEAD, see [`confirm`](super::confirm).
+
+use std::io;
+
+use super::classify::classify;
+use super::client::{Call, Client, ERROR_BODY, Heading};
+use super::confirm::{Confirmed, Etag};
+use super::credentials::Credentials;
+use super::http::{Patience, Response};
+use super::object::{self, Exact, Fault, HeaderError, ObjectOptions, PutObject, Sent};
+use super::outcome::{Action, Answer, Outcome};
+use super::retry::PutOnce;
+use super::wire::{encode, xml};
+
+impl Client {
+    /// One attempt to store `object`. Blocks for at most the options' deadline, and again for the
+    /// requests that settle what is in doubt.
+    #[must_use]
+    pub fn put(&self, object: &PutObject<'_>) -> Answer {
+        let options = self.learnt().adapt(&self.options().object);
+        match self.attempt(object, &options) {
+            Ok(answer) | Err(answer) => answer,
+        }
+    }
+
+    fn attempt(&self, object: &PutObject<'_>, options: &ObjectOptions) -> Result<Answer, Answer> {
+        let sums = object::sums(object, options).map_err(|error| unreadable(&error))?;
+        let headers =
+            object::headers(object, options, &sums, self.now()).map_err(|error| match error {
+                HeaderError::TooMuchAdded(_) => {
+                    Answer::local(Outcome::Unsendable, error.to_string())
+                }
+                _ => Answer::local(Outcome::Damaged, error.to_string()),
+            })?;
+        let body = (object.open)().map_err(|error| unreadable(&error))?;
+        let mut body = Exact::new(body, object.len);
+        let hash = encode::hex(&object.sha256);
+        let asked = self.learnt().asks_first();
+        let sent = self.send(Call {
+            method: "PUT",
+            key: Some(object.key),
+            query: None,
+            headers,
+            payload_sha256: &hash,
+            body: Some(&mut body),
+            deadline: self.options().deadline(object.len),
+            patience: Patience::Short,
+        });
+        let (response, credentials) = match sent {
+            Ok(sent) => sent,
+            Err(answer) => return Err(self.without_answer(answer, &mut body)),
+        };
+        if body.sent().is_some_and(|sent| sent.sha256 != object.sha256) {
+            let text = "its bytes do not have the hash that it was sealed with";
+            return Err(Answer::local(Outcome::Damaged, text));
+        }
+        match response.status {
+            200..=299 => Ok(self.claims_success(object, body.sent(), response, &credentials)),
+            417 if asked => {
+                self.learnt().never_ask();
+                let answer = self.answer(response, &credentials);
+                Err(Answer { outcome: Outcome::Adapted, ..answer })
+            }
+            412 => {
+                let answer = self.answer(response, &credentials);
+                Err(self.settle(object, body.sent(), answer))
+            }
+            _ => {
+                let answer = self.answer(response, &credentials);
+                Err(self.adapt_to(answer, options))
+            }
+        }
+    }
+
+    fn without_answer<R: io::Read>(&self, answer: Answer, body: &mut Exact<R>) -> Answer {
+        match body.fault() {
+            Some(Fault::Short(left)) => Answer::local(
+                Outcome::Damaged,
+                format!("its file is {left} bytes shorter than the block"),
+            ),
+            Some(Fault::Io(text)) => Answer::local(Outcome::Unreadable, text),
+            None => {
+                if answer.outcome == Outcome::Broken {
+                    // Not for ever: a proxy's answer to the question may be what breaks it.
+                    self.learnt().ask_first(body.is_cut());
+                }
+                answer
+            }
+        }
+    }
+
+    /// Whether a 2xx is what it says.
+    fn claims_success(
+        &self,
+        object: &PutObject<'_>,
+        sent: Option<Sent>,
+        response: Response,
+        credentials: &Credentials,
+    ) -> Answer {
+        let head = Heading::of(&response);
+        let etag = Etag::of(&response);
+        let (bytes, whole) = response.read(ERROR_BODY);
+        let body = xml::error(&bytes);
+        let empty = bytes.iter().all(u8::is_ascii_whitespace);
+        if !body.code.is_empty() {
+            // S3 does that where the status is sent before the work is done.
+            let outcome = classify(500, &body.code, &body.message).unwrap_or(Outcome::Unconfirmed);
+            return self.describe(head, outcome, body, &bytes, credentials);
+        }
+        let date = head.date;
+        let clean = head.status == 200 && empty && whole;
+        let proven = match sent {
+            Some(sent) if clean => {
+                // Not the body's by design, and no other server has these headers.
+                let by_key = etag.is_encrypted() && etag.is_there() && !head.request_id.is_empty();
+                by_key || self.learnt().etags_are_md5() && etag.is(&sent.md5)
+            }
+            _ => false,
+        };
+        // What a proxy or a login page does not send, where HEAD may not tell.
+        let plausible = clean && sent.is_some() && etag.is_quoted() && !head.request_id.is_empty();
+        let answer = self.describe(head, Outcome::Stored, body, &bytes, credentials);
+        let answer = if proven {
+            answer
+        } else {
+            // A second answer on this connection would be taken for the next request's.
+            self.reconnect();
+            let outcome = match self.confirm(object, sent) {
+                Confirmed::Ours => Outcome::Stored,
+                Confirmed::Unknown(head) if head.outcome == Outcome::Refused && plausible => {
+                    Outcome::Stored
+                }
+                _ if !clean => Outcome::NotS3,
+                Confirmed::Unknown(head) if matches!(head.action(), Action::Retry { .. }) => {
+                    return head;
+                }
+                Confirmed::Unknown(_) => Outcome::Unsettled,
+                Confirmed::Missing | Confirmed::Other => Outcome::Unconfirmed,
+            };
+            let title = if outcome == Outcome::NotS3 { xml::title(&bytes) } else { String::new() };
+            Answer { outcome, message: title, ..answer }
+        };
+        if answer.outcome == Outcome::Stored {
+            self.learnt().ask_first(false);
+            if let Some(date) = date {
+                self.learnt().taken(date, self.clock.unix());
+            }
+        }
+        answer
+    }
+
+    /// 412: whose object is it that is there already?
+    fn settle(&self, object: &PutObject<'_>, sent: Option<Sent>, answer: Answer) -> Answer {
+        let outcome = match self.confirm(object, sent) {
+            Confirmed::Ours => Outcome::AlreadyStored,
+            Confirmed::Other => Outcome::Conflict,
+            // Gone again, or not visible yet: the next PUT will tell.
+            Confirmed::Missing => Outcome::Busy,
+            Confirmed::Unknown(head) if matches!(head.action(), Action::Retry { .. }) => {
+                return head;
+            }
+            // A HEAD has no body that would tell an expired token from a bad request: none of its
+            // refusals is a reason to set the block aside.
+            Confirmed::Unknown(_) => Outcome::Unsettled,
+        };
+        Answer { outcome, ..answer }
+    }
+
+    /// Goes on without a header that the gateway does not know, or with one that it wants.
+    fn adapt_to(&self, answer: Answer, options: &ObjectOptions) -> Answer {
+        let text = answer.message.to_ascii_lowercase();
+        let unknown = answer.outcome == Outcome::Unsupported
+            && text.contains("header if-none-match")
+            && options.if_none_match;
+        if unknown {
+            self.learnt().go_unconditional();
+            let message = format!(
+                "{}; it goes on without If-None-Match, say if_none_match = false to say so",
+                answer.message
+            );
+            return Answer { outcome: Outcome::Adapted, message, ..answer };
+        }
+        if answer.outcome == Outcome::Unsupported
+            && text.contains("content-md5")
+            && !options.wants_md5()
+        {
+            self.learnt().send_md5();
+            return Answer { outcome: Outcome::Adapted, ..answer };
+        }
+        answer
+    }
+}
+
+/// A block's file that cannot be read, or is too short.
+fn unreadable(error: &io::Error) -> Answer {
+    let outcome = match error.kind() {
+        io::ErrorKind::UnexpectedEof => Outcome::Damaged,
+        _ => Outcome::Unreadable,
+    };
+    Answer::local(outcome, error.to_string())
+}
+
+impl PutOnce for Client {
+    fn put(&self, object: &PutObject<'_>) -> Answer {
+        Self::put(self, object)
+    }
+
+    fn reread_credentials(&self) {
+        self.credentials().refused();
+    }
+}
