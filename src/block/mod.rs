@@ -16,14 +16,16 @@ mod digest;
 mod encoder;
 mod key;
 mod meta;
+mod names;
 mod snappy;
 
 pub use codec::{Codec, CodecError, Kind};
 pub use decoder::{Decoder, Member, members};
 pub use digest::{Digest, Hasher};
 pub use encoder::ChunkEncoder;
-pub use key::{BootId, KEY_MAX, KeyParts, NAME_MAX, NameError, Naming, sanitise};
+pub use key::{KEY_MAX, KeyParts, NameError, Naming};
 pub use meta::{Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment};
+pub use names::{BootId, NAME_MAX, sanitise};
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
-
 use super::Error;
 
 /// For which shell.
@@ -27,27 +25,31 @@ pub(super) struct ManArgs {
     directory: Option<PathBuf>,
 }
 
-/// Prints a completion script.
+/// Prints a completion script of the command.
 ///
 /// # Errors
 /// The output's.
 pub(super) fn completions(
     arguments: &CompletionsArgs,
+    mut command: clap::Command,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Error> {
     let mut script = Vec::new();
-    let mut command = super::S3logArgs::command();
     clap_complete::generate(arguments.shell, &mut command, "s3log", &mut script);
     out.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the manual pages.
+/// Writes the manual pages of the command.
 ///
 /// # Errors
 /// The output's, or the directory's.
-pub(super) fn man(arguments: &ManArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let mut command = super::S3logArgs::command().disable_help_subcommand(true);
+pub(super) fn man(
+    arguments: &ManArgs,
+    command: clap::Command,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Error> {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let Some(directory) = &arguments.directory else {
         clap_mangen::Man::new(command).render(out)?;

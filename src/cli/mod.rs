@@ -40,7 +40,7 @@ mod verify;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use error::Error;
 
@@ -97,8 +97,10 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
-        Command::Completions(arguments) => generate::completions(&arguments, out),
-        Command::Man(arguments) => generate::man(&arguments, out),
+        Command::Completions(arguments) => {
+            generate::completions(&arguments, S3logArgs::command(), out)
+        }
+        Command::Man(arguments) => generate::man(&arguments, S3logArgs::command(), out),
     };
     match done {
         Ok(code) => code,

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::blocks::{Found, Opener, meta, patiently};
-use super::signatures::Signed;
+use super::signed::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::s3::{Answer, Outcome};
 use crate::seal::Verifier;

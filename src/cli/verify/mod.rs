@@ -18,6 +18,7 @@ mod checkpoint;
 mod finding;
 mod inspect;
 mod signatures;
+mod signed;
 mod story;
 
 use std::collections::HashSet;
@@ -32,7 +33,7 @@ use self::chain::{Chain, chains};
 use self::checkpoint::Checkpoint;
 use self::finding::{Finding, FindingKind};
 use self::inspect::{Inspected, Lens, Mode, inspect};
-use self::signatures::Signed;
+use self::signed::Signed;
 use super::Error;
 use super::blocks::{self, Found, HEADS, Keys, Range, each, filter, none_found};
 use super::settings::{Connection, Source};
