@@ -2,7 +2,8 @@
 
 use jiff::tz::TimeZone;
 
-use super::error::FormatError;
+use super::error::{FormatError, Mistake};
+use super::fastly;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
 use super::program::{
@@ -17,19 +18,24 @@ const DEFAULT: &str = r#"%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-agent}i""#
 /// What a value takes up at least when a line is cut: the longest number.
 const VALUE_MIN: usize = 24;
 
-type Result<T> = std::result::Result<T, FormatError>;
+type Result<T> = std::result::Result<T, Mistake>;
 
 impl Program {
     /// Compiles `format` for the Varnish whose tags are `tags`.
     ///
     /// # Errors
-    /// [`FormatError`] says in one sentence what is wrong and shows the place.
-    pub fn compile(format: &str, options: &Options, tags: &TagTable) -> Result<Self> {
+    /// [`FormatError`] says everything that is wrong, each with its place.
+    pub fn compile(
+        format: &str,
+        options: &Options,
+        tags: &TagTable,
+    ) -> std::result::Result<Self, FormatError> {
         if !(MAX_LINE_MIN..=MAX_LINE_MAX).contains(&options.max_line) {
-            return Err(FormatError::whole(format!(
+            return Err(Mistake::whole(format!(
                 "max_line takes {MAX_LINE_MIN} to {MAX_LINE_MAX} bytes, not {}",
                 options.max_line
-            )));
+            ))
+            .into());
         }
         let json = format.trim_start().starts_with('{');
         let escape = options.escape.unwrap_or(if json { Escape::Json } else { Escape::Clf });
@@ -42,9 +48,16 @@ impl Program {
         if options.message != MessageType::Blank {
             compiler.used |= (1 << slot::START) | (1 << slot::END);
         }
-        compiler.run(format)?;
+        compiler.run(format);
         compiler.flush();
-        compiler.check(format, options)?;
+        if !compiler.unfinished
+            && let Err(mistake) = compiler.check(format, options)
+        {
+            compiler.mistakes.push(mistake);
+        }
+        if !compiler.mistakes.is_empty() {
+            return Err(FormatError::new(compiler.mistakes));
+        }
         let mut program = Self {
             ops: compiler.ops,
             tags: tags.clone(),
@@ -87,6 +100,10 @@ struct Compiler<'t> {
     backslash: bool,
     broken: bool,
     trimmed: usize,
+    /// Everything wrong so far.
+    mistakes: Vec<Mistake>,
+    /// The rest of the format is inside a specifier that does not end.
+    unfinished: bool,
 }
 
 /// A specifier: where it stands, its `{...}` argument and its letter.
@@ -99,7 +116,7 @@ struct Spec<'f> {
 
 impl Spec<'_> {
     fn refuse<T>(&self, what: &str) -> Result<T> {
-        Err(FormatError::at(self.format, self.start, self.end, what))
+        Err(Mistake::at(self.format, self.start, self.end, what))
     }
 }
 
@@ -129,23 +146,32 @@ impl<'t> Compiler<'t> {
             backslash: false,
             broken: false,
             trimmed: format.trim_end_matches(['\r', '\n', ' ', '\t']).len(),
+            mistakes: Vec::new(),
+            unfinished: false,
         }
     }
 
-    fn run(&mut self, format: &str) -> Result<()> {
+    /// Goes on behind a mistake, so that an author reads of all of them at once.
+    fn run(&mut self, format: &str) {
         let mut at = 0;
         while let Some(character) = format.get(at..).and_then(|rest| rest.chars().next()) {
             let next = at + character.len_utf8();
-            match character {
-                '%' => at = self.specifier(format, at)?,
-                '\\' => at = self.backslash(format, at)?,
-                _ => {
-                    self.literal(character, format, at)?;
-                    at = next;
+            let done = match character {
+                '%' => self.specifier(format, at),
+                '\\' => self.backslash(format, at),
+                _ => self.literal(character, format, at).map(|()| next),
+            };
+            at = done.unwrap_or_else(|mistake| {
+                let end = mistake.end().max(next);
+                self.unfinished |= mistake.is_unfinished();
+                self.mistakes.push(mistake);
+                if character == '%' {
+                    // What stands around it is checked as if it had a value.
+                    self.print(What::Fixed("-"));
                 }
-            }
+                end
+            });
         }
-        Ok(())
     }
 
     /// Adds a character of the operator's own text and follows JSON's strings.
@@ -170,7 +196,7 @@ impl<'t> Compiler<'t> {
                 return Ok(());
             }
             let what = "a line break would split the record in two";
-            return Err(FormatError::at(format, at, at + 1, what));
+            return Err(Mistake::at(format, at, at + 1, what));
         }
         self.text.push(character);
         Ok(())
@@ -189,7 +215,7 @@ impl<'t> Compiler<'t> {
             ('n', _) if end >= self.trimmed => {}
             ('n', _) | ('r', Dialect::Apache) => {
                 let what = "a line break would split the record in two";
-                return Err(FormatError::at(format, at, end, what));
+                return Err(Mistake::at(format, at, end, what));
             }
             ('t', _) => self.literal('\t', format, at)?,
             (_, Dialect::Varnishncsa) | ('\\' | '"', _) => self.literal(next, format, at)?,
@@ -247,8 +273,7 @@ impl<'t> Compiler<'t> {
     fn specifier(&mut self, format: &str, start: usize) -> Result<usize> {
         let rest = format.get(start + 1..).unwrap_or_default();
         let mut chars = rest.char_indices();
-        let unfinished =
-            |end: usize| FormatError::at(format, start, end, "the specifier is not finished");
+        let unfinished = |end: usize| Mistake::unfinished(format, start, end);
         let Some((_, first)) = chars.next() else { return Err(unfinished(format.len())) };
         let mut spec = Spec { format, start, end: start + 1 + first.len_utf8(), argument: None };
         match first {
@@ -354,10 +379,9 @@ impl<'t> Compiler<'t> {
                 _ => return spec.refuse("%{...}T takes s, ms or us"),
             })),
             'V' => {
-                let key = if argument.is_empty() { "req.http.host" } else { argument };
                 return spec.refuse(&format!(
-                    "VCL expressions stand in VCL here: call .set(\"key\", {key}) on the stream \
-                     before .log() and write %{{key}}x instead"
+                    "a format has no VCL expressions here: {}",
+                    fastly::equivalent(argument).advice()
                 ));
             }
             'x' => self.extension(spec, argument)?,
@@ -445,9 +469,9 @@ impl<'t> Compiler<'t> {
             }
             "Varnish:default_format" if self.escape == Escape::Json => {
                 // Its own quotes would end the JSON string.
-                self.run(&DEFAULT.replace('"', "'"))?;
+                self.run(&DEFAULT.replace('"', "'"));
             }
-            "Varnish:default_format" => self.run(DEFAULT)?,
+            "Varnish:default_format" => self.run(DEFAULT),
             "" => return spec.refuse("%{...}x takes the key of a value"),
             _ => {
                 if let Some(key) = argument.strip_prefix("VCL_Log:") {
@@ -540,13 +564,13 @@ impl<'t> Compiler<'t> {
         {
             let what = error.to_string();
             let what = what.split(" at line ").next().unwrap_or_default();
-            return Err(FormatError::whole(format!(
+            return Err(Mistake::whole(format!(
                 "the format is not JSON even with every value filled in: {what}, after: {}",
                 tail(&skeleton, error.column())
             )));
         }
         if literal > options.max_line {
-            return Err(FormatError::whole(format!(
+            return Err(Mistake::whole(format!(
                 "this format of {} bytes may need {literal} bytes even without its values, more \
                  than max_line = {}",
                 format.len(),

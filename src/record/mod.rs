@@ -24,6 +24,7 @@ mod base64;
 mod compile;
 mod error;
 pub mod escape;
+mod fastly;
 mod heal;
 mod limit;
 mod line;

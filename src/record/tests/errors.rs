@@ -61,10 +61,63 @@ fn every_mistake_has_its_sentence() {
 }
 
 #[test]
-fn a_vcl_expression_is_told_the_call_that_does_it() {
-    let got = error("%{client.as.number}V");
-    assert!(got.contains(".set(\"key\", client.as.number)"), "{got}");
-    assert!(got.contains("%{key}x"), "{got}");
+fn all_mistakes_are_told_at_once_each_with_its_place() {
+    assert_eq!(
+        error("%h %y %s %{x}p"),
+        "2 mistakes: (1) unknown specifier at column 4 of the format: %h >>%y<< %s %{x}p; \
+         (2) %{...}p takes canonical, local or remote at column 10 of the format: \
+         %h %y %s >>%{x}p<<"
+    );
+    let got = error("{\"a\": %y, \"b\" %{client.ip}V}");
+    assert!(got.starts_with("3 mistakes: (1) unknown specifier at column 7"), "{got}");
+    assert!(got.contains("write %a instead"), "{got}");
+    assert!(got.contains("is not JSON"), "{got}");
+    let got = error(&"%y".repeat(30));
+    assert!(got.starts_with("30 mistakes: ") && got.ends_with("; and 10 more"), "{got}");
+    // What follows an open brace is a part of it, and no more can be told.
+    let got = error("%y {\"a\": %{Foo");
+    assert!(got.starts_with("2 mistakes: ") && !got.contains("JSON"), "{got}");
+}
+
+/// Fastly's own examples, from its documentation's page on log formats.
+#[test]
+fn a_vcl_expression_is_told_what_stands_here_for_it() {
+    for (expression, want) in [
+        ("client.ip", "write %a instead"),
+        ("req.http.User-Agent", "write %{User-Agent}i instead"),
+        ("resp.http.Content-Type", "write %{Content-Type}o instead"),
+        ("json.escape(req.http.host)", "write %{host}i instead"),
+        ("json.escape(req.url)", "write %U%q instead"),
+        ("json.escape(client.geo.city)", "Varnish does not have it: look the address up in VCL"),
+        ("client.as.number", "Varnish does not have it: look the address up in VCL"),
+        ("resp.response", r#"call .set("reason", resp.reason)"#),
+        ("resp.body_bytes_written", "write %B instead"),
+        ("time.elapsed.usec", "write %D instead"),
+        ("time.start.msec", "write %{msec}t instead"),
+        (r#"strftime(\{"%Y-%m-%dT%H:%M:%S%z"\}, time.start)"#, "write %{%Y-%m-%dT%H:%M:%S%z}t"),
+        (r#"strftime({"%F"}, time.end)"#, "write %{end:%F}t instead"),
+        ("server.datacenter", "write this node's place into the format itself"),
+        ("tls.client.protocol", "have the TLS proxy in front send it in a header"),
+        (r#"if(req.is_ssl, "https", "http")"#, "set both values with .set()"),
+        ("regsub(req.url, \"a\", \"b\")", r#"call .set("key", regsub(req.url, "a", "b"))"#),
+        ("json.escape(req.url) + json.escape(req.url)", r#"call .set("key", json.escape("#),
+        ("req.http.", r#"call .set("key", req.http.)"#),
+        ("", r#"call .set("key", req.http.host)"#),
+    ] {
+        let got = error(&format!("%{{{expression}}}V"));
+        assert!(got.contains(want), "{expression}: {got}");
+    }
+}
+
+/// What the advice says to write compiles.
+#[test]
+fn each_specifier_that_is_named_as_an_equivalent_compiles() {
+    let mut seen = 0;
+    for (_, format) in crate::record::fastly::NAMES {
+        Program::compile(format, &apache(), &tags()).expect(format);
+        seen += 1;
+    }
+    assert!(seen > 30);
 }
 
 #[test]

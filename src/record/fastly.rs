@@ -1,0 +1,183 @@
+//! What stands here for the VCL expressions that Fastly's formats hold as `%{...}V`.
+//!
+//! Source: Fastly's VCL variables reference and "Custom log formats" in its documentation. Only the
+//! common ones are known by name; for any other expression the answer is a call of `.set()`.
+
+/// Where a value comes from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Equivalent {
+    /// A specifier.
+    Format(String),
+    /// A value that VCL sets: the key, and the expression in Varnish's VCL.
+    Set(&'static str, String),
+    /// Varnish does not know it; what to do instead.
+    Unavailable(&'static str),
+}
+
+impl Equivalent {
+    /// What an operator does about it, as a part of a sentence.
+    #[must_use]
+    pub(super) fn advice(&self) -> String {
+        match self {
+            Self::Format(format) => format!("write {format} instead"),
+            Self::Set(key, expression) => format!(
+                "call .set(\"{key}\", {expression}) on the stream before .log() and write \
+                 %{{{key}}}x instead"
+            ),
+            Self::Unavailable(advice) => format!("Varnish does not have it: {advice}"),
+        }
+    }
+}
+
+const NO_GEO: &str = "look the address up in VCL, with vmod_maxminddb for example, or have a proxy send \
+                      it in a header, and pass it to .set()";
+const NO_TLS: &str = "have the TLS proxy in front send it in a header, and write %{Header}i";
+const NO_PLACE: &str = "write this node's place into the format itself, or set hostname";
+const NO_FASTLY: &str = "leave it out";
+
+/// What has a name of its own here.
+pub(super) const NAMES: &[(&str, &str)] = &[
+    ("client.ip", "%a"),
+    ("client.port", "%{remote}p"),
+    ("fastly_info.is_h2", "%H"),
+    ("fastly_info.state", "%{Varnish:handling}x"),
+    ("now", "%t"),
+    ("now.sec", "%{sec}t"),
+    ("req.body_bytes_read", "%I"),
+    ("req.bytes_read", "%I"),
+    ("req.header_bytes_read", "%I"),
+    ("req.host", "%V"),
+    ("req.method", "%m"),
+    ("req.proto", "%H"),
+    ("req.request", "%m"),
+    ("req.url", "%U%q"),
+    ("req.url.path", "%U"),
+    ("req.url.qs", "%q"),
+    ("req.xid", "%{Varnish:vxid}x"),
+    ("resp.body_bytes_written", "%B"),
+    ("resp.bytes_written", "%O"),
+    ("resp.status", "%>s"),
+    ("server.ip", "%A"),
+    ("server.port", "%p"),
+    ("time.elapsed", "%T"),
+    ("time.elapsed.msec", "%{ms}T"),
+    ("time.elapsed.sec", "%T"),
+    ("time.elapsed.usec", "%D"),
+    ("time.end", "%{end:%Y-%m-%dT%H:%M:%SZ}t"),
+    ("time.end.msec", "%{end:msec}t"),
+    ("time.end.sec", "%{end:sec}t"),
+    ("time.end.usec", "%{end:usec}t"),
+    ("time.start", "%t"),
+    ("time.start.msec", "%{msec}t"),
+    ("time.start.msec_frac", "%{msec_frac}t"),
+    ("time.start.sec", "%{sec}t"),
+    ("time.start.usec", "%{usec}t"),
+    ("time.start.usec_frac", "%{usec_frac}t"),
+    ("time.to_first_byte", "%{Varnish:time_firstbyte}x"),
+];
+
+/// What VCL has under this or another name.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("obj.hits", "hits", "obj.hits"),
+    ("req.restarts", "restarts", "req.restarts"),
+    ("resp.response", "reason", "resp.reason"),
+    ("server.hostname", "node", "server.hostname"),
+    ("server.identity", "node", "server.identity"),
+];
+
+/// What Varnish has not, by the beginning of its name.
+const MISSING: &[(&str, &str)] = &[
+    ("client.as.", NO_GEO),
+    ("client.class.", NO_FASTLY),
+    ("client.geo.", NO_GEO),
+    ("client.socket.", NO_FASTLY),
+    ("fastly.", NO_FASTLY),
+    ("fastly_info.", NO_FASTLY),
+    ("geoip.", NO_GEO),
+    ("req.digest", NO_FASTLY),
+    ("req.is_ipv6", "write %a, which shows the address"),
+    ("req.is_ssl", NO_TLS),
+    ("req.protocol", NO_TLS),
+    ("req.service_id", "write it into the format itself"),
+    ("req.vcl", NO_FASTLY),
+    ("server.datacenter", NO_PLACE),
+    ("server.pop", NO_PLACE),
+    ("server.region", NO_PLACE),
+    ("tls.", NO_TLS),
+    ("waf.", NO_FASTLY),
+];
+
+/// What stands here for `expression`.
+#[must_use]
+pub(super) fn equivalent(expression: &str) -> Equivalent {
+    let expression = expression.trim();
+    // Values are escaped as the format's `escape` says.
+    for escaper in ["json.escape", "cstr_escape"] {
+        if let Some([inner]) = call(expression, escaper).as_deref() {
+            return equivalent(inner);
+        }
+    }
+    if let Some([layout, time]) = call(expression, "strftime").as_deref()
+        && let Some(layout) = long_string(layout)
+    {
+        match *time {
+            "time.start" | "now" => return Equivalent::Format(format!("%{{{layout}}}t")),
+            "time.end" => return Equivalent::Format(format!("%{{end:{layout}}}t")),
+            _ => {}
+        }
+    }
+    for (prefix, letter) in [("req.http.", 'i'), ("resp.http.", 'o')] {
+        if let Some(name) = expression.strip_prefix(prefix)
+            && !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        {
+            return Equivalent::Format(format!("%{{{name}}}{letter}"));
+        }
+    }
+    if let Some((_, format)) = NAMES.iter().find(|(name, _)| *name == expression) {
+        return Equivalent::Format((*format).to_owned());
+    }
+    if let Some((_, key, value)) = VALUES.iter().find(|(name, ..)| *name == expression) {
+        return Equivalent::Set(key, (*value).to_owned());
+    }
+    if let Some((_, advice)) = MISSING.iter().find(|(name, _)| expression.starts_with(name)) {
+        return Equivalent::Unavailable(advice);
+    }
+    if call(expression, "if").is_some() {
+        let advice = "set both values with .set() in an if and else of VCL, and write %{key}x";
+        return Equivalent::Unavailable(advice);
+    }
+    let expression = if expression.is_empty() { "req.http.host" } else { expression };
+    Equivalent::Set("key", expression.to_owned())
+}
+
+/// The arguments of a call of `function`, if that is all of the text; commas in strings and inner
+/// calls separate nothing.
+fn call<'t>(text: &'t str, function: &str) -> Option<Vec<&'t str>> {
+    let inner = text.strip_prefix(function)?.trim_start().strip_prefix('(')?.strip_suffix(')')?;
+    let (mut depth, mut quoted, mut from) = (0_usize, false, 0);
+    let mut arguments = Vec::new();
+    for (at, byte) in inner.bytes().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'(' => depth += 1,
+            // Closes the call itself: this is not one call.
+            b')' => depth = depth.checked_sub(1)?,
+            b',' if depth == 0 => {
+                arguments.push(inner.get(from..at)?.trim());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    arguments.push(inner.get(from..)?.trim());
+    Some(arguments)
+}
+
+/// The content of `"..."`, `{"..."}` or, as in a format, `\{"..."\}`.
+fn long_string(text: &str) -> Option<&str> {
+    let text = text.strip_prefix("\\{").or_else(|| text.strip_prefix('{')).unwrap_or(text);
+    let text = text.strip_suffix("\\}").or_else(|| text.strip_suffix('}')).unwrap_or(text);
+    text.strip_prefix('"')?.strip_suffix('"').filter(|inner| !inner.contains(['"', '{', '}']))
+}
