@@ -323,7 +323,7 @@ fn cat_tail_and_verify_read_blocks_through_gpg() {
     logs.put(&block.key, &bytes, &metadata);
     let ran = s3log(&logs, &gpg, &["verify", "access", "--deep"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("edge-1 block 2: it cannot be decompressed: "), "{ran:?}");
+    assert!(ran.out.contains("edge-1 block 2: the block cannot be decompressed: "), "{ran:?}");
     let ran = s3log(&logs, &gpg, &["cat", "access"]);
     assert_eq!(ran.code, 1, "{ran:?}");
 }
