@@ -48,8 +48,8 @@ stats! {
     dropped_ring,
     /// c: records lost because the spool was full or a block's file was gone.
     dropped_spool,
-    /// c: records lost because the task's workspace was used up when VCL called .log().
-    dropped_workspace,
+    /// c: records lost because the module did not see the end of their requests.
+    dropped_end,
     /// c: records logged while the stream could not be started: they wait in memory.
     records_unspooled,
     /// c: records lost to a panic caught at the module's edge.

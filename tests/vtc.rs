@@ -87,6 +87,9 @@ cat "{place}/lines.$1"
     let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
     let output = Command::new(or("S3LOG_VARNISHTEST", || "varnishtest".into()))
         .args(["-v", "-t", TIMEOUT])
+        // What is freed reads as garbage, so that a value taken from it shows.
+        .env("MALLOC_PERTURB_", "165")
+        .envs(std::env::var_os("S3LOG_PRELOAD").map(|library| ("LD_PRELOAD", library)))
         .args(define("vmod", &or("S3LOG_MODULE", module).display().to_string()))
         .args(define("s3", &server.endpoint()))
         .args(define("bucket", &bucket))

@@ -11,10 +11,6 @@ sub vcl_init {
         format = {"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""});
 }
 
-sub vcl_deliver {
-    access.log();
-}
-
-sub vcl_synth {
+sub vcl_recv {
     access.log();
 }

@@ -18,15 +18,8 @@ sub vcl_init {
 }
 
 sub vcl_recv {
+    access.log();
     if (req.url == "/ping") {
         return (synth(204));
     }
-}
-
-sub vcl_deliver {
-    access.log();
-}
-
-sub vcl_synth {
-    access.log();
 }

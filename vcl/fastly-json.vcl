@@ -26,12 +26,7 @@ sub vcl_init {
         }""");
 }
 
-sub vcl_deliver {
-    access.set("server", server.identity);
-    access.log();
-}
-
-sub vcl_synth {
+sub vcl_recv {
     access.set("server", server.identity);
     access.log();
 }

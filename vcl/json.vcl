@@ -30,10 +30,6 @@ sub vcl_init {
         }""");
 }
 
-sub vcl_deliver {
-    access.log();
-}
-
-sub vcl_synth {
+sub vcl_recv {
     access.log();
 }

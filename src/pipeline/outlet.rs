@@ -375,7 +375,7 @@ impl Waiting {
         for (from, to) in [
             (&from.records_unspooled, &to.records_unspooled),
             (&from.dropped_ring, &to.dropped_ring),
-            (&from.dropped_workspace, &to.dropped_workspace),
+            (&from.dropped_end, &to.dropped_end),
             (&from.dropped_panic, &to.dropped_panic),
             (&from.truncated, &to.truncated),
             (&from.incomplete, &to.incomplete),

@@ -317,7 +317,7 @@ impl Packer {
         seal: Seal,
     ) -> Result<bool, SpoolError> {
         let drops = Drops {
-            ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_workspace),
+            ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_end),
             panic: get(&pipeline.stats.dropped_panic),
             ..Drops::default()
         };
@@ -421,7 +421,7 @@ impl Packer {
         let counts = pipeline.store.counts();
         let causes = [
             ("the ring is full", get(&stats.dropped_ring)),
-            ("the task's workspace was used up", get(&stats.dropped_workspace)),
+            ("the module did not see the end of their requests", get(&stats.dropped_end)),
             ("the module panicked while making a line", get(&stats.dropped_panic)),
             ("the spool is full and the oldest blocks make room", counts.dropped.records),
             ("files of the spool are damaged or gone", counts.lost.records),

@@ -7,7 +7,8 @@
 use super::program::{HeaderWatch, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Address, Message, Part, Side, Structs, Task};
-use super::walk::{Captured, basic, header, trim};
+use super::text::{basic, header, trim};
+use super::walk::Captured;
 
 /// More headers than Varnish takes (`http_max_hdr` is at most 65,535) are not looked at.
 const HEADERS_MAX: usize = 65_535;

@@ -9,6 +9,7 @@
 //! | [`tags`], [`vsl`] | Varnish's log tags and the layout of a task's log buffer |
 //! | [`task`] | what the VMOD hands over |
 //! | `compile`, `program` | format string to operations |
+//! | `text` | the parts of a record's text |
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
 //! | `render`, [`time`], [`escape`], `limit`, `prefix` | operations to bytes |
 //! | [`privacy`] | pseudonyms for values that VCL sets |
@@ -35,6 +36,7 @@ mod program;
 mod render;
 pub mod tags;
 pub mod task;
+mod text;
 pub mod time;
 pub mod vsl;
 mod walk;

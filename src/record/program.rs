@@ -3,6 +3,7 @@
 use super::options::{Dialect, Escape, MessageType};
 use super::tags::{Tag, TagTable};
 use super::task::Address;
+use super::text;
 use super::time::Layout;
 
 /// Index of a captured value; the first ones are the same in every program.
@@ -241,6 +242,13 @@ impl Program {
         }
         let Some(number) = self.tags.number(tag) else { return true };
         mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
+    }
+
+    /// Whether the format prints from a response's header `line`, `Name: value`.
+    #[must_use]
+    pub fn prints_response_header(&self, line: &[u8]) -> bool {
+        self.initials.1.has(line)
+            && self.response.iter().any(|watch| text::header(line, &watch.name).is_some())
     }
 
     /// How the values of this program are escaped.

@@ -11,7 +11,8 @@ use super::options::{Dialect, Escape, MessageType};
 use super::prefix::LENGTH_MAX;
 use super::program::{Edge, Missing, Op, Place, Program, Unit, What, slot};
 use super::task::{Connection, Handling, Message, Moment, Side, Task};
-use super::walk::{Captured, header, trim, walk};
+use super::text::{header, trim};
+use super::walk::{Captured, walk};
 use super::{base64, escape, time};
 
 /// What there is to count about a rendered line.

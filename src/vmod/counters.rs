@@ -34,9 +34,9 @@ struct Counters {
     /// Records dropped: spool full or damaged
     #[counter]
     dropped_spool: AtomicU64,
-    /// Records dropped: no workspace for .log()
+    /// Records dropped: the module did not see the request's end
     #[counter]
-    dropped_workspace: AtomicU64,
+    dropped_end: AtomicU64,
     /// Records logged while the stream could not be started
     #[counter]
     records_unspooled: AtomicU64,
@@ -153,7 +153,7 @@ impl Observer for Publisher {
         let to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         copy!(to.0, stats;
             records raw_bytes stored_bytes recovered torn dropped_ring dropped_spool
-            dropped_workspace records_unspooled dropped_panic truncated incomplete blocks_sealed blocks_uploaded
+            dropped_end records_unspooled dropped_panic truncated incomplete blocks_sealed blocks_uploaded
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks
             spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records

@@ -4,30 +4,33 @@
 //! Every entry point catches a panic, counts it and carries on, because an unwinding destructor
 //! ends varnishd's child (`docs/design.md`).
 
+mod carry;
 mod child;
 mod counters;
 mod events;
 mod exit;
+mod object;
+mod pending;
 mod privacy;
 mod registry;
-mod shared;
 mod structs;
 mod task;
 
 use std::ffi::CStr;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use varnish::vcl::Ctx;
 
-use self::shared::Shared;
+use self::object::Stream;
 use crate::settings::Arguments;
 use crate::stats;
 
 /// The VCL object `s3log.stream`.
 #[allow(non_camel_case_types, unreachable_pub)]
 pub struct stream {
-    // In a box of its own: tasks keep its address.
-    shared: Box<Shared>,
+    // With a count, for what outlives its VCL by a moment; tasks keep the address alone.
+    stream: Arc<Stream>,
 }
 
 /// Puts the arguments that VCL gave, each under its own name, into one list.
@@ -100,8 +103,7 @@ mod s3log {
     ///         path = "varnish/%Y/%m/%d/",
     ///         period = 10s);
     /// }
-    /// sub vcl_deliver { access.log(); }
-    /// sub vcl_synth   { access.log(); }
+    /// sub vcl_recv { access.log(); }
     /// ```
     impl stream {
         /// Opens the stream, or joins the one of the same name and spool that another VCL has.
@@ -285,22 +287,30 @@ mod s3log {
                         .fill_from_file(path.as_ref().as_ref())
                         .map_err(|error| error.to_string())?;
                 }
-                Ok(Self { shared: Box::new(Shared::open(&arguments)?) })
+                Ok(Self { stream: Arc::new(Stream::open(&arguments)?) })
             })
             .unwrap_or_else(|_| Err("s3log: the module panicked while opening a stream".to_owned()))
         }
 
-        /// Logs this task: the record is completed and pushed when the task ends, after the
-        /// body went out, with the true status, byte counts and times. May be called from any
-        /// client or backend subroutine; called twice it logs once. `std.rollback()`, a
-        /// switch to another VCL and a failure of VCL forget it; after a failure `vcl_synth`
-        /// runs, so call it there, too.
+        /// Logs this task: one line, completed and pushed when the task ends, after the body went
+        /// out, with the status, byte counts and times that were really sent. Call it in `vcl_recv`:
+        /// the line comes whatever becomes of the request, be it delivered, synthesised, piped,
+        /// restarted, reset by the client, handed to a VCL label or failed by VCL. A further call,
+        /// from any client subroutine, adds nothing but a copy of the response's headers as they
+        /// are then, which the line takes where Varnish's log has cut or lost them. In a backend
+        /// subroutine it logs the fetch. It takes nothing from the task's workspace.
         pub fn log(&self, ctx: &mut Ctx) {
-            self.shared.guard(|| {
-                if !task::register(ctx.raw, &self.shared) {
-                    stats::add(&self.shared.outlet.stats().dropped_workspace, 1);
+            self.stream.guard(|| {
+                if !task::register(ctx.raw, &self.stream) {
+                    stats::add(&self.stream.outlet.stats().dropped_end, 1);
                 }
             });
+        }
+
+        /// Takes back the calls of `.log()` that this task has made so far, for a health check
+        /// that nobody wants to read.
+        pub fn nolog(&self, ctx: &mut Ctx) {
+            self.stream.guard(|| task::unregister(ctx.raw, &self.stream));
         }
 
         /// Pushes this line now, from any subroutine. A line break in it is written as `\n`.
@@ -310,7 +320,7 @@ mod s3log {
             /// The line.
             line: &CStr,
         ) {
-            self.shared.guard(|| task::write_line(ctx.raw, &self.shared, line.to_bytes()));
+            self.stream.guard(|| task::write_line(ctx.raw, &self.stream, line.to_bytes()));
         }
 
         /// Puts a value into this task's record, where the format has `%{key}x`.
@@ -322,16 +332,16 @@ mod s3log {
             /// The value; the last one set for a key counts.
             value: &CStr,
         ) {
-            self.shared.guard(|| {
-                if !task::set(ctx.raw, &self.shared, key.to_bytes(), value.to_bytes()) {
-                    stats::add(&self.shared.outlet.stats().incomplete, 1);
+            self.stream.guard(|| {
+                if !task::set(ctx.raw, &self.stream, key.to_bytes(), value.to_bytes()) {
+                    stats::add(&self.stream.outlet.stats().incomplete, 1);
                 }
             });
         }
 
         /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
         pub fn status(&self) -> String {
-            self.shared.guard(|| self.shared.outlet.status())
+            self.stream.guard(|| self.stream.outlet.status())
         }
     }
 }

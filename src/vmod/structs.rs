@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 use varnish::ffi;
 
-use super::task::Pending;
+use super::pending::{Answer, Pending};
 use crate::record::task::{Address, Connection, Handling, Message, Moment, Part, Structs};
 
 /// The bytes of one header line or first-line part; `None` where there is none.
-fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
+pub(super) fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
     if txt.b.is_null() || txt.e.is_null() {
         return None;
     }
@@ -67,12 +67,13 @@ pub(super) struct Client<'a> {
     pub req: &'a ffi::req,
     /// What VCL left for the end of the task.
     pub pending: &'a Pending,
+    answer: Answer,
     server: OnceCell<Option<(Text, Text)>>,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(req: &'a ffi::req, pending: &'a Pending) -> Self {
-        Self { req, pending, server: OnceCell::new() }
+    pub(super) fn new(req: &'a ffi::req, pending: &'a Pending, answer: Answer) -> Self {
+        Self { req, pending, answer, server: OnceCell::new() }
     }
 
     fn server(&self) -> Option<&(Text, Text)> {
@@ -112,7 +113,7 @@ impl Structs for Client<'_> {
         let headers = match message {
             Message::Received => headers(self.req.http0),
             Message::Request => headers(self.req.http),
-            Message::Response => self.pending.response(),
+            Message::Response => return self.pending.response_line(self.answer, index),
         };
         headers.get(index).and_then(line_of)
     }

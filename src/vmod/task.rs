@@ -1,26 +1,26 @@
 //! From `.log()` in VCL to a line in the ring when the task ends.
 //!
-//! `.log()` leaves a [`Pending`] in the task's workspace as a PRIV_TASK value. Varnish runs its
-//! destructor in `VCL_TaskLeave` (`bin/varnishd/cache/cache_vrt_priv.c`), after the body went
-//! out: then the byte counters and times are final, `req->http` still stands, and the task's own
-//! log buffer, not yet flushed, says the rest. `req->resp` is torn down by then, which is why the
-//! response's header lines are remembered when `.log()` is called.
+//! `.log()` leaves a [`Pending`] in the task as a PRIV_TASK value, one for each pipeline. Varnish runs
+//! its destructor in `VCL_TaskLeave` (`bin/varnishd/cache/cache_vrt_priv.c`), after the body went
+//! out: then the byte counters and times are final, `req->http` is as VCL left it, and the task's own
+//! log buffer, not yet flushed, says the rest. `req->resp` is torn down by then, which is why
+//! `.log()` copies the response's header lines that the format prints.
 //!
-//! The destructor also runs when a request is rolled back: by VCL (`std.rollback()`, a switch to a
-//! VCL label), with a context that stands inside a VCL method; and after VCL has failed, on the
-//! way to `vcl_synth`, while the worker still has the request's log at hand (`cnt_vclfail` in
-//! `bin/varnishd/cache/cache_req_fsm.c`). That is not the end of the task: nothing is logged then,
-//! and VCL that goes on must call `.log()` again.
+//! The destructor also runs when a request is rolled back in mid task: with a context that is in a
+//! VCL method (`std.rollback()`, a switch to a VCL label), or while the worker has the request's log
+//! at hand (`cnt_vclfail`). Then nothing is logged yet, and `carry` brings the value past it.
 //!
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{c_uint, c_void};
+use std::cell::RefCell;
+use std::ffi::c_void;
 
 use varnish::ffi;
 
-use super::shared::Shared;
-use super::structs::{Backend, Client, headers};
+use super::carry;
+use super::object::Stream;
+use super::pending::{Answer, Pending};
+use super::structs::{Backend, Client, headers, line_of};
 use crate::record::{Acct, Side, Structs, Task};
 use crate::stats;
 
@@ -36,52 +36,6 @@ thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A key and a value that VCL's `.set()` left, in the task's workspace.
-struct Value {
-    key: &'static [u8],
-    value: &'static [u8],
-    next: *const Value,
-}
-
-/// What VCL left for the end of a task. Lives in the task's workspace.
-pub(super) struct Pending {
-    /// The stream, without a reference of its own: every worker would write to the one counter,
-    /// twice a request. A task holds on to its VCL until its destructors have run (`CNT_Request`
-    /// and `cnt_esi` leave the task before they release the VCL, `VPI_vcl_select` rolls back
-    /// before it changes it, a fetch releases it with the `busyobj`), and objects of a VCL are
-    /// finished when nobody is left that does (`VCL_Poll` asserts it).
-    stream: *const Shared,
-    registered: Cell<bool>,
-    values: Cell<*const Value>,
-    /// Copies of the response's header slots, and how many.
-    response: Cell<(*const ffi::txt, usize)>,
-}
-
-impl Pending {
-    /// The response's header lines as they stood when `.log()` was called.
-    pub(super) fn response(&self) -> &[ffi::txt] {
-        let (slots, count) = self.response.get();
-        if slots.is_null() {
-            return &[];
-        }
-        // SAFETY: remember_response() put `count` copies there, in this task's workspace.
-        unsafe { std::slice::from_raw_parts(slots, count) }
-    }
-
-    /// The latest value that VCL set for `key`.
-    pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        let mut at = self.values.get();
-        // SAFETY: the list's nodes lie in this task's workspace and its end is null.
-        while let Some(value) = unsafe { at.as_ref() } {
-            if value.key == key {
-                return Some(value.value);
-            }
-            at = value.next;
-        }
-        None
-    }
-}
-
 static METHODS: Methods = Methods(ffi::vmod_priv_methods {
     magic: ffi::VMOD_PRIV_METHODS_MAGIC,
     type_: c"s3log_pending".as_ptr(),
@@ -93,125 +47,153 @@ struct Methods(ffi::vmod_priv_methods);
 // SAFETY: the struct is constant; Varnish only reads it.
 unsafe impl Sync for Methods {}
 
-/// `size` bytes of the task's workspace, aligned for any struct; `None` when it is used up.
-fn allocate(ctx: &ffi::vrt_ctx, size: usize) -> Option<*mut c_void> {
-    let size = c_uint::try_from(size).ok()?;
-    // SAFETY: a context's workspace is valid while its VCL method runs.
-    let room = unsafe { ffi::WS_Alloc(ctx.ws, size) };
-    (!room.is_null()).then_some(room)
-}
-
-/// A copy of `bytes` in the task's workspace, where it stays until the task's end.
-fn copy(ctx: &ffi::vrt_ctx, bytes: &[u8]) -> Option<&'static [u8]> {
-    if bytes.is_empty() {
-        return Some(&[]);
+/// Puts `pending` into the task as the value of its pipeline. What the task has already gets what
+/// `pending` knows, and is the value.
+fn enter(
+    ctx: &ffi::vrt_ctx,
+    key: *const c_void,
+    mut pending: Box<Pending>,
+) -> Option<*mut Pending> {
+    let mut own = *ctx;
+    own.ws = pending.workspace();
+    // SAFETY: the context belongs to a client or backend task; the key is the pipeline's address.
+    let slot = unsafe { ffi::VRT_priv_task(&raw const own, key) };
+    // SAFETY: null when there is no room, else valid until the task's end: Varnish's node of it is
+    // in `pending`, or in the one that was there first.
+    let slot = unsafe { slot.as_mut() }?;
+    if slot.priv_.is_null() {
+        slot.priv_ = Box::into_raw(pending).cast();
+        slot.methods = &raw const METHODS.0;
+    } else {
+        // SAFETY: this module alone writes this slot, with a Pending, which nothing else refers to.
+        if let Some(there) = unsafe { slot.priv_.cast::<Pending>().as_mut() } {
+            there.add_from(&pending);
+        }
+        pending.give();
     }
-    let room = allocate(ctx, bytes.len())?.cast::<u8>();
-    // SAFETY: room has this many bytes and overlaps nothing else.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), room, bytes.len()) };
-    // SAFETY: just written; the workspace stands until the destructors have run.
-    Some(unsafe { std::slice::from_raw_parts(room, bytes.len()) })
+    Some(slot.priv_.cast())
 }
 
-/// This task's [`Pending`] of `stream`, made if there is none.
-fn pending<'a>(ctx: &'a ffi::vrt_ctx, stream: &Shared) -> Option<&'a Pending> {
+/// Calls `with` for this task's [`Pending`] of `stream`'s pipeline, made if there is none; `None`
+/// when there is no task, as in `vcl_init`.
+fn pending<T>(
+    ctx: &ffi::vrt_ctx,
+    stream: &Stream,
+    with: impl FnOnce(&mut Pending) -> T,
+) -> Option<T> {
     if ctx.req.is_null() && ctx.bo.is_null() {
         return None;
     }
-    let id = std::ptr::from_ref(stream).cast::<c_void>();
-    // SAFETY: ctx belongs to a client or backend task; the id is this stream's own.
-    let slot = unsafe { ffi::VRT_priv_task(ctx, id) };
-    // SAFETY: null when the workspace is used up, else valid until the task's end.
-    let slot = unsafe { slot.as_mut() }?;
-    if slot.priv_.is_null() {
-        let room = allocate(ctx, size_of::<Pending>())?.cast::<Pending>();
-        let pending = Pending {
-            stream: std::ptr::from_ref(stream),
-            registered: Cell::new(false),
-            values: Cell::new(std::ptr::null()),
-            response: Cell::new((std::ptr::null(), 0)),
-        };
-        // SAFETY: room is new, large enough, and aligned to a pointer as WS_Alloc promises.
-        unsafe { room.write(pending) };
-        slot.priv_ = room.cast();
-        slot.methods = &raw const METHODS.0;
+    let pending = enter(ctx, stream.key(), Pending::take(stream))?;
+    // SAFETY: valid until the task's end; the task's thread alone has it, and only here.
+    let pending = unsafe { pending.as_mut() }?;
+    pending.meant_for(stream);
+    Some(with(pending))
+}
+
+/// Which response a request has now.
+fn answer(req: &ffi::req) -> Answer {
+    Answer { time: req.t_resp.0, restarts: req.restarts }
+}
+
+/// VCL's `.log()`. Whether the record will be written.
+pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream) -> bool {
+    let done = pending(ctx, stream, |pending| {
+        pending.registered = true;
+        if !stream.reads_response {
+            return;
+        }
+        // SAFETY: in a client task req is valid while a VCL method runs.
+        let Some(req) = (unsafe { ctx.req.as_ref() }) else { return };
+        let lines = headers(ctx.http_resp.0).iter().filter_map(line_of);
+        let printed = lines.filter(|line| stream.program.prints_response_header(line));
+        pending.remember_response(answer(req), printed);
+    });
+    done.is_some()
+}
+
+/// VCL's `.nolog()`: takes back the calls of `.log()` so far.
+pub(super) fn unregister(ctx: &ffi::vrt_ctx, stream: &Stream) {
+    // Outside of a task nothing is registered.
+    let _ = pending(ctx, stream, |pending| pending.registered = false);
+}
+
+/// VCL's `.set()`. `false` when there is too much already, or no task.
+pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8]) -> bool {
+    pending(ctx, stream, |pending| pending.set(key, value)).unwrap_or(false)
+}
+
+/// Enters a value that was carried past a rollback. `same` says that the request is still the one
+/// that it was taken from.
+pub(super) fn enter_again(request: *mut ffi::req, same: bool, pending: Box<Pending>) {
+    let Some(stream) = pending.stream() else { return };
+    if !same {
+        if pending.registered {
+            stats::add(&stream.outlet.stats().dropped_end, 1);
+        }
+        return pending.give();
     }
-    // SAFETY: this module alone writes this slot, with a Pending.
-    unsafe { slot.priv_.cast::<Pending>().as_ref() }
-}
-
-/// VCL's `.log()`. Whether the record will be written; `false` when the workspace is used up or
-/// there is no task, as in `vcl_init`.
-pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Shared) -> bool {
-    let Some(pending) = pending(ctx, stream) else { return false };
-    pending.registered.set(true);
-    if stream.reads_response {
-        remember_response(ctx, pending);
-    }
-    true
-}
-
-/// Keeps where the response's header lines lie: the lines stay in the workspace, but the list of
-/// them is gone before the task ends. Without room for the list only its healing is lost.
-fn remember_response(ctx: &ffi::vrt_ctx, pending: &Pending) {
-    let lines = headers(ctx.http_resp.0);
-    let Some(room) = (!lines.is_empty()).then(|| allocate(ctx, size_of_val(lines))).flatten()
-    else {
-        return;
-    };
-    let room = room.cast::<ffi::txt>();
-    // SAFETY: room has this many slots and overlaps nothing else.
-    unsafe { std::ptr::copy_nonoverlapping(lines.as_ptr(), room, lines.len()) };
-    pending.response.set((room, lines.len()));
-}
-
-/// VCL's `.set()`. `false` when the workspace is used up or there is no task.
-pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Shared, key: &[u8], value: &[u8]) -> bool {
-    let Some(pending) = pending(ctx, stream) else { return false };
-    let Some(key) = copy(ctx, key) else { return false };
-    let Some(value) = copy(ctx, value) else { return false };
-    let Some(room) = allocate(ctx, size_of::<Value>()) else { return false };
-    let room = room.cast::<Value>();
-    // SAFETY: room is new, large enough, and aligned to a pointer as WS_Alloc promises.
-    unsafe { room.write(Value { key, value, next: pending.values.get() }) };
-    pending.values.set(room);
-    true
+    let key = stream.key();
+    let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
+    enter(&ctx, key, pending);
 }
 
 /// The destructor of a [`Pending`].
 unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     // SAFETY: Varnish passes a valid context.
     let Some(ctx) = (unsafe { ctx.as_ref() }) else { return };
-    // SAFETY: the value is the Pending that pending() put there.
-    let Some(pending) = (unsafe { pending.cast::<Pending>().as_ref() }) else { return };
-    // SAFETY: the task's VCL, and with it the stream, stands until this has returned.
-    let Some(stream) = (unsafe { pending.stream.as_ref() }) else { return };
-    if !pending.registered.get() || ctx.method != 0 {
+    if pending.is_null() {
         return;
     }
-    stream.guard(|| {
-        // SAFETY: in a client task req is valid until its destructors have run.
-        if let Some(req) = unsafe { ctx.req.as_ref() } {
-            // SAFETY: a request that is being worked on has a worker.
-            let worker = unsafe { req.wrk.as_ref() };
-            // CNT_Request takes the log from the worker before a request's last destructors.
-            if worker.is_some_and(|worker| !worker.vsl.is_null()) {
-                return;
+    // SAFETY: the value is the Box that enter() put there, and Varnish gives it back once.
+    let pending = unsafe { Box::from_raw(pending.cast::<Pending>()) };
+    // SAFETY: in a client task req is valid until its destructors have run.
+    if let Some(req) = unsafe { ctx.req.as_ref() } {
+        // SAFETY: a request that is being worked on has a worker.
+        let worker = unsafe { req.wrk.as_ref() };
+        // CNT_Request takes the log from the worker before a request's last destructors.
+        let working = worker.is_some_and(|worker| !worker.vsl.is_null());
+        if ctx.method != 0 || working {
+            if let Err(pending) = carry::keep(ctx, pending) {
+                drop_end(pending);
             }
-            end_of_request(stream, req, pending);
-        // SAFETY: in a backend task bo is valid until its destructors have run.
-        } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
-            end_of_fetch(stream, bo, pending);
+            return;
         }
-    });
+        finish(&pending, |stream| end_of_request(stream, req, &pending));
+    // SAFETY: in a backend task bo is valid until its destructors have run.
+    } else if let Some(bo) = unsafe { ctx.bo.as_ref() }
+        && ctx.method == 0
+    {
+        finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
+    }
+    pending.give();
 }
 
-fn end_of_request(stream: &Shared, req: &ffi::req, pending: &Pending) {
+/// Writes the record, if VCL has asked for one.
+fn finish(pending: &Pending, write: impl FnOnce(&Stream)) {
+    if pending.registered
+        && let Some(stream) = pending.stream()
+    {
+        stream.guard(|| write(stream));
+    }
+}
+
+/// Counts a record whose request's end will not be seen.
+fn drop_end(pending: Box<Pending>) {
+    if pending.registered
+        && let Some(stream) = pending.stream()
+    {
+        stats::add(&stream.outlet.stats().dropped_end, 1);
+    }
+    pending.give();
+}
+
+fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
     if req.esi_level > 0 && !stream.esi {
         return;
     }
     let [vsl] = &req.vsl;
-    let structs = Client::new(req, pending);
+    let structs = Client::new(req, pending, answer(req));
     let acct = (!piped(req)).then_some(Acct {
         request_header: req.acct.req_hdrbytes,
         request_body: req.acct.req_bodybytes,
@@ -231,7 +213,7 @@ fn piped(req: &ffi::req) -> bool {
     piped
 }
 
-fn end_of_fetch(stream: &Shared, bo: &ffi::busyobj, pending: &Pending) {
+fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
     let [vsl] = &bo.vsl;
     let structs = Backend { bo, pending };
     let acct = Some(Acct {
@@ -261,7 +243,7 @@ fn log_of(vsl: &ffi::vsl_log) -> &[u8] {
 }
 
 fn write(
-    stream: &Shared,
+    stream: &Stream,
     vsl: &ffi::vsl_log,
     about: &About,
     acct: Option<Acct>,
@@ -293,7 +275,7 @@ fn write(
 }
 
 /// VCL's `.log_line()`: a line that is complete now.
-pub(super) fn write_line(ctx: &ffi::vrt_ctx, stream: &Shared, text: &[u8]) {
+pub(super) fn write_line(ctx: &ffi::vrt_ctx, stream: &Stream, text: &[u8]) {
     LINE.with_borrow_mut(|line| {
         line.clear();
         if stream.program.render_line(text, ctx.now.0, line).truncated {

@@ -1,10 +1,10 @@
 //! What stands behind a VCL stream object.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use crate::pipeline::Outlet;
+use crate::pipeline::{Outlet, Pipeline};
 use crate::record::{
     Dialect, Escape, MAX_LINE_DEFAULT, MessageType, Options, Program, TagTable, Zone,
 };
@@ -19,7 +19,7 @@ const NCSA: &str = "%{Varnish:default_format}x";
 
 /// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
 /// outlives every task that has a record pending.
-pub(super) struct Shared {
+pub(super) struct Stream {
     /// The compiled format.
     pub program: Program,
     /// Whether ESI fragments have records of their own.
@@ -28,9 +28,11 @@ pub(super) struct Shared {
     pub reads_response: bool,
     /// Where lines go.
     pub outlet: Outlet,
+    /// The pipeline, if it could be started at once.
+    pipeline: Option<Arc<Pipeline>>,
 }
 
-impl Shared {
+impl Stream {
     /// Compiles the format, then opens the spool and starts the threads, or joins those that a
     /// stream of the same name and spool has.
     ///
@@ -48,7 +50,17 @@ impl Shared {
         let esi = arguments.flag("esi").map_err(text)?;
         let outlet = super::registry::open(arguments)?;
         let reads_response = program.reads_response_headers();
-        Ok(Self { program, esi, reads_response, outlet })
+        let pipeline = outlet.pipeline().cloned();
+        Ok(Self { program, esi, reads_response, outlet, pipeline })
+    }
+
+    /// What a task's value is found by: the pipeline, which several VCLs' streams may share, so
+    /// that a task has one line in it. The same for as long as this stream lives.
+    pub(super) fn key(&self) -> *const c_void {
+        match &self.pipeline {
+            Some(pipeline) => Arc::as_ptr(pipeline).cast(),
+            None => std::ptr::from_ref(self).cast(),
+        }
     }
 
     /// Runs `body` so that a panic in it costs one record and nothing else.

@@ -1,0 +1,263 @@
+//! What VCL left for the end of a task, and the memory that it is kept in.
+//!
+//! `.log()` and `.set()` take nothing from the task's workspace: the client's answer is made in it,
+//! a `WS_Alloc` that fails marks it as overflowed (`WS_MarkOverflow`), and then `V1D_Deliver` sends
+//! a 500 in place of the answer. A [`Pending`] lies on the heap, and so does Varnish's node of it:
+//! `VRT_priv_task` allocates that from the context's workspace, and is given a small one of ours.
+//!
+//! A worker keeps the `Pending`s that it has finished and uses them again, so that nothing is
+//! allocated once it is warm. Limits: a worker keeps [`KEPT`] of them with at most [`TEXT_KEPT`]
+//! bytes of text each; one task may hold [`TEXT_MAX`] bytes of values.
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_uint};
+use std::ops::Range;
+use std::sync::Arc;
+
+use varnish::ffi;
+
+use super::object::Stream;
+use crate::record::MAX_LINE_MAX;
+
+/// How many finished ones a worker keeps.
+const KEPT: usize = 16;
+
+/// How much memory for text a kept one may hold on to.
+const TEXT_KEPT: usize = 8 * 1024;
+
+/// How much text VCL may leave in one task. A line has at most [`MAX_LINE_MAX`] bytes of it.
+const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
+
+/// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 72 bytes in 7.4
+/// and 80 in 9.0.
+const NODE_WORDS: usize = 32;
+
+thread_local! {
+    // Boxes, for Varnish and the tasks keep the addresses.
+    #[allow(clippy::vec_box)]
+    static FINISHED: RefCell<Vec<Box<Pending>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The stream that a record is for.
+///
+/// Without a reference of its own as a rule: all workers would write to the one counter, twice a
+/// request. A task holds on to its VCL until its destructors have run: `CNT_Request` and
+/// `ved_include` leave the task before `Req_Cleanup` and `VCL_Rel` release `req->vcl`, and
+/// `vbf_fetch_thread` before `VBO_ReleaseBusyObj`. A VCL's objects are finished when nobody refers
+/// to it (`VCL_Poll`). What is carried past a change of VCL has a reference, see [`Pending::hold`].
+enum To {
+    Borrowed(*const Stream),
+    Held(Arc<Stream>),
+}
+
+/// Which response of a request: a restart or a `synth` makes another one.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Answer {
+    /// `req->t_resp`, set before each `vcl_deliver` and `vcl_synth`.
+    pub time: f64,
+    /// `req->restarts`.
+    pub restarts: u32,
+}
+
+/// What VCL left for the end of a task.
+pub(super) struct Pending {
+    to: To,
+    /// Whether `.log()` was called, and not `.nolog()` after it.
+    pub registered: bool,
+    /// Keys and values that `.set()` left, in `text`.
+    values: Vec<(Range<usize>, Range<usize>)>,
+    text: Vec<u8>,
+    /// The response's header lines that the format prints from, each with its end in `lines`.
+    ends: Vec<usize>,
+    lines: Vec<u8>,
+    answer: Option<Answer>,
+    /// The next value of the same request, while it is rolled back.
+    pub next: *mut Pending,
+    workspace: ffi::ws,
+    node: [u64; NODE_WORDS],
+}
+
+impl Pending {
+    fn new(stream: *const Stream) -> Self {
+        Self {
+            to: To::Borrowed(stream),
+            registered: false,
+            values: Vec::new(),
+            text: Vec::new(),
+            ends: Vec::new(),
+            lines: Vec::new(),
+            answer: None,
+            next: std::ptr::null_mut(),
+            workspace: ffi::ws::default(),
+            node: [0; NODE_WORDS],
+        }
+    }
+
+    /// An empty one, of those that this worker has finished if there is one.
+    pub(super) fn take(stream: &Stream) -> Box<Self> {
+        let stream = std::ptr::from_ref(stream);
+        let kept = FINISHED.try_with(|kept| {
+            let mut kept = kept.try_borrow_mut().ok()?;
+            // Not in give(): Varnish may be walking over the node of one that was just finished.
+            kept.truncate(KEPT);
+            kept.pop()
+        });
+        match kept.ok().flatten() {
+            Some(mut pending) => {
+                pending.to = To::Borrowed(stream);
+                pending
+            }
+            None => Box::new(Self::new(stream)),
+        }
+    }
+
+    /// Keeps a finished one. Its memory stands until this worker calls [`Self::take`] again, which
+    /// is after `VCL_TaskLeave` has passed over its node.
+    pub(super) fn give(mut self: Box<Self>) {
+        self.registered = false;
+        self.to = To::Borrowed(std::ptr::null());
+        self.values.clear();
+        self.text.clear();
+        self.text.shrink_to(TEXT_KEPT);
+        self.forget_response();
+        self.lines.shrink_to(TEXT_KEPT);
+        let kept = FINISHED.try_with(|kept| {
+            if let Ok(mut kept) = kept.try_borrow_mut() {
+                kept.push(self);
+            }
+        });
+        // A thread that ends has no tasks.
+        let _ = kept;
+    }
+
+    /// A workspace with nothing but room for Varnish's node of this value.
+    pub(super) fn workspace(&mut self) -> *mut ffi::ws {
+        let length = c_uint::try_from(size_of_val(&self.node)).unwrap_or(0);
+        let space = self.node.as_mut_ptr().cast();
+        let id: *const c_char = c"log".as_ptr();
+        // SAFETY: both lie in this value, which does not move, and nothing else uses them.
+        unsafe { ffi::WS_Init(&raw mut self.workspace, id, space, length) };
+        &raw mut self.workspace
+    }
+
+    /// The stream, for as long as this task holds on to its VCL.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        match &self.to {
+            // SAFETY: the task's VCL has it, and To says why that is still there.
+            To::Borrowed(stream) => unsafe { stream.as_ref() },
+            To::Held(stream) => Some(stream),
+        }
+    }
+
+    /// Whose format the record has: that of the VCL that called last.
+    pub(super) fn meant_for(&mut self, stream: &Stream) {
+        let stream = std::ptr::from_ref(stream);
+        if !matches!(&self.to, To::Held(held) if std::ptr::eq(Arc::as_ptr(held), stream)) {
+            self.to = To::Borrowed(stream);
+        }
+    }
+
+    /// Takes a reference to the stream, so that it outlives the VCL that it comes from:
+    /// `CNT_Request` releases the VCL that a label was called from (`top->vcl0`, `VCL_Recache`)
+    /// before it leaves the task.
+    pub(super) fn hold(&mut self) {
+        let To::Borrowed(stream) = self.to else { return };
+        if stream.is_null() {
+            return;
+        }
+        // SAFETY: every stream lies in the Arc of a VCL object, and is there, as To says.
+        unsafe { Arc::increment_strong_count(stream) };
+        // SAFETY: the reference that was just taken is this one's.
+        self.to = To::Held(unsafe { Arc::from_raw(stream) });
+    }
+
+    /// Keeps a value; `false` when there is too much.
+    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> bool {
+        // Nothing longer can be printed.
+        let value = value.get(..MAX_LINE_MAX).unwrap_or(value);
+        let at = self.values.iter().position(|(of, _)| self.text.get(of.clone()) == Some(key));
+        // The value in a key's place is the key's, also where the new one does not fit.
+        if let Some(place) = at.and_then(|at| self.values.get_mut(at)) {
+            let room = place.1.start..place.1.start + value.len();
+            if value.len() <= place.1.len()
+                && let Some(old) = self.text.get_mut(room.clone())
+            {
+                old.copy_from_slice(value);
+                place.1 = room;
+                return true;
+            }
+        }
+        if self.text.len() + key.len() + value.len() > TEXT_MAX {
+            return false;
+        }
+        let start = self.text.len();
+        self.text.extend_from_slice(value);
+        let value = start..self.text.len();
+        if let Some(place) = at.and_then(|at| self.values.get_mut(at)) {
+            place.1 = value;
+            return true;
+        }
+        self.text.extend_from_slice(key);
+        self.values.push((value.end..self.text.len(), value));
+        true
+    }
+
+    /// The latest value that VCL set for `key`.
+    pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        let of = |range: &Range<usize>| self.text.get(range.clone());
+        let (_, value) = self.values.iter().find(|(name, _)| of(name) == Some(key))?;
+        of(value)
+    }
+
+    /// Keeps a copy of a response's header lines. The lines themselves lie in the object that is
+    /// delivered (`Resp_Setup_Deliver` decodes `OA_HEADERS` in place), and `cnt_finish` drops that
+    /// (`HSH_DerefObjCore`) before the task ends.
+    pub(super) fn remember_response<'l>(
+        &mut self,
+        answer: Answer,
+        lines: impl Iterator<Item = &'l [u8]>,
+    ) {
+        self.forget_response();
+        self.answer = Some(answer);
+        for line in lines {
+            let line = line.get(..MAX_LINE_MAX).unwrap_or(line);
+            if self.lines.len() + line.len() > TEXT_MAX {
+                self.forget_response();
+                return;
+            }
+            self.lines.extend_from_slice(line);
+            self.ends.push(self.lines.len());
+        }
+    }
+
+    /// Of what response nothing is known any more.
+    pub(super) fn forget_response(&mut self) {
+        self.answer = None;
+        self.ends.clear();
+        self.lines.clear();
+    }
+
+    /// Line `index` of those remembered, if they are of this answer.
+    pub(super) fn response_line(&self, answer: Answer, index: usize) -> Option<&[u8]> {
+        if self.answer != Some(answer) {
+            return None;
+        }
+        let end = *self.ends.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.lines.get(start..end)
+    }
+
+    /// Takes what `earlier` knows and this one does not.
+    pub(super) fn add_from(&mut self, earlier: &Self) {
+        self.registered |= earlier.registered;
+        for (key, value) in &earlier.values {
+            let of = |range: &Range<usize>| earlier.text.get(range.clone()).unwrap_or_default();
+            if self.value(of(key)).is_none() {
+                self.set(of(key), of(value));
+            }
+        }
+    }
+}
