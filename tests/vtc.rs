@@ -62,10 +62,11 @@ fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {
     let command = or("S3LOG_COMMAND", || env!("CARGO_BIN_EXE_s3log").into());
     let lines = format!(
         r#"#!/bin/sh
-# Waits until the stream $1 has $2 lines in the bucket, and prints them.
+# Waits until the stream $1 has $2 lines in the bucket, and prints them. Before its first block
+# arrives, the command fails.
 n=0
 while :; do
-    "{command}" cat --endpoint {endpoint} --bucket {bucket} --credentials {credentials} "$1" >"{place}/lines.$1" || exit 1
+    "{command}" cat --endpoint {endpoint} --bucket {bucket} --credentials {credentials} "$1" >"{place}/lines.$1" 2>"{place}/said" || :
     found=$(wc -l <"{place}/lines.$1")
     [ "$found" -lt "$2" ] || break
     n=$((n + 1))
@@ -73,7 +74,7 @@ while :; do
     sleep 0.1
 done
 cat "{place}/lines.$1"
-[ "$found" -eq "$2" ] || {{ echo "wanted $2 lines, found $found"; exit 1; }}
+[ "$found" -eq "$2" ] || {{ cat "{place}/said"; echo "wanted $2 lines, found $found"; exit 1; }}
 "#,
         command = command.display(),
         endpoint = server.endpoint(),
