@@ -200,10 +200,10 @@ fn a_spool_of_a_newer_release_is_refused_with_a_sentence_and_left_as_it_is() {
         (
             |place| {
                 let mut ring = fs::read(place.join("ring")).unwrap();
-                ring[8..12].copy_from_slice(&2_u32.to_ne_bytes());
+                ring[8..12].copy_from_slice(&3_u32.to_ne_bytes());
                 fs::write(place.join("ring"), ring).unwrap();
             },
-            "has format 2 and this release reads up to 1: run the release that wrote it, or drain \
+            "has format 3 and this release reads up to 2: run the release that wrote it, or drain \
              it with that release's s3log",
         ),
     ];
