@@ -19,6 +19,7 @@ use super::sidecar::{LIMIT, Sidecar};
 use super::store::{Entry, SealedBlocks, Tally, load};
 use super::{Files, SpoolError};
 use crate::block::{Drops, Meta};
+use crate::printable::printable;
 
 /// A block that `spool_max` dropped.
 pub(super) struct DroppedBlock {
@@ -31,7 +32,8 @@ pub(super) struct DroppedBlock {
 
 impl SealedBlocks {
     /// Sets a block aside that the gateway will never take: moves its files to `quarantine/` and
-    /// writes `reason` beside them. Nothing is deleted.
+    /// writes `reason`, a gateway's words among it, beside them in printable characters. Nothing is
+    /// deleted.
     ///
     /// # Errors
     /// When a file operation fails: call it again, the block is still in the store.
@@ -120,7 +122,7 @@ pub(super) fn move_to_quarantine(
     reason: &str,
 ) -> Result<(), SpoolError> {
     let note = Name::Reason(number).quarantined();
-    files.create(&note, reason.as_bytes()).map_err(SpoolError::io("write", note))?;
+    files.create(&note, printable(reason).as_bytes()).map_err(SpoolError::io("write", note))?;
     let sidecar = Name::Sidecar(number);
     match files.rename(&sidecar.to_string(), &sidecar.quarantined()) {
         // An earlier try got this far.
