@@ -14,6 +14,9 @@ fi
 # Imports point down the path, and no files import each other in a circle.
 tools/rooms.py || complain "an import points the wrong way"
 
+# The figures are what their script draws.
+docs/figures/path.py --check || complain "a figure is stale"
+
 # unsafe lives in the ring and in the module's face.
 if grep -rlE '\bunsafe\b *(\{|fn|impl|extern)' src --include='*.rs' | grep -vE '^src/(ring|vmod)/'; then
   complain "unsafe code belongs to src/ring/ and src/vmod/"

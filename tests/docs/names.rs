@@ -304,3 +304,23 @@ fn each_file_of_this_project_that_the_documentation_names_is_there() {
     assert!(seen > 20, "only {seen} files were found in the documentation");
     assert!(wrong.is_empty(), "no such file: {wrong:#?}");
 }
+
+#[test]
+fn each_folder_and_file_that_a_figure_names_is_there() {
+    for figure in ["path.svg", "files.svg"] {
+        let text = fs::read_to_string(root().join("docs/figures").join(figure)).unwrap();
+        let named: Vec<&str> = text
+            .split("data-path=\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap_or_default())
+            .collect();
+        for folder in ["vmod", "record", "ring", "block", "spool", "seal", "s3", "pipeline", "cli"]
+        {
+            let folder = format!("src/{folder}/");
+            assert!(named.contains(&folder.as_str()), "{figure} does not show {folder}");
+        }
+        for path in named {
+            assert!(root().join(path).exists(), "{figure} names {path}, which is not there");
+        }
+    }
+}
