@@ -70,6 +70,8 @@ pub(super) struct Call<'a, 'b> {
     pub(super) body: Option<&'b mut (dyn Read + 'b)>,
     pub(super) deadline: Duration,
     pub(super) patience: Patience,
+    /// What it counts towards the gateway's limit.
+    pub(super) cost: u32,
 }
 
 impl Call<'_, '_> {
@@ -83,6 +85,7 @@ impl Call<'_, '_> {
             body: None,
             deadline,
             patience: Patience::Deadline,
+            cost: 1,
         }
     }
 }
@@ -124,7 +127,7 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-        options.object.check(gateway)?;
+        options.object.check(gateway, clock.unix())?;
         let http = Http::new(&options.http(), &ProcessEnvironment)?;
         http.check(&bucket.url(None, None))?;
         Ok(Self {
@@ -213,7 +216,7 @@ impl Client {
             Answer::local(Outcome::Unsendable, credentials.redact(&error.to_string()))
         })?;
         headers.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
-        self.pace.wait(&*self.clock);
+        self.pace.wait(&*self.clock, call.cost);
         let ask_first = call.body.is_some() && self.learnt.asks_first();
         let response = self.http.send(Request {
             method: call.method,

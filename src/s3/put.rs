@@ -32,7 +32,7 @@ impl Client {
         let sums = object::sums(object, options).map_err(|error| unreadable(&error))?;
         let headers =
             object::headers(object, options, &sums, self.now()).map_err(|error| match error {
-                HeaderError::TooMuchAdded(_) => {
+                HeaderError::TooMuchAdded(_) | HeaderError::Expired => {
                     Answer::local(Outcome::Unsendable, error.to_string())
                 }
                 _ => Answer::local(Outcome::Damaged, error.to_string()),
@@ -50,6 +50,7 @@ impl Client {
             body: Some(&mut body),
             deadline: self.options().deadline(object.len),
             patience: Patience::Short,
+            cost: self.gateway().put_cost(object.len),
         });
         let (response, credentials) = match sent {
             Ok(sent) => sent,

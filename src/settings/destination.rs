@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Arguments, Error};
-
+use super::{Arguments, Error, host};
+use crate::block::Meta;
+use crate::clock::{Clock as _, System};
 use crate::s3::credentials::{Role, Sources};
 use crate::s3::object::SecondsOrDate;
 use crate::s3::object::{acl, server_side_encryption, storage_class};
@@ -49,7 +50,12 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
         ..Options::default()
     };
     let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-    options.object.check(gateway).map_err(|error| arguments.problem("gateway", error))?;
+    let wrong = |error| arguments.problem("gateway", error);
+    options.object.check(gateway, System::new().unix()).map_err(wrong)?;
+    let own = Meta::long(arguments.stream(), &host(arguments), arguments.get("sign_key").is_some());
+    let own = own.to_pairs();
+    let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+    options.object.check_room(gateway, own).map_err(wrong)?;
     Ok(options)
 }
 

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod fake;
 pub mod logs;
 pub mod moods;
+pub mod profiles;
 pub mod proxy;
 pub mod s3_objects;
 pub mod s3_server;

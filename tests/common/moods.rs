@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use md5::{Digest as _, Md5};
+
+use super::profiles::{self, Profile};
 
 /// An answer, sent as it is with its length.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +67,8 @@ pub enum Act {
     Taken,
     /// Has stored it, answers 412, and leaves the metadata out of HEAD.
     Stripped,
+    /// Takes what this gateway takes, and refuses the rest as it does.
+    Like(Profile),
 }
 
 /// One request as it came.
@@ -268,6 +272,18 @@ impl Moods {
                     body.len()
                 )
                 .into_bytes()
+            }
+            Act::Like(profile) if put => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                match profiles::refusal(profile, &seen, now) {
+                    None => friendly(),
+                    Some((status, code)) => {
+                        let body = format!("<Error><Code>{code}</Code></Error>");
+                        let length = body.len();
+                        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+                            .into_bytes()
+                    }
+                }
             }
             Act::Taken if put => reply(&Say::new("412 Precondition Failed", ""), "", head),
             Act::Taken => reply(&Say::new("200 OK", "other").with(&[("ETag", "\"0\"")]), "", head),

@@ -15,6 +15,7 @@ mod common;
 mod credentials;
 mod failures;
 mod gateway;
+mod profiles;
 mod proxy;
 mod server;
 mod tls;

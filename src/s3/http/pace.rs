@@ -19,8 +19,8 @@ impl Pace {
         Self { interval, next: Mutex::new(Duration::ZERO) }
     }
 
-    /// Waits for this request's turn.
-    pub(in crate::s3) fn wait(&self, clock: &dyn Clock) {
+    /// Waits for this request's turn; it takes `cost` places.
+    pub(in crate::s3) fn wait(&self, clock: &dyn Clock, cost: u32) {
         if self.interval.is_zero() {
             return;
         }
@@ -28,7 +28,7 @@ impl Pace {
         let turn = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let turn = (*next).max(now);
-            *next = turn.saturating_add(self.interval);
+            *next = turn.saturating_add(self.interval.saturating_mul(cost));
             turn
         };
         if turn > now {
@@ -62,9 +62,17 @@ mod tests {
         for (interval, total) in [(20, 1980), (0, 0)] {
             let clock = Still::default();
             let pace = Pace::new(Duration::from_millis(interval));
-            (0..100).for_each(|_| pace.wait(&clock));
+            (0..100).for_each(|_| pace.wait(&clock, 1));
             assert_eq!(clock.monotonic(), Duration::from_millis(total));
         }
+    }
+
+    #[test]
+    fn a_request_that_costs_four_keeps_the_next_one_waiting_as_long_as_four() {
+        let clock = Still::default();
+        let pace = Pace::new(Duration::from_millis(20));
+        (0..10).for_each(|_| pace.wait(&clock, 4));
+        assert_eq!(clock.monotonic(), Duration::from_millis(9 * 80));
     }
 
     #[test]
@@ -72,8 +80,8 @@ mod tests {
         let clock = Still::default();
         let pace = Pace::new(Duration::from_millis(20));
         clock.sleep(Duration::from_secs(10));
-        pace.wait(&clock);
-        pace.wait(&clock);
+        pace.wait(&clock, 1);
+        pace.wait(&clock, 1);
         assert_eq!(clock.monotonic(), Duration::from_millis(10_020));
     }
 }

@@ -16,6 +16,17 @@ pub enum OptionError {
     /// Good by itself, but not here or not together with another.
     #[error("{0}")]
     Unsuitable(&'static str),
+    /// Metadata and tags together with what each block brings.
+    #[error(
+        "metadata and tags take {taken} bytes together with those of a block, and the gateway takes \
+         {most}: shorten metadata, tags or hostname"
+    )]
+    NoRoom {
+        /// As the gateway counts them.
+        taken: usize,
+        /// What it takes.
+        most: usize,
+    },
 }
 
 /// Why an object cannot be sent as it is; the block is set aside.
@@ -30,6 +41,9 @@ pub enum HeaderError {
     /// A value with control characters.
     #[error("metadata {0:?} has a value with control characters")]
     Value(String),
+    /// `object_ttl` was a date, and it has passed.
+    #[error("object_ttl is a date that has passed: write a later one, or a duration like 30d")]
+    Expired,
     /// Too much metadata.
     #[error("the metadata has {0} bytes and S3 takes 2048")]
     TooMuch(usize),

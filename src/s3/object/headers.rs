@@ -67,17 +67,15 @@ pub(in crate::s3) fn headers(
     if let Some(key) = &options.kms_key_id {
         add("x-amz-server-side-encryption-aws-kms-key-id", key.clone());
     }
-    if !options.tags.is_empty() {
-        let tags: Vec<String> = options
-            .tags
-            .iter()
-            .map(|(name, value)| format!("{}={}", encode::query(name), encode::query(value)))
-            .collect();
-        add("x-amz-tagging", tags.join("&"));
+    if let Some(tags) = tagging(&options.tags) {
+        add("x-amz-tagging", tags);
     }
     if let Some(lock) = &options.object_lock {
         add("x-amz-object-lock-mode", lock.mode.text().to_owned());
         add("x-amz-object-lock-retain-until-date", lock.until(now));
+    }
+    if options.has_expired(now) {
+        return Err(HeaderError::Expired);
     }
     if let Some(ttl) = &options.object_ttl {
         // Storj's own header: <https://storj.dev/dcs/api/s3/object-ttl>.
@@ -96,6 +94,14 @@ pub(in crate::s3) fn headers(
         return Err(HeaderError::TooMuchAdded(all));
     }
     Ok(headers)
+}
+
+/// Tags as the header carries them; `None` when there are none.
+pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
+    let one = |(name, value): &(String, String)| {
+        format!("{}={}", encode::query(name), encode::query(value))
+    };
+    (!tags.is_empty()).then(|| tags.iter().map(one).collect::<Vec<_>>().join("&"))
 }
 
 /// Adds the headers of `pairs`; returns their bytes as S3 counts them.
