@@ -161,7 +161,8 @@ pub fn members<R: Read>(
         let start = source.taken;
         let read = match kind {
             Kind::Gzip => drain(&mut GzDecoder::new(&mut source), &mut scratch).map(Some),
-            Kind::Zstd => zstd::Decoder::with_buffer(&mut source).and_then(|mut decoder| {
+            Kind::Zstd => checked_frame(&mut source).and_then(|head| {
+                let mut decoder = zstd::Decoder::with_buffer(head.chain(&mut source))?;
                 decoder.window_log_max(WINDOW_LOG_MAX)?;
                 drain(&mut decoder.single_frame(), &mut scratch).map(Some)
             }),
@@ -185,6 +186,18 @@ pub fn members<R: Read>(
             Err(error) => return Ok(Some(error.to_string())),
         }
     }
+}
+
+/// The start of a zstd frame, if it says that the frame has a check value (RFC 8878, 3.1.1.1.1). All
+/// of ours have one; torn bytes that look like a frame without one would be taken for lines.
+fn checked_frame(source: &mut impl Read) -> io::Result<io::Cursor<[u8; 5]>> {
+    let mut head = [0; 5];
+    source.read_exact(&mut head)?;
+    let [.., descriptor] = head;
+    if descriptor & 0b100 == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame without a check value"));
+    }
+    Ok(io::Cursor::new(head))
 }
 
 /// Reads to the end of a member; its bytes and its newlines.

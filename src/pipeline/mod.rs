@@ -19,6 +19,7 @@
 //! what the codec needs.
 
 mod gate;
+pub mod ledger;
 mod outlet;
 pub mod packer;
 mod registry;
@@ -309,3 +310,7 @@ impl Pipeline {
         closed
     }
 }
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests;

@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
+use super::ledger::{Ledger, LedgerError, Seal};
 use super::rest::Rest;
 use super::{Observer, Pipeline, Target, spread};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
-use crate::ring::{Reader, Usage};
+use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
 use crate::settings::Place;
-use crate::spool::{ChunkStats, Payload, Sealed, Spool, SpoolError, SyncPolicy};
+use crate::spool::{ChunkStats, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
 /// How long a spool that cannot be written is left alone.
@@ -35,8 +36,7 @@ const OBSERVE: Duration = Duration::from_millis(100);
 
 /// The packer's own state.
 pub struct Packer {
-    pub(super) reader: Reader,
-    pub(super) spool: Spool,
+    pub(super) ledger: Ledger,
     pub(super) observer: Box<dyn Observer>,
     pub(super) encoder: ChunkEncoder,
     pub(super) codec: Codec,
@@ -63,12 +63,9 @@ pub struct Packer {
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").field("spool", &self.spool).finish_non_exhaustive()
+        f.debug_struct("Packer").field("ledger", &self.ledger).finish_non_exhaustive()
     }
 }
-
-/// Makes one block ready for upload, as [`Spool::seal`] does.
-pub(super) type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
 
 /// What one round came to.
 enum Round {
@@ -110,15 +107,19 @@ impl Packer {
                     Ok(done) => round = done,
                     Err(error) => {
                         blocked_until = now.saturating_add(SPOOL_RETRY);
+                        if matches!(error, SpoolError::Reverted(_)) {
+                            // Read again, after what was lost with it.
+                            self.give_back();
+                        }
                         self.complain(pipeline, &error);
                     }
                 }
             }
             if let SyncPolicy::Every(every) = target.settings.sync
-                && now.saturating_sub(synced) >= every
+                && (now.saturating_sub(synced) >= every || self.ring_waits(usage))
             {
                 synced = now;
-                self.sync(pipeline);
+                self.sync(pipeline, target, now);
             }
             if now.saturating_sub(asked) >= REQUESTS {
                 asked = now;
@@ -146,6 +147,11 @@ impl Packer {
         }
     }
 
+    /// Whether the ring is half full, and has space that only a sync releases.
+    fn ring_waits(&self, usage: Usage) -> bool {
+        usage.used > usage.capacity / 2 && self.ledger.holds_space()
+    }
+
     /// How long the open block has until it is due; `None` before its first record.
     fn left(&self, target: &Target, now: Duration) -> Option<Duration> {
         let age = spread::age_at_seal(target.settings.period, self.share);
@@ -166,7 +172,7 @@ impl Packer {
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
         }
-        if self.reader.damaged() {
+        if self.ledger.damaged() {
             let message = "the ring's memory was changed by somebody else: nothing more is read \
                            from it until varnishd's next start, which takes up what still holds";
             self.tell(pipeline, Level::Error, "damaged", message);
@@ -178,8 +184,8 @@ impl Packer {
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
             self.close_chunk(pipeline, target)?;
         }
-        let grown = self.spool.open_len() >= target.settings.max_bytes;
-        if self.spool.open_len() > 0 && (block_due || grown) {
+        let grown = self.ledger.spool().open_len() >= target.settings.max_bytes;
+        if self.ledger.spool().open_len() > 0 && (block_due || grown) {
             self.seal(pipeline, target)?;
         }
         Ok(if whole { Round::More } else { Round::Idle })
@@ -189,7 +195,7 @@ impl Packer {
     pub(super) fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
         let unix = nanoseconds(pipeline.environment.clock.unix());
         while self.raw.len() < full {
-            let Some(record) = self.reader.next() else { break };
+            let Some(record) = self.ledger.next() else { break };
             self.raw.extend_from_slice(record);
             self.chunk.records += 1;
         }
@@ -223,13 +229,13 @@ impl Packer {
                 .encode(&self.raw, &mut self.member)
                 .map_err(SpoolError::io("compress", "a chunk"))?;
         }
-        let open = self.spool.open_len();
+        let open = self.ledger.spool().open_len();
         if open > 0 && open + self.member.len() as u64 > target.settings.max_bytes {
             // The chunk is read again, for the next block.
             return self.seal(pipeline, target);
         }
-        match self.spool.append(&self.member, self.chunk) {
-            Ok(payload) => self.commit(&payload),
+        match self.ledger.append(&self.member, self.chunk) {
+            Ok(()) => {}
             Err(error @ SpoolError::Full { .. }) => {
                 self.drop_chunk(pipeline, &error);
                 return Ok(());
@@ -253,14 +259,13 @@ impl Packer {
     fn drop_chunk(&mut self, pipeline: &Pipeline, why: &SpoolError) {
         let records = self.chunk.records;
         let drops = Drops { spool: records, ..Drops::default() };
-        let payload = self.spool.count_drops(&drops);
-        self.commit(&payload);
+        self.ledger.drop_read(&drops);
         add(&pipeline.stats.records, records);
         self.dropped_newest += records;
         let message = format!("{records} records dropped: {why}");
         self.tell(pipeline, Level::Error, "dropped", &message);
         self.clear();
-        if self.spool.open_len() == 0 {
+        if self.ledger.spool().open_len() == 0 {
             self.since = None;
         }
     }
@@ -273,9 +278,10 @@ impl Packer {
         target: &Target,
     ) -> Result<(), SpoolError> {
         let settings = &target.settings;
-        let other = self.spool.is_other(settings.codec.kind(), &settings.naming, &settings.host)
-            || self.sealing != settings.sealing;
-        if self.spool.open_len() > 0 && other {
+        let other =
+            self.ledger.spool().is_other(settings.codec.kind(), &settings.naming, &settings.host)
+                || self.sealing != settings.sealing;
+        if self.ledger.spool().open_len() > 0 && other {
             self.seal(pipeline, target)?;
         }
         self.configure(target);
@@ -304,7 +310,7 @@ impl Packer {
     /// read again after it.
     pub(super) fn give_back(&mut self) {
         if self.chunk.records > 0 {
-            self.reader.rewind();
+            self.ledger.rewind();
             self.clear();
         }
     }
@@ -327,12 +333,19 @@ impl Packer {
             ..Drops::default()
         };
         self.set_signer(target);
-        let sealed = seal(&mut self.spool, &since)?;
+        let sealed = self.ledger.seal(seal, &since)?;
         self.told = drops;
         self.share = 1.0;
         let any = sealed.is_some();
-        if let Some((sealed, payload)) = sealed {
-            self.commit_sealed(pipeline, target, &payload);
+        if let Some((sealed, unsynced)) = sealed {
+            if let Some(error) = &sealed.unsynced {
+                let message = format!("block {}: the spool is not synced: {error}", sealed.number);
+                self.tell(pipeline, Level::Warn, "sync", &message);
+            }
+            if let Some(error) = unsynced {
+                // Holds for this process and its successors; the next commit syncs it again.
+                self.tell(pipeline, Level::Warn, "sync", &error.to_string());
+            }
             add(&pipeline.stats.blocks_sealed, 1);
             if let Some(error) = sealed.unsynced {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
@@ -347,7 +360,7 @@ impl Packer {
     /// [`Packer::begin_or_keep_block`].
     fn configure(&mut self, target: &Target) {
         let settings = &target.settings;
-        self.spool.configure(|options| {
+        self.ledger.configure(|options| {
             options.codec = settings.codec.kind();
             options.naming = settings.naming.clone();
             options.host.clone_from(&settings.host);
@@ -358,31 +371,39 @@ impl Packer {
         self.set_sealing(target);
     }
 
-    pub(super) fn commit(&mut self, payload: &Payload) {
-        // The payload's length is a constant that the ring takes.
-        let _ = self.reader.commit(payload.as_bytes());
-    }
-
-    /// Commits a seal. Unless the settings ask for no syncing, the ring's head is on the disk when
-    /// the block is: else a power cut could bring back records that a sealed block has.
-    fn commit_sealed(&mut self, pipeline: &Pipeline, target: &Target, payload: &Payload) {
-        if target.settings.sync == SyncPolicy::None {
-            self.commit(payload);
-        } else if let Err(error) = self.reader.commit_synced(payload.as_bytes()) {
-            // Holds for this process and its successors; the next commit syncs it again.
-            let message = format!("the ring cannot be synced: {error}");
-            self.tell(pipeline, Level::Warn, "sync", &message);
-        }
-    }
-
-    fn sync(&mut self, pipeline: &Pipeline) {
-        if let Err(error) = self.spool.sync() {
+    /// Brings everything to the disk. Records that the ring cannot bring there go into the block
+    /// first.
+    fn sync(&mut self, pipeline: &Pipeline, target: &Target, now: Duration) {
+        if let Err(error) = self.pack_unsure(pipeline, target, now) {
             self.complain(pipeline, &error);
         }
-        if let Err(error) = pipeline.ring.sync() {
-            let message = format!("the ring cannot be synced: {error}");
-            self.tell(pipeline, Level::Warn, "sync", &message);
+        match self.ledger.sync() {
+            Ok(()) => {}
+            Err(LedgerError::Spool(error)) => self.complain(pipeline, &error),
+            Err(error) => self.tell(pipeline, Level::Warn, "sync", &error.to_string()),
         }
+    }
+
+    fn pack_unsure(
+        &mut self,
+        pipeline: &Pipeline,
+        target: &Target,
+        now: Duration,
+    ) -> Result<(), SpoolError> {
+        // At most what is in the ring; a producer may push faster than this packs.
+        let full = target.settings.chunk_bytes(pipeline.ring.usage().capacity);
+        let mut left = pipeline.ring.usage().used;
+        while self.ledger.must_pack() && left > 0 {
+            if self.member.is_empty() {
+                self.fill(pipeline, full, now);
+            }
+            if self.chunk.records == 0 {
+                break;
+            }
+            left = left.saturating_sub(self.chunk.raw_bytes);
+            self.close_chunk(pipeline, target)?;
+        }
+        Ok(())
     }
 
     fn take_requests(&self, pipeline: &Pipeline) {
@@ -439,7 +460,7 @@ impl Packer {
     /// Notes when everything that was pushed before `generation` began is uploaded.
     fn note_drained(&self, pipeline: &Pipeline, generation: u64) {
         if self.chunk.records == 0
-            && self.spool.open_len() == 0
+            && self.ledger.spool().open_len() == 0
             && pipeline.ring.usage().used == 0
             && pipeline.store.counts().sealed.blocks == 0
         {
@@ -469,7 +490,7 @@ impl Packer {
         let stats = &pipeline.stats;
         let counts = pipeline.store.counts();
         let usage = pipeline.ring.usage();
-        let open = u64::from(self.spool.open_len() > 0);
+        let open = u64::from(self.ledger.spool().open_len() > 0);
         let gone = counts.dropped.records + counts.lost.records;
         set(&stats.dropped_spool, self.dropped_newest + gone);
         set(&stats.ring_used, usage.used);
@@ -477,9 +498,9 @@ impl Packer {
         set(&stats.ring_size, usage.capacity);
         let held = counts.held;
         set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + open);
-        let records = counts.sealed.records + held.records + self.spool.open_records();
+        let records = counts.sealed.records + held.records + self.ledger.spool().open_records();
         set(&stats.spooled_records, records);
-        let bytes = counts.sealed.bytes + held.bytes + self.spool.open_len();
+        let bytes = counts.sealed.bytes + held.bytes + self.ledger.spool().open_len();
         set(&stats.spooled_bytes, bytes);
         set(&stats.held_blocks, held.blocks);
         set(&stats.held_records, held.records);
@@ -487,7 +508,7 @@ impl Packer {
         set(&stats.quarantined_records, counts.quarantined.records);
         set(&stats.quarantined_bytes, counts.quarantined.bytes);
         let oldest = counts.oldest.into_iter().chain(counts.held_since);
-        let oldest = oldest.chain(self.spool.open_since()).min();
+        let oldest = oldest.chain(self.ledger.spool().open_since()).min();
         let now = nanoseconds(pipeline.environment.clock.unix());
         let age = oldest.map_or(0, |first| now.saturating_sub(first) / 1_000_000_000);
         set(&stats.oldest_unsent, age);

@@ -22,9 +22,9 @@ impl Packer {
             (None, Some(_)) => {
                 // What the ring has is secret from now on, and a kill must not forget that.
                 self.give_back();
+                self.ledger.settle()?;
                 self.set_sealing(target);
-                let payload = self.spool.payload();
-                self.commit(&payload);
+                self.ledger.note();
             }
             (Some(_), None) => {
                 let mut left = used;
@@ -37,18 +37,18 @@ impl Packer {
                     }
                     let raw = self.chunk.raw_bytes;
                     self.store_chunk(pipeline, target)?;
-                    if self.spool.open_len() > 0 {
+                    if self.ledger.spool().open_len() > 0 {
                         left = left.saturating_sub(raw);
                     }
                 }
                 self.seal(pipeline, target)?;
+                self.ledger.settle()?;
                 self.set_sealing(target);
-                let payload = self.spool.end_secrecy();
-                self.commit(&payload);
+                self.ledger.end_secrecy();
             }
             _ => {}
         }
-        while self.spool.can_release() {
+        while self.ledger.spool().can_release() {
             self.seal(pipeline, target)?;
             if !self.seal_by(pipeline, target, Spool::release)? {
                 break;
@@ -60,7 +60,7 @@ impl Packer {
     pub(super) fn set_sealing(&mut self, target: &Target) {
         let wanted = &target.settings.sealing;
         if self.sealing != *wanted {
-            self.spool.configure(|options| options.sealing.clone_from(wanted));
+            self.ledger.configure(|options| options.sealing.clone_from(wanted));
             self.sealing.clone_from(wanted);
         }
     }
@@ -69,7 +69,7 @@ impl Packer {
     pub(super) fn set_signer(&mut self, target: &Target) {
         let wanted = &target.settings.signer;
         if self.signer != *wanted {
-            self.spool.configure(|options| options.signer.clone_from(wanted));
+            self.ledger.configure(|options| options.signer.clone_from(wanted));
             self.signer.clone_from(wanted);
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::Parker;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::ledger::{self, Ledger};
 use super::packer::Packer;
 use super::{Control, Environment, Observer, Pipeline, Target, spread, uploader};
 use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
@@ -20,7 +21,7 @@ use crate::s3::credentials::{CredentialsError, chain};
 use crate::s3::{Client, SetupError};
 use crate::settings::{Place, Settings, variables};
 use crate::spool::{
-    ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError,
+    ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError, SyncPolicy,
 };
 use crate::stats::{Stats, set};
 use crate::units;
@@ -183,8 +184,7 @@ pub(super) fn start(
     let packer = Packer {
         since: (spool.open_len() > 0).then(|| environment.clock.monotonic()),
         share: spread::first_share(),
-        reader: opened.reader,
-        spool,
+        ledger: Ledger::new(opened.reader, spool),
         observer,
         encoder,
         codec,
@@ -284,6 +284,9 @@ impl Opening<'_> {
                 (Arc::new(disk), Some(root.join("ring")))
             }
         };
+        // The ring is upgraded when it is opened; a spool that is refused is left as it was.
+        Spool::check_format(&*files)
+            .map_err(|source| StartError::Spool { stream: self.stream(), source })?;
         let mut opened = self.open_ring(path.as_deref())?;
         let options = self.options();
         let (mut spool, found) =
@@ -294,8 +297,9 @@ impl Opening<'_> {
         let mut records = counts.sealed.records + spool.open_records();
         records += counts.lost.records + counts.dropped.records + counts.held.records;
         records += counts.quarantined.records;
-        // The ring's length of the state is a constant that it takes.
-        let _ = opened.reader.commit(found.payload.as_bytes());
+        if let Err(error) = ledger::begin(&mut opened.reader, &spool) {
+            self.notes.push((Level::Warn, error.to_string()));
+        }
         self.note_spool(&found);
         if opened.recovered.torn > 0 {
             let torn = opened.recovered.torn;
@@ -354,6 +358,7 @@ impl Opening<'_> {
             sync: settings.sync,
             sealing: settings.sealing.clone(),
             signer: settings.signer.clone(),
+            kernel: kernel_boot(),
             ..Options::new(&settings.stream, &settings.host, boot)
         }
     }
@@ -448,6 +453,10 @@ impl Opening<'_> {
             let packed = encoder.encode(&raw, &mut member).map_err(compress());
             match packed.and_then(|()| spool.append(&member, chunk)) {
                 Ok(payload) => {
+                    if matches!(self.settings.sync, SyncPolicy::Every(_)) {
+                        // The commit erases the records. The packer tries again what fails here.
+                        let _ = spool.sync();
+                    }
                     let _ = opened.reader.commit(payload.as_bytes());
                 }
                 Err(error) => {
@@ -464,4 +473,11 @@ fn set_aside(path: &Path, now: Duration) -> io::Result<PathBuf> {
     let aside = path.with_extension(format!("aside-{}", now.as_secs()));
     std::fs::rename(path, &aside)?;
     Ok(aside)
+}
+
+/// This start of the kernel; zeroes when it does not say.
+fn kernel_boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text.trim().replace('-', "");
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }

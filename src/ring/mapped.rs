@@ -26,20 +26,37 @@ pub(super) struct Memory {
     /// Bytes of the region: a power of two, at least 8, and the map has `HEADER_BYTES` and
     /// `TRAILER_BYTES` more.
     capacity: usize,
+    /// A disk for tests, in the place of the real one.
+    #[cfg(test)]
+    pub(super) disk: std::sync::OnceLock<SimulatedDisk>,
 }
+
+/// Is given the range of the file that is to be brought to the disk.
+#[cfg(test)]
+pub(crate) type SimulatedDisk = Box<dyn Fn(std::ops::Range<usize>) -> io::Result<()> + Send + Sync>;
 
 impl Memory {
     /// Zeroed memory that ends with the process.
     pub(super) fn anonymous(capacity: usize) -> io::Result<Self> {
         let map = MmapMut::map_anon(HEADER_BYTES + capacity + TRAILER_BYTES)?;
-        Ok(Self { map: map.into(), capacity })
+        Ok(Self {
+            map: map.into(),
+            capacity,
+            #[cfg(test)]
+            disk: std::sync::OnceLock::new(),
+        })
     }
 
     /// Maps `file`, whose length the caller has made that of a whole file.
     pub(super) fn shared(file: &File, capacity: usize) -> io::Result<Self> {
         let length = HEADER_BYTES + capacity + TRAILER_BYTES;
         let map = memmap2::MmapOptions::new().len(length).map_raw(file)?;
-        Ok(Self { map, capacity })
+        Ok(Self {
+            map,
+            capacity,
+            #[cfg(test)]
+            disk: std::sync::OnceLock::new(),
+        })
     }
 
     /// Bytes of the region.
@@ -108,12 +125,21 @@ impl Memory {
 
     /// Writes commit slot 0 or 1 through to the disk.
     pub(super) fn sync_slot(&self, slot: usize) -> io::Result<()> {
-        self.map.flush_range(self.slot_at(slot), 8 * SLOT_WORDS)
+        let at = self.slot_at(slot);
+        self.flush(at..at + 8 * SLOT_WORDS)
     }
 
     /// Writes everything through to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.map.flush()
+        self.flush(0..self.map.len())
+    }
+
+    fn flush(&self, range: std::ops::Range<usize>) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(disk) = self.disk.get() {
+            return disk(range);
+        }
+        self.map.flush_range(range.start, range.len())
     }
 
     /// Where a slot is in the map.

@@ -57,7 +57,7 @@ impl Capacity {
     /// A ring small enough to fill in a test; a power of two from 64.
     #[cfg(test)]
     #[cfg(not(s3log_loom))]
-    pub(super) fn tiny(bytes: u32) -> Self {
+    pub(crate) fn tiny(bytes: u32) -> Self {
         assert!(bytes.is_power_of_two() && bytes >= 64);
         Self(bytes)
     }

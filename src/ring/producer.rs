@@ -125,6 +125,12 @@ impl Ring {
         self.memory.sync()
     }
 
+    /// Sends syncs to a disk of a test's own.
+    #[cfg(all(test, not(s3log_loom)))]
+    pub(crate) fn simulate_disk(&self, disk: super::mapped::SimulatedDisk) {
+        assert!(self.memory.disk.set(disk).is_ok());
+    }
+
     /// Up to where producers have claimed.
     pub(super) fn reserved(&self) -> u64 {
         // Relaxed: only compared and shown; bytes are reached through their header's Acquire.

@@ -45,9 +45,20 @@ pub struct Reader {
     cursor: u64,
     /// Of the last commit; it stands in slot `generation % 2`.
     generation: u64,
-    /// The last commit was to be brought to the disk and was not: the next one takes its slot.
-    unsynced: bool,
+    written: Written,
     damaged: bool,
+}
+
+/// How far the last commit has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// It may be on the disk or not.
+    Memory,
+    /// It is on the disk.
+    Disk,
+    /// The kernel could not write it, and takes it for written. The other slot may be the only one
+    /// on the disk and has to stay, so that the next commit takes the same one.
+    Failed,
 }
 
 impl Reader {
@@ -59,7 +70,7 @@ impl Reader {
             accepted: head,
             cursor: head,
             generation,
-            unsynced: false,
+            written: Written::Memory,
             damaged: false,
         }
     }
@@ -125,6 +136,20 @@ impl Reader {
         self.accepted = self.cursor;
     }
 
+    /// Back to the last commit, past what was accepted since: the consumer has lost it.
+    pub fn back_to_commit(&mut self) {
+        self.accepted = self.head;
+        self.cursor = self.head;
+    }
+
+    /// Writes every published record through to the disk, see [`Ring::sync`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.ring.sync()
+    }
+
     /// Bytes accepted and not committed.
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
@@ -156,12 +181,29 @@ impl Reader {
     ///
     /// See [`SyncError`].
     pub fn commit_synced(&mut self, payload: &[u8]) -> Result<(), SyncError> {
+        if payload.len() > MAX_COMMIT_PAYLOAD {
+            return Err(CommitTooLong(payload.len()).into());
+        }
+        if self.written == Written::Memory {
+            // Before the other one is written over, which may be the one that is on the disk.
+            self.sync_slot()?;
+        }
         self.record(payload)?;
-        self.unsynced = true;
-        self.ring.memory.sync_slot(slot(self.generation))?;
-        self.unsynced = false;
+        self.sync_slot()?;
         self.release();
         Ok(())
+    }
+
+    fn sync_slot(&mut self) -> io::Result<()> {
+        let synced = self.ring.memory.sync_slot(slot(self.generation));
+        self.written = if synced.is_ok() { Written::Disk } else { Written::Failed };
+        synced
+    }
+
+    /// Up to where records are committed.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
     }
 
     /// The atomic half of a commit: writes the older slot, then its generation.
@@ -170,8 +212,8 @@ impl Reader {
         // other party is recovery after its death, which sees a prefix of its instructions. For
         // a power cut both slots have a check over all of their bytes.
         let relaxed = PlainOrdering::Relaxed;
-        // The commit before one that is not on the disk is, and has to stay.
-        let generation = self.generation + if self.unsynced { 2 } else { 1 };
+        let same_slot = self.written == Written::Failed;
+        let generation = self.generation + if same_slot { 2 } else { 1 };
         let words = Commit::encode(generation, self.accepted, payload)
             .ok_or(CommitTooLong(payload.len()))?;
         let slot = slot(generation);
@@ -186,6 +228,7 @@ impl Reader {
         // Nor may the erasing in `release` move up before the commit.
         compiler_fence(PlainOrdering::SeqCst);
         self.generation = generation;
+        self.written = Written::Memory;
         self.head = self.accepted;
         Ok(())
     }

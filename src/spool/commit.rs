@@ -26,7 +26,8 @@
 //! | 88 | 8 | the same: the spool was full |
 //! | 96 | 8 | the same: rendering failed |
 //! | 104 | 8 | the same: lost by damage |
-//! | 112 | 24 | 0, reserved |
+//! | 112 | 16 | start of the kernel in which this was written, zeroes when it is not known |
+//! | 128 | 8 | 0, reserved |
 //! | 136 | 32 | SHA-256 of the committed length |
 //! | 168 | 32 | SHA-256 of the block before, zeroes if there is none |
 
@@ -83,6 +84,7 @@ pub(super) struct OpenBlock {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) boot: BootId,
+    pub(super) kernel: [u8; 16],
     pub(super) codec: Kind,
     pub(super) sequence: u64,
     pub(super) drops: Drops,
@@ -113,6 +115,7 @@ impl OpenBlock {
             first: 0,
             last: 0,
             boot: options.boot,
+            kernel: options.kernel,
             codec: options.codec,
             sequence: 0,
             drops: Drops::default(),
@@ -161,7 +164,8 @@ impl OpenBlock {
         let Drops { ring, spool, panic, lost } = self.drops;
         let numbers = [self.sequence, ring, spool, panic, lost];
         numbers.iter().for_each(|number| out.put(&number.to_le_bytes()));
-        out.put(&[0; 24]);
+        out.put(&self.kernel);
+        out.put(&[0; 8]);
         out.put(&self.content.0);
         out.put(&self.previous.map_or([0; 32], |digest| digest.0));
         let check = check(&out.bytes);
@@ -205,7 +209,8 @@ impl OpenBlock {
             let (ring, spool) = (read.u64()?, read.u64()?);
             let (panic, lost) = (read.u64()?, read.u64()?);
             let drops = Drops { ring, spool, panic, lost };
-            read.take::<24>()?;
+            let kernel = read.take()?;
+            read.take::<8>()?;
             let content = Digest(read.take()?);
             let before = Digest(read.take()?);
             let previous = (flags & CHAINED != 0).then_some(before);
@@ -219,6 +224,7 @@ impl OpenBlock {
                 first,
                 last,
                 boot,
+                kernel,
                 codec,
                 sequence,
                 drops,

@@ -38,6 +38,10 @@ pub struct Options {
     pub host: String,
     /// This start of the process.
     pub boot: BootId,
+    /// This start of the kernel, as `/proc/sys/kernel/random/boot_id` has it; zeroes when it is not
+    /// known. A block that goes on after another one gets this `boot`: without syncing, what it was
+    /// may be in the bucket under its key.
+    pub kernel: [u8; 16],
     /// What the chunks are that will be appended.
     pub codec: Kind,
     /// How blocks are named.
@@ -78,6 +82,7 @@ impl Options {
             stream: stream.to_owned(),
             host: host.to_owned(),
             boot,
+            kernel: [0; 16],
             codec: Kind::Gzip,
             naming: Naming::default(),
             spool_max: Self::SPOOL_MAX,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::commit::OpenBlock;
 use super::files::names::{Name, Why};
-use super::files::remove_if_there;
+use super::files::{for_each_buffer, remove_if_there};
 use super::quarantine::DroppedBlock;
 use super::seal::{Origin, write_sealed};
 use super::sidecar::Sidecar;
@@ -35,6 +35,10 @@ pub struct Spool {
     pub(super) held: Vec<(u64, OpenBlock)>,
     /// Whether the file [`SECRET`] is there.
     pub(super) marked: bool,
+    /// The open block as it was last on the disk, and its hash.
+    pub(super) synced: Option<(OpenBlock, Hasher)>,
+    /// Payloads are committed some time after they were handed out, see [`Spool::defer_commits`].
+    pub(super) deferred: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -43,6 +47,11 @@ pub(super) struct Heal {
     pub(super) tail: bool,
     /// A seal may have left files.
     pub(super) seal: bool,
+    /// The open block's file could not be brought to the disk. The kernel takes what it failed to
+    /// write for written, so that another try on the same file would be believed.
+    pub(super) unsure: bool,
+    /// The directory could not be brought to the disk after a seal.
+    pub(super) directory: bool,
 }
 
 /// What the packer knows of a chunk.
@@ -130,6 +139,12 @@ impl Spool {
         self.mark();
     }
 
+    /// When bytes are brought to the disk.
+    #[must_use]
+    pub const fn sync_policy(&self) -> SyncPolicy {
+        self.options.sync
+    }
+
     /// The payload of the present state.
     #[must_use]
     pub fn payload(&self) -> Payload {
@@ -146,7 +161,7 @@ impl Spool {
     pub fn append(&mut self, chunk: &[u8], stats: ChunkStats) -> Result<Payload, SpoolError> {
         self.heal()?;
         self.forget_gone();
-        if self.state.length > 0 && self.state.codec != self.options.codec {
+        if self.seals_before_append() {
             // The settings changed, and the start could not seal what was open.
             self.seal(&Drops::default())?;
         }
@@ -237,6 +252,11 @@ impl Spool {
         let sidecar = match write(self) {
             Ok(sidecar) => sidecar,
             Err(error) => {
+                let data = Name::Data(self.state.number).to_string();
+                let of_data = |name: &String| *name == data;
+                if matches!(&error, SpoolError::Io { doing: "sync", name, .. } if of_data(name)) {
+                    self.heal.unsure = true;
+                }
                 let _ = self.heal();
                 return Err(error);
             }
@@ -244,6 +264,7 @@ impl Spool {
         self.heal.seal = false;
         let sync = self.options.sync != SyncPolicy::None;
         let unsynced = if sync { self.store.files.sync_directory().err() } else { None };
+        self.heal.directory = unsynced.is_some();
         Ok((sidecar, unsynced))
     }
 
@@ -260,18 +281,43 @@ impl Spool {
         (Sealed { number, meta, key, unsynced }, self.hand_out())
     }
 
-    /// Brings the open block to the disk, for [`SyncPolicy::Every`]. The caller syncs the ring.
+    /// Brings the open block to the disk, for [`SyncPolicy::Every`]. The caller commits and syncs
+    /// the ring.
     ///
     /// # Errors
-    /// The file system's.
+    /// The file system's. [`SpoolError::Reverted`]: see there.
     pub fn sync(&mut self) -> Result<(), SpoolError> {
-        if self.state.length == 0 {
-            return Ok(());
+        self.heal()?;
+        if self.state.length > 0 {
+            let name = Name::Data(self.state.number);
+            let files = &*self.store.files;
+            if let Err(source) = files.sync_file(&name.to_string()) {
+                self.heal.unsure = true;
+                return Err(SpoolError::Io { doing: "sync", name: name.to_string(), source });
+            }
+            files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
         }
-        let name = Name::Data(self.state.number);
-        let files = &*self.store.files;
-        files.sync_file(&name.to_string()).map_err(SpoolError::io("sync", name))?;
-        files.sync_directory().map_err(SpoolError::io("sync", "its directory"))
+        self.synced = Some((self.state, self.hasher.clone()));
+        Ok(())
+    }
+
+    /// From now on a payload is committed some time after it was handed out, and the caller says so
+    /// with [`Spool::committed`]; or, with `false`, before the next call, as everybody does who is
+    /// not asked.
+    pub fn defer_commits(&mut self, deferred: bool) {
+        self.deferred = deferred;
+    }
+
+    /// The present payload is committed.
+    pub fn committed(&mut self) {
+        self.handed_out = self.state.sequence;
+    }
+
+    /// Whether the next [`Spool::append`] seals the open block before, because it is of another
+    /// codec.
+    #[must_use]
+    pub fn seals_before_append(&self) -> bool {
+        self.state.length > 0 && self.state.codec != self.options.codec
     }
 
     /// Starts the block after the present one, empty.
@@ -310,11 +356,80 @@ impl Spool {
             }
             self.heal.tail = false;
         }
+        if self.heal.unsure {
+            self.write_again()?;
+        }
+        if self.heal.directory {
+            files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+            self.heal.directory = false;
+        }
         Ok(())
     }
 
+    /// Puts a copy of the open block's file in its place, which the kernel has not failed on. What
+    /// was there is partly on the disk, and so the copy has to be before it takes its name.
+    fn write_again(&mut self) -> Result<(), SpoolError> {
+        if self.state.length == 0 {
+            self.heal.unsure = false;
+            return Ok(());
+        }
+        let files = &*self.store.files;
+        let (data, new) = (Name::Data(self.state.number), Name::New(self.state.number));
+        let (data, new) = (data.to_string(), new.to_string());
+        let mut hasher = Hasher::default();
+        files.create(&new, &[]).map_err(SpoolError::io("write", &new))?;
+        let copied = for_each_buffer(files, &data, self.state.length, |bytes| {
+            hasher.update(bytes);
+            files.append(&new, bytes)
+        });
+        if let Err(source) = copied {
+            let _ = remove_if_there(files, &new);
+            return Err(SpoolError::Io { doing: "copy", name: data, source });
+        }
+        if hasher.digest() == self.state.content {
+            files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
+            files.rename(&new, &data).map_err(SpoolError::io("rename", &new))?;
+            self.heal.unsure = false;
+            return Ok(());
+        }
+        let _ = remove_if_there(files, &new);
+        self.revert()
+    }
+
+    /// The kernel has dropped what it could not write: back to what was on the disk before.
+    fn revert(&mut self) -> Result<(), SpoolError> {
+        let number = self.state.number;
+        match self
+            .synced
+            .clone()
+            .filter(|_| self.deferred)
+            .filter(|(synced, _)| synced.number == number)
+        {
+            Some((synced, hasher)) if synced.length < self.state.length => {
+                self.state = OpenBlock {
+                    sequence: self.state.sequence,
+                    drops: self.state.drops,
+                    secret: self.state.secret,
+                    ..synced
+                };
+                self.hasher = hasher;
+            }
+            // Nothing of this block was on the disk.
+            None if self.deferred => {
+                self.state = self.state.begun_anew(&self.options);
+                self.hasher = Hasher::default();
+            }
+            _ => self.give_up_open(),
+        }
+        // The file is cut to that before it is written again.
+        self.heal = Heal { tail: true, unsure: self.state.length > 0, ..self.heal };
+        Err(SpoolError::Reverted(Name::Data(number).to_string()))
+    }
+
     pub(super) fn hand_out(&mut self) -> Payload {
-        self.handed_out = self.state.sequence;
+        if !self.deferred {
+            self.committed();
+        }
         self.payload()
     }
 

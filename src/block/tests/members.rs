@@ -79,3 +79,16 @@ fn of_a_torn_snappy_stream_what_reaches_to_the_end_of_a_line_is_reported() {
     let (found, stopped) = walk(&block[..block.len() - 1], Kind::Snappy);
     assert_eq!((found.len(), stopped.is_some()), (0, true));
 }
+
+#[test]
+fn a_zstd_frame_without_a_check_value_is_no_member() {
+    let mut ours = Vec::new();
+    ChunkEncoder::new(Codec::Zstd(1)).unwrap().encode(b"a line\n", &mut ours).unwrap();
+    let mut found = 0;
+    assert_eq!(members(&ours[..], Kind::Zstd, |_| found += 1).unwrap(), None);
+    assert_eq!(found, 1);
+    // The standard encoder's, which has none unless it is asked for one.
+    let theirs = zstd::encode_all(&b"a line\n"[..], 1).unwrap();
+    let bad = members(&[&ours[..], &theirs].concat()[..], Kind::Zstd, |_| found += 1).unwrap();
+    assert_eq!((found, bad.as_deref()), (2, Some("a frame without a check value")));
+}

@@ -104,6 +104,11 @@ impl Recovery<'_> {
             Ok(()) => Kind::sniff(&start),
             Err(_) => Kind::None,
         };
+        // A file whose start is torn has no magic number either, and is not lines.
+        let torn = start.iter().any(|byte| byte.is_ascii_control());
+        if codec == Kind::None && self.options.codec != Kind::None && torn {
+            return Ok(None);
+        }
         let good = good_members(self.files, &name, codec, u64::MAX)?;
         if good.length == 0 {
             return Ok(None);

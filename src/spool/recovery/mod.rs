@@ -56,6 +56,14 @@ pub struct Recovered {
 }
 
 impl Spool {
+    /// Refuses a directory of another release, before anything of the stream is changed.
+    ///
+    /// # Errors
+    /// [`SpoolError::Version`], or the file system's.
+    pub fn check_format(files: &dyn Files) -> Result<(), SpoolError> {
+        check_format(files)
+    }
+
     /// Opens a stream's spool and mends what the last process left.
     ///
     /// `last_commit` is what the ring's commit record holds; `None` or empty when the ring is new. A
@@ -115,6 +123,7 @@ impl Spool {
         }
         let other_codec = state.length > 0 && state.codec != options.codec;
         let store = Arc::new(SealedBlocks::new(files, index));
+        let synced = Some((state, hasher.clone()));
         let mut spool = Self {
             store,
             options,
@@ -125,6 +134,8 @@ impl Spool {
             handed_out: 0,
             held,
             marked,
+            synced,
+            deferred: false,
         };
         spool.mark();
         if other_codec && !spool.lacks_key() {

@@ -40,6 +40,12 @@ impl Recovery<'_> {
         } else {
             hasher = Hasher::default();
         }
+        if state.kernel != self.options.kernel {
+            // What was not on the disk when the machine went down may be in the bucket already,
+            // under the key that this block would get.
+            state.kernel = self.options.kernel;
+            state.boot = self.options.boot;
+        }
         state.drops.lost = state.drops.lost.saturating_add(self.held_lost);
         state.secret |= self.options.sealing.is_some();
         self.count_gone(&mut state)?;

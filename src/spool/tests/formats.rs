@@ -16,6 +16,7 @@ fn state() -> OpenBlock {
         first: 0x0b0c,
         last: 0x0d0e,
         boot: BootId([1, 2, 3, 4, 5, 6]),
+        kernel: [0xbb; 16],
         codec: Kind::Gzip,
         sequence: 0x0f10,
         drops: Drops { ring: 0x11, spool: 0x12, panic: 0x13, lost: 0x14 },
@@ -51,7 +52,8 @@ fn the_bytes_of_a_payload_are_those_of_its_table() {
         "1200000000000000",
         "1300000000000000",
         "1400000000000000",
-        &"00".repeat(24),
+        &"bb".repeat(16),
+        &"00".repeat(8),
         &"cc".repeat(32),
         &"dd".repeat(32),
     ]

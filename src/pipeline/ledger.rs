@@ -1,0 +1,253 @@
+//! Ring and spool in step: each record is in the one or in the other, at any instant, for a process
+//! that is killed and, as far as [`SyncPolicy`] goes, for a power cut.
+//!
+//! | `sync` | a chunk | a seal | between |
+//! |---|---|---|---|
+//! | `none` | append, commit | seal, commit | |
+//! | `block` | append, commit | **commit**, seal, **commit** | |
+//! | a duration | append, accept | sync, **commit**, seal, **commit** | sync, **commit**, sync the ring |
+//!
+//! A commit in bold is on the disk before the next step, and before the ring's bytes are erased. The
+//! one before a seal keeps the ring from bringing back records that the sealed block has. Under a
+//! duration a chunk is only accepted: until its file is on the disk its records stay in the ring,
+//! and so a kill and a power cut read them again and cut the file.
+//!
+//! Non-goals: threads, and what is in a chunk.
+
+use std::io;
+
+use crate::block::Drops;
+use crate::ring::{Reader, SyncError};
+use crate::spool::{ChunkStats, Options, Payload, Sealed, Spool, SpoolError, SyncPolicy};
+
+/// Makes one block ready for upload, as [`Spool::seal`] does.
+pub type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
+
+/// The reading end of a ring and the writing end of a spool.
+#[derive(Debug)]
+pub struct Ledger {
+    reader: Reader,
+    spool: Spool,
+    sync: SyncPolicy,
+    /// Records before this position of the ring may not be on the disk although a sync says so.
+    unsure: u64,
+}
+
+/// Why what is in ring and spool is not on the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The open block.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The ring's commit.
+    #[error(transparent)]
+    Commit(#[from] SyncError),
+    /// The ring's records. Those that there were are safe once they are in a block: see
+    /// [`Ledger::must_pack`].
+    #[error("the ring cannot be synced: {0}")]
+    Ring(io::Error),
+}
+
+/// Commits what a start has made of the spool, before anything is appended. It is on the disk twice,
+/// so that what was committed before cannot come back and describe bytes that were not there then.
+///
+/// # Errors
+/// It could not be brought to the disk; it holds for this process and its successors.
+pub fn begin(reader: &mut Reader, spool: &Spool) -> Result<(), SyncError> {
+    let payload = spool.payload();
+    if spool.sync_policy() == SyncPolicy::None {
+        return Ok(reader.commit(payload.as_bytes())?);
+    }
+    reader.commit_synced(payload.as_bytes())?;
+    reader.commit_synced(payload.as_bytes())
+}
+
+impl Ledger {
+    /// Of a ring and a spool that a start has brought into step.
+    #[must_use]
+    pub fn new(reader: Reader, spool: Spool) -> Self {
+        let mut ledger = Self { reader, spool, sync: SyncPolicy::None, unsure: 0 };
+        ledger.configure(|_| ());
+        ledger
+    }
+
+    /// The spool, to look at.
+    #[must_use]
+    pub const fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The next record of the ring, see [`Reader::next`].
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<&[u8]> {
+        self.reader.next()
+    }
+
+    /// See [`Reader::damaged`].
+    #[must_use]
+    pub fn damaged(&self) -> bool {
+        self.reader.damaged()
+    }
+
+    /// Up to where the ring was read, in bytes since it was made.
+    #[must_use]
+    pub fn read_position(&self) -> u64 {
+        self.reader.cursor()
+    }
+
+    /// What was read and is in no block will be read again.
+    pub fn rewind(&mut self) {
+        self.reader.rewind();
+    }
+
+    /// See [`Spool::configure`].
+    pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
+        self.spool.configure(change);
+        self.sync = self.spool.sync_policy();
+        self.spool.defer_commits(self.defers());
+    }
+
+    /// Appends a chunk of all that was read.
+    ///
+    /// # Errors
+    /// As those of [`Spool::append`]; rewind and read again after [`SpoolError::Reverted`].
+    pub fn append(&mut self, member: &[u8], stats: ChunkStats) -> Result<(), SpoolError> {
+        if self.spool.seals_before_append() {
+            self.seal(Spool::seal, &Drops::default())?;
+        }
+        let appended = self.spool.append(member, stats);
+        let payload = self.or_back(appended)?;
+        self.commit(&payload);
+        Ok(())
+    }
+
+    /// Counts all that was read as dropped.
+    pub fn drop_read(&mut self, drops: &Drops) {
+        let payload = self.spool.count_drops(drops);
+        self.commit(&payload);
+    }
+
+    /// Seals a block, with nothing in hand that was read and not appended. What could not be
+    /// brought to the disk, if so: the block is sealed all the same.
+    ///
+    /// # Errors
+    /// As those of [`Spool::seal`].
+    pub fn seal(
+        &mut self,
+        seal: Seal,
+        drops: &Drops,
+    ) -> Result<Option<(Sealed, Option<LedgerError>)>, SpoolError> {
+        let mut unsynced = None;
+        if self.defers() {
+            match self.sync_block() {
+                Err(LedgerError::Spool(error)) => return Err(error),
+                synced => unsynced = synced.err(),
+            }
+        } else if self.sync != SyncPolicy::None {
+            unsynced = self.commit_synced().err();
+        }
+        let done = seal(&mut self.spool, drops);
+        let Some((sealed, payload)) = self.or_back(done)? else { return Ok(None) };
+        if self.sync == SyncPolicy::None {
+            self.commit(&payload);
+        } else {
+            unsynced = self.commit_synced().err().or(unsynced);
+        }
+        Ok(Some((sealed, unsynced)))
+    }
+
+    /// Nothing that was appended waits for a sync after this.
+    ///
+    /// # Errors
+    /// The open block cannot be brought to the disk.
+    pub fn settle(&mut self) -> Result<(), SpoolError> {
+        if self.holds_space() {
+            // A commit that did not come to the disk holds for this process and its successors.
+            if let Err(LedgerError::Spool(error)) = self.sync_block() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what the spool says of secrets. [Settle](Ledger::settle) before it changes, and give
+    /// back what was read.
+    pub fn note(&mut self) {
+        debug_assert!(!self.holds_space());
+        // The payload's length is a constant that the ring takes.
+        let _ = self.reader.commit(self.spool.payload().as_bytes());
+    }
+
+    /// See [`Spool::end_secrecy`]; noted as well.
+    pub fn end_secrecy(&mut self) {
+        self.spool.end_secrecy();
+        self.note();
+    }
+
+    /// Brings everything to the disk that was pushed before the call.
+    ///
+    /// # Errors
+    /// What is not there yet. Call it again later.
+    pub fn sync(&mut self) -> Result<(), LedgerError> {
+        self.sync_block()?;
+        // Records that are in no block yet.
+        if let Err(error) = self.reader.sync() {
+            self.unsure = self.reader.cursor() + self.reader.pending_bytes();
+            return Err(LedgerError::Ring(error));
+        }
+        Ok(())
+    }
+
+    /// Whether the ring holds records that cannot be brought to the disk where they are: append
+    /// them all and sync. The kernel takes pages that it failed to write for written.
+    #[must_use]
+    pub fn must_pack(&self) -> bool {
+        self.reader.head() < self.unsure
+    }
+
+    /// Whether space of the ring waits for a sync.
+    #[must_use]
+    pub fn holds_space(&self) -> bool {
+        self.reader.accepted_bytes() > 0
+    }
+
+    const fn defers(&self) -> bool {
+        matches!(self.sync, SyncPolicy::Every(_))
+    }
+
+    fn sync_block(&mut self) -> Result<(), LedgerError> {
+        let synced = self.spool.sync();
+        self.or_back(synced)?;
+        self.commit_synced()
+    }
+
+    fn commit(&mut self, payload: &Payload) {
+        if self.defers() {
+            self.reader.accept();
+        } else {
+            // The payload's length is a constant that the ring takes.
+            let _ = self.reader.commit(payload.as_bytes());
+        }
+    }
+
+    fn commit_synced(&mut self) -> Result<(), LedgerError> {
+        let payload = self.spool.payload();
+        // Once more after a failure, which makes the kernel write the page again: without it a seal
+        // could be on the disk before the ring is.
+        let done = match self.reader.commit_synced(payload.as_bytes()) {
+            Err(SyncError::Io(_)) => self.reader.commit_synced(payload.as_bytes()),
+            done => done,
+        };
+        // In memory it is, whether or not it came to the disk.
+        self.spool.committed();
+        Ok(done?)
+    }
+
+    /// What the spool has lost of the open block is read again, if the ring still has it.
+    fn or_back<T>(&mut self, done: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if self.defers() && matches!(done, Err(SpoolError::Reverted(_))) {
+            self.reader.back_to_commit();
+        }
+        done
+    }
+}
