@@ -70,7 +70,7 @@ while :; do
     found=$(wc -l <"{place}/lines.$1")
     [ "$found" -lt "$2" ] || break
     n=$((n + 1))
-    [ $n -lt 150 ] || break
+    [ $n -lt 600 ] || break
     sleep 0.1
 done
 cat "{place}/lines.$1"

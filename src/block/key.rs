@@ -84,6 +84,12 @@ impl Naming {
         &self.path
     }
 
+    /// How a key goes on after the path.
+    #[must_use]
+    pub fn timestamp_format(&self) -> &str {
+        &self.timestamp_format
+    }
+
     /// Checks both formats on times of a whole year, so that none fails later.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! nothing: what is not uploaded stays where it is.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use super::terminal::output::{count, counted, json, size};
 use super::{Error, spools};
 use crate::clock::System;
 use crate::error::{Events, Level};
-use crate::pipeline::{Environment, Observer, Registry, StartError};
+use crate::pipeline::{Environment, Folder, Observer, Registry, StartError, folders};
 use crate::printable::printable;
+use crate::settings::table::ARGUMENTS;
 use crate::settings::{Place, Settings};
 use crate::spool::DiskError;
 use crate::stats::{Stats, get};
@@ -85,41 +87,66 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     let all = all.collect::<Result<Vec<_>, _>>()?;
     let mut whole = true;
     for settings in all {
-        whole &= drain(arguments, settings, out)?;
+        whole &= drain(arguments, &settings, out)?;
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether all is in the bucket.
-fn drain(
-    arguments: &DrainArgs,
-    mut settings: Settings,
-    out: &mut dyn Write,
-) -> Result<bool, Error> {
-    let stream = settings.stream.clone();
+/// Whether all of a stream is in the bucket, whichever routes it is for.
+fn drain(arguments: &DrainArgs, settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
+    let stream = &settings.stream;
     let Place::Directory(directory) = &settings.place else {
         let text = format!("stream {stream}: spool is \"none\", so there is nothing to upload");
         return Err(Error::Usage(text));
     };
-    let root = spools::root(directory, &stream);
-    if !root.is_dir() {
+    let folders = folders(directory, stream);
+    if folders.is_empty() {
         let text = format!(
             "stream {stream}: no spool at {}; give its directory with --set spool=DIRECTORY",
-            root.display()
+            spools::root(directory, stream).display()
         );
         return Err(Error::Usage(text));
     }
-    settings.exit_timeout = arguments.timeout.unwrap_or(FOREVER);
+    let mut whole = true;
+    for folder in folders {
+        let mut settings = of_folder(settings, directory, &folder)?;
+        settings.exit_timeout = arguments.timeout.unwrap_or(FOREVER);
+        whole &= drain_folder(arguments, settings, &folder, out)?;
+    }
+    Ok(whole)
+}
+
+/// The settings of a folder: its own route, and the rest as the operator says.
+fn of_folder(given: &Settings, directory: &Path, folder: &Folder) -> Result<Settings, Error> {
+    let Some(saved) = &folder.saved else { return Ok(given.clone()) };
+    let mut arguments = saved.arguments(directory);
+    for known in ARGUMENTS.iter().filter(|known| !known.route && known.name != "spool") {
+        arguments.set(known.name, given.arguments.get(known.name).map(str::to_owned));
+    }
+    Ok(saved.settings(&arguments)?)
+}
+
+/// Whether all of a folder is in the bucket.
+fn drain_folder(
+    arguments: &DrainArgs,
+    settings: Settings,
+    folder: &Folder,
+    out: &mut dyn Write,
+) -> Result<bool, Error> {
+    let root = &folder.path;
+    let stream = root
+        .file_name()
+        .map_or_else(|| settings.stream.clone(), |name| name.to_string_lossy().into_owned());
     let progress = Arc::new(Progress::open("blocks uploaded"));
     let terminal = Terminal { progress: Arc::clone(&progress) };
-    let environment = Environment { clock: Arc::new(System::new()), events: Arc::new(terminal) };
+    let environment = Environment {
+        clock: Arc::new(System::new()),
+        events: Arc::new(terminal),
+        observer: Arc::new(|_| Box::new(Nobody)),
+        grace: FOREVER,
+    };
     let registry = Registry::default();
-    let (pipeline, ticket) =
-        registry.attach(settings, &environment, || Box::new(Nobody)).map_err(in_use)?;
-    // The last holder goes: everything is sealed, uploaded, and the pipeline closes by itself.
-    registry.detach(&pipeline, &ticket);
-    let stats = Arc::clone(pipeline.stats());
-    drop(pipeline);
+    let stats = registry.take_up(folder, settings, &environment).map_err(in_use)?;
     watch(&registry, &stats, &progress, arguments.timeout);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));

@@ -10,14 +10,15 @@
 //!                 attached again
 //! ```
 //!
-//! Two VCLs that name the same stream and spool share one pipeline, so that a reload neither
-//! splits blocks nor doubles threads. The settings of the VCL that was loaded last are in force;
-//! when it is discarded those of the one before are. Blocks that wait in the spool go to where
-//! the settings in force say: a reload with a mended bucket mends the blocks that wait as well.
+//! Two VCLs that name the same stream, spool and route (`settings::RouteId`) share one pipeline, so
+//! that a reload neither splits blocks nor doubles threads; another route is another pipeline. What
+//! is not part of the route, `period` or the credentials, comes from the VCL whose task wrote the
+//! latest record. A route that no VCL has any more is sent to its end as its settings say.
 //!
 //! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
 //! what the codec needs.
 
+mod folder;
 mod gate;
 pub mod ledger;
 mod outlet;
@@ -29,6 +30,7 @@ mod spread;
 mod start;
 pub mod uploader;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,13 +41,17 @@ use crate::clock::Clock;
 use crate::error::{Events, Level};
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
-use crate::settings::{OnFull, Place, Settings};
+use crate::settings::{RouteId, Settings};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
-pub use outlet::{Held, Outlet, Outlets, Refusal, Starter};
+pub use folder::{Folder, all as folders};
+pub use outlet::{Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
 pub use start::StartError;
+
+/// Stands for no limit: a hundred years.
+const FOREVER: Duration = Duration::from_secs(3_155_760_000);
 
 /// What a pipeline is given from outside.
 #[derive(Clone)]
@@ -54,7 +60,15 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Who is told what happens.
     pub events: Arc<dyn Events>,
+    /// Makes the observer of a pipeline, from the name that no other has.
+    pub observer: Observers,
+    /// How long after a stream's start the routes that no VCL has are taken up: the other VCLs have
+    /// loaded by then.
+    pub grace: Duration,
 }
+
+/// Makes an observer.
+pub type Observers = Arc<dyn Fn(&str) -> Box<dyn Observer> + Send + Sync>;
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,22 +89,51 @@ struct Target {
     client: Client,
 }
 
+/// Somebody who feeds the pipeline.
+#[derive(Debug)]
+struct Attached {
+    ticket: u64,
+    target: Arc<Target>,
+    /// When it was last found to have written the latest record, counted from 1; 0 for never.
+    used: u64,
+}
+
 /// What the VCL side asks of the threads.
 #[derive(Debug)]
 struct Control {
-    /// Who is attached, with whose settings; the last is in force. Never empty: the settings of
-    /// the last one to leave stay in force while the pipeline drains.
-    attached: Vec<(u64, Arc<Target>)>,
-    /// How many of those still hold on.
+    /// Never empty: the settings of the last one to leave stay in force while the pipeline drains.
+    attached: Vec<Attached>,
+    /// The ticket of the one whose settings are in force.
+    in_force: u64,
+    /// How many of those attached still hold on.
     holders: usize,
     next: u64,
+    /// Goes up with each change of whose settings are in force.
+    uses: u64,
     /// When draining ends without success, in the clock's monotonic time.
     deadline: Option<Duration>,
     closed: bool,
 }
 
+/// What never changes about a pipeline.
+#[derive(Debug)]
+struct Identity {
+    /// The stream's name.
+    stream: String,
+    /// What messages and counters call it: the stream's name, and what tells it from others.
+    label: String,
+    route: RouteId,
+    /// Its folder; `None` in memory.
+    folder: Option<PathBuf>,
+    /// The folder was made for it.
+    fresh: bool,
+    /// The folder is this route's from now on; else it is only emptied.
+    keeps: bool,
+}
+
 /// A stream at work.
 pub struct Pipeline {
+    identity: Identity,
     ring: Arc<Ring>,
     store: Arc<SealedBlocks>,
     stats: Arc<Stats>,
@@ -98,8 +141,8 @@ pub struct Pipeline {
     control: Mutex<Control>,
     /// Goes up with every change of `control`, so that threads need not lock it to see none.
     generation: AtomicU64,
-    /// Microseconds that a worker waits when the ring is full.
-    max_wait: AtomicU64,
+    /// The ticket of whoever wrote the latest record.
+    latest: AtomicU64,
     /// The generation that the packer last saw drained: nothing in ring and spool, everything in
     /// the bucket. It says nothing about later generations.
     drained: AtomicU64,
@@ -116,25 +159,30 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Hands one line, newline included, to the packer. Never blocks, unless the settings ask a
-    /// worker to wait for a full ring; a line that finds no room is counted.
-    pub fn push(&self, line: &[u8]) {
-        // Relaxed: a setting, read for itself.
-        let wait = self.max_wait.load(Ordering::Relaxed);
-        let pushed = if wait == 0 {
+    /// Hands one line, newline included, to the packer, for the holder of `ticket`. Waits up to
+    /// `wait` for a full ring; a line that finds no room is counted.
+    fn push(&self, line: &[u8], ticket: u64, wait: Duration) {
+        let pushed = if wait.is_zero() {
             self.ring.push(line)
         } else {
-            self.ring.push_wait(line, Duration::from_micros(wait), &*self.environment.clock)
+            self.ring.push_wait(line, wait, &*self.environment.clock)
         };
         match pushed {
             Ok(()) => (),
             Err(PushError::Full | PushError::TooLong) => stats::add(&self.stats.dropped_ring, 1),
         }
+        // Relaxed both: the packer reads the number for itself. Not stored without need, as every
+        // worker reads it.
+        if self.latest.load(Ordering::Relaxed) != ticket {
+            self.latest.store(ticket, Ordering::Relaxed);
+        }
     }
 
     /// Takes a line that has waited elsewhere. Waits for room in the ring while the pipeline is open;
     /// whether the line is in it.
-    fn take_over(&self, line: &[u8], clock: &dyn Clock) -> bool {
+    fn take_over(&self, line: &[u8], ticket: u64, clock: &dyn Clock) -> bool {
+        // Relaxed: see push().
+        self.latest.store(ticket, Ordering::Relaxed);
         loop {
             match self.ring.push_wait(line, Duration::from_secs(1), clock) {
                 Ok(()) => return true,
@@ -154,19 +202,34 @@ impl Pipeline {
     /// The stream's state as one line of JSON.
     #[must_use]
     pub fn status(&self) -> String {
+        self.state().to_string()
+    }
+
+    fn state(&self) -> serde_json::Value {
         let (target, draining) = {
             let control = self.control();
             (Self::in_force(&control), control.deadline.is_some())
         };
-        let Some(target) = target else { return "{}".to_owned() };
+        let Some(target) = target else { return serde_json::Value::Null };
         serde_json::json!({
             "stream": target.settings.stream,
             "host": target.settings.host,
             "bucket": target.settings.bucket.to_string(),
+            "route": self.identity.route.to_string(),
             "state": if draining { "draining" } else { "running" },
             "counters": self.stats.to_json(),
         })
-        .to_string()
+    }
+
+    /// The same in short, for a route that no VCL has.
+    fn waiting(&self) -> serde_json::Value {
+        let target = self.target();
+        serde_json::json!({
+            "route": self.identity.route.to_string(),
+            "bucket": target.map(|target| target.settings.bucket.to_string()),
+            "blocks": stats::get(&self.stats.spooled_blocks),
+            "records": stats::get(&self.stats.spooled_records),
+        })
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -174,7 +237,9 @@ impl Pipeline {
     }
 
     fn in_force(control: &Control) -> Option<Arc<Target>> {
-        control.attached.last().map(|(_, target)| Arc::clone(target))
+        let attached = &control.attached;
+        let found = attached.iter().find(|attached| attached.ticket == control.in_force);
+        found.or(attached.last()).map(|attached| Arc::clone(&attached.target))
     }
 
     fn target(&self) -> Option<Arc<Target>> {
@@ -189,14 +254,6 @@ impl Pipeline {
 
     /// To be called with `control` changed and unlocked; the new generation.
     fn changed(&self) -> u64 {
-        if let Some(target) = self.target() {
-            let wait = match target.settings.on_full {
-                OnFull::Drop => 0,
-                OnFull::Wait(wait) => u64::try_from(wait.as_micros()).unwrap_or(u64::MAX),
-            };
-            // Relaxed: see push().
-            self.max_wait.store(wait, Ordering::Relaxed);
-        }
         // Release pairs with the Acquire in generation().
         let before = self.generation.fetch_add(1, Ordering::Release);
         self.wake();
@@ -209,41 +266,93 @@ impl Pipeline {
         }
     }
 
-    /// Adds a holder whose settings are in force from now on. `None` when it is too late: the
-    /// pipeline is closed.
-    fn attach(&self, target: Target) -> Option<u64> {
-        let id = {
+    /// Puts the settings of whoever wrote the latest record in force. For the packer, which looks
+    /// often: a worker only leaves its ticket.
+    fn follow(&self) {
+        // Relaxed: see push().
+        let latest = self.latest.load(Ordering::Relaxed);
+        {
+            let mut control = self.control();
+            let known = control.attached.iter().any(|attached| attached.ticket == latest);
+            if control.in_force == latest || !known {
+                return;
+            }
+            control.uses += 1;
+            let uses = control.uses;
+            for attached in control.attached.iter_mut().filter(|one| one.ticket == latest) {
+                attached.used = uses;
+            }
+            control.in_force = latest;
+        }
+        self.changed();
+    }
+
+    /// Adds a holder, whose settings are in force once it has written a record. `None` when it is too late: the pipeline is closed.
+    fn attach(&self, target: Arc<Target>) -> Option<u64> {
+        let ticket = {
             let mut control = self.control();
             if control.closed {
                 return None;
             }
-            if control.holders == 0 {
-                control.attached.clear();
-            }
             control.next += 1;
-            let id = control.next;
-            control.attached.push((id, Arc::new(target)));
+            let ticket = control.next;
+            if control.holders == 0 {
+                let in_force = control.in_force;
+                control.attached.retain(|attached| attached.ticket == in_force);
+            }
+            control.attached.push(Attached { ticket, target, used: 0 });
             control.holders += 1;
             control.deadline = None;
-            id
+            ticket
         };
         self.changed();
-        Some(id)
+        Some(ticket)
     }
 
-    /// Takes a holder away; with the last one draining begins.
-    fn detach(&self, id: u64) {
-        {
+    /// Takes a holder away. With the last one draining begins, for `exit_timeout` or, if the stream
+    /// `goes_on` elsewhere, until all is uploaded. Whether it was the last.
+    fn detach(&self, ticket: u64, goes_on: bool) -> bool {
+        let last = {
             let mut control = self.control();
             control.holders = control.holders.saturating_sub(1);
-            if control.holders > 0 {
-                control.attached.retain(|(other, _)| *other != id);
-            } else if let Some(target) = Self::in_force(&control) {
-                let now = self.environment.clock.monotonic();
-                control.deadline = Some(now.saturating_add(target.settings.exit_timeout));
+            let last = control.holders == 0;
+            if last {
+                if let Some(target) = Self::in_force(&control) {
+                    let now = self.environment.clock.monotonic();
+                    let timeout = if goes_on { FOREVER } else { target.settings.exit_timeout };
+                    control.deadline = Some(now.saturating_add(timeout));
+                }
+            } else {
+                control.attached.retain(|attached| attached.ticket != ticket);
+                let newest = control.attached.iter().max_by_key(|one| (one.used, one.ticket));
+                if control.in_force == ticket
+                    && let Some(ticket) = newest.map(|attached| attached.ticket)
+                {
+                    control.in_force = ticket;
+                }
             }
+            last
+        };
+        self.changed();
+        last
+    }
+
+    /// Begins to drain, with nobody who holds on, for at most `timeout`.
+    fn leave(&self, timeout: Duration) {
+        {
+            let mut control = self.control();
+            if control.holders > 0 {
+                return;
+            }
+            let now = self.environment.clock.monotonic();
+            control.deadline = Some(now.saturating_add(timeout));
         }
         self.changed();
+    }
+
+    /// Whether nobody holds on.
+    fn is_left(&self) -> bool {
+        self.control().holders == 0
     }
 
     /// Asks for everything to be sealed and uploaded now, for at most `exit_timeout`; the
@@ -271,8 +380,8 @@ impl Pipeline {
 
     /// Tells the operator something about this stream.
     fn tell(&self, level: Level, message: &str) {
-        let stream = self.target().map_or_else(String::new, |t| t.settings.stream.clone());
-        self.environment.events.event(level, &format!("stream {stream}: {message}"));
+        let label = &self.identity.label;
+        self.environment.events.event(level, &format!("stream {label}: {message}"));
     }
 
     /// Whether the packer has found everything uploaded since `generation` began.
@@ -283,8 +392,7 @@ impl Pipeline {
 
     /// Whether what is not uploaded ends with the process, and how many records that would be.
     fn would_be_lost(&self) -> u64 {
-        let memory = self.target().is_some_and(|target| target.settings.place == Place::Memory);
-        if memory { stats::get(&self.stats.spooled_records) } else { 0 }
+        if self.identity.folder.is_none() { stats::get(&self.stats.spooled_records) } else { 0 }
     }
 
     fn is_closed(&self) -> bool {

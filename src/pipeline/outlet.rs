@@ -11,6 +11,11 @@
 //!     \----------------------------------------------------------^
 //! ```
 //!
+//! A VCL that is being loaded holds on to the pipeline from the start, so that what is wrong with its
+//! spool fails the load. That changes nothing for anybody: settings come into force with the first
+//! record, and lines that `vcl_init` logs are kept here until the whole VCL has loaded. A load that
+//! fails lets go, and a folder that was made for it goes.
+//!
 //! Non-goals: surviving the process. What waits in memory is lost with it; `records_unspooled` counts
 //! each such line as it comes, and an error says how many were lost.
 //!
@@ -18,7 +23,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -33,11 +38,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Between two looks of the observer.
 const OBSERVE: Duration = Duration::from_millis(100);
 
+/// Bytes of lines that are kept until the VCL has loaded: what `vcl_init` logs.
+const EARLY_MAX: usize = 64 * 1024;
+
 /// How long the process's exit waits for a last attempt.
 const LAST: Duration = Duration::from_secs(2);
-
-/// A pipeline and the ticket of one who holds it.
-pub type Held = (Arc<Pipeline>, Attachment);
 
 /// Why a stream cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,10 +61,13 @@ pub trait Starter: Send {
     ///
     /// # Errors
     /// Why not.
-    fn start(&mut self) -> Result<Held, Refusal>;
+    fn start(&mut self) -> Result<Attachment, Refusal>;
+
+    /// Is told that the whole VCL has loaded, if there is a pipeline by then.
+    fn loaded(&self, held: &Attachment);
 
     /// Lets go of what [`Starter::start`] gave.
-    fn end(&self, held: &Held);
+    fn end(&self, held: &Attachment);
 
     /// Who shows the counters while nothing is started. Called once, by the CLI's thread.
     fn observer(&self) -> Box<dyn Observer>;
@@ -68,13 +76,17 @@ pub trait Starter: Send {
 /// See the module.
 pub struct Outlet {
     inner: Arc<Inner>,
+    /// The whole VCL has loaded.
+    loaded: AtomicBool,
+    /// Lines from before that.
+    early: Mutex<Vec<Vec<u8>>>,
     /// The thread that tries again; `None` where the first attempt succeeded.
     thread: Option<Thread>,
 }
 
 struct Inner {
     stream: String,
-    held: OnceLock<Held>,
+    held: OnceLock<Attachment>,
     /// Where lines wait until there is a pipeline.
     waiting: Option<Arc<Ring>>,
     /// Workers that may be about to push into `waiting`.
@@ -150,7 +162,7 @@ impl Outlet {
             environment: environment.clone(),
         });
         let (Some(reader), Some(observer), Some(why)) = (reader, observer, refused) else {
-            return Ok(Self { inner, thread: None });
+            return Ok(Self::new(inner, None));
         };
         inner.tell(
             Level::Error,
@@ -170,29 +182,69 @@ impl Outlet {
         let mut known = outlets.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|one| one.strong_count() > 0);
         known.push(Arc::downgrade(&inner));
-        Ok(Self { inner, thread: Some(thread.thread().clone()) })
+        Ok(Self::new(inner, Some(thread.thread().clone())))
+    }
+
+    fn new(inner: Arc<Inner>, thread: Option<Thread>) -> Self {
+        Self { inner, loaded: AtomicBool::new(false), early: Mutex::default(), thread }
     }
 
     /// Hands one line, newline included, to the stream. Never blocks, unless the settings ask a
     /// worker to wait for a full ring; a line that finds no room is counted.
     pub fn push(&self, line: &[u8]) {
+        // Acquire pairs with the Release in loaded(): the early lines come first.
+        if self.loaded.load(Ordering::Acquire) {
+            self.push_now(line);
+            return;
+        }
+        // No request runs before a VCL has loaded: this is vcl_init, on the CLI thread.
+        let mut early = self.early();
+        if early.iter().map(Vec::len).sum::<usize>() + line.len() <= EARLY_MAX {
+            early.push(line.to_vec());
+        } else {
+            add(&self.stats().dropped_ring, 1);
+        }
+    }
+
+    fn push_now(&self, line: &[u8]) {
         match self.inner.held.get() {
-            Some((pipeline, _)) => pipeline.push(line),
+            Some(held) => held.push(line),
             None => self.inner.push(line),
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole VCL has loaded: what was logged until now is pushed. Once is enough.
+    pub fn loaded(&self) {
+        let mut early = self.early();
+        if self.loaded.load(Ordering::Acquire) {
+            return;
+        }
+        for line in early.drain(..) {
+            self.push_now(&line);
+        }
+        self.loaded.store(true, Ordering::Release);
+        if let Some(held) = self.inner.held.get()
+            && self.inner.done.load(Ordering::SeqCst)
+        {
+            self.inner.starter().loaded(held);
         }
     }
 
     /// The stream's counters as they are kept now.
     #[must_use]
     pub fn stats(&self) -> &Stats {
-        self.inner.held.get().map_or(&self.inner.stats, |(pipeline, _)| pipeline.stats())
+        self.inner.held.get().map_or(&self.inner.stats, |held| held.pipeline().stats())
     }
 
     /// The stream's state as one line of JSON.
     #[must_use]
     pub fn status(&self) -> String {
         match self.inner.held.get() {
-            Some((pipeline, _)) => pipeline.status(),
+            Some(held) => held.pipeline().status(),
             None => serde_json::json!({
                 "stream": self.inner.stream,
                 "state": "waiting",
@@ -205,7 +257,7 @@ impl Outlet {
     /// The pipeline, once there is one.
     #[must_use]
     pub fn pipeline(&self) -> Option<&Arc<Pipeline>> {
-        self.inner.held.get().map(|(pipeline, _)| pipeline)
+        self.inner.held.get().map(Attachment::pipeline)
     }
 }
 
@@ -251,7 +303,7 @@ impl Inner {
         self.pushing.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         match (self.held.get(), &self.waiting) {
-            (Some((pipeline, _)), _) => pipeline.push(line),
+            (Some(held), _) => held.push(line),
             (None, Some(ring)) => {
                 let counter = match ring.push(line) {
                     Ok(()) => &self.stats.records_unspooled,
@@ -346,9 +398,8 @@ impl Waiting {
 
     /// From here on workers push into the pipeline; what waits, and what they are just pushing, goes
     /// after it.
-    fn hand_over(&mut self, held: Held) {
-        let pipeline = Arc::clone(&held.0);
-        let _ = self.inner.held.set(held);
+    fn hand_over(&mut self, held: Attachment) {
+        let held = self.inner.held.get_or_init(|| held);
         fence(Ordering::SeqCst);
         let clock = &*self.inner.environment.clock;
         let (mut moved, mut lost) = (0_u64, 0_u64);
@@ -358,7 +409,7 @@ impl Waiting {
             // until then is found in it.
             let quiet = self.inner.pushing.load(Ordering::Acquire) == 0;
             while let Some(record) = self.reader.next() {
-                if pipeline.take_over(record, clock) {
+                if held.take_over(record, clock) {
                     moved += 1;
                 } else {
                     lost += 1;
@@ -371,7 +422,7 @@ impl Waiting {
             }
             clock.sleep(Duration::from_millis(1));
         }
-        let (from, to) = (&self.inner.stats, pipeline.stats());
+        let (from, to) = (&self.inner.stats, held.pipeline().stats());
         for (from, to) in [
             (&from.records_unspooled, &to.records_unspooled),
             (&from.dropped_ring, &to.dropped_ring),
@@ -382,7 +433,7 @@ impl Waiting {
         ] {
             add(to, get(from));
         }
-        add(&pipeline.stats().dropped_ring, lost);
+        add(&held.pipeline().stats().dropped_ring, lost);
         let text = format!("it has started; {moved} lines that waited in memory are taken up");
         self.inner.tell(Level::Warn, &text);
     }

@@ -91,6 +91,7 @@ impl Packer {
         let mut rest = Rest::new();
         loop {
             let now = clock.monotonic();
+            pipeline.follow();
             let seen = pipeline.generation();
             if generation != Some(seen) {
                 generation = Some(seen);

@@ -5,34 +5,72 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::start::{StartError, start};
-use super::{Environment, Observer, Pipeline, Target};
+use super::folder::{self, Folder};
+use super::start::{self, StartError, start};
+use super::{Environment, FOREVER, Identity, Pipeline, Target};
+use crate::block::sanitise;
+use crate::clock::Clock;
 use crate::error::Level;
-use crate::settings::{Place, Settings};
+use crate::settings::{OnFull, Place, RouteId, Settings};
+use crate::spool::Disk;
+use crate::stats::{self, Stats};
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// What tells one pipeline from another: the stream's name and where its spool is.
-type Id = (String, Option<PathBuf>);
+/// What tells one pipeline from another: the stream's name, where its spool is, and its route.
+type Id = (String, Option<PathBuf>, RouteId);
 
-/// A holder's ticket.
+/// A holder's ticket, and its way into the ring.
 #[derive(Debug)]
-pub struct Attachment(u64);
+pub struct Attachment {
+    pipeline: Arc<Pipeline>,
+    target: Arc<Target>,
+    ticket: u64,
+    /// How long a worker waits when the ring is full.
+    wait: Duration,
+}
+
+impl Attachment {
+    /// The pipeline.
+    #[must_use]
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Hands one line, newline included, to the packer. Never blocks, unless the settings ask a
+    /// worker to wait for a full ring; a line that finds no room is counted.
+    pub fn push(&self, line: &[u8]) {
+        self.pipeline.push(line, self.ticket, self.wait);
+    }
+
+    /// Takes a line that has waited elsewhere; whether it is in the ring.
+    pub(super) fn take_over(&self, line: &[u8], clock: &dyn Clock) -> bool {
+        self.pipeline.take_over(line, self.ticket, clock)
+    }
+}
+
+type Pipelines = HashMap<Id, Arc<Pipeline>>;
 
 /// The pipelines of this process. Called by Varnish's CLI thread; only [`Registry::drain`] waits.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Registry {
-    pipelines: Arc<Mutex<HashMap<Id, Arc<Pipeline>>>>,
+    pipelines: Arc<Mutex<Pipelines>>,
+    /// Held while a folder is looked for and opened, so that two do not open one.
+    opening: Arc<Mutex<()>>,
+}
+
+fn lock(pipelines: &Mutex<Pipelines>) -> MutexGuard<'_, Pipelines> {
+    pipelines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Arc<Pipeline>>> {
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pipelines> {
+        lock(&self.pipelines)
     }
 
-    /// Joins the pipeline of this stream and spool, or starts it. The settings are in force from
-    /// now on, except `spool` and `ring`, which a running pipeline keeps.
+    /// Joins the pipeline of this stream, spool and route, or starts it. What waits in the stream's
+    /// other folders is taken up a little later.
     ///
     /// # Errors
     /// The spool cannot be used, or the client cannot be made. A gateway that is down is none.
@@ -40,16 +78,25 @@ impl Registry {
         &self,
         settings: Settings,
         environment: &Environment,
-        observer: impl FnOnce() -> Box<dyn Observer>,
-    ) -> Result<(Arc<Pipeline>, Attachment), StartError> {
-        let id = id(&settings);
+    ) -> Result<Attachment, StartError> {
+        let target = Arc::new(Target::new(settings, environment)?);
+        let settings = &target.settings;
+        let wait = match settings.on_full {
+            OnFull::Drop => Duration::ZERO,
+            OnFull::Wait(wait) => wait,
+        };
+        let place = match &settings.place {
+            Place::Directory(path) => Some(path.clone()),
+            Place::Memory => None,
+        };
+        let id = (settings.stream.clone(), place.clone(), settings.route());
+        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let end = environment.clock.monotonic().saturating_add(CLOSING);
         loop {
             let running = self.lock().get(&id).cloned();
             let Some(pipeline) = running else { break };
-            let target = Target::new(settings.clone(), environment)?;
-            if let Some(ticket) = pipeline.attach(target) {
-                return Ok((pipeline, Attachment(ticket)));
+            if let Some(ticket) = pipeline.attach(Arc::clone(&target)) {
+                return Ok(Attachment { pipeline, target, ticket, wait });
             }
             drop(pipeline);
             if environment.clock.monotonic() > end {
@@ -57,31 +104,243 @@ impl Registry {
             }
             environment.clock.sleep(Duration::from_millis(5));
         }
-        let target = Target::new(settings, environment)?;
+        let folder = place.as_deref().map(|directory| folder::choose(directory, settings));
+        let pipeline = self.open(id, folder, &target, environment, true)?;
+        let ticket = pipeline
+            .attach(Arc::clone(&target))
+            .ok_or_else(|| StartError::Closing { stream: pipeline.identity.stream.clone() })?;
+        drop(opening);
+        self.resume_later(&pipeline, environment);
+        Ok(Attachment { pipeline, target, ticket, wait })
+    }
+
+    /// Starts a pipeline that nobody holds yet.
+    fn open(
+        &self,
+        id: Id,
+        folder: Option<PathBuf>,
+        target: &Arc<Target>,
+        environment: &Environment,
+        keeps: bool,
+    ) -> Result<Arc<Pipeline>, StartError> {
+        let label = self.label(&id, folder.as_ref());
+        let identity = Identity {
+            stream: id.0.clone(),
+            route: id.2,
+            fresh: folder.as_ref().is_some_and(|folder| !folder.exists()),
+            folder,
+            label,
+            keeps,
+        };
         let registry = Arc::clone(&self.pipelines);
         let closed = {
             let id = id.clone();
-            Box::new(move |pipeline: Arc<Pipeline>| {
-                // Whoever finds the stream gone may open its spool at once, so nobody may have it
-                // open then: a holder that has let go may still be about to drop its reference.
-                let clock = Arc::clone(&pipeline.environment.clock);
-                let end = clock.monotonic().saturating_add(CLOSING);
-                while Arc::strong_count(&pipeline) > 2 && clock.monotonic() < end {
-                    clock.sleep(Duration::from_millis(1));
-                }
-                let mut pipelines = registry.lock().unwrap_or_else(PoisonError::into_inner);
-                pipelines.remove(&id);
-                drop(pipeline);
-            })
+            Box::new(move |pipeline: Arc<Pipeline>| close(&registry, &id, pipeline))
         };
-        let pipeline = start(target, environment, observer(), closed)?;
+        let observer = (environment.observer)(&identity.label);
+        let pipeline = start(Arc::clone(target), identity, environment, observer, closed)?;
         self.lock().insert(id, Arc::clone(&pipeline));
-        Ok((pipeline, Attachment(1)))
+        Ok(pipeline)
+    }
+
+    /// A name that no other pipeline of this process has.
+    fn label(&self, id: &Id, folder: Option<&PathBuf>) -> String {
+        let name = sanitise(&id.0);
+        let folder = folder
+            .and_then(|path| path.file_name())
+            .map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned());
+        let pipelines = self.lock();
+        let taken = |label: &String| pipelines.values().any(|one| one.identity.label == *label);
+        let with_route = format!("{name}@{}", id.2);
+        let more = (2_u64..).map(|number| format!("{with_route}-{number}"));
+        let mut labels = [folder, with_route.clone()].into_iter().chain(more);
+        labels.find(|label| !taken(label)).unwrap_or(name)
+    }
+
+    /// Calls [`Registry::resume`] when the other VCLs have had the time to load, from a thread of its
+    /// own: opening a spool may take long.
+    fn resume_later(&self, pipeline: &Arc<Pipeline>, environment: &Environment) {
+        let registry = self.clone();
+        let weak = Arc::downgrade(pipeline);
+        let later = environment.clone();
+        let waits = move || {
+            let end = later.clock.monotonic().saturating_add(later.grace);
+            while later.clock.monotonic() < end {
+                if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+                    return;
+                }
+                let left = end.saturating_sub(later.clock.monotonic());
+                later.clock.sleep(left.min(Duration::from_millis(100)));
+            }
+            if let Some(pipeline) = weak.upgrade().filter(|pipeline| !pipeline.is_closed()) {
+                registry.resume(&pipeline, &later);
+            }
+        };
+        if pipeline.identity.folder.is_some()
+            && let Err(error) = start::spawn("s3log-route", waits)
+        {
+            let text = format!("what waits for other routes is not taken up now: {error}");
+            pipeline.tell(Level::Warn, &text);
+        }
+    }
+
+    /// Takes up a folder whoever its records are for, sends them as `settings` say, for at most
+    /// their `exit_timeout`, and closes it; the counters tell how far it is.
+    ///
+    /// # Errors
+    /// The spool cannot be used, or the client cannot be made.
+    pub fn take_up(
+        &self,
+        folder: &Folder,
+        settings: Settings,
+        environment: &Environment,
+    ) -> Result<Arc<Stats>, StartError> {
+        let directory = folder.path.parent().map(PathBuf::from);
+        let route = folder.route().unwrap_or_else(|| settings.route());
+        let id = (settings.stream.clone(), directory, route);
+        let timeout = settings.exit_timeout;
+        let target = Arc::new(Target::new(settings, environment)?);
+        let pipeline = self.open(id, Some(folder.path.clone()), &target, environment, false)?;
+        let stats = Arc::clone(pipeline.stats());
+        pipeline.leave(timeout);
+        Ok(stats)
+    }
+
+    /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which
+    /// nothing does.
+    fn resume(&self, pipeline: &Pipeline, environment: &Environment) {
+        let Some(own) = &pipeline.identity.folder else { return };
+        let Some(directory) = own.parent() else { return };
+        let stream = &pipeline.identity.stream;
+        for folder in folder::all(directory, stream) {
+            let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = |one: &Arc<Pipeline>| one.identity.folder.as_ref() == Some(&folder.path);
+            if self.lock().values().any(open) {
+                continue;
+            }
+            if !folder.has_records() {
+                // Not while another process has it.
+                if let Ok(held) = Disk::open(&folder.path) {
+                    let _ = folder::remove(&folder.path);
+                    drop(held);
+                }
+                continue;
+            }
+            let path = folder.path.display().to_string();
+            if let Err(problem) = self.resume_folder(stream, folder, environment) {
+                let text = format!(
+                    "stream {stream}: {path} has records of a route that no VCL has, and they wait: \
+                     {problem}"
+                );
+                environment.events.event(Level::Error, &text);
+            }
+        }
+    }
+
+    fn resume_folder(
+        &self,
+        stream: &str,
+        folder: Folder,
+        environment: &Environment,
+    ) -> Result<(), String> {
+        let Some(saved) = &folder.saved else {
+            return Err(
+                "the file route in it cannot be read, or was never written; load a VCL with \
+                        the stream as it was, with its keys"
+                    .to_owned(),
+            );
+        };
+        let directory = folder.path.parent().unwrap_or(&folder.path);
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let arguments = saved.arguments(directory);
+        let settings = saved.settings(&arguments).map_err(|error| text(&error))?;
+        let route = folder.route().ok_or("its route is unknown")?;
+        let destination = settings.destination();
+        let target = Target::new(settings, environment).map_err(|error| text(&error))?;
+        let id = (stream.to_owned(), Some(directory.to_owned()), route);
+        let pipeline = self
+            .open(id, Some(folder.path.clone()), &Arc::new(target), environment, true)
+            .map_err(|error| text(&error))?;
+        pipeline.leave(FOREVER);
+        pipeline.tell(
+            Level::Warn,
+            &format!(
+                "records wait for a route that no VCL has; they are sent as it says: {destination}"
+            ),
+        );
+        Ok(())
+    }
+
+    /// Says so when a stream is loaded with fewer readers than one of the same name that is at work,
+    /// and nothing else shows that this is meant.
+    pub fn warn_of_weaker(&self, attachment: &Attachment, environment: &Environment) {
+        let settings = &attachment.target.settings;
+        let readers = settings.readers();
+        let pipelines: Vec<_> = self.lock().values().cloned().collect();
+        for other in pipelines.iter().filter(|one| one.identity.stream == settings.stream) {
+            let Some(target) = other.target().filter(|_| !other.is_left()) else { continue };
+            let there = &target.settings;
+            let same = there.bucket.name() == settings.bucket.name()
+                && there.naming.path() == settings.naming.path();
+            if same && readers.len() < there.readers().len() {
+                let text = format!(
+                    "stream {}: a VCL was loaded whose records go to {} (route {}), while those of \
+                     another go to {} (route {}): if this is not meant, load it with the same keys",
+                    settings.stream,
+                    settings.destination(),
+                    settings.route(),
+                    there.destination(),
+                    other.identity.route,
+                );
+                environment.events.event(Level::Warn, &text);
+            }
+        }
     }
 
     /// Lets go of a pipeline; with the last one it drains, and ends by itself. Never blocks.
-    pub fn detach(&self, pipeline: &Pipeline, attachment: &Attachment) {
-        pipeline.detach(attachment.0);
+    pub fn detach(&self, attachment: &Attachment) {
+        let pipeline = &attachment.pipeline;
+        let siblings: Vec<_> =
+            self.lock().values().filter(|one| is_sibling(one, pipeline)).cloned().collect();
+        let goes_on = siblings.iter().any(|one| !one.is_left());
+        let last = pipeline.detach(attachment.ticket, goes_on);
+        if !last {
+            return;
+        }
+        if goes_on {
+            let waits =
+                pipeline.ring.usage().used > 0 || stats::get(&pipeline.stats.spooled_records) > 0;
+            if let Some(target) = pipeline.target().filter(|_| waits) {
+                let text = format!(
+                    "no VCL has this route any more; what waits is sent as it says: {}",
+                    target.settings.destination()
+                );
+                pipeline.tell(Level::Warn, &text);
+            }
+            return;
+        }
+        // The whole stream goes.
+        for sibling in siblings {
+            let timeout = sibling.target().map(|target| target.settings.exit_timeout);
+            sibling.leave(timeout.unwrap_or_default());
+        }
+    }
+
+    /// The state of a pipeline as one line of JSON, with what waits for the stream's routes that no
+    /// VCL has.
+    #[must_use]
+    pub fn status(&self, pipeline: &Arc<Pipeline>) -> String {
+        let mut status = pipeline.state();
+        let pipelines = self.lock();
+        let waiting: Vec<_> = pipelines
+            .values()
+            .filter(|one| is_sibling(one, pipeline) && one.is_left())
+            .map(|one| one.waiting())
+            .collect();
+        if let Some(object) = status.as_object_mut() {
+            object.insert("waiting_routes".to_owned(), waiting.into());
+        }
+        status.to_string()
     }
 
     /// Seals and uploads what there is, for at most each stream's `exit_timeout`.
@@ -116,10 +375,33 @@ impl Registry {
     }
 }
 
-fn id(settings: &Settings) -> Id {
-    let place = match &settings.place {
-        Place::Directory(path) => Some(path.clone()),
-        Place::Memory => None,
+/// Whether both are routes of one stream in one spool.
+fn is_sibling(one: &Arc<Pipeline>, other: &Arc<Pipeline>) -> bool {
+    let parent = |pipeline: &Arc<Pipeline>| {
+        pipeline.identity.folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from)
     };
-    (settings.stream.clone(), place)
+    !Arc::ptr_eq(one, other)
+        && one.identity.stream == other.identity.stream
+        && parent(one) == parent(other)
+}
+
+/// What the packer's thread does last.
+fn close(registry: &Mutex<Pipelines>, id: &Id, pipeline: Arc<Pipeline>) {
+    // Whoever finds the stream gone may open its spool at once, so nobody may have it open then: a
+    // holder that has let go may still be about to drop its reference.
+    let clock = Arc::clone(&pipeline.environment.clock);
+    let end = clock.monotonic().saturating_add(CLOSING);
+    while Arc::strong_count(&pipeline) > 2 && clock.monotonic() < end {
+        clock.sleep(Duration::from_millis(1));
+    }
+    let replaced = lock(registry).values().any(|one| is_sibling(one, &pipeline) && !one.is_left());
+    if let Some(folder) = &pipeline.identity.folder
+        && pipeline.ring.usage().used == 0
+        && (replaced || pipeline.identity.fresh && start::was_never_used(&pipeline))
+    {
+        // Something is in it, or it stays for another reason: the next start sees it again.
+        let _ = folder::remove(folder);
+    }
+    lock(registry).remove(id);
+    drop(pipeline);
 }

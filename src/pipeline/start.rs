@@ -13,17 +13,19 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::ledger::{self, Ledger};
 use super::packer::Packer;
-use super::{Control, Environment, Observer, Pipeline, Target, spread, uploader};
-use crate::block::{BootId, ChunkEncoder, Drops, sanitise};
+use super::{
+    Attached, Control, Environment, Identity, Observer, Pipeline, Target, folder, spread, uploader,
+};
+use crate::block::{BootId, ChunkEncoder, Drops};
 use crate::error::{Level, RateLimit};
 use crate::ring::{Backing, OpenError, Opened, Ring};
 use crate::s3::credentials::{CredentialsError, chain};
 use crate::s3::{Client, SetupError};
-use crate::settings::{Place, Settings, variables};
+use crate::settings::{Settings, variables};
 use crate::spool::{
     ChunkStats, Disk, DiskError, Files, Memory, Options, Recovered, Spool, SpoolError, SyncPolicy,
 };
-use crate::stats::{Stats, set};
+use crate::stats::{Stats, get, set};
 use crate::units;
 
 /// Why a stream cannot be opened; the text names the stream and the argument.
@@ -133,16 +135,25 @@ impl Target {
 /// ended.
 type Closed = Box<dyn FnOnce(Arc<Pipeline>) + Send>;
 
-/// Starts the pipeline for its first holder, whose ticket is 1.
+/// Whether nothing was ever in the pipeline's folder.
+pub(super) fn was_never_used(pipeline: &Pipeline) -> bool {
+    let stats = &pipeline.stats;
+    get(&stats.records) + get(&stats.recovered) == 0 && pipeline.ring.usage().used == 0
+}
+
+/// Starts a pipeline that nobody holds, with the settings of `target` in force.
 pub(super) fn start(
-    target: Target,
+    target: Arc<Target>,
+    identity: Identity,
     environment: &Environment,
     observer: Box<dyn Observer>,
     closed: Closed,
 ) -> Result<Arc<Pipeline>, StartError> {
     let settings = &target.settings;
     let stream = settings.stream.clone();
-    let mut opening = Opening { settings, environment, notes: Vec::new() };
+    let folder = identity.folder.clone();
+    let keeps = identity.keeps;
+    let mut opening = Opening { settings, environment, folder, keeps, notes: Vec::new() };
     let (opened, spool, recovered) = opening.open()?;
     let notes = opening.notes;
     let stats = Stats::default();
@@ -159,19 +170,22 @@ pub(super) fn start(
     let woken: Vec<_> = (0..=threads).map(|_| Parker::new()).collect();
     let wakers = woken.iter().map(|parker| parker.unparker().clone()).collect();
     let pipeline = Arc::new(Pipeline {
+        identity,
         ring: opened.ring,
         store: spool.store(),
         stats: Arc::new(stats),
         environment: environment.clone(),
         control: Mutex::new(Control {
-            attached: vec![(1, Arc::new(target))],
-            holders: 1,
-            next: 1,
+            attached: vec![Attached { ticket: 0, target, used: 0 }],
+            in_force: 0,
+            holders: 0,
+            next: 0,
+            uses: 0,
             deadline: None,
             closed: false,
         }),
         generation: AtomicU64::new(0),
-        max_wait: AtomicU64::new(0),
+        latest: AtomicU64::new(0),
         drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
         uploads: super::uploader::Uploads::default(),
@@ -263,6 +277,9 @@ pub(super) fn spawn(
 
 struct Opening<'a> {
     settings: &'a Settings,
+    folder: Option<PathBuf>,
+    /// The folder is to say whose it is.
+    keeps: bool,
     environment: &'a Environment,
     notes: Vec<(Level, String)>,
 }
@@ -274,12 +291,10 @@ impl Opening<'_> {
 
     /// The ring, the spool, and how many records the spool held already.
     fn open(&mut self) -> Result<(Opened, Spool, u64), StartError> {
-        let (files, path): (Arc<dyn Files>, Option<PathBuf>) = match &self.settings.place {
-            Place::Memory => (Arc::new(Memory::new()), None),
-            Place::Directory(directory) => {
-                let root = directory.join(sanitise(&self.settings.stream));
-                // The directory of all streams is the operator's to make; ours is below it.
-                let disk = Disk::open(&root)
+        let (files, path): (Arc<dyn Files>, Option<PathBuf>) = match &self.folder {
+            None => (Arc::new(Memory::new()), None),
+            Some(root) => {
+                let disk = Disk::open(root)
                     .map_err(|source| StartError::Disk { stream: self.stream(), source })?;
                 (Arc::new(disk), Some(root.join("ring")))
             }
@@ -312,6 +327,12 @@ impl Opening<'_> {
                 opened.recovered.records
             );
             self.notes.push((Level::Info, note));
+        }
+        if let Some(folder) = self.folder.as_ref().filter(|_| self.keeps)
+            && let Err(error) = folder::save(folder, self.settings)
+        {
+            let note = format!("its route cannot be noted in the spool: {error}");
+            self.notes.push((Level::Warn, note));
         }
         records += self.keep_secrets(&mut opened, &mut spool)?;
         if opened.recovered.capacity_differs

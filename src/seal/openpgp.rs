@@ -157,6 +157,12 @@ impl Certificate {
         Ok(chosen)
     }
 
+    /// The fingerprint of the key that blocks are encrypted to.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> String {
+        self.key.fingerprint()
+    }
+
     fn choose(certificate: SignedPublicKey, now: u64) -> Result<Self, CertificateError> {
         let fingerprint = certificate.fingerprint().to_string();
         let name = || fingerprint.clone();

@@ -109,6 +109,12 @@ impl Recipients {
         }
     }
 
+    /// The keys as they are written, `age1...`.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.keys.iter().map(ToString::to_string).collect()
+    }
+
     /// How many keys there are.
     #[must_use]
     pub const fn count(&self) -> usize {

@@ -7,7 +7,7 @@
 //! Ranges, words and defaults come from [`table`]; what a text means is its reader's business.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::table::{self, Accepts};
@@ -76,13 +76,15 @@ impl Error {
 pub struct Arguments {
     stream: String,
     values: BTreeMap<&'static str, String>,
+    /// The settings file that values were taken from.
+    file: Option<PathBuf>,
 }
 
 impl Arguments {
     /// No arguments yet for the stream named `stream`.
     #[must_use]
     pub fn new(stream: &str) -> Self {
-        Self { stream: stream.to_owned(), values: BTreeMap::new() }
+        Self { stream: stream.to_owned(), values: BTreeMap::new(), file: None }
     }
 
     /// The stream's name.
@@ -139,11 +141,22 @@ impl Arguments {
             };
             self.values.entry(known.name).or_insert(text);
         }
+        self.file = Some(path.to_owned());
         Ok(())
     }
 
     fn file_error(&self, path: &Path, problem: String) -> Error {
         Error::File { stream: self.stream.clone(), path: path.display().to_string(), problem }
+    }
+
+    /// Every argument that was given, with its text.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The settings file that values were taken from.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The text of `argument`, if it was given.

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod destination;
+mod route;
 pub mod table;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::spool::{OnSpoolFull, SyncPolicy};
 use crate::units;
 
 pub use arguments::{Arguments, Error};
+pub use route::{NotARoute, RouteId, Saved};
 
 /// Where blocks wait for the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,8 @@ impl OnStartFailure {
 /// Everything that the threads behind the ring go by.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The arguments that these were read from.
+    pub arguments: Arguments,
     /// The stream's name.
     pub stream: String,
     /// This node's name in keys.
@@ -117,6 +121,7 @@ impl Settings {
     pub fn read(arguments: &Arguments) -> Result<Self, Error> {
         let bucket = destination::bucket(arguments)?;
         Ok(Self {
+            arguments: arguments.clone(),
             stream: arguments.stream().to_owned(),
             host: host(arguments),
             s3: destination::options(arguments, &bucket)?,

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `lock` | flock of the process that uses the spool, and its id in decimal |
 //! | `format` | `s3log spool 1` and a newline |
-//! | `ring` | not the spool's |
+//! | `ring`, `route` | not the spool's |
 //! | `N.data` | members of block N: the open block, or a sealed one that was not transformed |
 //! | `N.sealed` | a sealed block N that was transformed (encrypted) |
 //! | `N.json` | the sidecar: block N is sealed |
@@ -60,6 +60,7 @@
 mod commit;
 mod error;
 mod files;
+mod folder;
 mod held;
 mod inspect;
 mod options;
@@ -73,6 +74,7 @@ mod writer;
 pub use commit::Payload;
 pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Memory};
+pub use folder::{has_blocks, has_secrets, remove_empty};
 pub use inspect::{Glance, OpenGlance, glance, open_glance};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};

@@ -129,17 +129,16 @@ unsafe impl Send for Segment {}
 static SEGMENTS: Mutex<BTreeMap<String, Weak<Mutex<Segment>>>> = Mutex::new(BTreeMap::new());
 
 impl Publisher {
-    /// Makes the segment `S3LOG.<stream>`, or joins who publishes there.
-    pub(super) fn new(stream: &str) -> Self {
-        let name = crate::block::sanitise(stream);
+    /// Makes the segment `S3LOG.<name>`, or joins who publishes there.
+    pub(super) fn new(name: &str) -> Self {
         let mut segments = SEGMENTS.lock().unwrap_or_else(PoisonError::into_inner);
         segments.retain(|_, segment| segment.strong_count() > 0);
-        if let Some(segment) = segments.get(&name).and_then(Weak::upgrade) {
+        if let Some(segment) = segments.get(name).and_then(Weak::upgrade) {
             return Self(segment);
         }
-        // The name is a printf format to Varnish.
-        let segment = Arc::new(Mutex::new(Segment(Vsc::new("S3LOG", &name))));
-        segments.insert(name, Arc::downgrade(&segment));
+        // The name is a printf format to Varnish: it is sanitised, with an `@` and a route behind it.
+        let segment = Arc::new(Mutex::new(Segment(Vsc::new("S3LOG", name))));
+        segments.insert(name.to_owned(), Arc::downgrade(&segment));
         Self(segment)
     }
 }

@@ -20,9 +20,9 @@ use std::ffi::CStr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use varnish::vcl::Ctx;
+use varnish::vcl::{Ctx, Event};
 
-use self::object::Stream;
+use self::object::{Stream, Streams};
 use crate::settings::Arguments;
 use crate::stats;
 
@@ -58,6 +58,16 @@ macro_rules! arguments {
 /// `10s`, `5m`, `1h`, `1d`; sizes `65536`, `"64KB"`, `"64MB"`, `"5GB"` (powers of 1024).
 mod s3log {
     use super::*;
+
+    /// Opens the streams of a VCL that has loaded completely: `vcl_load()` sends `VCL_EVENT_WARM` after
+    /// `vcl_init` has returned, and again before a cold VCL is used (`cache_vcl.c`, 7.4 to 9). It must
+    /// not fail: `vcl_event_handling()` asserts that nobody has called `VRT_fail()` then.
+    #[event]
+    pub fn event(#[shared_per_vcl] streams: &mut Option<Box<Streams>>, event: Event) {
+        if let (Event::Warm, Some(streams)) = (event, streams) {
+            streams.loaded();
+        }
+    }
 
     /// The module's version, for example `0.1.0`.
     pub fn version() -> &'static str {
@@ -106,10 +116,15 @@ mod s3log {
     /// sub vcl_recv { access.log(); }
     /// ```
     impl stream {
-        /// Opens the stream, or joins the one of the same name and spool that another VCL has.
+        /// Opens the stream, or joins the one of the same name, spool and route that another VCL has.
+        /// The route is what decides where records go and who can read them: `endpoint`, `bucket`,
+        /// `path`, `timestamp_format`, `hostname`,
+        /// `encrypt_to`, `public_key`, `sign_key`, `gateway` and what objects are stored with. All other
+        /// arguments come from the VCL whose task wrote the latest record (`docs/operations.md`).
         /// A gateway that is down is no error: blocks wait in the spool until it is up.
         pub fn new(
             #[vcl_name] name: &CStr,
+            #[shared_per_vcl] streams: &mut Option<Box<Streams>>,
             /// The gateway: `https://host[:port]`. Plain `http://` is taken for loopback
             /// addresses, and elsewhere only with `allow_http = true`. Required.
             endpoint: Option<&CStr>,
@@ -287,9 +302,13 @@ mod s3log {
                         .fill_from_file(path.as_ref().as_ref())
                         .map_err(|error| error.to_string())?;
                 }
-                Ok(Self { stream: Arc::new(Stream::open(&arguments)?) })
+                Stream::open(&arguments).map(Arc::new)
             })
             .unwrap_or_else(|_| Err("s3log: the module panicked while opening a stream".to_owned()))
+            .map(|stream| {
+                streams.get_or_insert_default().note(&stream);
+                Self { stream }
+            })
         }
 
         /// Logs this task: one line, completed and pushed when the task ends, after the body went
@@ -341,7 +360,7 @@ mod s3log {
 
         /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
         pub fn status(&self) -> String {
-            self.stream.guard(|| self.stream.outlet.status())
+            self.stream.guard(|| registry::status(&self.stream.outlet))
         }
     }
 }

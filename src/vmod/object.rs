@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::{
@@ -34,7 +34,8 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Compiles the format, then opens the spool and starts the threads, or joins those that a
-    /// stream of the same name and spool has.
+    /// stream of the same name, spool and route has. Nothing of it is in force before
+    /// [`Streams::loaded`].
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -69,6 +70,25 @@ impl Stream {
             stats::add(&self.outlet.stats().dropped_panic, 1);
             T::default()
         })
+    }
+}
+
+/// The streams of one VCL, in the order of their making.
+#[derive(Default)]
+#[allow(unreachable_pub, reason = "the constructor of the VCL object names it")]
+pub struct Streams(Vec<Weak<Stream>>);
+
+impl Streams {
+    /// Notes a stream, which its VCL object owns.
+    pub(super) fn note(&mut self, stream: &Arc<Stream>) {
+        self.0.push(Arc::downgrade(stream));
+    }
+
+    /// The whole VCL has loaded.
+    pub(super) fn loaded(&self) {
+        for stream in self.0.iter().filter_map(Weak::upgrade) {
+            stream.guard(|| stream.outlet.loaded());
+        }
     }
 }
 

@@ -1,13 +1,21 @@
 //! The one registry of this process, and what it tells the threads about Varnish.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use super::child;
 use super::counters::Publisher;
 use super::events::Varnish;
+use crate::block::sanitise;
 use crate::clock::System;
-use crate::pipeline::{Environment, Held, Observer, Outlet, Outlets, Refusal, Registry, Starter};
+use crate::pipeline::{
+    Attachment, Environment, Observer, Outlet, Outlets, Refusal, Registry, Starter,
+};
 use crate::settings::{self, Arguments, OnStartFailure, Settings};
+
+/// The manager loads all VCLs into a new child one after the other, before it lets it accept; each
+/// takes compiled code, so that some seconds are plenty.
+const GRACE: Duration = Duration::from_secs(10);
 
 struct Process {
     registry: Registry,
@@ -18,34 +26,39 @@ struct Process {
 static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
     registry: Registry::default(),
     outlets: Outlets::default(),
-    environment: Environment { clock: Arc::new(System::new()), events: Arc::new(Varnish) },
+    environment: Environment {
+        clock: Arc::new(System::new()),
+        events: Arc::new(Varnish),
+        observer: Arc::new(|name| Box::new(Publisher::new(name))),
+        grace: GRACE,
+    },
 });
 
 /// Starts a stream as its VCL says.
 struct OfVcl(Arguments);
 
 impl Starter for OfVcl {
-    fn start(&mut self) -> Result<Held, Refusal> {
+    fn start(&mut self) -> Result<Attachment, Refusal> {
         let settings = Settings::read(&self.0).map_err(|error| {
             let text = error.to_string();
             if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
         })?;
-        let stream = settings.stream.clone();
-        let started = PROCESS
-            .registry
-            .attach(settings, &PROCESS.environment, || Box::new(Publisher::new(&stream)));
-        started.map_err(|error| {
+        PROCESS.registry.attach(settings, &PROCESS.environment).map_err(|error| {
             let text = error.to_string();
             if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
         })
     }
 
-    fn end(&self, (pipeline, attachment): &Held) {
-        PROCESS.registry.detach(pipeline, attachment);
+    fn loaded(&self, attachment: &Attachment) {
+        PROCESS.registry.warn_of_weaker(attachment, &PROCESS.environment);
+    }
+
+    fn end(&self, attachment: &Attachment) {
+        PROCESS.registry.detach(attachment);
     }
 
     fn observer(&self) -> Box<dyn Observer> {
-        Box::new(Publisher::new(self.0.stream()))
+        Box::new(Publisher::new(&sanitise(self.0.stream())))
     }
 }
 
@@ -73,6 +86,11 @@ pub(super) fn open(arguments: &Arguments) -> Result<Outlet, String> {
         &PROCESS.outlets,
     )
     .map_err(|refusal| refusal.to_string())
+}
+
+/// The stream's state as JSON.
+pub(super) fn status(outlet: &Outlet) -> String {
+    outlet.pipeline().map_or_else(|| outlet.status(), |pipeline| PROCESS.registry.status(pipeline))
 }
 
 /// Seals and uploads what there is, for as long as the streams' settings allow.

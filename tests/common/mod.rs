@@ -11,6 +11,7 @@
 pub mod answering;
 pub mod clock;
 pub mod fake;
+pub mod gate;
 pub mod logs;
 pub mod moods;
 pub mod profiles;

@@ -51,7 +51,12 @@ impl Process {
         std::fs::write(directory.path().join("credentials"), keys).unwrap();
         let told = Arc::new(Told::default());
         let events: Arc<dyn Events> = told.clone();
-        let environment = Environment { clock: Arc::new(System::new()), events };
+        let environment = Environment {
+            clock: Arc::new(System::new()),
+            events,
+            observer: Arc::new(|_| Box::new(Nobody)),
+            grace: Duration::ZERO,
+        };
         Self { registry: Registry::default(), told, environment, directory }
     }
 
@@ -82,8 +87,13 @@ impl Process {
 
     pub fn attach(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Holder<'_> {
         let settings = self.settings(endpoint, more);
-        let (pipeline, attachment) =
-            self.registry.attach(settings, &self.environment, || Box::new(Nobody)).unwrap();
+        self.hold(settings)
+    }
+
+    /// The same for settings that were read already.
+    pub fn hold(&self, settings: Settings) -> Holder<'_> {
+        let attachment = self.registry.attach(settings, &self.environment).unwrap();
+        let pipeline = Arc::clone(attachment.pipeline());
         Holder { process: self, pipeline, attachment }
     }
 
@@ -94,7 +104,7 @@ impl Process {
 
     /// Why a stream with these settings cannot be opened.
     pub fn refuses(&self, settings: Settings) -> String {
-        let attached = self.registry.attach(settings, &self.environment, || Box::new(Nobody));
+        let attached = self.registry.attach(settings, &self.environment);
         attached.err().unwrap().to_string()
     }
 
@@ -119,8 +129,12 @@ impl Holder<'_> {
     /// Pushes the lines `{name} {number}`.
     pub fn push(&self, name: &str, numbers: std::ops::Range<usize>) {
         for number in numbers {
-            self.pipeline.push(format!("{name} {number}\n").as_bytes());
+            self.push_line(&format!("{name} {number}"));
         }
+    }
+
+    pub fn push_line(&self, line: &str) {
+        self.attachment.push(format!("{line}\n").as_bytes());
     }
 
     pub fn stat(&self, name: &str) -> u64 {
@@ -154,7 +168,7 @@ impl Holder<'_> {
 
 impl Drop for Holder<'_> {
     fn drop(&mut self) {
-        self.process.registry.detach(&self.pipeline, &self.attachment);
+        self.process.registry.detach(&self.attachment);
     }
 }
 

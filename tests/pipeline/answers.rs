@@ -14,7 +14,7 @@ use crate::common::stream::wait_for;
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::error::{Events, Level};
-use vmod_s3log::pipeline::{Attachment, Environment, Observer, Pipeline, Registry};
+use vmod_s3log::pipeline::{Attachment, Environment, Observer, Registry};
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;
 
@@ -425,14 +425,20 @@ impl Observer for Nobody {
 
 struct Stream<'a> {
     row: &'a Row,
-    pipeline: Arc<Pipeline>,
     attachment: Attachment,
     told: Arc<Told>,
 }
 
 impl Stream<'_> {
     fn stat(&self, name: &str) -> u64 {
-        self.pipeline.stats().snapshot().iter().find(|(known, _)| *known == name).unwrap().1
+        self.attachment
+            .pipeline()
+            .stats()
+            .snapshot()
+            .iter()
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1
     }
 
     fn told(&self) -> Vec<String> {
@@ -477,12 +483,15 @@ fn attach<'a>(
         set(name, value);
     }
     let told = Arc::new(Told::default());
-    let environment =
-        Environment { clock: Arc::new(Fast(System::new())), events: Arc::clone(&told) as _ };
+    let environment = Environment {
+        clock: Arc::new(Fast(System::new())),
+        events: Arc::clone(&told) as _,
+        observer: Arc::new(|_| Box::new(Nobody)),
+        grace: Duration::ZERO,
+    };
     let settings = Settings::read(&arguments).unwrap();
-    let (pipeline, attachment) =
-        registry.attach(settings, &environment, || Box::new(Nobody)).unwrap();
-    Stream { row, pipeline, attachment, told }
+    let attachment = registry.attach(settings, &environment).unwrap();
+    Stream { row, attachment, told }
 }
 
 fn directory() -> tempfile::TempDir {
@@ -498,7 +507,7 @@ fn directory() -> tempfile::TempDir {
 /// Pushes a line that fills a block, and waits until the packer has sealed it.
 fn fill(stream: &Stream<'_>, number: u64) -> String {
     let line = format!("{} {number} {}", stream.row.name, "x".repeat(5000));
-    stream.pipeline.push(format!("{line}\n").as_bytes());
+    stream.attachment.push(format!("{line}\n").as_bytes());
     wait_for("a block", || stream.stat("blocks_sealed") > number);
     line
 }
@@ -559,7 +568,7 @@ fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_i
         }
     }
     for stream in &streams {
-        registry.detach(&stream.pipeline, &stream.attachment);
+        registry.detach(&stream.attachment);
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::fake::{Fake, Play, error, reply};
+use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
 use vmod_s3log::settings::Settings;
@@ -41,12 +42,12 @@ fn a_chunk_that_waited_for_the_spool_is_packed_anew_for_another_codec() {
     first.wait_stat("spool_errors", 1);
     let second =
         process.attach(&server.endpoint(), &[("period", "100ms"), ("compression", "none")]);
+    second.push("second", 0..1);
     fs::rename(&away, &there).unwrap();
-    second.wait_stat("uploaded_records", 100);
+    second.wait_stat("uploaded_records", 101);
     let found = crate::common::stream::objects(&server);
-    assert_eq!(found.len(), 1);
-    assert!(found[0].0.ends_with(".log"), "{}", found[0].0);
-    assert_eq!(lines(&server), expected(&[("waited", 0..100)]));
+    assert!(found.iter().all(|(key, _)| key.ends_with(".log")), "{found:?}");
+    assert_eq!(lines(&server), expected(&[("waited", 0..100), ("second", 0..1)]));
 }
 
 #[test]
@@ -54,7 +55,8 @@ fn a_full_ring_is_counted_and_what_was_in_it_survives_the_end_of_the_process() {
     let server = S3Server::start();
     let process = Process::new();
     let (there, away) = (process.spool().join("access"), process.spool().join("away"));
-    let holder = process.attach(DEAD, &[("exit_timeout", "100ms")]);
+    let gate = Gate::shut();
+    let holder = process.attach(&gate.endpoint(), &[("exit_timeout", "100ms")]);
     fs::rename(&there, &away).unwrap();
     let name = "x".repeat(1000);
     holder.push(&name, 0..2000);
@@ -68,7 +70,8 @@ fn a_full_ring_is_counted_and_what_was_in_it_survives_the_end_of_the_process() {
     process.wait_closed();
     fs::rename(&away, &there).unwrap();
     // A larger ring takes the place of the one that is there.
-    let holder = process.attach(&server.endpoint(), &[("ring", "2MB"), ("period", "100ms")]);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[("ring", "2MB"), ("period", "100ms")]);
     holder.wait_stat("uploaded_records", 2000 - dropped);
     holder.wait_balance();
     assert_eq!(holder.stat("ring_size"), 2 << 20);
@@ -106,7 +109,7 @@ fn push_incompressible(holder: &crate::common::stream::Holder<'_>, count: usize)
     let mut random = fastrand::Rng::with_seed(7);
     for number in 0..count {
         let noise: String = (0..1000).map(|_| random.alphanumeric()).collect();
-        holder.pipeline.push(format!("{noise} {number}\n").as_bytes());
+        holder.push_line(&format!("{noise} {number}"));
     }
 }
 
@@ -119,8 +122,10 @@ fn spool_full(policy: &'static str) {
         ("on_spool_full", policy),
         ("on_full", "wait"),
         ("max_wait", "10s"),
+        ("exit_timeout", "60s"),
     ];
-    let holder = process.attach(DEAD, &settings);
+    let gate = Gate::shut();
+    let holder = process.attach(&gate.endpoint(), &settings);
     push_incompressible(&holder, 5000);
     holder.wait_balance();
     wait_for("the ring to be empty", || holder.stat("ring_used") < 200_000);
@@ -131,10 +136,9 @@ fn spool_full(policy: &'static str) {
     assert!(holder.stat("spooled_bytes") <= 1 << 20);
     let said = |text: &String| text.starts_with("error:") && text.contains("the spool is full");
     assert!(process.messages().iter().any(said));
-    let now = process.attach(&server.endpoint(), &settings);
+    gate.open(&server);
+    let pipeline = std::sync::Arc::clone(&holder.pipeline);
     drop(holder);
-    let pipeline = std::sync::Arc::clone(&now.pipeline);
-    drop(now);
     wait_for("the end", || pipeline.stats().snapshot().contains(&("spooled_blocks", 0)));
     let stat = |name: &str| {
         pipeline.stats().snapshot().iter().find(|(known, _)| *known == name).unwrap().1
@@ -191,7 +195,8 @@ fn a_block_that_the_gateway_will_never_take_is_set_aside_and_counted() {
 fn a_block_that_cannot_be_read_holds_up_no_other_and_floods_no_log() {
     let server = S3Server::start();
     let process = Process::new();
-    let holder = process.attach(DEAD, &[("period", "100ms"), ("upload_threads", "1")]);
+    let gate = Gate::shut();
+    let holder = process.attach(&gate.endpoint(), &[("period", "100ms"), ("upload_threads", "1")]);
     holder.push("unreadable", 0..3);
     holder.wait_stat("blocks_sealed", 1);
     holder.push("fine", 0..3);
@@ -199,8 +204,9 @@ fn a_block_that_cannot_be_read_holds_up_no_other_and_floods_no_log() {
     let (there, away) =
         (process.spool().join("access/0000000001.data"), process.spool().join("away"));
     fs::rename(&there, &away).unwrap();
-    let mended =
-        process.attach(&server.endpoint(), &[("period", "100ms"), ("upload_threads", "1")]);
+    gate.open(&server);
+    // A reload tries again at once.
+    let again = process.attach(&gate.endpoint(), &[("period", "100ms"), ("upload_threads", "1")]);
     holder.wait_stat("uploaded_records", 3);
     assert_eq!(lines(&server), expected(&[("fine", 0..3)]));
     std::thread::sleep(Duration::from_secs(1));
@@ -209,7 +215,7 @@ fn a_block_that_cannot_be_read_holds_up_no_other_and_floods_no_log() {
     fs::rename(&away, &there).unwrap();
     holder.wait_stat("uploaded_records", 6);
     holder.wait_balance();
-    drop(mended);
+    drop(again);
     assert_eq!(lines(&server), expected(&[("fine", 0..3), ("unreadable", 0..3)]));
 }
 
@@ -300,9 +306,12 @@ fn a_credentials_file_that_turns_into_a_fifo_is_told_and_uploads_go_on_when_it_i
         process.messages().iter().any(said)
     });
     fs::rename(&aside, &credentials).unwrap();
-    // A reload ends the uploader's back-off, which may have most of a minute left.
-    let _reload = process.attach(&server.endpoint(), &[("period", "100ms")]);
-    holder.wait_stat("uploaded_records", 10 + pushed.get() as u64);
+    // A reload that is used ends the uploader's back-off, which may have most of a minute left.
+    let reload = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    reload.push("after", 0..1);
+    holder.wait_stat("uploaded_records", 11 + pushed.get() as u64);
     holder.wait_balance();
-    assert_eq!(lines(&server), expected(&[("before", 0..10), ("meanwhile", 0..pushed.get())]));
+    drop(reload);
+    let all = [("before", 0..10), ("meanwhile", 0..pushed.get()), ("after", 0..1)];
+    assert_eq!(lines(&server), expected(&all));
 }

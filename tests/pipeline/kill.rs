@@ -6,8 +6,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
-use crate::common::stream::{DEAD, Process, lines};
+use crate::common::stream::{Process, lines};
 
 const KILLS: usize = 25;
 const CHILD: &str = "S3LOG_TEST_PUSH_INTO";
@@ -26,7 +27,8 @@ fn child_pushes_until_it_is_killed() {
     let mut settings = vec![("spool", spool.as_str()), ("credentials", &credentials)];
     settings.extend(SMALL);
     let process = Process::new();
-    let holder = process.attach(DEAD, &settings);
+    let endpoint = std::env::var("S3LOG_TEST_ENDPOINT").unwrap();
+    let holder = process.attach(&endpoint, &settings);
     let mut out = std::io::stdout();
     for number in 0.. {
         holder.push(&run, number..number + 1);
@@ -41,12 +43,14 @@ fn child_pushes_until_it_is_killed() {
 #[test]
 fn each_record_is_there_once_however_often_the_packer_is_killed() {
     let process = Process::new();
+    let gate = Gate::shut();
     let mut pushed = Vec::new();
     for run in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["kill::child_pushes_until_it_is_killed", "--exact", "--nocapture"])
             .env(CHILD, format!("run{run}"))
             .env("S3LOG_TEST_PLACE", process.directory.path())
+            .env("S3LOG_TEST_ENDPOINT", gate.endpoint())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -64,7 +68,8 @@ fn each_record_is_there_once_however_often_the_packer_is_killed() {
     assert!(pushed.iter().sum::<usize>() > 1000, "{pushed:?}");
 
     let server = S3Server::start();
-    let holder = process.attach(&server.endpoint(), &[]);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[("exit_timeout", "60s")]);
     drop(holder);
     process.wait_closed();
     let mut found: HashMap<String, usize> = HashMap::new();

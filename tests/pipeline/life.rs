@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Process, expected, lines, objects, wait_for};
 
@@ -46,17 +47,18 @@ fn a_stream_that_is_opened_again_at_once_finds_its_spool_free() {
 fn a_draining_stream_goes_on_when_it_is_attached_again() {
     let server = S3Server::start();
     let process = Process::new();
-    let holder = process.attach(DEAD, &[("exit_timeout", "20s")]);
+    let gate = Gate::shut();
+    let holder = process.attach(&gate.endpoint(), &[("exit_timeout", "20s")]);
     holder.push("before", 0..50);
     let pipeline = Arc::clone(&holder.pipeline);
     drop(holder);
     assert!(pipeline.status().contains("\"draining\""));
     wait_for("the seal", || pipeline.status().contains("\"blocks_sealed\":1"));
-    let holder = process.attach(&server.endpoint(), &[]);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[]);
     assert!(Arc::ptr_eq(&pipeline, &holder.pipeline));
     drop(pipeline);
     assert!(holder.pipeline.status().contains("\"running\""));
-    // The blocks that waited for the dead gateway go where the settings in force say.
     holder.wait_stat("uploaded_records", 50);
     holder.push("after", 0..50);
     holder.wait_stat("ring_size", 1);
@@ -66,67 +68,77 @@ fn a_draining_stream_goes_on_when_it_is_attached_again() {
 }
 
 #[test]
-fn the_settings_of_the_one_before_are_in_force_again_when_the_latest_is_discarded() {
-    let (old, new) = (S3Server::start(), S3Server::start());
+fn settings_come_from_whoever_wrote_the_latest_record_and_not_from_whoever_came_last() {
+    let server = S3Server::start();
     let process = Process::new();
-    let first = process.attach(&old.endpoint(), &[("period", "100ms")]);
-    let second = process.attach(&new.endpoint(), &[("period", "100ms")]);
-    second.push("new", 0..3);
-    second.wait_stat("uploaded_records", 3);
-    drop(second);
-    first.push("old", 0..3);
+    let first = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    first.push("first", 0..3);
+    first.wait_stat("uploaded_records", 3);
+    // Loaded and never used: it would stop the uploads for an hour.
+    let unused = process.attach(&server.endpoint(), &[("period", "1h")]);
+    assert!(Arc::ptr_eq(&first.pipeline, &unused.pipeline));
+    first.push("first", 3..6);
     first.wait_stat("uploaded_records", 6);
-    assert_eq!(lines(&new), expected(&[("new", 0..3)]));
-    assert_eq!(lines(&old), expected(&[("old", 0..3)]));
+    // Now it is used, and its period holds: the block waits, for both.
+    unused.push("second", 0..3);
+    wait_for("the record to be taken up", || first.stat("ring_used") > 0);
+    // Until the first writes again.
+    first.push("first", 6..7);
+    first.wait_stat("uploaded_records", 10);
+    drop(first);
+    unused.push("second", 3..6);
+    drop(unused);
+    process.wait_closed();
+    assert_eq!(lines(&server), expected(&[("first", 0..7), ("second", 0..6)]));
 }
 
 #[test]
-fn another_path_or_codec_seals_the_open_block_and_names_the_next_one() {
+fn another_codec_seals_the_open_block_and_names_the_next_one() {
     let server = S3Server::start();
     let process = Process::new();
-    let first = process.attach(&server.endpoint(), &[("path", "a/"), ("period", "200ms")]);
+    let first = process.attach(&server.endpoint(), &[("period", "200ms")]);
     first.push("gzip", 0..5);
     first.wait_stat("uploaded_records", 5);
     // No block is open now.
     let second = process.attach(
         &server.endpoint(),
-        &[("path", "b/"), ("compression", "zstd"), ("ring", "1MB"), ("max_bytes", "1KB")],
+        &[("compression", "zstd"), ("ring", "1MB"), ("max_bytes", "1KB")],
     );
     drop(first);
     // Lines so long that each is a chunk, and in the open block at once.
     second.push(&"zstd ".repeat(300), 0..3);
     second.wait_stat("records", 8);
-    let more = [("path", "c/"), ("compression", "none"), ("period", "200ms")];
-    let third = process.attach(&server.endpoint(), &more);
+    let third = process.attach(&server.endpoint(), &[("compression", "none"), ("period", "200ms")]);
     drop(second);
     third.push("none", 0..5);
     third.wait_stat("uploaded_records", 13);
-    let fourth = process.attach(&server.endpoint(), &[("path", "d/"), ("compression", "snappy")]);
+    let fourth = process.attach(&server.endpoint(), &[("compression", "snappy")]);
     drop(third);
     fourth.push("snappy", 0..5);
     drop(fourth);
     process.wait_closed();
-    let found: Vec<_> = objects(&server)
+    let mut found: Vec<_> = objects(&server)
         .into_iter()
-        .map(|(key, lines)| {
-            (key[..1].to_owned(), key.rsplit('.').next().unwrap().to_owned(), lines.len())
-        })
+        .map(|(key, lines)| (key.rsplit('.').next().unwrap().to_owned(), lines.len()))
         .collect();
-    let expected = [("a", "gz", 5), ("b", "zst", 3), ("c", "log", 5), ("d", "sz", 5)];
-    assert_eq!(found, expected.map(|(path, end, n)| (path.to_owned(), end.to_owned(), n)));
+    found.sort();
+    let expected = [("gz", 5), ("log", 5), ("sz", 5), ("zst", 3)];
+    assert_eq!(found, expected.map(|(end, n)| (end.to_owned(), n)));
 }
 
 #[test]
 fn a_dead_gateway_holds_up_the_end_for_exit_timeout_and_the_next_start_takes_over() {
     let server = S3Server::start();
     let process = Process::new();
-    let holder = process.attach(DEAD, &[("exit_timeout", "300ms")]);
+    let gate = Gate::shut();
+    let holder = process.attach(&gate.endpoint(), &[("exit_timeout", "300ms")]);
     holder.push("kept", 0..1000);
     let begin = Instant::now();
     drop(holder);
     process.wait_closed();
     assert!(begin.elapsed() >= Duration::from_millis(300));
-    let holder = process.attach(&server.endpoint(), &[]);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[]);
     assert_eq!(holder.stat("recovered"), 1000);
     holder.wait_stat("uploaded_records", 1000);
     holder.wait_balance();

@@ -16,5 +16,6 @@ mod common;
 mod faults;
 mod kill;
 mod life;
+mod routes;
 mod start;
 mod threads;

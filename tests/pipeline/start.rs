@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vmod_s3log::clock::Clock as _;
-use vmod_s3log::pipeline::{Environment, Held, Observer, Outlet, Outlets, Refusal, Starter};
+use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
 use vmod_s3log::ring::Capacity;
 use vmod_s3log::settings::Settings;
 use vmod_s3log::stats::{Stats, get};
@@ -29,24 +29,23 @@ struct Vcl {
 }
 
 impl Starter for Vcl {
-    fn start(&mut self) -> Result<Held, Refusal> {
+    fn start(&mut self) -> Result<Attachment, Refusal> {
         let more: Vec<_> = self.more.iter().map(|(name, value)| (*name, &**value)).collect();
         let arguments = self.process.arguments(&self.endpoint, &more);
         let settings = Settings::read(&arguments).map_err(|error| {
             let text = error.to_string();
             if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
         })?;
-        self.process
-            .registry
-            .attach(settings, &self.process.environment, || Box::new(Nobody))
-            .map_err(|error| {
-                let text = error.to_string();
-                if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
-            })
+        self.process.registry.attach(settings, &self.process.environment).map_err(|error| {
+            let text = error.to_string();
+            if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
+        })
     }
 
-    fn end(&self, (pipeline, attachment): &Held) {
-        self.process.registry.detach(pipeline, attachment);
+    fn loaded(&self, _attachment: &Attachment) {}
+
+    fn end(&self, attachment: &Attachment) {
+        self.process.registry.detach(attachment);
     }
 
     fn observer(&self) -> Box<dyn Observer> {
@@ -75,7 +74,10 @@ impl World {
             Vcl { process: Arc::clone(&self.process), endpoint: self.server.endpoint(), more: all };
         let environment = self.environment();
         let room = Capacity::MIN;
-        Outlet::open("access", Box::new(starter), serve, room, &environment, &self.outlets)
+        let outlet =
+            Outlet::open("access", Box::new(starter), serve, room, &environment, &self.outlets)?;
+        outlet.loaded();
+        Ok(outlet)
     }
 
     fn environment(&self) -> Environment {

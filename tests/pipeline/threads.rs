@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::common::gate::Gate;
 use crate::common::moods::tag;
-use crate::common::stream::{DEAD, Process};
+use crate::common::stream::Process;
 
 const BLOCKS: usize = 8;
 
@@ -83,14 +84,17 @@ fn as_many_blocks_are_uploaded_at_a_time_as_upload_threads_says() {
         let process = Process::new();
         let text = threads.to_string();
         let settings = [("period", "100ms"), ("upload_threads", text.as_str())];
-        let holder = process.attach(DEAD, &settings);
+        let gate = Gate::shut();
+        let holder = process.attach(&gate.endpoint(), &settings);
         for block in 0..BLOCKS {
             holder.push("line", block..block + 1);
             holder.wait_stat("blocks_sealed", block as u64 + 1);
         }
-        let alive = process.attach(&format!("http://{address}"), &settings);
+        gate.open_to(address);
+        // A reload wakes all of them at once.
+        let again = process.attach(&gate.endpoint(), &settings);
         drop(holder);
-        alive.wait_stat("uploaded_records", BLOCKS as u64);
+        again.wait_stat("uploaded_records", BLOCKS as u64);
         let seen = gateway.seen.lock().unwrap();
         assert_eq!(seen.most, threads, "{seen:?}");
         let number = |key: &String| {

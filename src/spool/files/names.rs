@@ -103,7 +103,8 @@ impl Name {
 
 /// Names that are other parts' business or the file system's.
 pub(in crate::spool) fn is_not_ours(name: &str) -> bool {
-    [LOCK, FORMAT, QUARANTINE, FOREIGN, SECRET, "ring", "lost+found"].contains(&name)
+    [LOCK, FORMAT, QUARANTINE, FOREIGN, SECRET, "ring", "route", "route.new", "lost+found"]
+        .contains(&name)
         || name.starts_with("ring.")
         || name.starts_with(".nfs")
 }

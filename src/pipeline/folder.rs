@@ -1,0 +1,135 @@
+//! The folders of a stream in the spool's directory: one a route.
+//!
+//! The first route of a stream has the folder of the stream's name; another one that is in use at
+//! the same time, or has blocks waiting, has `NAME@ROUTE` beside it. The file `route` in a folder
+//! says whose it is ([`Saved`]). A folder without that file was made by a release that had one
+//! folder a stream; the first route that comes adopts it, one that encrypts if there are records in
+//! it that must be encrypted.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::block::sanitise;
+use crate::settings::{RouteId, Saved, Settings};
+use crate::{regular_file, ring, spool};
+
+/// The file that says whose folder it is.
+const ROUTE: &str = "route";
+/// The same, not renamed yet.
+const ROUTE_NEW: &str = "route.new";
+/// More than any such file has: a certificate is up to 64 KiB.
+const ROUTE_MAX: u64 = 1 << 20;
+/// Between a stream's name and a route in a folder's name; no stream has it in its name.
+const SEPARATOR: char = '@';
+
+/// A folder, and whose it is if that is known.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the file in it says.
+    pub saved: Option<Saved>,
+}
+
+impl Folder {
+    /// Reads what the folder says of itself.
+    #[must_use]
+    pub fn read(path: PathBuf) -> Self {
+        let saved = read_saved(&path).ok();
+        Self { path, saved }
+    }
+
+    /// The route that the folder belongs to.
+    #[must_use]
+    pub fn route(&self) -> Option<RouteId> {
+        self.saved.as_ref().and_then(Saved::route).or_else(|| {
+            let name = self.path.file_name()?.to_str()?;
+            name.rsplit_once(SEPARATOR)?.1.parse().ok()
+        })
+    }
+
+    /// Whether there is something in it that has to be sent. Reads no more than it must.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        let ring = ring::glance(&self.path.join("ring"));
+        ring.is_ok_and(|ring| ring.used > 0) || spool::has_blocks(&self.path)
+    }
+}
+
+fn read_saved(folder: &Path) -> io::Result<Saved> {
+    let text = regular_file::read_text(&folder.join(ROUTE), ROUTE_MAX)?;
+    serde_json::from_str(&text).map_err(io::Error::other)
+}
+
+/// Writes into `folder` whose it is, unless it says so already.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn save(folder: &Path, settings: &Settings) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(&Saved::of(settings)).map_err(io::Error::other)?;
+    if fs::read_to_string(folder.join(ROUTE)).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    let path = folder.join(ROUTE_NEW);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&path, folder.join(ROUTE))
+}
+
+/// The folders of `stream` in `directory`, that of its name first.
+#[must_use]
+pub fn all(directory: &Path, stream: &str) -> Vec<Folder> {
+    let name = sanitise(stream);
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let found = entry.file_name();
+            let Some(found) = found.to_str() else { return false };
+            let of_route = |rest: &str| {
+                rest.strip_prefix(SEPARATOR).is_some_and(|id| id.parse::<RouteId>().is_ok())
+            };
+            found == name || found.strip_prefix(&*name).is_some_and(of_route)
+        })
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths.into_iter().map(Folder::read).collect()
+}
+
+/// The folder for these settings, which need not be there yet.
+pub(super) fn choose(directory: &Path, settings: &Settings) -> PathBuf {
+    let route = settings.route();
+    let folders = all(directory, &settings.stream);
+    if let Some(own) = folders.iter().find(|folder| folder.route() == Some(route)) {
+        return own.path.clone();
+    }
+    let first = directory.join(sanitise(&settings.stream));
+    let other = || directory.join(format!("{}{SEPARATOR}{route}", sanitise(&settings.stream)));
+    match folders.iter().find(|folder| folder.path == first) {
+        None => first,
+        Some(folder) if folder.route().is_some() => other(),
+        // One that could be damaged is nobody's to adopt.
+        Some(folder) if folder.path.join(ROUTE).exists() => other(),
+        Some(folder) if settings.sealing.is_none() && spool::has_secrets(&folder.path) => other(),
+        Some(_) => first,
+    }
+}
+
+/// Removes a folder that holds nothing any more. Its lock must be held.
+///
+/// # Errors
+/// There is something in it, or the file system's.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
+    spool::remove_empty(folder, &[ROUTE_NEW, ROUTE])
+}

@@ -1,0 +1,331 @@
+//! Where a record goes and who can read it there: the route.
+//!
+//! Two streams of one name with equal routes feed one pipeline; any difference in what the table
+//! marks as `route` makes another one, with a ring, a spool and a chain of its own, so that lines
+//! of two tenants never meet. A route's settings are kept beside its blocks ([`Saved`]), without
+//! secrets, so that what waits is sent as they say although no VCL has them any more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{Arguments, Error, Settings};
+use crate::regular_file;
+use crate::s3::object::SecondsOrDate;
+use crate::seal::Sealing;
+
+/// The first eight bytes of the SHA-256 of what a route consists of, 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId([u8; 8]);
+
+impl fmt::Display for RouteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is not 16 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a route is 16 hexadecimal digits")]
+pub struct NotARoute;
+
+impl FromStr for RouteId {
+    type Err = NotARoute;
+
+    fn from_str(text: &str) -> Result<Self, NotARoute> {
+        let number = u64::from_str_radix(text, 16).map_err(|_| NotARoute)?;
+        let route = Self(number.to_be_bytes());
+        if route.to_string() == text { Ok(route) } else { Err(NotARoute) }
+    }
+}
+
+impl Settings {
+    /// Which route these settings describe.
+    #[must_use]
+    pub fn route(&self) -> RouteId {
+        let mut hash = Sha256::new();
+        for (name, value) in self.route_parts() {
+            // Lengths first, so that no value can pretend to be the next name.
+            for part in [name, &value] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 8];
+        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        RouteId(id)
+    }
+
+    /// What the route consists of, names as in the table, defaults filled in.
+    fn route_parts(&self) -> Vec<(&'static str, String)> {
+        let object = &self.s3.object;
+        let pairs = |pairs: &[(String, String)]| {
+            let mut all: Vec<_> =
+                pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            all.sort();
+            all.join(",")
+        };
+        // As given: what it stands for may change with a release.
+        let given = |name| self.arguments.get(name).unwrap_or_default().to_owned();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        vec![
+            ("endpoint", self.endpoint_url()),
+            ("bucket", self.bucket.name().to_owned()),
+            ("path", self.naming.path().to_owned()),
+            ("timestamp_format", self.naming.timestamp_format().to_owned()),
+            ("hostname", self.host.clone()),
+            ("encrypt_to", self.readers().join(" ")),
+            ("sign_key", self.signer.as_ref().map_or_else(String::new, |key| key.id().to_string())),
+            ("gateway", given("gateway")),
+            ("content_type", object.content_type.clone()),
+            ("acl", text(&object.acl)),
+            ("redundancy", text(&object.storage_class)),
+            ("server_side_encryption", text(&object.server_side_encryption)),
+            ("kms_key_id", text(&object.kms_key_id)),
+            ("tags", pairs(&object.tags)),
+            ("metadata", pairs(&object.metadata)),
+            ("object_lock", given("object_lock")),
+            (
+                "object_ttl",
+                match &object.object_ttl {
+                    None => String::new(),
+                    Some(SecondsOrDate::Seconds(seconds)) => format!("{seconds}s"),
+                    Some(SecondsOrDate::Date(date)) => date.clone(),
+                },
+            ),
+        ]
+    }
+
+    fn endpoint_url(&self) -> String {
+        let endpoint = self.bucket.endpoint();
+        format!("{:?}://{}:{}", endpoint.scheme(), endpoint.host(), endpoint.port()).to_lowercase()
+    }
+
+    /// Who can read what is uploaded besides those with access to the bucket: age recipients or the
+    /// fingerprint of an OpenPGP key, sorted; empty for unencrypted blocks.
+    #[must_use]
+    pub fn readers(&self) -> Vec<String> {
+        match &self.sealing {
+            None => Vec::new(),
+            Some(Sealing::Age(recipients)) => {
+                let mut keys = recipients.keys();
+                keys.sort();
+                keys
+            }
+            Some(Sealing::OpenPgp(certificate)) => vec![certificate.key_fingerprint()],
+        }
+    }
+
+    /// Where records go, in words for the operator.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        let readers = match self.readers().len() {
+            0 => "unencrypted".to_owned(),
+            1 => "encrypted to 1 key".to_owned(),
+            many => format!("encrypted to {many} keys"),
+        };
+        let path = self.naming.path();
+        let path = if path.is_empty() { String::new() } else { format!(", path {path}") };
+        format!("bucket {} at {}{path}, {readers}", self.bucket.name(), self.endpoint_url())
+    }
+}
+
+/// What is kept of a route beside its blocks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Saved {
+    /// Its [`RouteId`].
+    route: String,
+    /// The stream's name as in VCL.
+    stream: String,
+    /// See [`Settings::readers`]: what is sealed later must be sealed to exactly these.
+    readers: Vec<String>,
+    /// The arguments, passwords and secret keys left out.
+    arguments: BTreeMap<String, String>,
+    /// The settings file, for what may stand only there.
+    file: Option<PathBuf>,
+}
+
+impl Saved {
+    /// What is to be kept of `settings`.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let mut arguments: BTreeMap<String, String> = settings
+            .arguments
+            .pairs()
+            // The line's settings are VCL's business.
+            .filter(|(name, _)| {
+                !["format", "escape", "dialect", "tag", "message_type"].contains(name)
+            })
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        if arguments.get("proxy").is_some_and(|proxy| proxy.contains('@')) {
+            arguments.remove("proxy");
+        }
+        arguments.insert("hostname".to_owned(), settings.host.clone());
+        // Keys themselves and not where they were: the file may change.
+        if let Some(Sealing::Age(_)) = settings.sealing {
+            arguments.insert("encrypt_to".to_owned(), settings.readers().join(" "));
+        }
+        if let Some(path) = arguments.get("public_key").filter(|text| text.trim().starts_with('/'))
+            && let Ok(text) =
+                regular_file::read_text(Path::new(path.trim()), regular_file::KEYS_MAX)
+        {
+            arguments.insert("public_key".to_owned(), text.to_string());
+        }
+        Self {
+            route: settings.route().to_string(),
+            stream: settings.stream.clone(),
+            readers: settings.readers(),
+            arguments,
+            file: settings.arguments.file().map(Path::to_owned),
+        }
+    }
+
+    /// Which route it is.
+    #[must_use]
+    pub fn route(&self) -> Option<RouteId> {
+        self.route.parse().ok()
+    }
+
+    /// The arguments as they were, `spool` being the directory that the folder is in now.
+    #[must_use]
+    pub fn arguments(&self, spool: &Path) -> Arguments {
+        let mut arguments = Arguments::new(&self.stream);
+        for known in super::table::ARGUMENTS {
+            arguments.set(known.name, self.arguments.get(known.name).cloned());
+        }
+        arguments.set("spool", Some(spool.display().to_string()));
+        if arguments.get("proxy").is_none()
+            && let Some(file) = &self.file
+        {
+            // The one secret that an argument may hold stands in that file alone.
+            let mut from_file = Arguments::new(&self.stream);
+            if from_file.fill_from_file(file).is_ok() {
+                arguments.set("proxy", from_file.get("proxy").map(str::to_owned));
+            }
+        }
+        arguments
+    }
+
+    /// The settings, from `arguments`, which are [`Saved::arguments`] or those with other
+    /// credentials.
+    ///
+    /// # Errors
+    /// They cannot be used any more, or would seal to other keys.
+    pub fn settings(&self, arguments: &Arguments) -> Result<Settings, Error> {
+        let settings = Settings::read(arguments)?;
+        if settings.readers() != self.readers {
+            let problem = "the keys that blocks of this route are encrypted to are not those it was \
+                           begun with";
+            return Err(arguments.problem("encrypt_to", problem));
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::table::ARGUMENTS;
+
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+    fn settings(pairs: &[(&'static str, &str)]) -> Settings {
+        let mut arguments = Arguments::new("access");
+        for (name, value) in
+            [("endpoint", "https://gateway.example"), ("bucket", "logs"), ("hostname", "edge")]
+        {
+            arguments.set(name, Some(value.to_owned()));
+        }
+        for (name, value) in pairs {
+            arguments.set(name, Some((*value).to_owned()));
+        }
+        Settings::read(&arguments).unwrap()
+    }
+
+    #[test]
+    fn exactly_what_the_table_marks_makes_another_route() {
+        let plain = settings(&[]).route();
+        let sign = tempfile::NamedTempFile::new().unwrap();
+        let _ = &sign;
+        let examples = [
+            ("acl", "private"),
+            ("addressing", "virtual"),
+            ("bucket", "other"),
+            ("checksum", "crc32c"),
+            ("compression", "zstd"),
+            ("connect_timeout", "1s"),
+            ("content_type", "text/plain"),
+            ("credentials", "/some/file"),
+            ("encrypt_to", KEY),
+            ("endpoint", "https://other.example"),
+            ("exit_timeout", "1s"),
+            ("gateway", "aws"),
+            ("hostname", "edge-2"),
+            ("if_none_match", "false"),
+            ("max_bytes", "1MB"),
+            ("metadata", "team=edge"),
+            ("object_lock", "governance:1d"),
+            ("on_full", "wait"),
+            ("on_spool_full", "drop_newest"),
+            ("path", "logs/"),
+            ("period", "1s"),
+            ("profile", "other"),
+            ("proxy", "none"),
+            ("redundancy", "standard_ia"),
+            ("region", "eu-west-1"),
+            ("ring", "1MB"),
+            ("role_arn", "arn:aws:iam::1:role/x"),
+            ("server_side_encryption", "AES256"),
+            ("spool", "/srv/spool"),
+            ("spool_max", "1MB"),
+            ("sync", "none"),
+            ("tags", "team=edge"),
+            ("timeout", "1s"),
+            ("timestamp_format", "%s"),
+            ("upload_threads", "1"),
+        ];
+        for (name, value) in examples {
+            let marked = ARGUMENTS.iter().find(|known| known.name == name).unwrap().route;
+            assert_eq!(settings(&[(name, value)]).route() != plain, marked, "{name}");
+        }
+        // Not among the examples: what needs files, what needs another argument, and the line's.
+        let rest = ARGUMENTS.iter().filter(|known| known.route);
+        let rest: Vec<_> =
+            rest.filter(|known| !examples.iter().any(|(name, _)| *name == known.name)).collect();
+        let rest: Vec<_> = rest.iter().map(|known| known.name).collect();
+        assert_eq!(rest, ["kms_key_id", "object_ttl", "public_key", "sign_key"]);
+    }
+
+    #[test]
+    fn the_same_route_in_other_words_is_the_same_route() {
+        let one = settings(&[("endpoint", "https://gateway.example:443"), ("tags", "a=1,b=2")]);
+        let two = settings(&[("endpoint", "https://gateway.example"), ("tags", "b=2, a=1")]);
+        assert_eq!(one.route(), two.route());
+        let read: RouteId = one.route().to_string().parse().unwrap();
+        assert_eq!(read, one.route());
+    }
+
+    #[test]
+    fn what_is_saved_reads_back_as_the_same_route_without_passwords() {
+        let given = settings(&[
+            ("encrypt_to", KEY),
+            ("proxy", "http://user:secret@proxy.example:3128"),
+            ("credentials", "/etc/keys"),
+            ("spool", "/srv/spool"),
+            ("format", "%h"),
+        ]);
+        let text = serde_json::to_string(&Saved::of(&given)).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        let saved: Saved = serde_json::from_str(&text).unwrap();
+        let read = saved.settings(&saved.arguments(Path::new("/srv/spool"))).unwrap();
+        assert_eq!(read.route(), given.route());
+        assert_eq!(saved.route(), Some(given.route()));
+        assert_eq!(read.sources.file.as_deref(), Some(Path::new("/etc/keys")));
+    }
+}

@@ -1,0 +1,94 @@
+//! What can be told of a spool's folder without opening it, and its end.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::files::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SECRET};
+
+/// Names in `root`; none if it cannot be read.
+fn names(root: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// Whether there are blocks in `root` that are not sent, the open one and those that wait for a key
+/// included, those in quarantine not. Stops at the first.
+#[must_use]
+pub fn has_blocks(root: &Path) -> bool {
+    names(root).any(|name| {
+        matches!(
+            Name::parse(&name),
+            Some(Name::Data(_) | Name::Sidecar(_) | Name::Held(_) | Name::Hold(_))
+        )
+    })
+}
+
+/// Whether records in `root` must not be uploaded unencrypted.
+#[must_use]
+pub fn has_secrets(root: &Path) -> bool {
+    root.join(SECRET).exists()
+        || names(root).any(|name| matches!(Name::parse(&name), Some(Name::Held(_) | Name::Hold(_))))
+}
+
+/// Removes `root` with what is left of a spool in which nothing waits: its lock, its ring, the
+/// chain's anchor, and the files named `more`, which go last. The caller holds the lock.
+///
+/// # Errors
+/// `DirectoryNotEmpty` when there is anything else, quarantined and foreign files included; nothing
+/// was removed then. Else the file system's.
+pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
+    let all: Vec<String> = names(root).collect();
+    let ours = |name: &String| {
+        [FORMAT, FORMAT_NEW, LOCK, SECRET, "ring"].contains(&&**name)
+            || matches!(Name::parse(name), Some(Name::Done(_)))
+    };
+    let folder = |name: &String| [QUARANTINE, FOREIGN].contains(&&**name);
+    let known = |name: &&String| ours(name) || folder(name) || more.contains(&&***name);
+    let empty = |name: &&str| names(&root.join(name)).next().is_none();
+    if !all.iter().all(|name| known(&name)) || ![QUARANTINE, FOREIGN].iter().all(empty) {
+        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+    }
+    for name in all.iter().filter(|name| folder(name)) {
+        fs::remove_dir(root.join(name))?;
+    }
+    for name in all.iter().filter(|name| ours(name)) {
+        fs::remove_file(root.join(name))?;
+    }
+    for name in all.iter().filter(|name| !ours(name) && !folder(name)) {
+        fs::remove_file(root.join(name))?;
+    }
+    fs::remove_dir(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_only_when_nothing_that_counts_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("access");
+        let put = |name: &str| fs::write(root.join(name), "x").unwrap();
+        fs::create_dir(&root).unwrap();
+        for name in [LOCK, FORMAT, "ring", "0000000007.done", "route"] {
+            put(name);
+        }
+        fs::create_dir(root.join(QUARANTINE)).unwrap();
+        assert!(!has_blocks(&root) && !has_secrets(&root));
+        for name in ["0000000008.data", "0000000008.json", "ring.aside-1", "quarantine/x"] {
+            put(name);
+            assert!(remove_empty(&root, &["route"]).is_err(), "{name}");
+            assert!(root.join(LOCK).exists() && root.join(name).exists(), "{name}");
+            fs::remove_file(root.join(name)).unwrap();
+        }
+        put("0000000008.data");
+        assert!(has_blocks(&root));
+        fs::remove_file(root.join("0000000008.data")).unwrap();
+        put("0000000001.held");
+        assert!(has_blocks(&root) && has_secrets(&root));
+        fs::remove_file(root.join("0000000001.held")).unwrap();
+        remove_empty(&root, &["route"]).unwrap();
+        assert!(!root.exists());
+    }
+}

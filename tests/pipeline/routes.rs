@@ -1,0 +1,184 @@
+//! Routes: lines of different destinations or readers never meet, and what waits for a route that
+//! no VCL has is sent as that route says.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::common::gate::Gate;
+use crate::common::s3_server::S3Server;
+use crate::common::stream::{Process, expected, lines, objects, wait_for};
+
+const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+const SHORT: (&str, &str) = ("period", "100ms");
+
+/// The folders of the spool, sorted.
+fn folders(process: &Process) -> Vec<PathBuf> {
+    let mut found: Vec<_> =
+        fs::read_dir(process.spool()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn two_destinations_of_one_stream_never_share_a_block() {
+    let (one, two) = (S3Server::start(), S3Server::start());
+    let process = Process::new();
+    let first = process.attach(&one.endpoint(), &[SHORT]);
+    let second = process.attach(&two.endpoint(), &[SHORT]);
+    assert!(!Arc::ptr_eq(&first.pipeline, &second.pipeline));
+    for number in 0..50 {
+        first.push("first", number..number + 1);
+        second.push("second", number..number + 1);
+    }
+    first.wait_stat("uploaded_records", 50);
+    second.wait_stat("uploaded_records", 50);
+    assert_eq!(lines(&one), expected(&[("first", 0..50)]));
+    assert_eq!(lines(&two), expected(&[("second", 0..50)]));
+    let names: Vec<String> = folders(&process)
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let [plain, other] = &names[..] else { panic!("{names:?}") };
+    assert_eq!(plain, "access");
+    assert_eq!(other.strip_prefix("access@").unwrap().len(), 16);
+}
+
+#[test]
+fn what_is_loaded_and_never_used_changes_nothing() {
+    let (one, two) = (S3Server::start(), S3Server::start());
+    let process = Process::new();
+    let used = process.attach(&one.endpoint(), &[SHORT, ("encrypt_to", KEY)]);
+    let unused = process.attach(&two.endpoint(), &[("period", "1h")]);
+    used.push("line", 0..10);
+    used.wait_stat("uploaded_records", 10);
+    assert!(lines(&two).is_empty());
+    drop(unused);
+    wait_for("the unused one's folder to go", || folders(&process).len() == 1);
+    used.push("line", 10..20);
+    used.wait_stat("uploaded_records", 20);
+    assert!(lines(&two).is_empty());
+}
+
+#[test]
+fn what_waits_for_a_route_that_is_gone_is_sent_there_in_the_same_process_and_the_folder_goes() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let gate = Gate::shut();
+    let old = process.attach(&gate.endpoint(), &[("path", "old/"), ("exit_timeout", "100ms")]);
+    old.push("old", 0..10);
+    old.wait_stat("ring_size", 1);
+    let new = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
+    drop(old);
+    new.push("new", 0..10);
+    new.wait_stat("uploaded_records", 10);
+    let waits = || {
+        let status: serde_json::Value =
+            serde_json::from_str(&process.registry.status(&new.pipeline)).unwrap();
+        status["waiting_routes"].as_array().unwrap().clone()
+    };
+    wait_for("the status to show it", || waits().first().is_some_and(|one| one["records"] == 10));
+    let warned = |text: &String| {
+        text.starts_with("warning: stream access: ") && text.contains("no VCL has this route")
+    };
+    assert_eq!(process.messages().iter().filter(|text| warned(text)).count(), 1);
+    gate.open(&server);
+    wait_for("the old route to close", || process.registry.len() == 1);
+    assert!(waits().is_empty());
+    let all = objects(&server);
+    let of = |path: &str| {
+        let with = all.iter().filter(|(key, _)| key.starts_with(path));
+        with.flat_map(|(_, lines)| lines.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("old/"), expected(&[("old", 0..10)]));
+    assert_eq!(of("new/"), expected(&[("new", 0..10)]));
+    assert_eq!(folders(&process).len(), 1);
+}
+
+#[test]
+fn the_next_process_sends_what_waits_for_a_route_that_it_does_not_have() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let old = [("encrypt_to", KEY), ("path", "old/"), ("exit_timeout", "100ms")];
+    let first = process.attach(&gate.endpoint(), &old);
+    first.push("old", 0..10);
+    drop(first);
+    process.wait_closed();
+    gate.open(&server);
+    let second = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
+    second.push("new", 0..10);
+    second.wait_stat("uploaded_records", 10);
+    wait_for("the old route to be taken up and closed", || {
+        folders(&process).len() == 1 && process.registry.len() == 1
+    });
+    let warned = |text: &String| text.contains("a route that no VCL has");
+    assert_eq!(process.messages().iter().filter(|text| warned(text)).count(), 1);
+    let root = server.root().join(crate::common::s3_server::BUCKET);
+    let sealed: Vec<_> = fs::read_dir(root.join("old")).unwrap().collect();
+    assert_eq!(sealed.len(), 1);
+    let path = sealed[0].as_ref().unwrap().path();
+    assert!(path.to_str().unwrap().ends_with(".age"), "{path:?}");
+    assert!(fs::read(&path).unwrap().starts_with(b"age-encryption.org/v1"));
+}
+
+#[test]
+fn a_route_that_comes_back_takes_up_its_own_folder() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    // Both are there before anything is taken up.
+    process.environment.grace = std::time::Duration::from_secs(3600);
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), ("exit_timeout", "100ms")]);
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), ("exit_timeout", "100ms")]);
+    a.push("a", 0..5);
+    b.push("b", 0..5);
+    drop((a, b));
+    process.wait_closed();
+    let before = folders(&process);
+    gate.open(&server);
+    // In the other order.
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), SHORT]);
+    b.wait_stat("uploaded_records", 5);
+    a.wait_stat("uploaded_records", 5);
+    assert_eq!(folders(&process), before);
+}
+
+#[test]
+fn fewer_readers_are_warned_of_unless_another_path_shows_that_it_is_meant() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let load = |more: &[(&'static str, &str)]| {
+        let settings = process.settings(&server.endpoint(), more);
+        let attachment = process.registry.attach(settings, &process.environment).unwrap();
+        process.registry.warn_of_weaker(&attachment, &process.environment);
+        attachment
+    };
+    let sealed = load(&[("encrypt_to", KEY)]);
+    let elsewhere = load(&[("path", "open/")]);
+    let warned = |text: &String| {
+        text.starts_with("warning: stream access: a VCL was loaded whose records go to ")
+            && text.contains("unencrypted (route ")
+            && text.contains("encrypted to 1 key (route ")
+    };
+    let count = || process.messages().iter().filter(|text| warned(text)).count();
+    assert_eq!(count(), 0);
+    let weaker = load(&[]);
+    assert_eq!(count(), 1, "{:?}", process.messages());
+    for attachment in [sealed, elsewhere, weaker] {
+        process.registry.detach(&attachment);
+    }
+}
+
+#[test]
+fn the_secrets_of_a_route_are_not_in_its_folder() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let proxy = "http://user:unmistakable@127.0.0.1:9";
+    let holder = process.attach(&server.endpoint(), &[("proxy", proxy)]);
+    let kept = fs::read_to_string(process.spool().join("access/route")).unwrap();
+    assert!(kept.contains("\"bucket\""), "{kept}");
+    assert!(!kept.contains("unmistakable"), "{kept}");
+    drop(holder);
+}
