@@ -72,7 +72,7 @@ impl Prefix {
                 if !self.fraction.is_empty() {
                     out.push(b'.');
                     let micros = (time * 1e6).round().rem_euclid(1e6) as u32;
-                    super::render::padded(micros, 6, out);
+                    super::time::padded(micros, 6, out);
                     out.extend_from_slice(self.fraction.as_bytes());
                 }
             }

@@ -374,7 +374,7 @@ impl<'a> Line<'_, '_, 'a> {
                 if place == Place::Bare {
                     self.number(u64::from(fraction));
                 } else {
-                    padded(fraction, width, self.out);
+                    time::padded(fraction, width, self.out);
                 }
             }
         }
@@ -414,7 +414,7 @@ impl<'a> Line<'_, '_, 'a> {
                 let micros = ((first - start) * 1e6).max(0.0) as u64;
                 self.number(micros / 1_000_000);
                 self.out.push(b'.');
-                return padded((micros % 1_000_000) as u32, 6, self.out);
+                return time::padded((micros % 1_000_000) as u32, 6, self.out);
             }
             self.found.incomplete = true;
         }
@@ -455,15 +455,4 @@ fn handling_name(handling: Handling) -> &'static [u8] {
         Handling::Pipe => b"pipe",
         Handling::Synth => b"synth",
     }
-}
-
-/// Writes the last `width` digits of `number`, with leading zeros.
-pub(super) fn padded(number: u32, width: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; 10];
-    let mut rest = number;
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.extend_from_slice(text.get(10 - width.min(10)..).unwrap_or_default());
 }

@@ -303,3 +303,14 @@ pub(super) fn parse(text: &[u8]) -> Option<f64> {
 pub(super) fn quantise(time: f64) -> f64 {
     (time * 1e6).floor() / 1e6
 }
+
+/// Writes the last `width` digits of `number`, with leading zeros.
+pub(super) fn padded(number: u32, width: usize, out: &mut Vec<u8>) {
+    let mut text = [b'0'; 10];
+    let mut rest = number;
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(text.get(10 - width.min(10)..).unwrap_or_default());
+}

@@ -1,15 +1,39 @@
 //! What happened and what an operator does next, in one sentence.
 
-use super::outcome::Outcome;
+use std::fmt;
+
+use super::outcome::{Answer, Outcome};
+
+impl Answer {
+    /// What happened and what an operator does next.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        advice(self.outcome, self.status, &self.code, &self.message)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.advice())?;
+        if let Some(status) = self.status {
+            write!(f, ": status {status}")?;
+        }
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        if !self.request_id.is_empty() {
+            write!(f, " (request id {})", self.request_id)?;
+        }
+        Ok(())
+    }
+}
 
 /// The sentence for an outcome, narrowed by what the gateway said.
 #[must_use]
-pub(super) fn advice(
-    outcome: Outcome,
-    status: Option<u16>,
-    code: &str,
-    message: &str,
-) -> &'static str {
+fn advice(outcome: Outcome, status: Option<u16>, code: &str, message: &str) -> &'static str {
     match outcome {
         Outcome::Stored => "stored",
         Outcome::AlreadyStored => "stored by an earlier attempt",

@@ -9,7 +9,6 @@ use std::io::Read as _;
 use sha2::{Digest as _, Sha256};
 
 use super::client::Client;
-use super::http::Response;
 use super::object::{self, PutObject, SHA256_NAME, Sent};
 use super::outcome::{Answer, Outcome};
 use super::read::Head;
@@ -26,51 +25,6 @@ pub(super) enum Confirmed {
     Missing,
     /// Cannot be determined.
     Unknown(Answer),
-}
-
-/// An entity tag, and whether it can be the body's MD5.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Etag {
-    text: String,
-    encrypted: bool,
-}
-
-impl Etag {
-    pub(super) fn of(response: &Response) -> Self {
-        let header = |name: &str| response.header(name).unwrap_or_default().to_owned();
-        Self {
-            text: header("etag"),
-            // With a KMS key or a customer's key the tag is no MD5.
-            encrypted: header("x-amz-server-side-encryption").starts_with("aws:kms")
-                || response.header("x-amz-server-side-encryption-customer-algorithm").is_some(),
-        }
-    }
-
-    pub(super) fn is_there(&self) -> bool {
-        !self.text.is_empty()
-    }
-
-    pub(super) fn is_quoted(&self) -> bool {
-        self.text.len() > 2 && self.text.starts_with('"') && self.text.ends_with('"')
-    }
-
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.encrypted
-    }
-
-    pub(super) fn is(&self, md5: &[u8; 16]) -> bool {
-        self.bare().eq_ignore_ascii_case(&encode::hex(md5))
-    }
-
-    /// Whether it has an MD5's form and nothing says that it is none.
-    fn may_be_md5(&self) -> bool {
-        let bare = self.bare();
-        !self.encrypted && bare.len() == 32 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
-    }
-
-    fn bare(&self) -> &str {
-        self.text.trim_matches('"')
-    }
 }
 
 impl Client {

@@ -12,7 +12,7 @@
 //! | [`wire`] | texts: XML, dates, encodings |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`read`] | HEAD, GET and listings |
-//! | `put`, `confirm` | one attempt to store a block, and the proof that it is stored |
+//! | `put`, `confirm`, `etag` | one attempt to store a block, and the proof that it is stored |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | `classify`, `advice` | an answer's outcome, and what an operator does next |
 //! | `learnt` | what a gateway's answers have shown of it |
@@ -31,6 +31,7 @@ pub mod client;
 mod confirm;
 pub mod credentials;
 pub mod endpoint;
+mod etag;
 mod http;
 mod learnt;
 pub mod object;

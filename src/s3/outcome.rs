@@ -1,9 +1,6 @@
 //! What one request came to, and what is done about it: the failure table as one `match`.
 
-use std::fmt;
 use std::time::Duration;
-
-use super::advice::advice;
 
 /// Everything that one PUT can come to. Closed: a new member is a new row in [`decide`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,35 +162,10 @@ impl Answer {
         }
     }
 
-    /// What happened and what an operator does next.
-    #[must_use]
-    pub fn advice(&self) -> &'static str {
-        advice(self.outcome, self.status, &self.code, &self.message)
-    }
-
     /// What the failure table says.
     #[must_use]
     pub fn action(&self) -> Action {
         decide(self.outcome, self.retry_after)
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.advice())?;
-        if let Some(status) = self.status {
-            write!(f, ": status {status}")?;
-        }
-        if !self.code.is_empty() {
-            write!(f, " {}", self.code)?;
-        }
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
-        if !self.request_id.is_empty() {
-            write!(f, " (request id {})", self.request_id)?;
-        }
-        Ok(())
     }
 }
 

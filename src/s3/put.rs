@@ -9,8 +9,9 @@ use std::io;
 
 use super::classify::classify;
 use super::client::{Call, Client, ERROR_BODY, Heading};
-use super::confirm::{Confirmed, Etag};
+use super::confirm::Confirmed;
 use super::credentials::Credentials;
+use super::etag::Etag;
 use super::http::{Patience, Response};
 use super::object::{self, Exact, Fault, HeaderError, ObjectOptions, PutObject, Sent};
 use super::outcome::{Action, Answer, Outcome};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Call, Client};
-use super::confirm::Etag;
+use super::etag::Etag;
 use super::http::Patience;
 use super::outcome::{Answer, Outcome};
 use super::wire::encode;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Arguments, Error, host};
+use super::{Arguments, Error};
 use crate::block::Meta;
 use crate::clock::{Clock as _, System};
 use crate::s3::credentials::{Role, Sources};
@@ -57,6 +57,14 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
     let own = own.iter().map(|(name, value)| (*name, value.as_str()));
     options.object.check_room(gateway, own).map_err(wrong)?;
     Ok(options)
+}
+
+/// The node's name: `hostname`, else the machine's.
+pub(crate) fn host(arguments: &Arguments) -> String {
+    arguments.get("hostname").map_or_else(
+        || rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        str::to_owned,
+    )
 }
 
 fn region(arguments: &Arguments) -> Result<String, Error> {

@@ -24,6 +24,7 @@ use crate::spool::{OnSpoolFull, SyncPolicy};
 use crate::units;
 
 pub use arguments::{Arguments, Error};
+pub(crate) use destination::host;
 pub use route::{NotARoute, RouteId, Saved};
 
 /// Where blocks wait for the gateway.
@@ -166,14 +167,6 @@ impl Settings {
     pub fn chunk_bytes(&self, ring: u64) -> usize {
         usize::try_from(MIB.min(self.max_bytes).min(ring / 4)).unwrap_or(usize::MAX)
     }
-}
-
-/// The node's name: `hostname`, else the machine's.
-pub(crate) fn host(arguments: &Arguments) -> String {
-    arguments.get("hostname").map_or_else(
-        || rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        str::to_owned,
-    )
 }
 
 fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {

@@ -49,6 +49,7 @@ impl Stream {
         let program = Program::compile(format, &options, &TAGS)
             .map_err(|error| text(arguments.problem("format", error)))?;
         let esi = arguments.flag("esi").map_err(text)?;
+        super::exit::install();
         let outlet = super::registry::open(arguments)?;
         let reads_response = program.reads_response_headers();
         let pipeline = outlet.pipeline().cloned();

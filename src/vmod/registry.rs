@@ -68,7 +68,6 @@ impl Starter for OfVcl {
 /// # Errors
 /// A message for the operator.
 pub(super) fn open(arguments: &Arguments) -> Result<Outlet, String> {
-    super::exit::install();
     let text = |error: settings::Error| error.to_string();
     // What worked before a restart of the cache process must not keep it from starting.
     let serve = match OnStartFailure::read(arguments).map_err(text)? {

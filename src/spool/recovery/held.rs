@@ -2,21 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::Recovery;
 use super::salvage::{cut, good_members, hash};
+use super::{HeldFiles, Recovery};
 use crate::block::Kind;
 use crate::spool::commit::{OpenBlock, Payload};
 use crate::spool::files::names::{Name, SECRET};
 use crate::spool::files::{read_small, remove_if_there};
 use crate::spool::held::{count, describe};
 use crate::spool::{SpoolError, SyncPolicy};
-
-/// What is there of a block that waits.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct HeldFiles {
-    pub(super) members: bool,
-    pub(super) description: bool,
-}
 
 impl Recovery<'_> {
     /// Takes up what waits, and finishes what was cut short.

@@ -13,7 +13,6 @@ mod salvage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::held::HeldFiles;
 use self::salvage::set_aside;
 use super::commit::{self, BadPayload, OpenBlock};
 use super::files::names::{FORMAT, FORMAT_NEW, Name, Why, is_not_ours};
@@ -169,6 +168,13 @@ pub(super) struct SpoolFiles {
     pub(super) sidecar: bool,
     pub(super) done: bool,
     pub(super) gone: Option<(u64, Why)>,
+}
+
+/// What is there of a block that waits.
+#[derive(Debug, Default, Clone, Copy)]
+struct HeldFiles {
+    members: bool,
+    description: bool,
 }
 
 /// What a directory has by name.
