@@ -14,11 +14,12 @@ use super::blocks::PROBE;
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, json};
 use super::terminal::when;
-use crate::block::{Digest, sanitise};
+use crate::block::{Digest, Meta, sanitise};
 use crate::clock::{Clock as _, System};
 use crate::printable::printable;
 use crate::s3::credentials::CredentialsError;
 use crate::s3::endpoint::Scheme;
+use crate::s3::object::SHA256_NAME;
 use crate::s3::{Answer, Outcome, PutObject};
 
 /// Clocks further apart than this are worth a word; gateways refuse at 15 minutes.
@@ -122,15 +123,12 @@ impl Report<'_> {
         if let Some(code) = self.credentials(source)? {
             return Ok(code);
         }
-        let (key, answer) = write(source);
+        let (key, body, answer) = write(source);
         // TLS and the clock are known from the answer to the write.
         self.transport(source, &answer)?;
         self.clock(source)?;
         let code = self.written(source, &key, &answer)?;
-        if code == 0 {
-            self.read_back(source, &key)?;
-        }
-        Ok(code)
+        if code == 0 { self.read_back(source, &key, &body) } else { Ok(code) }
     }
 
     /// The name and a connection.
@@ -272,23 +270,46 @@ impl Report<'_> {
         Ok(code)
     }
 
-    /// A node needs none of this; who reads the logs does.
-    fn read_back(&mut self, source: &Source, key: &str) -> Result<(), Error> {
-        let text = match source.client.head(key) {
-            Ok(_) => "these credentials can also read; a node needs only s3:PutObject",
-            Err(answer) if answer.outcome == Outcome::Refused => {
-                "these credentials cannot read: fine for a node, but cat, tail, ls and verify need others"
-            }
-            Err(answer) => {
-                return self.say("read", Mark::Note, &format!("cannot be determined: {answer}"));
-            }
+    /// Reads the probe and compares, where that is allowed; a node needs none of this. The exit code.
+    fn read_back(&mut self, source: &Source, key: &str, body: &str) -> Result<u8, Error> {
+        let read = source.client.get(key).map(|got| {
+            let mut text = Vec::new();
+            let most = body.len() as u64 + 1;
+            got.body.take(most).read_to_end(&mut text).map(|_| text)
+        });
+        let (mark, text) = match read {
+            Ok(Ok(text)) if text == body.as_bytes() => (
+                Mark::Ok,
+                "what was written is there; these credentials can also read, and a node needs only \
+                 s3:PutObject"
+                    .to_owned(),
+            ),
+            Ok(Ok(text)) => (
+                Mark::Failed,
+                format!(
+                    "the gateway gives {} bytes back that are not the {} that were written; check \
+                     what answers at endpoint",
+                    text.len(),
+                    body.len()
+                ),
+            ),
+            Ok(Err(error)) => (Mark::Note, format!("cannot be determined: {error}")),
+            Err(answer) if answer.outcome == Outcome::Refused => (
+                Mark::Ok,
+                "these credentials cannot read: fine for a node, but cat, tail, ls and verify need \
+                 others"
+                    .to_owned(),
+            ),
+            Err(answer) => (Mark::Note, format!("cannot be determined: {answer}")),
         };
-        self.say("read", Mark::Ok, text)
+        self.say("read", mark, &text)?;
+        Ok(if matches!(mark, Mark::Failed) { 7 } else { 0 })
     }
 }
 
-/// Stores the probe; its key and the answer.
-fn write(source: &Source) -> (String, Answer) {
+/// Stores the probe as a block is stored, with metadata as long as a block's; its key, its body and
+/// the answer.
+fn write(source: &Source) -> (String, String, Answer) {
     let settings = &source.settings;
     let now = System::new().unix();
     let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
@@ -301,7 +322,17 @@ fn write(source: &Source) -> (String, Answer) {
         format!("{path}{PROBE}{}-{stamp}-{:04x}", sanitise(&settings.host), fastrand::u16(..));
     let body = format!("s3log check of stream {} on {}\n", settings.stream, settings.host);
     let sha256 = Digest::of(body.as_bytes());
-    let metadata = [("sha256".to_owned(), sha256.to_string())];
+    let signed = settings.signer.is_some();
+    let mut metadata: Vec<(String, String)> = Meta::long(&settings.stream, &settings.host, signed)
+        .to_pairs()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    for (name, value) in &mut metadata {
+        if name == SHA256_NAME {
+            *value = sha256.to_string();
+        }
+    }
     let object = PutObject {
         key: &key,
         len: body.len() as u64,
@@ -321,5 +352,5 @@ fn write(source: &Source) -> (String, Answer) {
         }
         answer = source.client.put(&object);
     }
-    (key, answer)
+    (key, body, answer)
 }

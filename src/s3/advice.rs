@@ -37,6 +37,10 @@ fn advice(outcome: Outcome, status: Option<u16>, code: &str, message: &str) -> &
     match outcome {
         Outcome::Stored => "stored",
         Outcome::AlreadyStored => "stored by an earlier attempt",
+        Outcome::Unreachable if message.contains("timeout") => {
+            "no connection to the gateway in time; check port and firewall, and whether what listens \
+             there speaks TLS"
+        }
         Outcome::Unreachable => "the gateway cannot be reached; check endpoint, DNS and firewall",
         Outcome::Proxy => "the proxy cannot be reached, or does not reach the gateway",
         Outcome::ProxyRefused => {

@@ -213,7 +213,19 @@ impl Client {
             self.now(),
         )
         .map_err(|error| {
-            Answer::local(Outcome::Unsendable, credentials.redact(&error.to_string()))
+            let text = credentials.redact(&error.to_string());
+            match credentials.can_be_sent() {
+                true => Answer::local(Outcome::Unsendable, text),
+                // Read again until somebody has corrected them.
+                false => Answer::local(
+                    Outcome::NoCredentials,
+                    format!(
+                        "those from {} hold a line break or another control character: write them \
+                         again",
+                        credentials.source()
+                    ),
+                ),
+            }
         })?;
         headers.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
         self.pace.wait(&*self.clock, call.cost);

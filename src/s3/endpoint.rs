@@ -38,6 +38,15 @@ pub enum EndpointError {
     /// `bucket.1.2.3.4` is no host.
     #[error("addressing \"virtual\" needs a host name, and endpoint {0:?} is an address")]
     VirtualAddress(String),
+    /// No wildcard certificate covers a name with one more dot.
+    #[error(
+        "bucket {0:?} has a dot, and no gateway's certificate covers {0}.<host>: write addressing = \
+         \"path\""
+    )]
+    VirtualDot(String),
+    /// An access point or a bucket as AWS's policies write it.
+    #[error("bucket {0:?} is an ARN: write the bucket's name, which is its last part")]
+    Arn(String),
 }
 
 /// Clear text or TLS.
@@ -237,8 +246,15 @@ impl Bucket {
         let valid = (1..=255).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             && name.bytes().any(|b| b != b'.');
+        if name.starts_with("arn:") {
+            return Err(EndpointError::Arn(name.to_owned()));
+        }
         if !valid {
             return Err(EndpointError::Bucket(name.to_owned()));
+        }
+        let tls = endpoint.scheme == Scheme::Https;
+        if addressing == Addressing::Virtual && tls && name.contains('.') {
+            return Err(EndpointError::VirtualDot(name.to_owned()));
         }
         if addressing == Addressing::Virtual && http::address(&endpoint.host).is_some() {
             return Err(EndpointError::VirtualAddress(endpoint.to_string()));
@@ -371,7 +387,13 @@ mod tests {
             let refused = Bucket::new(endpoint.clone(), name, Addressing::Path);
             assert!(matches!(refused, Err(EndpointError::Bucket(_))), "{name}");
         }
-        let refused = Bucket::new(endpoint, "logs", Addressing::Virtual);
+        let refused = Bucket::new(endpoint.clone(), "logs", Addressing::Virtual);
         assert!(matches!(refused, Err(EndpointError::VirtualAddress(_))));
+        let refused = Bucket::new(endpoint, "arn:aws:s3:::logs", Addressing::Path);
+        assert!(matches!(refused, Err(EndpointError::Arn(_))));
+        let endpoint = parse("https://s3.example.com").unwrap();
+        let refused = Bucket::new(endpoint.clone(), "logs.edge", Addressing::Virtual);
+        assert!(matches!(refused, Err(EndpointError::VirtualDot(_))));
+        assert!(Bucket::new(endpoint, "logs.edge", Addressing::Path).is_ok());
     }
 }

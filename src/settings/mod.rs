@@ -187,6 +187,12 @@ fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
 
 fn naming(arguments: &Arguments) -> Result<Naming, Error> {
     let path = arguments.get("path").unwrap_or_default();
+    if path.starts_with('/') {
+        // S3 takes it, and makes a folder without a name that many tools cannot reach.
+        return Err(
+            arguments.bad("path", "a path without a slash at its beginning, as varnish/%Y/")
+        );
+    }
     let format = arguments.get("timestamp_format").unwrap_or(Naming::DEFAULT_TIMESTAMP);
     Naming::new(path, format).map_err(|error| arguments.problem("path", error))
 }

@@ -171,6 +171,26 @@ fn a_403_from_a_gateway_with_another_clock_is_retried_with_that_clock() {
 }
 
 #[test]
+fn a_wrong_date_does_not_end_credentials_that_expire() {
+    let year = Duration::from_secs(365 * 86_400);
+    let dates = ["Sun, 06 Nov 2044 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"];
+    for date in dates {
+        let refused = reply("403 Forbidden", &[("Date", date)], &error("AccessDenied", "x"));
+        let fake = Fake::start(vec![Play::Say(refused), Play::Store]);
+        let endpoint = Endpoint::parse(&fake.endpoint(), false).unwrap();
+        let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+        let soon = System::new().unix() + Duration::from_secs(3600);
+        let fixed = Fixed(Credentials::new("AK", SECRET, Some("token"), Some(soon), "test"));
+        let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+        let client =
+            Client::new(bucket, Options::default(), cache, Arc::new(System::new())).unwrap();
+        assert_eq!(put(&client, "k", b"x").outcome, Outcome::ClockCorrected);
+        assert!(client.clock_offset().unsigned_abs() > year.as_secs());
+        assert_eq!(put(&client, "k", b"x").outcome, Outcome::Stored, "{date}");
+    }
+}
+
+#[test]
 fn a_missing_bucket_and_a_wrong_region_are_kept_for_the_operator_to_mend() {
     let missing = said("404 Not Found", &[], &error("NoSuchBucket", "no such bucket"));
     assert_eq!(missing.outcome, Outcome::NoBucket);
@@ -540,8 +560,10 @@ fn a_token_that_no_header_can_carry_keeps_the_block_and_is_not_shown() {
     let options = Options::default();
     let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
     let answer = put(&client, "k", b"x");
-    assert_eq!(answer.action(), Action::RetryConfiguration, "{answer:?}");
-    assert!(!answer.to_string().contains("break"), "{answer}");
+    // They are read again: somebody will correct them.
+    assert_eq!(answer.action(), Action::RetryCredentials, "{answer:?}");
+    assert!(answer.to_string().contains("control character"), "{answer}");
+    assert!(!format!("{answer} {answer:?}").contains("line\nbreak"), "{answer}");
 }
 
 #[test]

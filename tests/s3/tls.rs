@@ -185,3 +185,25 @@ fn a_gateway_that_asks_for_a_client_certificate_gets_it_in_both_versions_of_tls(
         assert_eq!(request, "", "{version}");
     }
 }
+
+#[test]
+fn a_self_signed_certificate_is_trusted_when_it_is_made_as_the_message_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let own = |name: &str, more: &[&str]| {
+        let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
+        let words =
+            ["-days", "2", "-subj", "/CN=gateway", "-addext", "subjectAltName=IP:127.0.0.1"];
+        let files = ["-keyout", &key, "-out", &pem];
+        openssl(at, &[&["req", "-x509"][..], &CURVE, &words, more, &files].concat());
+    };
+    // What openssl makes by itself says CA:TRUE.
+    own("plain", &[]);
+    let (refused, request) = Server::start(at, "plain", &[]).put(trusting(at, "plain"));
+    assert_eq!((refused.outcome, request.as_str()), (Outcome::Tls, ""), "{refused}");
+    let command = "-addext basicConstraints=critical,CA:FALSE";
+    assert!(refused.to_string().contains(command), "{refused}");
+    own("server", &command.split(' ').collect::<Vec<_>>());
+    let (stored, _) = Server::start(at, "server", &[]).put(trusting(at, "server"));
+    assert_eq!(stored.outcome, Outcome::Stored, "{stored}");
+}

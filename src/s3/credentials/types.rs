@@ -63,6 +63,13 @@ impl Credentials {
         self.inner.session_token().is_some()
     }
 
+    /// Whether a header can carry them.
+    pub(in crate::s3) fn can_be_sent(&self) -> bool {
+        let token = self.inner.session_token().unwrap_or_default();
+        let texts = [self.access_key(), self.inner.secret_access_key(), token];
+        texts.iter().all(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         self.inner.clone().into()
     }

@@ -2,6 +2,11 @@
 
 use ureq::Timeout;
 
+/// What a server with `openssl req -x509`'s certificate is told: a public authority makes none such.
+const CA_AS_SERVER: &str = "the server's certificate is one of an authority (CA:TRUE); make it again \
+    with openssl req -x509 ... -addext basicConstraints=critical,CA:FALSE -addext \
+    subjectAltName=DNS:<host>, and name it in ca_file";
+
 /// Why these settings make no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpSetupError {
@@ -76,7 +81,11 @@ impl From<ureq::Error> for TransportError {
             },
             _ => Fault::Broken,
         };
-        Self { fault, text: error.to_string() }
+        let mut text = error.to_string();
+        if text.contains("CaUsedAsEndEntity") {
+            text = CA_AS_SERVER.to_owned();
+        }
+        Self { fault, text }
     }
 }
 
