@@ -296,6 +296,10 @@ impl Opening<'_> {
             Some(root) => {
                 let disk = Disk::open(root)
                     .map_err(|source| StartError::Disk { stream: self.stream(), source })?;
+                if let Some(warning) = disk.warning() {
+                    let note = format!("the spool {} {warning}", root.display());
+                    self.notes.push((Level::Warn, note));
+                }
                 (Arc::new(disk), Some(root.join("ring")))
             }
         };
@@ -491,9 +495,17 @@ impl Opening<'_> {
 
 /// Renames a file that is not ours or is damaged; nothing is deleted.
 fn set_aside(path: &Path, now: Duration) -> io::Result<PathBuf> {
-    let aside = path.with_extension(format!("aside-{}", now.as_secs()));
-    std::fs::rename(path, &aside)?;
-    Ok(aside)
+    for more in 0..1000 {
+        let more = if more == 0 { String::new() } else { format!(".{more}") };
+        let aside = path.with_extension(format!("aside-{}{more}", now.as_secs()));
+        // Another process has no business here: the spool is locked.
+        if aside.symlink_metadata().is_ok() {
+            continue;
+        }
+        std::fs::rename(path, &aside)?;
+        return Ok(aside);
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// This start of the kernel; zeroes when it does not say.
@@ -501,4 +513,25 @@ fn kernel_boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits = text.trim().replace('-', "");
     u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_is_set_aside_overwrites_none_that_was_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = folder.path().join("ring");
+        let now = Duration::from_secs(7);
+        for (content, name) in
+            [("1", "ring.aside-7"), ("2", "ring.aside-7.1"), ("3", "ring.aside-7.2")]
+        {
+            std::fs::write(&ring, content).unwrap();
+            let aside = set_aside(&ring, now).unwrap();
+            assert_eq!(aside, folder.path().join(name));
+            assert_eq!(std::fs::read_to_string(&aside).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_to_string(folder.path().join("ring.aside-7")).unwrap(), "1");
+    }
 }

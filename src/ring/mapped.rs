@@ -20,6 +20,10 @@ use super::layout::{COMMIT_AT, HEADER_BYTES, SLOT_WORDS, TRAILER_BYTES};
 const TAIL_AT: usize = 256;
 const RELEASED_AT: usize = 384;
 
+/// Most bytes that are touched at the start: a larger ring would take the memory and the time for
+/// what it may never use.
+const TOUCHED_MAX: usize = 64 << 20;
+
 /// A header page, a region whose size is a power of two, and a page behind it.
 pub(super) struct Memory {
     map: MmapRaw,
@@ -57,6 +61,21 @@ impl Memory {
             #[cfg(test)]
             disk: std::sync::OnceLock::new(),
         })
+    }
+
+    /// Touches the pages, so that a request does not, and keeps them out of core dumps. To be called
+    /// while nobody else has this memory.
+    ///
+    /// The kernel's own way (Linux 5.14) says when there is no space or memory, where a touch would
+    /// be a SIGBUS; older kernels do without.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        // Log lines are personal data. A kernel that cannot is no reason not to start.
+        let _ = self.map.advise(memmap2::Advice::DontDump);
+        let length = self.map.len().min(TOUCHED_MAX);
+        match self.map.advise_range(memmap2::Advice::PopulateWrite, 0, length) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            done => done,
+        }
     }
 
     /// Bytes of the region.

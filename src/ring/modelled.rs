@@ -42,6 +42,10 @@ impl Memory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.bytes.len()
     }

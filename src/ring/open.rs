@@ -269,6 +269,7 @@ fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
         source,
     };
     let memory = Memory::anonymous(usize_of(capacity)).map_err(refused)?;
+    memory.prepare().map_err(refused)?;
     let ring = Arc::new(Ring::new(memory, random_key()));
     let reader = Reader::new(Arc::clone(&ring), 0, 1);
     Ok(Opened { ring, reader, recovered: Recovered { fresh: true, ..Recovered::default() } })
@@ -313,6 +314,11 @@ fn start(
     let Preamble { capacity, key, .. } = preamble;
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
     let memory = Memory::shared(file, capacity).map_err(failed("map", path))?;
+    memory.prepare().map_err(|source| OpenError::Allocate {
+        path: path.to_path_buf(),
+        bytes: preamble.file_bytes(),
+        source,
+    })?;
     let Walk { records, torn, skipped_bytes } = walk(&memory, key, commit.head);
     let ring = Arc::new(Ring::new(memory, key));
     let reader = Reader::new(Arc::clone(&ring), commit.head, commit.generation);

@@ -236,3 +236,22 @@ fn a_link_or_a_pipe_in_the_rings_place_is_foreign_and_left_alone() {
     let error = Ring::open(Backing::File(&path), Capacity::tiny(1024)).unwrap_err();
     assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
 }
+
+#[test]
+fn the_rings_pages_are_there_at_the_start_and_stay_out_of_core_dumps() {
+    let (_dir, path) = place();
+    let opened = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let after = maps.split_once(path.to_str().unwrap()).unwrap().1;
+    let field = |name: &str| {
+        after.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    };
+    assert!(field("VmFlags:").split(' ').any(|flag| flag == "dd"), "{}", field("VmFlags:"));
+    // Where the kernel lacks MADV_POPULATE_WRITE, nothing is promised.
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = kernel.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    if (numbers.next(), numbers.next()) >= (Some(5), Some(14)) {
+        assert_eq!(field("Rss:"), format!("{} kB", (4096 + (1 << 20) + 4096) / 1024));
+    }
+    drop(opened);
+}

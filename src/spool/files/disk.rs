@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 
 use super::Files;
 use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, is_not_ours};
+use super::system::warning;
 
 /// A directory that this process alone writes, until it is dropped.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ impl Disk {
         if let Some(name) = stranger(root) {
             return Err(DiskError::NotASpool { path: root.to_owned(), name });
         }
+        let made = missing(root);
         make_private(root, true).map_err(failed(root))?;
         let path = root.join(LOCK);
         let mut lock = private(OpenOptions::new().read(true).write(true).create(true))
@@ -98,7 +100,20 @@ impl Disk {
             let path = root.join(folder);
             make_private(&path, false).map_err(failed(&path))?;
         }
+        // A file that is on the disk is of no use in a folder that is not.
+        for folder in made.iter().map(PathBuf::as_path).chain([root]) {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed(folder))?;
+        }
+        sync_folder(root).map_err(failed(root))?;
         Ok(Self { root: root.to_owned(), lock })
+    }
+
+    /// What an operator should know of the file system below the spool, if anything: the end of a
+    /// sentence that begins with the directory.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        warning(&self.root)
     }
 
     /// The directory.
@@ -148,6 +163,28 @@ fn make_private(path: &Path, parents: bool) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// The folders of `path` that are not there yet, itself included.
+fn missing(path: &Path) -> Vec<PathBuf> {
+    let named = path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+    named.take_while(|folder| !folder.exists()).map(Path::to_owned).collect()
+}
+
+/// Brings a folder's names to the disk, where this process may open it and its file system can.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    match synced {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
@@ -215,6 +252,16 @@ impl Files for Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folders_that_a_spool_makes_are_known_for_their_parents_to_be_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let spool = root.path().join("a/b");
+        assert_eq!(missing(&spool), [spool.clone(), root.path().join("a")]);
+        drop(Disk::open(&spool).unwrap());
+        assert_eq!(missing(&spool), Vec::<PathBuf>::new());
+        sync_folder(Path::new("/proc")).unwrap();
+    }
 
     #[test]
     fn a_spool_that_was_closed_is_free_although_a_child_still_has_its_files() {

@@ -6,6 +6,7 @@
 mod disk;
 mod memory;
 pub(super) mod names;
+mod system;
 
 use std::io::{self, Read};
 
