@@ -10,6 +10,7 @@ use super::program::{
     Edge, HeaderWatch, Initials, LogWatch, Missing, Op, Place, Program, TagWatch, Unit, What,
     Which, slot,
 };
+use super::sample::Sample;
 use super::tags::{Tag, TagError, TagTable};
 use super::task::{Address, Side};
 use super::time::{CLF, Layout, Zone};
@@ -45,6 +46,7 @@ impl Program {
         });
         let zone = zone.resolve();
         let mut compiler = Compiler::new(format, options.dialect, escape, zone.clone(), tags);
+        compiler.sample = options.sample;
         if options.message != MessageType::Blank {
             compiler.used |= (1 << slot::START) | (1 << slot::END);
         }
@@ -76,6 +78,7 @@ impl Program {
             prefix: Prefix::new(options, zone),
             max_line: options.max_line,
             heal: options.heal,
+            sample: options.sample,
         };
         program.prune();
         Ok(program)
@@ -100,6 +103,7 @@ struct Compiler<'t> {
     backslash: bool,
     broken: bool,
     trimmed: usize,
+    sample: Sample,
     /// Everything wrong so far.
     mistakes: Vec<Mistake>,
     /// The rest of the format is inside a specifier that does not end.
@@ -146,6 +150,7 @@ impl<'t> Compiler<'t> {
             backslash: false,
             broken: false,
             trimmed: format.trim_end_matches(['\r', '\n', ' ', '\t']).len(),
+            sample: Sample::default(),
             mistakes: Vec::new(),
             unfinished: false,
         }
@@ -472,6 +477,12 @@ impl<'t> Compiler<'t> {
                 self.run(&DEFAULT.replace('"', "'"));
             }
             "Varnish:default_format" => self.run(DEFAULT),
+            // The same in every line.
+            "s3log:sample" => {
+                self.backslash = false;
+                self.broken = false;
+                self.text.push_str(&self.sample.factor().to_string());
+            }
             "" => return spec.refuse("%{...}x takes the key of a value"),
             _ => {
                 if let Some(key) = argument.strip_prefix("VCL_Log:") {
@@ -480,6 +491,8 @@ impl<'t> Compiler<'t> {
                     self.print(What::Slot(slot, Missing::Empty));
                 } else if let Some(tag) = argument.strip_prefix("VSL:") {
                     self.any_tag(spec, tag)?;
+                } else if argument.starts_with("s3log:") {
+                    return spec.refuse("s3log: takes sample");
                 } else if argument.starts_with("Varnish:") {
                     return spec.refuse(
                         "Varnish: takes time_firstbyte, hitmiss, handling, side, vxid or \

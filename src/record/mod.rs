@@ -34,6 +34,7 @@ mod prefix;
 pub mod privacy;
 mod program;
 mod render;
+mod sample;
 pub mod tags;
 pub mod task;
 mod text;
@@ -48,6 +49,7 @@ pub use options::{
 };
 pub use program::Program;
 pub use render::Rendered;
+pub use sample::{NotASample, Sample};
 pub use tags::{Tag, TagTable};
 pub use task::{Acct, Side, Structs, Task};
 pub use time::Zone;

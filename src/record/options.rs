@@ -1,5 +1,6 @@
 //! The settings of a format, with the defaults that the module documents.
 
+use super::sample::Sample;
 use super::time::Zone;
 
 /// Whose rules decide where Fastly's (Apache's) language and varnishncsa's disagree.
@@ -65,6 +66,8 @@ pub struct Options {
     pub max_line: usize,
     /// The zone of `%t`; `None` takes UTC in dialect apache and local time in varnishncsa.
     pub zone: Option<Zone>,
+    /// Which transactions have a record.
+    pub sample: Sample,
     /// Take from the structs what the log buffer cut, lost or never had.
     pub heal: bool,
 }
@@ -80,6 +83,7 @@ impl Default for Options {
             pid: std::process::id(),
             max_line: MAX_LINE_DEFAULT,
             zone: None,
+            sample: Sample::default(),
             heal: true,
         }
     }

@@ -1,6 +1,7 @@
 //! What a format compiles to: a list of operations and the values they watch for.
 
 use super::options::{Dialect, Escape, MessageType};
+use super::sample::Sample;
 use super::tags::{Tag, TagTable};
 use super::task::Address;
 use super::text;
@@ -188,6 +189,7 @@ pub struct Program {
     pub(super) prefix: super::prefix::Prefix,
     pub(super) max_line: usize,
     pub(super) heal: bool,
+    pub(super) sample: Sample,
 }
 
 impl Program {
@@ -242,6 +244,12 @@ impl Program {
         }
         let Some(number) = self.tags.number(tag) else { return true };
         mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
+    }
+
+    /// Which transactions have a record.
+    #[must_use]
+    pub const fn sample(&self) -> Sample {
+        self.sample
     }
 
     /// Whether the format prints from a response's header `line`, `Name: value`.

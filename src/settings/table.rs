@@ -93,6 +93,7 @@ pub const ARGUMENTS: &[Argument] = &[
     general("region", Text, Some("us-east-1")),
     general("ring", Size("1MB", "1GB"), Some("16MB")),
     general("role_arn", Text, None),
+    general("sample", Text, None),
     route("server_side_encryption", Text, None),
     route("sign_key", Text, None),
     general("spool", Text, Some("/var/lib/vmod-s3log")),

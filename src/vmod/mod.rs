@@ -169,6 +169,10 @@ mod s3log {
             /// The longest line, from 256B to 65000B; a longer one is cut, marked and
             /// counted. Default: 16KB.
             max_line: Option<&CStr>,
+            /// Which share of the transactions has a record, `1/N`, as `1/100`; N is at most 1,000,000.
+            /// The transaction's number decides, so that all streams agree, and `%{s3log:sample}x`
+            /// prints N. Lines of `.log_line()` are all taken. Default: every transaction.
+            sample: Option<&CStr>,
             /// Whether ESI fragments have records of their own. Default: false.
             esi: Option<&CStr>,
             /// How long after its first record a block is closed and uploaded, from 100ms to
@@ -284,7 +288,7 @@ mod s3log {
             let config = config.map(CStr::to_string_lossy);
             let mut arguments = arguments!(name;
                 endpoint bucket path timestamp_format region credentials profile allow_http
-                format dialect escape message_type hostname tag timezone max_line esi
+                format dialect escape message_type hostname tag timezone max_line sample esi
                 period max_bytes compression encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
                 upload_threads

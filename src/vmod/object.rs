@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::{
-    Dialect, Escape, MAX_LINE_DEFAULT, MessageType, Options, Program, TagTable, Zone,
+    Dialect, Escape, MAX_LINE_DEFAULT, MessageType, NotASample, Options, Program, TagTable, Zone,
 };
 use crate::settings::{self, Arguments, Error};
 use crate::stats;
@@ -127,6 +127,13 @@ fn options(arguments: &Arguments) -> Result<Options, Error> {
         pid: std::process::id(),
         max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),
         zone: arguments.choice("timezone", &[("utc", Zone::Utc), ("local", Zone::Local)])?,
+        sample: arguments
+            .get("sample")
+            .map(|text| {
+                text.parse().map_err(|takes: NotASample| arguments.bad("sample", takes.to_string()))
+            })
+            .transpose()?
+            .unwrap_or_default(),
         heal: true,
     })
 }

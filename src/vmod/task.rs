@@ -249,13 +249,17 @@ fn write(
     acct: Option<Acct>,
     structs: &dyn Structs,
 ) {
+    let vxid = vsl.wid.vxid & ((1 << 51) - 1);
+    if !stream.program.sample().has(vxid) {
+        return;
+    }
     let task = Task {
         side: about.side,
         log: log_of(vsl),
         overhead: VSL_OVERHEAD,
         reclen: VSL_RECLEN,
         mask: &[],
-        vxid: vsl.wid.vxid & ((1 << 51) - 1),
+        vxid,
         esi_level: about.esi_level,
         restarts: about.restarts,
         acct,

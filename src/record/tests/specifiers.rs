@@ -72,6 +72,7 @@ const CLIENT: &[(&str, &str, &str)] = &[
     ("%{Varnish:hitmiss}x", "hit", "hit"),
     ("%{Varnish:handling}x", "hit", "hit"),
     ("%{Varnish:side}x", "c", "c"),
+    ("%{s3log:sample}x", "1", "1"),
     ("%{Varnish:vxid}x", "32771", "32771"),
     ("%{VCL_Log:tenant}x", "blue", "blue"),
     ("[%{VCL_Log:Tenant}x]", "[]", "[]"),
@@ -331,4 +332,13 @@ fn a_program_says_how_it_escapes() {
     assert_eq!(compile("%h", &apache()).escape(), Escape::Clf);
     let (got, rendered) = full("", &apache(), &task(&client(), Side::Client));
     assert!(got.is_empty() && !rendered.truncated && !rendered.incomplete);
+}
+
+#[test]
+fn the_sample_says_how_many_transactions_a_line_stands_for() {
+    let options = Options { sample: "1/250".parse().unwrap(), ..apache() };
+    let log = client();
+    let format = r#"{"weight":%{s3log:sample}x,"text":"%{s3log:sample}x of %m"}"#;
+    let got = line(format, &options, &task(&log, Side::Client));
+    assert_eq!(got, "{\"weight\":250,\"text\":\"250 of GET\"}");
 }
