@@ -101,11 +101,7 @@ fn drain(arguments: &DrainArgs, settings: &Settings, out: &mut dyn Write) -> Res
     };
     let folders = folders(directory, stream);
     if folders.is_empty() {
-        let text = format!(
-            "stream {stream}: no spool at {}; give its directory with --set spool=DIRECTORY",
-            spools::root(directory, stream).display()
-        );
-        return Err(Error::Usage(text));
+        return Err(spools::none(stream, directory));
     }
     let mut whole = true;
     for folder in folders {

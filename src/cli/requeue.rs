@@ -62,12 +62,13 @@ pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCo
     let selection = arguments.selection();
     let paint = Paint::stdout();
     let mut chosen = 0u64;
-    for (stream, root) in arguments.spools.find()? {
+    for spool in arguments.spools.find()? {
+        let (stream, root) = (&spool.name, &spool.folder.path);
         let failed = |source| Error::File { path: root.display().to_string(), source };
-        let holder = spool::glance(&root).map_err(failed)?.holder;
+        let holder = spool::glance(root).map_err(failed)?.holder;
         let blocks = match &selection {
-            Some(selection) => spool::request(&root, selection),
-            None => spool::refused(&root),
+            Some(selection) => spool::request(root, selection),
+            None => spool::refused(root),
         };
         let blocks = match blocks {
             // The folder is made with the first quarantined block.
@@ -77,14 +78,14 @@ pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCo
         chosen += blocks.len() as u64;
         if arguments.json {
             for block in &blocks {
-                json(out, &object(&stream, block))?;
+                json(out, &object(stream, block))?;
             }
             continue;
         }
         for block in &blocks {
-            row(out, paint, &stream, block)?;
+            row(out, paint, stream, block)?;
         }
-        conclude(out, selection.as_ref(), &stream, &root, &blocks, holder)?;
+        conclude(out, selection.as_ref(), stream, root, &blocks, holder)?;
     }
     out.flush()?;
     let nothing =

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::settings::Connection;
 use crate::block::sanitise;
+use crate::pipeline::{Folder, folders};
 use crate::settings::DEFAULT_SPOOL;
 
 /// Whose spools. Flattened last: its settings have a heading of their own.
@@ -20,38 +21,65 @@ pub(super) struct Spools {
     connection: Connection,
 }
 
-/// Where the spool of a stream is, below the directory of all streams.
-pub(super) fn root(directory: &Path, stream: &str) -> PathBuf {
-    directory.join(sanitise(stream))
+/// The spool of one route of a stream.
+#[derive(Debug)]
+pub(super) struct RouteSpool {
+    /// The stream's name, followed by `@` and the route for all routes but the first.
+    pub(super) name: String,
+    pub(super) folder: Folder,
+}
+
+impl RouteSpool {
+    fn at(path: PathBuf) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { name: name.unwrap_or_default(), folder: Folder::read(path) }
+    }
+
+    /// Where its blocks go, in words; `None` when it does not say.
+    pub(super) fn destination(&self) -> Option<String> {
+        let saved = self.folder.saved.as_ref()?;
+        let arguments = saved.arguments(self.folder.path.parent()?);
+        let settings = saved.settings(&arguments);
+        Some(settings.map_or_else(|error| error.to_string(), |settings| settings.destination()))
+    }
 }
 
 impl Spools {
-    /// The streams' names and their spools.
+    /// The spools of the streams, one for each route.
     ///
     /// # Errors
     /// A setting, or a directory that cannot be read or has no spool.
-    pub(super) fn find(&self) -> Result<Vec<(String, PathBuf)>, Error> {
-        let directory = |stream: &str| -> Result<PathBuf, Error> {
-            if let Some(directory) = &self.spool {
-                return Ok(directory.clone());
-            }
-            let settings = self.connection.arguments(stream)?;
-            Ok(PathBuf::from(settings.get("spool").unwrap_or(DEFAULT_SPOOL)))
+    pub(super) fn find(&self) -> Result<Vec<RouteSpool>, Error> {
+        let Ok(streams) = self.connection.streams(&self.streams) else {
+            return self.all();
         };
-        if let Ok(streams) = self.connection.streams(&self.streams) {
-            let with_root = |stream: String| {
-                let root = root(&directory(&stream)?, &stream);
-                Ok((stream, root))
+        let mut found = Vec::new();
+        for stream in streams {
+            let directory = match &self.spool {
+                Some(directory) => directory.clone(),
+                None => {
+                    let settings = self.connection.arguments(&stream)?;
+                    PathBuf::from(settings.get("spool").unwrap_or(DEFAULT_SPOOL))
+                }
             };
-            return streams.into_iter().map(with_root).collect();
+            let folders = folders(&directory, &stream);
+            if folders.is_empty() {
+                return Err(none(&stream, &directory));
+            }
+            found.extend(folders.into_iter().map(|folder| RouteSpool::at(folder.path)));
         }
+        Ok(found)
+    }
+
+    /// All that are in the directory.
+    fn all(&self) -> Result<Vec<RouteSpool>, Error> {
         let directory = self.spool.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL));
         let failed = |source| Error::File { path: directory.display().to_string(), source };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.path().join("lock").exists() {
-                found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+            let path = entry.map_err(failed)?.path();
+            if path.join("lock").exists() {
+                found.push(path);
             }
         }
         if found.is_empty() {
@@ -59,6 +87,14 @@ impl Spools {
             return Err(Error::Usage(text));
         }
         found.sort();
-        Ok(found)
+        Ok(found.into_iter().map(RouteSpool::at).collect())
     }
+}
+
+/// Why nothing can be done for a stream without a spool.
+pub(super) fn none(stream: &str, directory: &Path) -> Error {
+    Error::Usage(format!(
+        "stream {stream}: no spool at {}; give its directory with --set spool=DIRECTORY",
+        directory.join(sanitise(stream)).display()
+    ))
 }

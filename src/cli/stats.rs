@@ -1,13 +1,12 @@
 //! `s3log stats`: what a node's ring and spool hold, without touching them.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::Error;
-use super::spools::Spools;
+use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
 use crate::printable::printable;
@@ -34,15 +33,16 @@ pub(super) struct StatsArgs {
 /// A setting, a directory that cannot be read, or the output.
 pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let paint = Paint::stdout();
-    for (stream, root) in arguments.spools.find()? {
+    for found in arguments.spools.find()? {
+        let root = &found.folder.path;
         let failed = |source| Error::File { path: root.display().to_string(), source };
-        let glance = spool::glance(&root).map_err(failed)?;
+        let glance = spool::glance(root).map_err(failed)?;
         let ring = ring::glance(&root.join("ring"));
         let open = ring.as_ref().ok().and_then(|ring| spool::open_glance(&ring.payload));
         if arguments.json {
-            json(out, &object(&stream, &root, &glance, &ring, open.as_ref()))?;
+            json(out, &object(&found, &glance, &ring, open.as_ref()))?;
         } else {
-            show(out, paint, &stream, &root, &glance, &ring, open.as_ref())?;
+            show(out, paint, &found, &glance, &ring, open.as_ref())?;
         }
     }
     out.flush()?;
@@ -52,8 +52,7 @@ pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode
 fn show(
     out: &mut dyn Write,
     paint: Paint,
-    stream: &str,
-    root: &Path,
+    found: &RouteSpool,
     glance: &Glance,
     ring: &io::Result<ring::Glance>,
     open: Option<&OpenGlance>,
@@ -62,9 +61,12 @@ fn show(
         .holder
         .map_or_else(|| "not in use".to_owned(), |pid| format!("in use by process {pid}"));
     // Names of directories, and of files in them, may be anything.
-    let root = root.display().to_string();
+    let root = found.folder.path.display().to_string();
     let root = printable(&root);
-    writeln!(out, "{}  {root}  {holder}", printable(stream))?;
+    writeln!(out, "{}  {root}  {holder}", printable(&found.name))?;
+    if let Some(destination) = found.destination() {
+        writeln!(out, "  uploads to   {}", printable(&destination))?;
+    }
     match ring {
         Ok(ring) => {
             let percent = ring.used * 100 / ring.capacity.max(1);
@@ -125,16 +127,17 @@ fn tally(tally: &Tally) -> String {
 }
 
 fn object(
-    stream: &str,
-    root: &Path,
+    found: &RouteSpool,
     glance: &Glance,
     ring: &io::Result<ring::Glance>,
     open: Option<&OpenGlance>,
 ) -> Value {
     let numbers = |tally: &Tally| json!({ "blocks": tally.blocks, "records": tally.records, "bytes": tally.bytes });
     json!({
-        "stream": stream,
-        "spool": root.display().to_string(),
+        "stream": found.name.split('@').next(),
+        "spool": found.folder.path.display().to_string(),
+        "route": found.folder.route().map(|route| route.to_string()),
+        "destination": found.destination(),
         "holder": glance.holder,
         "ring": match ring {
             Ok(ring) => json!({ "capacity": ring.capacity, "used": ring.used }),

@@ -334,3 +334,31 @@ fn requeue_needs_no_stop_of_the_process_that_has_the_spool() {
     let ran = logs.s3log(&["requeue", "access", "--spool", spool]);
     assert_eq!(ran.out, "access: no quarantined blocks\n");
 }
+
+#[test]
+fn stats_shows_each_route_of_a_stream_and_where_it_goes() {
+    let process = Process::new();
+    let dead = "http://127.0.0.1:1";
+    let one = process.attach(dead, &[("period", "1h")]);
+    let two = process.attach(dead, &[("period", "1h"), ("path", "two/%Y/")]);
+    one.push("one", 0..1);
+    two.push("two", 0..2);
+    let logs = Logs::start();
+    let spool = process.spool();
+    let spool = ["--spool", spool.to_str().unwrap()];
+    let ran = logs.s3log(&[&["stats", "access"], &spool[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let first = "uploads to   bucket logs at http://127.0.0.1:1, unencrypted";
+    let second = "uploads to   bucket logs at http://127.0.0.1:1, path two/%Y/, unencrypted";
+    assert!(ran.out.contains(first) && ran.out.contains(second), "{}", ran.out);
+    let json = logs.s3log(&[&["stats", "access", "--json"], &spool[..]].concat());
+    let routes: Vec<serde_json::Value> =
+        json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(routes.len(), 2);
+    for route in &routes {
+        assert_eq!(route["stream"], "access");
+        assert_eq!(route["route"].as_str().unwrap().len(), 16, "{route}");
+    }
+    let ran = logs.s3log(&[&["requeue", "access"], &spool[..]].concat());
+    assert_eq!(ran.out.matches("no quarantined blocks").count(), 2, "{ran:?}");
+}
