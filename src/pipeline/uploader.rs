@@ -2,7 +2,7 @@
 //!
 //! An uploader claims a block, makes one attempt, and gives the block back or forgets it. A block
 //! that failed waits its own time in the spool, so that no block ever holds an uploader; what would
-//! fail every block alike shuts the [gate](super::gate). A change of settings, a reload and an exit
+//! fail every block alike shuts the gate. A change of settings, a reload and an exit
 //! end all waits: the next attempt is made with the settings then in force.
 
 use std::collections::HashMap;
