@@ -28,6 +28,7 @@ mod rest;
 mod secrets;
 mod spread;
 mod start;
+mod take_up;
 pub mod uploader;
 
 use std::path::PathBuf;

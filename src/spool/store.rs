@@ -163,8 +163,15 @@ impl std::fmt::Debug for SealedBlock {
 }
 
 impl SealedBlocks {
-    pub(super) fn new(files: Arc<dyn Files>, index: Index) -> Self {
-        Self { files, index: Mutex::new(index) }
+    /// A store without blocks, for [`Spool::open_into`](super::Spool::open_into) to fill.
+    #[must_use]
+    pub fn empty(files: Arc<dyn Files>) -> Self {
+        Self { files, index: Mutex::default() }
+    }
+
+    /// From now on these are its blocks.
+    pub(super) fn fill(&self, index: Index) {
+        *self.lock() = index;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Index> {

@@ -234,13 +234,16 @@ fn unusable(directory: &Path) -> [(PathBuf, &'static str); 4] {
     ]
 }
 
-fn mkfifo(path: &Path) {
+pub(crate) fn mkfifo(path: &Path) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 }
 
 /// What `body` gives; a test that would wait for ever fails.
-fn promptly<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn promptly<T: Send + 'static>(
+    what: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let running = std::thread::spawn(body);
     wait_for(what, || running.is_finished());
     running.join().unwrap()

@@ -139,8 +139,8 @@ fn a_dead_gateway_holds_up_the_end_for_exit_timeout_and_the_next_start_takes_ove
     assert!(begin.elapsed() >= Duration::from_millis(300));
     gate.open(&server);
     let holder = process.attach(&gate.endpoint(), &[]);
-    assert_eq!(holder.stat("recovered"), 1000);
     holder.wait_stat("uploaded_records", 1000);
+    assert_eq!(holder.stat("recovered"), 1000);
     holder.wait_balance();
     assert_eq!(lines(&server), expected(&[("kept", 0..1000)]));
 }

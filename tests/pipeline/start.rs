@@ -1,19 +1,24 @@
 //! Streams that cannot be started when their VCL is loaded.
 
 use std::fs;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
 use vmod_s3log::clock::Clock as _;
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
 use vmod_s3log::ring::Capacity;
 use vmod_s3log::settings::Settings;
+use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool, SyncPolicy};
 use vmod_s3log::stats::{Stats, get};
 
 use crate::common::clock::Shifted;
+use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
-use crate::common::stream::{Process, expected, lines, wait_for};
+use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
+use crate::faults::{mkfifo, promptly};
 
 struct Nobody;
 
@@ -255,4 +260,93 @@ fn the_exit_of_the_process_waits_for_a_last_attempt() {
     assert_eq!(lines(&world.server), expected(&[("last", 0..7)]));
     drop(outlet);
     world.process.wait_closed();
+}
+
+#[test]
+fn a_backlog_that_is_slow_to_read_holds_neither_the_load_nor_a_record() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Arc::new(Process::new());
+    let more = [("period", "100ms"), ("exit_timeout", "0s")];
+    let holder = process.attach(&gate.endpoint(), &more);
+    holder.push("before", 0..10);
+    holder.wait_stat("blocks_sealed", 1);
+    drop(holder);
+    process.wait_closed();
+    // The description of the block that waits cannot be read until somebody writes into it.
+    let folder = process.spool().join("access");
+    let described = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .unwrap();
+    let aside = process.directory.path().join("description");
+    fs::rename(&described, &aside).unwrap();
+    mkfifo(&described);
+    let loaded = {
+        let (process, endpoint) = (Arc::clone(&process), gate.endpoint());
+        promptly("the load", move || {
+            let settings = process.settings(&endpoint, &[("period", "100ms")]);
+            process.registry.attach(settings, &process.environment).unwrap()
+        })
+    };
+    for number in 0..10 {
+        loaded.push(format!("meanwhile {number}\n").as_bytes());
+    }
+    // Opens when the packer's thread is at it.
+    let mut writer = fs::OpenOptions::new().write(true).open(&described).unwrap();
+    let stats = loaded.pipeline().stats();
+    assert_eq!(get(&stats.records) + get(&stats.recovered), 0);
+    fs::rename(&aside, &described).unwrap();
+    writer.write_all(&fs::read(&described).unwrap()).unwrap();
+    drop(writer);
+    gate.open(&server);
+    wait_for("uploads", || get(&stats.uploaded_records) == 20);
+    assert_eq!(get(&stats.recovered), 10);
+    assert_eq!(lines(&server), expected(&[("before", 0..10), ("meanwhile", 0..10)]));
+    process.registry.detach(&loaded);
+}
+
+/// S3LOG_BACKLOG=300000 for the number of an outage of days; it prints what each part took.
+#[test]
+fn a_large_backlog_is_taken_up_after_the_load() {
+    let blocks: u64 = std::env::var("S3LOG_BACKLOG").map_or(300, |text| text.parse().unwrap());
+    let process = Process::new();
+    let root = process.spool().join("access");
+    // It has begun before, so that the folder says whose it is.
+    drop(process.attach(DEAD, &[("exit_timeout", "0s")]));
+    process.wait_closed();
+    {
+        let boot = BootId::new(1_700_000_000, 1);
+        let options = Options {
+            sync: SyncPolicy::None,
+            spool_max: u64::MAX,
+            ..Options::new("access", "node", boot)
+        };
+        let files = Arc::new(Disk::open(&root).unwrap());
+        let (mut spool, _) = Spool::open(files, options, None).unwrap();
+        let mut member = Vec::new();
+        ChunkEncoder::new(Codec::default()).unwrap().encode(b"line\n", &mut member).unwrap();
+        let stats =
+            ChunkStats { records: 1, raw_bytes: 5, first: 1, last: 1, ..ChunkStats::default() };
+        for _ in 0..blocks {
+            spool.append(&member, stats).unwrap();
+            spool.seal(&Drops::default()).unwrap();
+        }
+    }
+    if blocks > 1000 {
+        // Cold, where the machine lets us.
+        rustix::fs::sync();
+        let _ = fs::write("/proc/sys/vm/drop_caches", "3");
+    }
+    let begin = Instant::now();
+    let holder = process.attach(DEAD, &[]);
+    let loaded = begin.elapsed();
+    let end = begin + Duration::from_secs(600);
+    while holder.stat("recovered") < blocks {
+        assert!(Instant::now() < end, "{}", holder.stat("recovered"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    println!("{blocks} blocks: loaded after {loaded:?}, taken up after {:?}", begin.elapsed());
+    assert_eq!(holder.stat("recovered"), blocks);
 }

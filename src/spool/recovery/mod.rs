@@ -77,21 +77,30 @@ impl Spool {
         options: Options,
         last_commit: Option<&[u8]>,
     ) -> Result<(Self, Recovered), SpoolError> {
+        Self::open_into(&Arc::new(SealedBlocks::empty(files)), options, last_commit)
+    }
+
+    /// Refuses a ring's payload of another release.
+    ///
+    /// # Errors
+    /// [`SpoolError::Version`].
+    pub fn check_commit(last_commit: Option<&[u8]>) -> Result<(), SpoolError> {
+        decode(last_commit).map(drop)
+    }
+
+    /// [`Spool::open`] for a store that others have already: until this succeeds, they find nothing
+    /// in it.
+    ///
+    /// # Errors
+    /// Those of [`Spool::open`]; it can then be tried again.
+    pub fn open_into(
+        store: &Arc<SealedBlocks>,
+        options: Options,
+        last_commit: Option<&[u8]>,
+    ) -> Result<(Self, Recovered), SpoolError> {
+        let files = Arc::clone(&store.files);
         check_format(&*files)?;
-        let (last, damaged) = match last_commit {
-            None | Some([]) => (None, false),
-            Some(bytes) => match OpenBlock::decode(bytes) {
-                Ok(state) => (Some(state), false),
-                Err(BadPayload::Damaged) => (None, true),
-                Err(BadPayload::Version(found)) => {
-                    return Err(SpoolError::Version {
-                        name: "commit record".to_owned(),
-                        found: u64::from(found),
-                        reads: commit::VERSION.into(),
-                    });
-                }
-            },
-        };
+        let (last, damaged) = decode(last_commit)?;
         let mut recovery = Recovery {
             files: &*files,
             options: &options,
@@ -121,10 +130,10 @@ impl Spool {
             }
         }
         let other_codec = state.length > 0 && state.codec != options.codec;
-        let store = Arc::new(SealedBlocks::new(files, index));
+        store.fill(index);
         let synced = Some((state, hasher.clone()));
         let mut spool = Self {
-            store,
+            store: Arc::clone(store),
             options,
             state,
             hasher,
@@ -295,6 +304,22 @@ impl Recovery<'_> {
         if self.set_aside.len() < NAMES_MAX {
             self.set_aside.push(name);
         }
+    }
+}
+
+/// The state that a commit holds, and whether it is damaged.
+fn decode(last_commit: Option<&[u8]>) -> Result<(Option<OpenBlock>, bool), SpoolError> {
+    match last_commit {
+        None | Some([]) => Ok((None, false)),
+        Some(bytes) => match OpenBlock::decode(bytes) {
+            Ok(state) => Ok((Some(state), false)),
+            Err(BadPayload::Damaged) => Ok((None, true)),
+            Err(BadPayload::Version(found)) => Err(SpoolError::Version {
+                name: "commit record".to_owned(),
+                found: u64::from(found),
+                reads: commit::VERSION.into(),
+            }),
+        },
     }
 }
 
