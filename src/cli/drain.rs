@@ -43,7 +43,7 @@ const FOREVER: Duration = Duration::from_secs(315_360_000);
 pub(super) struct DrainArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// Give up after this time, such as 10m. Default: no limit.
+    /// Give up after this time in total, such as 10m. Default: no limit.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// Print one JSON object per stream.
@@ -85,15 +85,21 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     let streams = arguments.connection.streams(&arguments.streams)?;
     let all = streams.iter().map(|stream| arguments.connection.settings(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
     let mut whole = true;
     for settings in all {
-        whole &= drain(arguments, &settings, out)?;
+        whole &= drain(arguments, &settings, start, out)?;
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether all of a stream is in the bucket, whichever routes it is for.
-fn drain(arguments: &DrainArgs, settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
+fn drain(
+    arguments: &DrainArgs,
+    settings: &Settings,
+    start: Instant,
+    out: &mut dyn Write,
+) -> Result<bool, Error> {
     let stream = &settings.stream;
     let Place::Directory(directory) = &settings.place else {
         let text = format!("stream {stream}: spool is \"none\", so there is nothing to upload");
@@ -106,10 +112,15 @@ fn drain(arguments: &DrainArgs, settings: &Settings, out: &mut dyn Write) -> Res
     let mut whole = true;
     for folder in folders {
         let mut settings = of_folder(settings, directory, &folder)?;
-        settings.exit_timeout = arguments.timeout.unwrap_or(FOREVER);
+        settings.exit_timeout = left(arguments, start).unwrap_or(FOREVER);
         whole &= drain_folder(arguments, settings, &folder, out)?;
     }
     Ok(whole)
+}
+
+/// What is left of the time for all streams and routes together; `None` for no limit.
+fn left(arguments: &DrainArgs, start: Instant) -> Option<Duration> {
+    arguments.timeout.map(|timeout| timeout.saturating_sub(start.elapsed()))
 }
 
 /// The settings of a folder: its own route, and the rest as the operator says.
@@ -141,9 +152,10 @@ fn drain_folder(
         observer: Arc::new(|_| Box::new(Nobody)),
         grace: FOREVER,
     };
+    let timeout = arguments.timeout.map(|_| settings.exit_timeout);
     let registry = Registry::default();
     let stats = registry.take_up(folder, settings, &environment).map_err(in_use)?;
-    watch(&registry, &stats, &progress, arguments.timeout);
+    watch(&registry, &stats, &progress, timeout);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
     let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));

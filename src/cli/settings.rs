@@ -1,5 +1,6 @@
 //! The settings of a stream: from flags, then `S3LOG_*` variables, then the settings file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,9 +109,9 @@ impl Connection {
     /// None was named and there is no file to name them.
     pub(super) fn streams(&self, named: &[String]) -> Result<Vec<String>, Error> {
         if !named.is_empty() {
-            let mut streams = named.to_vec();
-            streams.dedup();
-            return Ok(streams);
+            // Named twice, its lines are still printed once.
+            let mut seen = HashSet::new();
+            return Ok(named.iter().filter(|name| seen.insert(*name)).cloned().collect());
         }
         let Some(file) = &self.config else {
             let text =

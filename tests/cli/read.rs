@@ -77,6 +77,7 @@ fn several_streams_are_one_and_all_of_the_file_when_none_is_named() {
     logs.block("access", "edge-1", 1, 2);
     assert_eq!(logs.s3log(&["cat"]).out, logs.lines());
     assert_eq!(logs.s3log(&["cat", "errors", "access"]).out, logs.lines());
+    assert_eq!(logs.s3log(&["cat", "errors", "access", "errors"]).out, logs.lines());
     assert_eq!(logs.s3log(&["cat", "errors"]).out, logs.blocks[1].lines);
 }
 

@@ -20,25 +20,26 @@ mod inspect;
 mod signatures;
 mod signed;
 mod story;
+mod stream;
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use self::chain::{Chain, chains};
+use self::chain::Chain;
 use self::checkpoint::Checkpoint;
 use self::finding::{Finding, FindingKind};
-use self::inspect::{Inspected, Lens, Mode, inspect};
+use self::inspect::{Lens, Mode};
 use self::signed::Signed;
+use self::stream::Scope;
 use super::Error;
-use super::blocks::{self, Found, HEADS, Keys, Range, each, filter, none_found};
+use super::blocks::{HEADS, Keys, Range};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
-use super::terminal::{Complaints, Progress, when};
+use super::terminal::{Complaints, when};
 use crate::block::Drops;
 use crate::printable::printable;
 use crate::seal::Verifier;
@@ -131,9 +132,14 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
     let mut checkpoint = arguments.checkpoint.as_deref().map(Checkpoint::read).transpose()?;
     let mut sum = Sum::default();
     let mut complaints = Complaints::default();
+    let scope = Scope {
+        range: &arguments.range,
+        jobs: arguments.jobs,
+        open_start: arguments.range.since.is_some() || arguments.allow_expired,
+    };
     let paint = Paint::stdout();
     for source in &sources {
-        let result = stream(arguments, source, lens, &mut complaints)?;
+        let result = stream::check(scope, source, lens, &mut complaints)?;
         let name = &source.settings.stream;
         let mut findings = result.findings;
         findings.extend(signatures::judge(&source.settings, &result.blocks, &keys));
@@ -179,137 +185,12 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
     }))
 }
 
-/// What one stream came to.
-struct CheckedStream<'a> {
-    chains: Vec<Chain>,
-    findings: Vec<Finding>,
-    blocks: Vec<Inspected<'a>>,
-    others: u64,
-}
-
 /// The public keys that were given.
 fn verifiers(given: &[String]) -> Result<Vec<Verifier>, Error> {
     let read = |text: &String| {
         Verifier::read(text).map_err(|error| Error::Usage(format!("--public-key: {error}")))
     };
     given.iter().map(read).collect()
-}
-
-fn stream<'a>(
-    arguments: &VerifyArgs,
-    source: &'a Source,
-    lens: Lens<'_>,
-    complaints: &mut Complaints,
-) -> Result<CheckedStream<'a>, Error> {
-    let listing = listed(arguments, source)?;
-    let (strangers, all, others) = (listing.strangers, listing.strangers_count, listing.others);
-    let found = filter(listing.found, &arguments.range, complaints)?;
-    let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = look(arguments, &found, lens);
-    let ranged = arguments.range.since.is_some() || arguments.allow_expired;
-    let (mut told, mut walked) = judge(source, &blocks, ranged);
-    if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
-        // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
-        let again = listed(arguments, source)?.found;
-        let again = filter(again, &arguments.range, complaints)?;
-        let fresh: Vec<Found<'_>> =
-            again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
-        if !fresh.is_empty() {
-            blocks.extend(look(arguments, &fresh, lens));
-            (told, walked) = judge(source, &blocks, ranged);
-        }
-    }
-    told.extend(deleted(&blocks, &told, ranged));
-    if blocks.is_empty() {
-        told.push(Finding::new(FindingKind::Empty, none_found(source)));
-    }
-    let unnamed = all - strangers.len() as u64;
-    told.extend(
-        strangers
-            .into_iter()
-            .map(|key| Finding::new(FindingKind::Foreign, "not the name of a block").key(&key)),
-    );
-    if unnamed > 0 {
-        let text = format!("{} more objects that are not blocks", count(unnamed));
-        told.push(Finding::new(FindingKind::Foreign, text));
-    }
-    Ok(CheckedStream { chains: walked, findings: told, blocks, others })
-}
-
-fn listed<'a>(arguments: &VerifyArgs, source: &'a Source) -> Result<blocks::Listing<'a>, Error> {
-    let progress = Progress::open("keys listed");
-    blocks::list(source, arguments.range.times(), &progress)
-}
-
-/// Looks at each block, many at a time.
-fn look<'a>(arguments: &VerifyArgs, found: &[Found<'a>], lens: Lens<'_>) -> Vec<Inspected<'a>> {
-    let mut slots: Vec<Option<Inspected<'a>>> = Vec::new();
-    slots.resize_with(found.len(), || None);
-    {
-        let progress = Progress::of(found.len() as u64, "blocks checked");
-        let work = |found: &Found<'a>| inspect(found, lens);
-        each(found, usize::from(arguments.jobs), work, |place, inspected| {
-            progress.add(1);
-            if let Some(slot) = slots.get_mut(place) {
-                *slot = Some(inspected);
-            }
-            ControlFlow::Continue(())
-        });
-    }
-    slots.into_iter().flatten().collect()
-}
-
-/// Whether all blocks that `finding` misses are there and could only not be read.
-fn is_unread(finding: &Finding, blocks: &[Inspected<'_>]) -> bool {
-    let (FindingKind::Missing | FindingKind::Gap, Some((first, last))) =
-        (finding.kind, finding.numbers)
-    else {
-        return false;
-    };
-    let unread: HashSet<u64> = blocks
-        .iter()
-        .filter(|block| block.unchecked.is_some())
-        .filter(|block| block.found.host.as_deref() == finding.host.as_deref())
-        .map(|block| block.found.number)
-        .collect();
-    // As many numbers as there are blocks at most are looked at.
-    (first..=last).take(unread.len() + 1).all(|number| unread.contains(&number))
-}
-
-/// Blocks that were deleted after they were listed, as far as no chain misses them: nothing
-/// follows a chain's last block. With `open_start` the first ones may go.
-fn deleted(blocks: &[Inspected<'_>], told: &[Finding], open_start: bool) -> Vec<Finding> {
-    let lost = |kind| matches!(kind, FindingKind::Missing | FindingKind::Gap);
-    let mut findings = Vec::new();
-    for block in blocks.iter().filter(|block| block.gone) {
-        let (host, number) = (block.found.host.as_deref().unwrap_or("?"), block.found.number);
-        let missed = told.iter().any(|finding| {
-            let covers = finding.numbers.is_some_and(|(a, b)| (a..=b).contains(&number));
-            lost(finding.kind) && covers && finding.host.as_deref() == Some(host)
-        });
-        let later = blocks.iter().any(|other| {
-            !other.gone && other.found.host == block.found.host && other.found.number > number
-        });
-        if missed || (open_start && later) {
-            continue;
-        }
-        let text = "the block was deleted while this command ran";
-        let finding = Finding::new(FindingKind::Missing, text).at(host, number, number);
-        findings.push(finding.key(&block.found.key));
-    }
-    findings
-}
-
-/// What the blocks tell, each by itself and all together.
-fn judge(
-    source: &Source,
-    blocks: &[Inspected<'_>],
-    open_start: bool,
-) -> (Vec<Finding>, Vec<Chain>) {
-    let (mut findings, members) = story::tell(&source.settings, blocks);
-    let (walked, broken) = chains(&members, open_start);
-    findings.extend(broken.into_iter().filter(|finding| !is_unread(finding, blocks)));
-    (findings, walked)
 }
 
 fn tell(
