@@ -114,7 +114,8 @@ impl Gate {
             return;
         }
         state.shut = true;
-        let wait = if failed.operators {
+        // A streak may be the blocks' own, and then the next one works.
+        let wait = if failed.operators && failed.everyones {
             state.backoff.at_cap()
         } else {
             state.backoff.next(failed.after.map(|after| after.min(LONGEST)))

@@ -99,7 +99,8 @@ pub enum CredentialsError {
     /// No source is configured.
     #[error(
         "no credentials found: name a file with credentials=, or set AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY (looked at: {0})"
+         AWS_SECRET_ACCESS_KEY (looked at: {0}; in a container on EC2 the instance metadata needs a \
+         hop limit of 2)"
     )]
     None(String),
     /// A source is configured and cannot be used.
