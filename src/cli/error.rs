@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked for: a sentence for the person who asked.
+//! Why a command did not do what it was asked for: a message for the person who ran it.
 
 use crate::s3::Answer;
 
@@ -81,7 +81,7 @@ impl Error {
         }
     }
 
-    /// The exit code: 2 for what the caller can mend in his arguments, else 1.
+    /// The exit code: 2 for what other arguments or settings can fix, else 1.
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Setup(_) | Self::Usage(_) => 2,

@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
     let mut blocks = filter(listed, &hosts, &mut complaints)?;
     let (mut start, mut records) = newest(&blocks, arguments.lines, &mut complaints)?;
     if records < arguments.lines && !arguments.follow {
-        // The last day has too few; who follows is after what comes.
+        // The last day has too few; --follow is about what comes.
         blocks = select(sources, &hosts, &mut complaints)?;
         (start, records) = newest(&blocks, arguments.lines, &mut complaints)?;
     }
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
         if sweep {
             swept = Instant::now();
         }
-        // Who follows waits for the gateway to come back, and may wait for long.
+        // --follow waits for the gateway to come back, however long that takes.
         let mut complaints = Complaints::default();
         let listed = match look(sources, if sweep { 24 } else { 1 }) {
             Ok(listed) => listed,

@@ -12,11 +12,11 @@ use crate::cli::Error;
 use crate::cli::settings::Source;
 use crate::cli::terminal::Progress;
 
-/// What `s3log check` puts in front of a host's name: no block, and no stranger.
+/// What `s3log check` puts in front of a host's name: neither a block nor a foreign object.
 pub(in crate::cli) const PROBE: &str = "s3log-check-";
 
-/// Strangers that are kept by name.
-const STRANGERS: usize = 1_000;
+/// Foreign objects that are kept by name.
+const FOREIGN: usize = 1_000;
 
 /// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
 #[derive(Debug, Clone)]
@@ -82,9 +82,9 @@ pub(in crate::cli) struct Listing<'a> {
     /// The stream's blocks: in the order of time from [`list`], in the gateway's from [`pages`].
     pub found: Vec<Found<'a>>,
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
-    pub strangers: Vec<String>,
+    pub foreign: Vec<String>,
     /// How many there were.
-    pub strangers_count: u64,
+    pub foreign_count: u64,
     /// Blocks of other streams.
     pub others: u64,
 }
@@ -93,7 +93,7 @@ pub(in crate::cli) struct Listing<'a> {
 /// may be among them.
 ///
 /// # Errors
-/// A page that cannot be had.
+/// A page that cannot be fetched.
 pub(in crate::cli) fn list<'a>(
     source: &'a Source,
     times: (Option<u64>, u64),
@@ -110,7 +110,7 @@ pub(in crate::cli) fn list<'a>(
 /// The same, page by page: after each page `each` may take blocks out of what was found so far.
 ///
 /// # Errors
-/// A page that cannot be had, or that of `each`.
+/// A page that cannot be fetched, or that of `each`.
 pub(in crate::cli) fn pages<'a>(
     source: &'a Source,
     (since, until): (Option<u64>, u64),
@@ -135,9 +135,9 @@ pub(in crate::cli) fn pages<'a>(
                     let name = entry.key.rsplit('/').next().unwrap_or_default();
                     // Folders that some tools make are objects that end in a slash.
                     if !name.is_empty() && !name.contains(PROBE) {
-                        listing.strangers_count += 1;
-                        if listing.strangers.len() < STRANGERS {
-                            listing.strangers.push(entry.key);
+                        listing.foreign_count += 1;
+                        if listing.foreign.len() < FOREIGN {
+                            listing.foreign.push(entry.key);
                         }
                     }
                     continue;

@@ -22,7 +22,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// an offset or without a time, which mean UTC, or how long ago (`10m`, `2h`, `1d`).
 ///
 /// # Errors
-/// What it takes.
+/// What is accepted.
 pub(in crate::cli) fn parse(text: &str) -> Result<u64, String> {
     let takes = || {
         "expected a time such as 2026-11-22T10:00:00Z or 2026-11-22 (UTC), or an age such as 90s, \

@@ -1,8 +1,8 @@
 //! What an earlier run saw: the end of every chain.
 //!
-//! A bucket cannot tell that its newest blocks are gone, for nothing follows them. This file can,
-//! from the second run on; kept where who can write to the bucket cannot, it also finds a chain
-//! that was forged anew. One JSON object, written whole or not at all.
+//! A bucket cannot show that its newest blocks are gone, because nothing follows them. This file can,
+//! from the second run on. Kept out of reach of those who can write to the bucket, it also reveals a
+//! chain that was forged from the start. One JSON object, written whole or not at all.
 
 use std::collections::BTreeMap;
 use std::io;

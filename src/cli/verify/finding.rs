@@ -26,7 +26,7 @@ pub(super) enum FindingKind {
     Forged,
     /// A block without a signature, where there should be one.
     Unsigned,
-    /// An object that is none of this stream's blocks.
+    /// An object that is not a block of this stream.
     Foreign,
     /// A stream without a block.
     Empty,

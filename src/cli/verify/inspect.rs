@@ -107,12 +107,12 @@ fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble
     let parts = KeyParts::parse(key);
     let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
     let hashed = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
-    // Whatever opens the block has one end, and who hashes the other.
+    // The decoder reads from one end, the hasher from the other.
     let mut body = Shared(Arc::new(Mutex::new(hashed)));
     if lens.mode == Mode::Deep {
         let counted = lens.opener.open(seal, body.clone()).and_then(|body| lines(body, codec));
         inspected.lines = match counted {
-            // Only who has the key can count.
+            // Only the holder of the key can count.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             counted => Some(counted.map_err(|error| error.to_string())),
         };

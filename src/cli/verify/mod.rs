@@ -2,14 +2,13 @@
 //!
 //! | mode | reads | finds |
 //! |---|---|---|
-//! | heads (default) | listing and metadata | missing, doubled, moved, cut, foreign blocks; broken links of the chain; keys that tell another story than the metadata |
+//! | heads (default) | listing and metadata | missing, doubled, moved, cut, foreign blocks; broken links of the chain; keys that contradict the metadata |
 //! | `--download` | every byte | also contents that are not what was sealed: flipped, swapped, replaced |
 //! | `--deep` | and decompresses | also records and raw bytes that are not what the metadata says |
 //!
-//! What no mode can see: that the newest blocks of a host were deleted, for nothing follows them.
-//! `--checkpoint` closes that hole from the second run on. And who can write to the bucket and
-//! knows the format can forge a whole chain anew, unless the node signs its blocks and
-//! `--public-key` is given.
+//! No mode can see that the newest blocks of a host were deleted, because nothing follows them.
+//! `--checkpoint` closes that gap from the second run on. Anyone who can write to the bucket and knows
+//! the format can forge a whole chain, unless the node signs its blocks and `--public-key` is given.
 //!
 //! Memory: about 1.5 KB a block (148 MiB were measured for 100,504); contents are streamed.
 
@@ -104,7 +103,7 @@ struct Sum {
     unchecked: u64,
     /// Streams without a block.
     empty: u64,
-    /// Encrypted blocks, whose lines only who has the key can count.
+    /// Encrypted blocks, whose lines only the holder of the key can count.
     uncounted: u64,
     /// Blocks whose signatures hold.
     signed: u64,

@@ -1,4 +1,4 @@
-//! Who signed the blocks: without this, who can write to the bucket can forge a chain anew.
+//! Who signed the blocks: without this, anyone who can write to the bucket can forge a whole chain.
 
 use std::collections::BTreeMap;
 

@@ -131,7 +131,7 @@ impl<'a> Teller<'a> {
         Some(((host, parts.boot, parts.number), meta))
     }
 
-    /// Lengths, times and names of a block that stands under its own key.
+    /// Lengths, times and names of a block that is under its own key.
     fn itself(&mut self, settings: &Settings, block: &Inspected<'_>, meta: &Meta) {
         let key = &*block.found.key;
         let about = |kind, text: String| {

@@ -44,7 +44,7 @@ pub(super) fn check<'a>(
     complaints: &mut Complaints,
 ) -> Result<CheckedStream<'a>, Error> {
     let listing = listed(scope, source)?;
-    let (strangers, all, others) = (listing.strangers, listing.strangers_count, listing.others);
+    let (foreign, all, others) = (listing.foreign, listing.foreign_count, listing.others);
     let found = filter(listing.found, scope.range, complaints)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
     let mut blocks = look(scope, &found, lens);
@@ -64,9 +64,9 @@ pub(super) fn check<'a>(
     if blocks.is_empty() {
         told.push(Finding::new(FindingKind::Empty, none_found(source)));
     }
-    let unnamed = all - strangers.len() as u64;
+    let unnamed = all - foreign.len() as u64;
     told.extend(
-        strangers
+        foreign
             .into_iter()
             .map(|key| Finding::new(FindingKind::Foreign, "not the name of a block").key(&key)),
     );
