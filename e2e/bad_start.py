@@ -1,12 +1,13 @@
-"""A start in ten bad situations: the site answers, and the records arrive once they are over.
+"""A start in eleven bad situations: the site answers, and the records arrive once they are over.
 
-Ten streams of one VCL, each with something at its start that cannot be used. A launch of the cache
+Eleven streams of one VCL, each with something at its start that cannot be used. A launch of the cache
 process serves all the same, and each stream takes up what waited in memory when its trouble is
 over. The same streams loaded into the process that runs fail with one error message each. Then the
 process is killed while some of the troubles are back. Needs root for mount(8).
 """
 
 import contextlib
+import ctypes
 import fcntl
 import http.client
 import os
@@ -168,6 +169,37 @@ class CredentialsFifo(NoCredentials):
         super().end()
 
 
+class HungMount(NoCredentials):
+    """The file of credentials is on a file system whose server does not answer."""
+
+    name, expected = "hung", "its file system does not answer"
+
+    def own(self):
+        self.mount = self.folder / "mount"
+        self.file = self.mount / "credentials"
+        return {"credentials": f'"{self.file}"'}
+
+    def begin(self):
+        self.mount.mkdir()
+        # Nobody reads what the kernel asks of this file system, not even its first question.
+        self.server = os.open("/dev/fuse", os.O_RDWR)
+        options = f"fd={self.server},rootmode=40000,user_id=0,group_id=0".encode()
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(b"hung", os.fsencode(self.mount), b"fuse", 0, options):
+            raise rig.Skip(f"this machine does not mount FUSE: {os.strerror(ctypes.get_errno())}")
+        self.place.stack.callback(self.unmount)
+
+    def unmount(self):
+        if self.server is not None:
+            os.close(self.server)
+            self.server = None
+            subprocess.run(["umount", "-l", str(self.mount)], stderr=subprocess.DEVNULL)
+
+    def end(self):
+        self.unmount()
+        super().end()
+
+
 class EmptyCredentials(NoCredentials):
     """The file of credentials is there and empty, as while it is being written."""
 
@@ -211,7 +243,7 @@ class NoKeys(Situation):
 
 SITUATIONS = (
     FileInTheWay, ReadOnly, DiskFull, Locked, Newer,
-    NoCredentials, CredentialsFifo, EmptyCredentials, NoAuthorities, NoKeys,
+    NoCredentials, CredentialsFifo, HungMount, EmptyCredentials, NoAuthorities, NoKeys,
 )  # fmt: skip
 
 
