@@ -39,7 +39,8 @@ Exit codes (the first step that failed decides):
   4  no trusted TLS connection
   5  no credentials, or the gateway refuses them
   6  no such bucket here, or it is in another region
-  7  the gateway refuses the write: an unsupported option, or another object under this key"
+  7  the gateway refuses the write (an unsupported option, or another object under this key), or
+     returns other bytes than were written"
 )]
 pub(super) struct CheckArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
@@ -280,15 +281,14 @@ impl Report<'_> {
         let (mark, text) = match read {
             Ok(Ok(text)) if text == body.as_bytes() => (
                 Mark::Ok,
-                "what was written is there; these credentials can also read, and a node needs only \
-                 s3:PutObject"
+                "the object was read back unchanged; a node needs only s3:PutObject"
                     .to_owned(),
             ),
             Ok(Ok(text)) => (
                 Mark::Failed,
                 format!(
-                    "the gateway gives {} bytes back that are not the {} that were written; check \
-                     what answers at endpoint",
+                    "the gateway returned {} bytes that differ from the {} bytes written; check which \
+                     server answers at endpoint",
                     text.len(),
                     body.len()
                 ),

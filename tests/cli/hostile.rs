@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crate::common::answering::{Answering, Asked, Reply, http};
 use crate::common::logs::{Logs, Ran};
 use crate::node::left_behind;
+use md5::{Digest as _, Md5};
 use vmod_s3log::block::Codec;
+use vmod_s3log::s3::wire::encode::hex;
 
 type Pairs = Vec<(String, String)>;
 
@@ -460,4 +462,19 @@ fn a_drain_that_has_run_out_of_time_waits_for_no_request() {
     // Nothing is lost by it.
     assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
     assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
+fn check_fails_when_the_gateway_returns_other_bytes_than_it_was_given() {
+    let logs = Logs::start();
+    let gateway = Answering::start(|asked| {
+        let tag = format!("\"{}\"", hex(&Md5::digest(&asked.body)));
+        Reply::Now(match &*asked.method {
+            "PUT" => http("200 OK", &[("ETag", &tag)], b""),
+            _ => http("200 OK", &[], b"something else"),
+        })
+    });
+    let ran = ask(&logs, &gateway, &["check"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.out.contains("FAILED  read         the gateway returned 14 bytes"), "{ran:?}");
 }
