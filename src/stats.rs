@@ -42,7 +42,7 @@ stats! {
     stored_bytes,
     /// c: records found in the ring and in blocks of an earlier process.
     recovered,
-    /// c: torn records found at start: a worker died while writing them.
+    /// c: torn records: a worker died while writing them, or they were damaged in the ring.
     torn,
     /// c: records lost because the ring was full.
     dropped_ring,

@@ -31,6 +31,8 @@ pub struct Ledger {
     sync: SyncPolicy,
     /// Records before this position of the ring may not be on the disk although a sync says so.
     unsure: u64,
+    /// Damaged places that were counted.
+    torn: u64,
 }
 
 /// Why what is in ring and spool is not on the disk.
@@ -66,7 +68,7 @@ impl Ledger {
     /// Of a ring and a spool that a start has brought into step.
     #[must_use]
     pub fn new(reader: Reader, spool: Spool) -> Self {
-        let mut ledger = Self { reader, spool, sync: SyncPolicy::None, unsure: 0 };
+        let mut ledger = Self { reader, spool, sync: SyncPolicy::None, unsure: 0, torn: 0 };
         ledger.configure(|_| ());
         ledger
     }
@@ -81,6 +83,19 @@ impl Ledger {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<&[u8]> {
         self.reader.next()
+    }
+
+    /// Places of the ring that were damaged and stepped over since the last call. Each counts as a
+    /// lost record, which the next block tells of.
+    pub fn take_torn(&mut self) -> u64 {
+        let places = self.reader.torn().places;
+        let since = places.saturating_sub(self.torn);
+        if since > 0 {
+            self.torn = places;
+            // Committed with what is read behind them.
+            let _ = self.spool.count_drops(&Drops { lost: since, ..Drops::default() });
+        }
+        since
     }
 
     /// See [`Reader::damaged`].

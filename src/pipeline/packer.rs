@@ -173,9 +173,18 @@ impl Packer {
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
         }
+        let torn = self.ledger.take_torn();
+        if torn > 0 {
+            add(&pipeline.stats.torn, torn);
+            let message = format!(
+                "{torn} records lost: other code in varnishd has written into the ring's memory"
+            );
+            self.tell(pipeline, Level::Error, "torn", &message);
+        }
         if self.ledger.damaged() {
-            let message = "the ring's memory was changed by somebody else: nothing more is read \
-                           from it until varnishd's next start, which takes up what still holds";
+            let message = "other code in varnishd has written into the ring's memory, and where the \
+                           damage ends cannot be determined: nothing more is read from the ring \
+                           until varnishd restarts, which takes up what is intact";
             self.tell(pipeline, Level::Error, "damaged", message);
         }
         let draining = pipeline.draining().is_some();

@@ -4,6 +4,7 @@
 //! --no-default-features ring::loom` runs them, in about 20 seconds on two cores.
 //!
 //! A ring of 64 bytes holds four records of up to 8 bytes, or two of 24.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,5 +181,54 @@ fn commits_that_race_with_pushes_around_the_end_lose_and_repeat_nothing() {
         long.join().unwrap();
         short.join().unwrap();
         assert_eq!(ring.usage().used, 0);
+    });
+}
+
+#[test]
+fn a_damaged_record_is_stepped_over_while_producers_push() {
+    model(None, || {
+        let (ring, mut reader) = open();
+        ring.push(b"damaged").unwrap();
+        // SAFETY: nobody else has the ring yet.
+        unsafe { ring.memory.write(8, b"stray") }
+        let producers = [b"one", b"two"].map(|record| {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.push(record).unwrap())
+        });
+        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
+        seen.sort();
+        assert_eq!(seen, [b"one", b"two"]);
+        reader.commit(b"").unwrap();
+        assert_eq!((reader.torn().places, ring.usage().used), (1, 0));
+        producers.into_iter().for_each(|p| p.join().unwrap());
+    });
+}
+
+/// Empty records: the model's payload is not in its headers.
+#[test]
+fn behind_a_damaged_header_nothing_is_read_that_a_producer_has_not_published() {
+    model(None, || {
+        let (ring, mut reader) = open();
+        ring.push(b"").unwrap();
+        ring.memory.header(0).store(0x5717_a75e, super::sync::Ordering::Relaxed);
+        let producers = [(), ()].map(|()| {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.push(b"").unwrap())
+        });
+        let mut seen = 0;
+        // Where both are published before the reader looks, the first of them is the next frame
+        // that holds; where none is claimed yet, the damage reaches to the tail.
+        while seen < 2 {
+            match reader.next() {
+                Some(record) => {
+                    assert!(record.is_empty());
+                    seen += 1;
+                }
+                None => thread::yield_now(),
+            }
+        }
+        reader.commit(b"").unwrap();
+        assert_eq!((reader.torn().places, ring.usage().used), (1, 0));
+        producers.into_iter().for_each(|p| p.join().unwrap());
     });
 }

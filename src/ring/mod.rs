@@ -135,6 +135,7 @@ mod open;
 mod producer;
 mod reader;
 mod recover;
+mod step_over;
 mod sync;
 #[cfg(test)]
 #[cfg(not(s3log_loom))]
@@ -146,4 +147,4 @@ pub use inspect::{Glance, glance};
 pub use layout::MAX_COMMIT_PAYLOAD;
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};
-pub use reader::{CommitTooLong, Reader, SyncError};
+pub use reader::{CommitTooLong, Reader, SyncError, Torn};

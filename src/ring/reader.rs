@@ -9,6 +9,7 @@ use super::frame::{self, Found};
 use super::header::FrameKind;
 use super::layout::{Commit, MAX_COMMIT_PAYLOAD, pieces};
 use super::producer::Ring;
+use super::step_over::step_over;
 use super::sync::Ordering;
 
 /// A commit's payload is longer than [`MAX_COMMIT_PAYLOAD`](super::MAX_COMMIT_PAYLOAD).
@@ -47,6 +48,18 @@ pub struct Reader {
     generation: u64,
     written: Written,
     damaged: bool,
+    torn: Torn,
+    /// The end of the last damage that was counted.
+    torn_to: u64,
+}
+
+/// Damage that the reader has stepped over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Torn {
+    /// Places; each held at least one record.
+    pub places: u64,
+    /// Bytes in those places.
+    pub bytes: u64,
 }
 
 /// How far the last commit has come.
@@ -72,6 +85,8 @@ impl Reader {
             generation,
             written: Written::Memory,
             damaged: false,
+            torn: Torn::default(),
+            torn_to: head,
         }
     }
 
@@ -84,15 +99,31 @@ impl Reader {
         let limit = self.released + self.ring.memory.capacity() as u64;
         loop {
             // A whole lap without a release: here starts what was read first.
-            if self.damaged || self.cursor >= limit {
+            if self.cursor >= limit {
                 return None;
             }
             // SAFETY: a producer is done with a frame that it has published, and gets its bytes
             // again only by `release`, which needs `&mut self`.
             match unsafe { frame::read(&self.ring.memory, self.ring.key, self.cursor, limit) } {
                 Found::Nothing => return None,
-                Found::Damaged => self.damaged = true,
+                Found::Damaged => {
+                    let tail = self.ring.reserved().min(limit);
+                    let (memory, key) = (&self.ring.memory, self.ring.key);
+                    let Some(behind) = step_over(memory, key, self.cursor, tail) else {
+                        self.damaged = true;
+                        return None;
+                    };
+                    self.damaged = false;
+                    // Not again after a rewind.
+                    if behind > self.torn_to {
+                        self.torn_to = behind;
+                        self.torn.places += 1;
+                        self.torn.bytes += behind - self.cursor;
+                    }
+                    self.cursor = behind;
+                }
                 Found::Frame(found) => {
+                    self.damaged = false;
                     self.cursor += found.size;
                     if found.kind == FrameKind::Record {
                         return Some(found.payload);
@@ -115,13 +146,19 @@ impl Reader {
         self.ring.reserved().saturating_sub(self.cursor)
     }
 
-    /// Whether bytes that were published have changed under the reader: a stray write in this
-    /// process, or somebody else's in the file. Reading stops for good, for what is claimed
-    /// behind the damage cannot be told from what is still being copied; the next
-    /// [`Ring::open`] steps over it and counts it as torn.
+    /// Whether the reader stands before bytes that were published and have changed since, by a
+    /// stray write in this process or somebody else's in the file, and cannot tell where they end:
+    /// what is claimed behind the damage may still be being copied. It looks again at the next call;
+    /// the next [`Ring::open`] steps over it in any case and counts it as torn.
     #[must_use]
     pub fn damaged(&self) -> bool {
         self.damaged
+    }
+
+    /// The damage that was stepped over so far.
+    #[must_use]
+    pub fn torn(&self) -> Torn {
+        self.torn
     }
 
     /// Back to what was accepted last: the records since then will be read again.

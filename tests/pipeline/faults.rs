@@ -318,3 +318,32 @@ fn a_credentials_file_that_turns_into_a_fifo_is_told_and_uploads_go_on_when_it_i
     let all = [("before", 0..10), ("meanwhile", 0..pushed.get()), ("after", 0..1)];
     assert_eq!(lines(&server), expected(&all));
 }
+
+#[test]
+fn a_stray_write_into_the_ring_costs_its_record_and_not_the_rest_of_the_day() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let (there, away) = (process.spool().join("access"), process.spool().join("away"));
+    let holder = process.attach(&server.endpoint(), &[("period", "100ms")]);
+    fs::rename(&there, &away).unwrap();
+    holder.push("in hand", 0..10);
+    // From here on the packer has a chunk that it cannot store, and reads nothing more.
+    holder.wait_stat("spool_errors", 1);
+    holder.push("behind", 0..10);
+    let ring = away.join("ring");
+    let bytes = fs::read(&ring).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"behind 5\n").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&ring).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"stray", at as u64).unwrap();
+    fs::rename(&away, &there).unwrap();
+    holder.wait_stat("uploaded_records", 19);
+    holder.push("after", 0..10);
+    holder.wait_stat("uploaded_records", 29);
+    assert_eq!(holder.stat("torn"), 1);
+    let mut wanted = expected(&[("in hand", 0..10), ("behind", 0..10), ("after", 0..10)]);
+    wanted.retain(|line| !line.contains("behind 5"));
+    assert_eq!(lines(&server), wanted);
+    wait_for("a word about it", || {
+        process.messages().iter().any(|text| text.contains("1 records lost: other code"))
+    });
+}

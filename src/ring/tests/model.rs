@@ -165,4 +165,51 @@ proptest! {
             prop_assert_eq!(rest(&mut opened.reader), vec![b"and on".to_vec()]);
         }
     }
+
+    #[test]
+    fn no_stray_write_invents_a_record_or_stops_the_records_behind_it_for_good(
+        rounds in proptest::collection::vec(
+            (1_usize..12, proptest::option::of((0_usize..1024, 1_usize..40, any::<u8>()))), 1..40),
+    ) {
+        let (_dir, path) = place();
+        let mut opened = make(&path, 1024);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let mut pushed = HashSet::new();
+        let mut seen = HashSet::new();
+        for (round, (count, damage)) in rounds.iter().enumerate() {
+            for n in 0..*count {
+                let record = format!("{round} {n} {}", "x".repeat(n * 7)).into_bytes();
+                if opened.ring.push(&record).is_ok() {
+                    pushed.insert(record);
+                }
+            }
+            // Free bytes are zero, and whoever writes there takes a frame from a producer.
+            let used = usize::try_from(opened.ring.usage().used).unwrap();
+            let start = usize::try_from(opened.reader.cursor()).unwrap();
+            if let Some((at, len, value)) = damage && used > 0 {
+                let at = at % used;
+                let bytes: Vec<u8> = (0..*len.min(&(used - at))).map(|i| value.wrapping_add(i as u8) | 1).collect();
+                for (i, byte) in bytes.iter().enumerate() {
+                    let to = super::REGION + (start + at + i) % 1024;
+                    std::os::unix::fs::FileExt::write_all_at(&file, &[*byte], to as u64).unwrap();
+                }
+            }
+            for record in rest(&mut opened.reader) {
+                prop_assert!(pushed.contains(&record), "{record:?}");
+                prop_assert!(seen.insert(record));
+            }
+            if opened.reader.damaged() {
+                // Until the next start, which steps over it.
+                drop(opened);
+                opened = reopen(&path, 1024);
+                for record in rest(&mut opened.reader) {
+                    prop_assert!(pushed.contains(&record), "{record:?}");
+                    seen.insert(record);
+                }
+            }
+            prop_assert_eq!(opened.reader.pending_bytes(), 0);
+            opened.reader.commit(b"").unwrap();
+            prop_assert_eq!(opened.ring.usage().used, 0);
+        }
+    }
 }

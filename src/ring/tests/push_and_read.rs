@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Backing, Capacity, Ring, make, place, rest};
 use crate::clock::Clock;
-use crate::ring::{CommitTooLong, MAX_PAYLOAD, PushError};
+use crate::ring::{CommitTooLong, MAX_PAYLOAD, PushError, Torn};
 
 #[test]
 fn records_come_out_in_the_order_they_went_in() {
@@ -111,7 +111,7 @@ fn a_commit_with_a_payload_too_long_changes_nothing() {
 }
 
 #[test]
-fn bytes_that_change_under_the_reader_stop_it_and_are_reported() {
+fn a_record_whose_bytes_change_under_the_reader_is_stepped_over_and_counted() {
     let (_dir, path) = place();
     let mut opened = make(&path, 256);
     opened.ring.push(b"good").unwrap();
@@ -121,7 +121,15 @@ fn bytes_that_change_under_the_reader_stop_it_and_are_reported() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"X", super::REGION as u64 + 30).unwrap();
     assert_eq!(opened.reader.next(), Some(&b"good"[..]));
     assert_eq!(opened.reader.next(), None);
-    assert!(opened.reader.damaged());
+    opened.ring.push(b"after it").unwrap();
+    assert_eq!(opened.reader.next(), Some(&b"after it"[..]));
+    assert!(!opened.reader.damaged());
+    assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 32 });
+    opened.reader.rewind();
+    assert_eq!(super::rest(&mut opened.reader), [&b"good"[..], b"after it"]);
+    assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 32 }, "and not twice");
+    opened.reader.commit(b"").unwrap();
+    assert_eq!(opened.ring.usage().used, 0);
 }
 
 /// A clock that moves only when somebody sleeps, and then calls a function.
@@ -189,4 +197,67 @@ fn a_ring_in_memory_works_from_several_threads() {
         }
     });
     assert_eq!(rest(&mut opened.reader).len(), 400);
+}
+
+/// Writes into a ring that is in use, as stray code would.
+fn stray(path: &std::path::Path, position: usize, bytes: &[u8]) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    let at = (super::REGION + position) as u64;
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+}
+
+#[test]
+fn damaged_headers_cost_their_records_and_no_other() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    for n in 0..20 {
+        opened.ring.push(format!("line {n:02} of text").as_bytes()).unwrap();
+    }
+    // The headers of lines 3 and 4, of line 11, and of the last.
+    stray(&path, 3 * 24, b"stray in");
+    stray(&path, 4 * 24, b"stray in");
+    stray(&path, 11 * 24 + 4, b"some bytes that are written where they do not belong");
+    stray(&path, 19 * 24, b"stray in");
+    let lines = super::rest(&mut opened.reader);
+    let expected: Vec<_> = (0..20)
+        .filter(|n| ![3, 4, 11, 12, 13, 19].contains(n))
+        .map(|n| format!("line {n:02} of text").into_bytes())
+        .collect();
+    assert_eq!(lines, expected);
+    assert!(!opened.reader.damaged());
+    assert_eq!(opened.reader.torn().places, 4);
+    opened.reader.commit(b"").unwrap();
+    for _ in 0..100 {
+        opened.ring.push(b"and on it goes").unwrap();
+        assert_eq!(opened.reader.next(), Some(&b"and on it goes"[..]));
+        opened.reader.commit(b"").unwrap();
+    }
+}
+
+#[test]
+fn behind_a_damaged_header_a_producer_that_still_copies_is_waited_for() {
+    use crate::ring::header::FrameKind;
+    use crate::ring::sync::Ordering;
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    opened.ring.push(b"first of all").unwrap();
+    opened.ring.push(b"to be damaged").unwrap();
+    // Claimed, half copied, not published.
+    let slow = opened.ring.memory.tail().fetch_add(24, Ordering::Relaxed);
+    stray(&path, usize::try_from(slow).unwrap() + 8, b"slow, an");
+    opened.ring.push(b"the last line").unwrap();
+    stray(&path, 24, b"stray in");
+    assert_eq!(opened.reader.next(), Some(&b"first of all"[..]));
+    for _ in 0..3 {
+        assert_eq!(opened.reader.next(), None);
+        assert!(opened.reader.damaged());
+    }
+    opened.reader.commit(b"").unwrap();
+    stray(&path, usize::try_from(slow).unwrap() + 8, b"slow, and whole");
+    let crc = crc32c::crc32c(b"slow, and whole");
+    let header = super::KEY.seal(slow, FrameKind::Record, 15, crc);
+    opened.ring.memory.header(slow).store(header, Ordering::Release);
+    assert_eq!(super::rest(&mut opened.reader), [&b"slow, and whole"[..], b"the last line"]);
+    assert!(!opened.reader.damaged());
+    assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 24 });
 }
