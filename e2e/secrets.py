@@ -12,6 +12,7 @@ that they talk too much. A file with a wrong secret is tried against a real S3 s
 
 import base64
 import contextlib
+import hashlib
 import http.server
 import json
 import pathlib
@@ -65,9 +66,11 @@ class Fake(http.server.ThreadingHTTPServer):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self, status, body=""):
+        def answer(self, status, body="", **headers):
             body = body.encode()
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -92,19 +95,19 @@ class Fake(http.server.ThreadingHTTPServer):
                 if self.server.proxy_refuses:
                     return self.talk(407, "ProxyAuthenticationRequired")
             if self.path.startswith(f"/{rig.BUCKET}/"):
-                self.gateway()
+                self.gateway(body)
             elif self.server.source_fails:
                 self.talk(500, "InternalFailure", body)
             else:
                 self.source(body)
 
-        def gateway(self):
+        def gateway(self, body):
             token = self.headers.get("X-Amz-Security-Token")
             self.server.seen.append((self.headers.get("Authorization", ""), token))
             if self.server.refuses:
                 self.talk(403, "SignatureDoesNotMatch")
             elif self.command == "PUT":
-                self.answer(200)
+                self.answer(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
             else:
                 self.answer(404)
 
