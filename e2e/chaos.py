@@ -153,19 +153,10 @@ class Chaos:
 
 def settle(place):
     """Restarts varnishd and waits until nothing is left in ring and spool."""
-    place.varnish.stop()
-    place.varnish.start()
-
-    def empty():
-        now = place.varnish.counters()
-        # Until the packer's first look every number is 0.
-        names = ("ring_used", "spooled_blocks", "spooled_records")
-        return now.get("access.ring_size") and not any(now[f"access.{name}"] for name in names)
-
-    rig.wait_for("an empty spool", empty, 120, 0.2)
+    place.settle()
     counters = place.varnish.balanced()
     place.varnish.stop()
-    left = [path.name for path in (place.spool / "access").glob("*.data")]
+    left = [path.name for path in place.spool.glob("access*/*.data")]
     if left:
         raise RuntimeError(f"left in the spool: {left}")
     return counters

@@ -1,7 +1,8 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `error`, `printable`, `regular_file`, `stats`, `units`):
+//! leaf (`clock`, `error`, `printable`, `regular_file`, `stats`, `thread`,
+//! `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -30,6 +31,7 @@ pub mod seal;
 pub mod settings;
 pub mod spool;
 pub mod stats;
+mod thread;
 pub mod units;
 #[cfg(feature = "vmod")]
 #[allow(unsafe_code)]

@@ -24,9 +24,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use rustix::fs::{major, minor};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::thread;
 
 /// Largest file of keys, credentials or a token, in bytes.
 pub(crate) const KEYS_MAX: u64 = 64 * 1024;
@@ -160,7 +161,7 @@ fn patiently<T: Send + 'static>(
     }
     let (sender, receiver) = mpsc::sync_channel(0);
     let own = path.to_owned();
-    spawn(move || {
+    thread::spawn("s3log-file", move || {
         // Without a buffer an answer is taken or refused. The receiver is dropped only after the
         // path has been written down.
         if sender.send(work(&own)).is_err() {
@@ -178,16 +179,6 @@ fn patiently<T: Send + 'static>(
             })
         }
     }
-}
-
-/// A thread that no signal is delivered to: they are varnishd's.
-fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut before = SigSet::empty();
-    // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let spawned = std::thread::Builder::new().name("s3log-file".to_owned()).spawn(body);
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    spawned.map(drop)
 }
 
 #[cfg(test)]

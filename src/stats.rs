@@ -96,6 +96,10 @@ stats! {
     quarantined_bytes,
     /// g: seconds since the first record of the oldest block that is not uploaded.
     oldest_unsent,
+    /// g: seconds since the packer last made a round; more than a few: its thread is held up.
+    packer_silent,
+    /// g: seconds since a block was last uploaded, or since the start.
+    upload_silent,
     /// g: HTTP status of the last answer of the gateway, 0 for none.
     last_status,
     /// g: milliseconds that the last upload took.

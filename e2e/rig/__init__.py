@@ -329,7 +329,9 @@ class Varnish:
         for line in text.splitlines():
             match = re.match(r"(\S+)\s+(\d+)", line)
             if match:
-                found[match[1].split(".", 1)[1]] = int(match[2])
+                # A stream's routes are added up: S3LOG.access and S3LOG.access_0123456789abcdef.
+                name = re.sub(r"_[0-9a-f]{16}(-\d+)?\.", ".", match[1].split(".", 1)[1])
+                found[name] = found.get(name, 0) + int(match[2])
         return found
 
     def balanced(self, stream="access", seconds=10):
@@ -337,7 +339,7 @@ class Varnish:
         seen = {}
 
         def holds():
-            now = self.counters(stream)
+            now = self.counters(f"{stream}*")
             seen.update(now)
             sides = (("records", "recovered"), GONE_OR_HERE)
             came, went = (sum(now[f"{stream}.{name}"] for name in side) for side in sides)
@@ -412,6 +414,27 @@ class Rig:
             directory or self.directory, self.env, vcl, self.module_dir, **options
         )
         return self.varnish.start()
+
+    def left(self):
+        """Records in all rings and spools, as the command sees them."""
+        done = subprocess.run(
+            [str(self.command), "stats", "--json", "--spool", str(self.spool)],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        folders = [json.loads(line) for line in done.stdout.splitlines()]
+        records = sum(
+            folder["waiting"]["records"] + folder["held"]["records"] + (folder["open"] or {}).get("records", 0)
+            for folder in folders
+        )
+        return records + sum(folder["ring"].get("used", 0) for folder in folders)
+
+    def settle(self):
+        """Restarts varnishd and waits until nothing is left in ring and spool, of any route."""
+        self.varnish.stop()
+        self.varnish.start()
+        wait_for("empty rings and spools", lambda: not self.left(), 120, 0.5)
 
     def cat(self, stream="access", *more):
         """The stream's lines, read back by the command."""

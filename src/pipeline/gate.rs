@@ -46,7 +46,7 @@ impl State {
 }
 
 /// Leave for one attempt.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pass {
     probe: bool,
 }

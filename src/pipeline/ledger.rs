@@ -115,6 +115,12 @@ impl Ledger {
         self.reader.rewind();
     }
 
+    /// Goes on after a panic in the middle of anything: what is in no block is read again.
+    pub fn after_panic(&mut self) {
+        self.reader.rewind();
+        self.spool.distrust();
+    }
+
     /// See [`Spool::configure`].
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         self.spool.configure(change);

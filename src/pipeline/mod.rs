@@ -27,9 +27,11 @@ mod registry;
 mod rest;
 mod secrets;
 mod spread;
+mod staff;
 mod start;
 mod take_up;
 pub mod uploader;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -77,7 +79,7 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// Is shown the counters several times a second, by the packer's thread.
+/// Is shown the counters several times a second, by a thread that never touches the disk.
 pub trait Observer: Send {
     /// Looks at the counters now.
     fn observe(&mut self, stats: &Stats);
@@ -150,7 +152,11 @@ pub struct Pipeline {
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
     uploads: uploader::Uploads,
-    wakers: Vec<Unparker>,
+    /// The packer's, and then the uploaders'.
+    wakers: Mutex<Vec<Unparker>>,
+    staff: staff::Staff,
+    view: view::View,
+    shown: view::Shown,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -262,7 +268,7 @@ impl Pipeline {
     }
 
     fn wake(&self) {
-        for waker in &self.wakers {
+        for waker in &*self.wakers.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.unpark();
         }
     }
@@ -354,6 +360,11 @@ impl Pipeline {
     /// Whether nobody holds on.
     fn is_left(&self) -> bool {
         self.control().holders == 0
+    }
+
+    /// Whether the settings in force have no use for this uploader.
+    fn rests(&self, uploader: usize) -> bool {
+        self.target().is_none_or(|target| uploader >= target.settings.upload_threads)
     }
 
     /// Asks for everything to be sealed and uploaded now, for at most `exit_timeout`; the

@@ -31,6 +31,7 @@ use super::{Attachment, Environment, Observer, Pipeline};
 use crate::error::Level;
 use crate::ring::{Backing, Capacity, Reader, Ring};
 use crate::stats::{Stats, add, get, set};
+use crate::thread;
 
 /// Between two attempts to start.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -177,7 +178,7 @@ impl Outlet {
             let next = environment.clock.monotonic().saturating_add(AGAIN);
             move || Waiting { inner, reader, observer, next, said: why }.run()
         };
-        let thread = super::start::spawn("s3log-start", body)
+        let thread = thread::spawn("s3log-start", body)
             .map_err(|error| Refusal::Place(format!("s3log: stream {stream}: {error}")))?;
         let mut known = outlets.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|one| one.strong_count() > 0);

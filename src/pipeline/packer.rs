@@ -8,6 +8,7 @@
 //! When the spool cannot be written the records stay in the ring and the chunk is tried again
 //! once a second; what then finds the ring full is dropped and counted by the workers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crossbeam_utils::sync::Parker;
 
 use super::ledger::{Ledger, LedgerError, Seal};
 use super::rest::Rest;
-use super::{Observer, Pipeline, Target, spread};
+use super::view::milliseconds;
+use super::{Pipeline, Target, spread, staff};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Usage;
@@ -31,13 +33,18 @@ const SPOOL_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks for blocks in quarantine that a person wants sent again.
 const REQUESTS: Duration = Duration::from_secs(5);
 
-/// Between two looks of the observer.
+/// Panics after which the packer ends, if less than [`CALM`] is between them.
+const PANICS: u32 = 10;
+
+/// After this time a panic counts as the first.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Between two looks for dropped records.
 const OBSERVE: Duration = Duration::from_millis(100);
 
 /// The packer's own state.
 pub struct Packer {
     pub(super) ledger: Ledger,
-    pub(super) observer: Box<dyn Observer>,
     pub(super) encoder: ChunkEncoder,
     pub(super) codec: Codec,
     /// How the spool encrypts.
@@ -54,8 +61,6 @@ pub struct Packer {
     /// What part of `period` the first block is closed after, see [`spread::first_share`]; then 1.
     pub(super) share: f64,
     pub(super) told: Drops,
-    /// Records dropped because the spool was full and may not make room.
-    pub(super) dropped_newest: u64,
     /// What the operator was told of drops, by cause.
     pub(super) reported: [u64; 5],
     pub(super) limit: RateLimit,
@@ -76,8 +81,36 @@ enum Round {
 }
 
 impl Packer {
-    /// Runs until the pipeline is closed.
-    pub(super) fn run(mut self, pipeline: &Pipeline, woken: &Parker) {
+    /// Runs until the pipeline is closed. After a panic it goes on from ring and spool: what it had
+    /// read and not committed is read again.
+    pub(super) fn run(mut self, pipeline: &Arc<Pipeline>, woken: &Parker) {
+        let clock = &*pipeline.environment.clock;
+        let (mut panics, mut last) = (0, Duration::ZERO);
+        while catch_unwind(AssertUnwindSafe(|| self.work(pipeline, woken))).is_err() {
+            let now = clock.monotonic();
+            panics = if now.saturating_sub(last) > CALM { 1 } else { panics + 1 };
+            last = now;
+            self.give_back();
+            // Also what was read and not counted yet.
+            self.ledger.after_panic();
+            if panics >= PANICS {
+                let text = format!(
+                    "the packer has panicked {PANICS} times and has ended: records are dropped once \
+                     the ring is full; restart varnishd"
+                );
+                pipeline.tell(Level::Error, &text);
+                while pipeline.draining().is_none() && !pipeline.is_closed() {
+                    woken.park_timeout(SPOOL_RETRY);
+                }
+                pipeline.abandon();
+                return;
+            }
+            pipeline.tell(Level::Error, "the packer panicked and goes on; no record is lost");
+            woken.park_timeout(SPOOL_RETRY.saturating_mul(panics - 1));
+        }
+    }
+
+    fn work(&mut self, pipeline: &Arc<Pipeline>, woken: &Parker) {
         let clock = &*pipeline.environment.clock;
         let mut generation = None;
         let mut target: Option<Arc<Target>> = None;
@@ -96,6 +129,10 @@ impl Packer {
             if generation != Some(seen) {
                 generation = Some(seen);
                 target = pipeline.target();
+                if let Err(error) = staff::hire(pipeline) {
+                    let text = format!("upload_threads: a thread cannot be started: {error}");
+                    self.tell(pipeline, Level::Warn, "threads", &text);
+                }
                 // What waits for the spool need not wait for new settings, which may mend it.
                 blocked_until = Duration::ZERO;
             }
@@ -126,15 +163,15 @@ impl Packer {
                 asked = now;
                 self.take_requests(pipeline);
             }
+            self.show(pipeline, now);
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
                 observed = now;
-                self.observe(pipeline);
                 self.report_drops(pipeline);
             }
             if let Some(deadline) = pipeline.draining() {
                 self.note_drained(pipeline, seen);
                 if Self::may_close(pipeline, seen, deadline, now) && pipeline.try_close() {
-                    self.observe(pipeline);
+                    pipeline.publish();
                     self.note_lost(pipeline, target);
                     return;
                 }
@@ -271,7 +308,7 @@ impl Packer {
         let drops = Drops { spool: records, ..Drops::default() };
         self.ledger.drop_read(&drops);
         add(&pipeline.stats.records, records);
-        self.dropped_newest += records;
+        add(&pipeline.view.dropped_newest, records);
         let message = format!("{records} records dropped: {why}");
         self.tell(pipeline, Level::Error, "dropped", &message);
         self.clear();
@@ -479,12 +516,24 @@ impl Packer {
         }
     }
 
-    /// Says what a stream without a spool could not upload in time.
+    /// Says what could not be uploaded in time: lost without a spool, else left in it.
     fn note_lost(&self, pipeline: &Pipeline, target: &Target) {
-        let lost = pipeline.would_be_lost() + self.chunk.records;
-        if lost > 0 && target.settings.place == Place::Memory {
-            let message = format!("{lost} records lost: spool is none and exit_timeout is over");
-            self.tell(pipeline, Level::Error, "lost", &message);
+        let records = get(&pipeline.stats.spooled_records) + self.chunk.records;
+        let (level, message) = if target.settings.place == Place::Memory {
+            let text = format!("{records} records lost: spool is none and exit_timeout is over");
+            (Level::Error, text)
+        } else {
+            let blocks = get(&pipeline.stats.spooled_blocks);
+            let place = pipeline.identity.folder.as_ref().map(|path| path.display().to_string());
+            let text = format!(
+                "closed with {blocks} blocks with {records} records left in {}: exit_timeout is \
+                 over; the next start with this spool uploads them, or s3log drain",
+                place.unwrap_or_default()
+            );
+            (Level::Warn, text)
+        };
+        if records > 0 {
+            self.tell(pipeline, level, "lost", &message);
         }
     }
 
@@ -496,33 +545,14 @@ impl Packer {
         idle && (pipeline.is_drained(seen) || now >= deadline)
     }
 
-    fn observe(&mut self, pipeline: &Pipeline) {
-        let stats = &pipeline.stats;
-        let counts = pipeline.store.counts();
-        let usage = pipeline.ring.usage();
-        let open = u64::from(self.ledger.spool().open_len() > 0);
-        let gone = counts.dropped.records + counts.lost.records;
-        set(&stats.dropped_spool, self.dropped_newest + gone);
-        set(&stats.ring_used, usage.used);
-        set(&stats.ring_high_water, usage.high_water);
-        set(&stats.ring_size, usage.capacity);
-        let held = counts.held;
-        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + open);
-        let records = counts.sealed.records + held.records + self.ledger.spool().open_records();
-        set(&stats.spooled_records, records);
-        let bytes = counts.sealed.bytes + held.bytes + self.ledger.spool().open_len();
-        set(&stats.spooled_bytes, bytes);
-        set(&stats.held_blocks, held.blocks);
-        set(&stats.held_records, held.records);
-        set(&stats.quarantined_blocks, counts.quarantined.blocks);
-        set(&stats.quarantined_records, counts.quarantined.records);
-        set(&stats.quarantined_bytes, counts.quarantined.bytes);
-        let oldest = counts.oldest.into_iter().chain(counts.held_since);
-        let oldest = oldest.chain(self.ledger.spool().open_since()).min();
-        let now = nanoseconds(pipeline.environment.clock.unix());
-        let age = oldest.map_or(0, |first| now.saturating_sub(first) / 1_000_000_000);
-        set(&stats.oldest_unsent, age);
-        self.observer.observe(stats);
+    /// Leaves for whoever publishes what it does, see [`super::view`].
+    fn show(&self, pipeline: &Pipeline, now: Duration) {
+        let (view, spool) = (&pipeline.view, self.ledger.spool());
+        set(&view.open_records, spool.open_records());
+        set(&view.open_bytes, spool.open_len());
+        set(&view.open_since, milliseconds(self.since.unwrap_or(now)));
+        set(&view.open_first, spool.open_since().unwrap_or(0));
+        set(&view.round, milliseconds(now));
     }
 }
 

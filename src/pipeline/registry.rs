@@ -1,7 +1,9 @@
 //! Which streams are at work in this process.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +16,13 @@ use crate::error::Level;
 use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::Disk;
 use crate::stats::{self, Stats};
+use crate::thread;
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// Between two looks of the observers.
+const PUBLISH: Duration = Duration::from_millis(100);
 
 /// What tells one pipeline from another: the stream's name, where its spool is, and its route.
 type Id = (String, Option<PathBuf>, RouteId);
@@ -58,6 +64,8 @@ pub struct Registry {
     pipelines: Arc<Mutex<Pipelines>>,
     /// Held while a folder is looked for and opened, so that two do not open one.
     opening: Arc<Mutex<()>>,
+    /// There is a thread that publishes.
+    publishing: Arc<AtomicBool>,
 }
 
 fn lock(pipelines: &Mutex<Pipelines>) -> MutexGuard<'_, Pipelines> {
@@ -140,7 +148,39 @@ impl Registry {
         let observer = (environment.observer)(&identity.label);
         let pipeline = start(Arc::clone(target), identity, environment, observer, closed)?;
         self.lock().insert(id, Arc::clone(&pipeline));
+        self.publish(&pipeline);
         Ok(pipeline)
+    }
+
+    /// Shows everybody's counters several times a second, from one thread, while there are any.
+    fn publish(&self, pipeline: &Pipeline) {
+        if self.publishing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (pipelines, publishing) = (Arc::clone(&self.pipelines), Arc::clone(&self.publishing));
+        let body = move || {
+            loop {
+                std::thread::sleep(PUBLISH);
+                let all: Vec<_> = {
+                    let pipelines = lock(&pipelines);
+                    if pipelines.is_empty() {
+                        // Under the lock: who comes next starts another thread.
+                        publishing.store(false, Ordering::SeqCst);
+                        return;
+                    }
+                    pipelines.values().cloned().collect()
+                };
+                for pipeline in all {
+                    let publish = AssertUnwindSafe(|| pipeline.publish());
+                    let _ = catch_unwind(publish);
+                }
+            }
+        };
+        if let Err(error) = thread::spawn("s3log-stat", body) {
+            self.publishing.store(false, Ordering::SeqCst);
+            let text = format!("counters are not published: a thread cannot be started: {error}");
+            pipeline.tell(Level::Error, &text);
+        }
     }
 
     /// A name that no other pipeline of this process has.
@@ -177,7 +217,7 @@ impl Registry {
             }
         };
         if pipeline.identity.folder.is_some()
-            && let Err(error) = start::spawn("s3log-route", waits)
+            && let Err(error) = thread::spawn("s3log-route", waits)
         {
             let text = format!("what waits for other routes is not taken up now: {error}");
             pipeline.tell(Level::Warn, &text);
@@ -354,6 +394,7 @@ impl Registry {
             {
                 environment.clock.sleep(Duration::from_millis(5));
             }
+            pipeline.publish();
             let lost = pipeline.would_be_lost();
             if lost > 0 && !pipeline.is_drained(generation) {
                 let text = format!("{lost} records lost: spool is none and exit_timeout is over");

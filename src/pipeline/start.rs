@@ -4,17 +4,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use crossbeam_utils::sync::Parker;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::ledger::Ledger;
 use super::packer::Packer;
 use super::take_up::Opening;
-use super::{
-    Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, uploader,
-};
+use super::view::{Shown, View, milliseconds};
+use super::{Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff};
 use crate::block::{ChunkEncoder, Drops};
 use crate::error::{Level, RateLimit};
 use crate::ring::OpenError;
@@ -23,6 +20,7 @@ use crate::s3::{Client, SetupError};
 use crate::settings::{Settings, variables};
 use crate::spool::{ChunkStats, DiskError, SpoolError};
 use crate::stats::{Stats, get, set};
+use crate::thread;
 
 /// Why a stream cannot be opened; the text names the stream and the argument.
 #[derive(Debug, thiserror::Error)]
@@ -159,9 +157,8 @@ pub(super) fn start(
     })?;
     let codec = settings.codec;
     let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
-    let threads = settings.upload_threads;
-    let woken: Vec<_> = (0..=threads).map(|_| Parker::new()).collect();
-    let wakers = woken.iter().map(|parker| parker.unparker().clone()).collect();
+    let woken = Parker::new();
+    let wakers = Mutex::new(vec![woken.unparker().clone()]);
     let pipeline = Arc::new(Pipeline {
         identity,
         ring: Arc::clone(&opening.opened.ring),
@@ -183,21 +180,25 @@ pub(super) fn start(
         busy: AtomicUsize::new(0),
         uploads: super::uploader::Uploads::default(),
         wakers,
+        staff: staff::Staff::default(),
+        view: View::default(),
+        shown: Shown::new(observer),
     });
+    let now = milliseconds(environment.clock.monotonic());
+    set(&pipeline.view.round, now);
+    set(&pipeline.view.uploaded, now);
     pipeline.changed();
     for (level, note) in opening.notes() {
         pipeline.tell(level, &note);
     }
     let clock = Arc::clone(&environment.clock);
-    let pack = move |pipeline: &Pipeline, woken: &Parker| {
-        let mut observer = observer;
-        let finished = opening.finish(pipeline, &mut *observer, woken);
+    let pack = move |pipeline: &Arc<Pipeline>, woken: &Parker| {
+        let finished = opening.finish(pipeline, woken);
         let Some((opened, spool, told)) = finished else { return };
         let packer = Packer {
             since: (spool.open_len() > 0).then(|| clock.monotonic()),
             share: spread::first_share(),
             ledger: Ledger::new(opened.reader, spool),
-            observer,
             encoder,
             codec,
             sealing,
@@ -206,7 +207,6 @@ pub(super) fn start(
             chunk: ChunkStats::default(),
             member: Vec::new(),
             told: Drops::default(),
-            dropped_newest: 0,
             reported: [told, 0, 0, 0, 0],
             limit: RateLimit::default(),
         };
@@ -222,55 +222,22 @@ pub(super) fn start(
 
 fn spawn_all(
     pipeline: &Arc<Pipeline>,
-    pack: impl FnOnce(&Pipeline, &Parker) + Send + 'static,
-    woken: Vec<Parker>,
+    pack: impl FnOnce(&Arc<Pipeline>, &Parker) + Send + 'static,
+    woken: Parker,
     closed: Closed,
 ) -> io::Result<()> {
-    let mut woken = woken.into_iter();
-    let Some(first) = woken.next() else { return Ok(()) };
-    let mut uploaders = Vec::new();
-    for parker in woken {
-        let pipeline = Arc::clone(pipeline);
-        uploaders.push(spawn("s3log-upload", move || {
-            guard(&pipeline, "an uploader", || uploader::run(&pipeline, &parker));
-        })?);
-    }
+    staff::hire(pipeline)?;
     let pipeline = Arc::clone(pipeline);
-    spawn("s3log-pack", move || {
-        guard(&pipeline, "the packer", || pack(&pipeline, &first));
-        for uploader in uploaders {
-            // Woken by the closing; one that has panicked has said so.
-            let _ = uploader.join();
+    thread::spawn("s3log-pack", move || {
+        let pack = AssertUnwindSafe(|| pack(&pipeline, &woken));
+        if catch_unwind(pack).is_err() {
+            // Not in what it does over and over, which it restarts by itself.
+            pipeline.tell(Level::Error, "the packer's thread has ended: restart varnishd");
+            pipeline.abandon();
         }
+        // Woken by the closing.
+        staff::dismiss(&pipeline);
         closed(pipeline);
     })
     .map(drop)
-}
-
-/// Says that a thread has panicked. Nothing is lost: what it had in hand is in ring and spool, and
-/// the next start takes it up.
-fn guard(pipeline: &Pipeline, who: &str, body: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(body)).is_err() {
-        let text = format!("{who} panicked and has ended: restart varnishd");
-        pipeline.tell(Level::Error, &text);
-        // Whoever waits for it need not.
-        pipeline.abandon();
-    }
-}
-
-/// Starts a thread that no signal is delivered to: they are varnishd's.
-pub(super) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let mut before = SigSet::empty();
-    // A new thread inherits the mask; blocking them in the thread itself would leave a gap.
-    nix::sys::signal::pthread_sigmask(
-        SigmaskHow::SIG_SETMASK,
-        Some(&SigSet::all()),
-        Some(&mut before),
-    )?;
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    spawned
 }

@@ -16,7 +16,8 @@ use std::time::Duration;
 use crossbeam_utils::sync::Parker;
 
 use super::start::StartError;
-use super::{Environment, Observer, Pipeline, Target, folder, ledger};
+use super::view::milliseconds;
+use super::{Environment, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};
 use crate::error::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
@@ -31,8 +32,8 @@ use crate::units;
 /// Between two attempts to take up a spool.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Between two looks of the observer.
-const OBSERVE: Duration = Duration::from_millis(100);
+/// Between two looks for the end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A spool, and how many records it held already.
 type Taken = (Spool, u64);
@@ -111,7 +112,6 @@ impl Opening {
     pub(super) fn finish(
         mut self,
         pipeline: &Pipeline,
-        observer: &mut dyn Observer,
         woken: &Parker,
     ) -> Option<(Opened, Spool, u64)> {
         let clock = &*pipeline.environment.clock;
@@ -146,15 +146,11 @@ impl Opening {
                 pipeline.tell(Level::Error, &text);
                 told = dropped;
             }
-            let usage = pipeline.ring.usage();
-            set(&pipeline.stats.ring_used, usage.used);
-            set(&pipeline.stats.ring_high_water, usage.high_water);
-            set(&pipeline.stats.ring_size, usage.capacity);
-            observer.observe(&pipeline.stats);
+            set(&pipeline.view.round, milliseconds(now));
             if pipeline.is_closed() || pipeline.is_late() && pipeline.try_close() {
                 return None;
             }
-            woken.park_timeout(OBSERVE);
+            woken.park_timeout(LOOK);
         }
     }
 

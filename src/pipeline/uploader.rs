@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use crossbeam_utils::sync::Parker;
 
 use super::gate::{Failed, Gate, Pass};
-use super::{Pipeline, Target};
+use super::view::milliseconds;
+use super::{Pipeline, Target, staff};
 use crate::block::Meta;
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::s3::{Action, Attempted, Attempts, Backoff, Failure, Outcome, PutObject};
@@ -71,18 +73,27 @@ enum End {
 }
 
 /// Runs until the pipeline is closed.
-pub(super) fn run(pipeline: &Pipeline, woken: &Parker) {
+pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
     while !pipeline.is_closed() {
+        if pipeline.rests(index) {
+            woken.park_timeout(IDLE);
+            continue;
+        }
         renew(pipeline);
         match claim(pipeline) {
             Ok((number, pass)) => {
-                let wait = match pipeline.target() {
+                let spare = pass.clone();
+                let attempt = AssertUnwindSafe(|| match pipeline.target() {
                     Some(target) => Upload { pipeline, target, number }.run(pass),
                     None => {
                         pipeline.uploads.gate.unused(pass);
                         Some(IDLE)
                     }
-                };
+                });
+                let wait = catch_unwind(attempt).unwrap_or_else(|_| {
+                    pipeline.uploads.gate.unused(spare);
+                    staff::panicked(pipeline, number)
+                });
                 if let Some(wait) = wait {
                     let now = pipeline.environment.clock.monotonic();
                     pipeline.store.release_until(number, now.saturating_add(wait));
@@ -239,6 +250,8 @@ impl Upload<'_> {
         let stats = &self.pipeline.stats;
         match &tried.end {
             Some(End::Stored) | None => {
+                let now = self.pipeline.environment.clock.monotonic();
+                set(&self.pipeline.view.uploaded, milliseconds(now));
                 add(&stats.blocks_uploaded, 1);
                 add(&stats.uploaded_records, meta.records);
                 add(&stats.uploaded_bytes, meta.bytes);

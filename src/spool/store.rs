@@ -186,6 +186,18 @@ impl SealedBlocks {
         Counts { oldest, ..index.counts }
     }
 
+    /// The same, unless somebody has the store in hand, who may be held up by the disk.
+    #[must_use]
+    pub fn try_counts(&self) -> Option<Counts> {
+        let index = match self.index.try_lock() {
+            Ok(index) => index,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return None,
+        };
+        let oldest = index.blocks.values().next().map(|entry| entry.first);
+        Some(Counts { oldest, ..index.counts })
+    }
+
     /// Numbers of all sealed blocks, oldest first.
     #[must_use]
     pub fn sealed(&self) -> Vec<u64> {

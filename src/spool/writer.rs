@@ -331,6 +331,12 @@ impl Spool {
         };
     }
 
+    /// A call may have ended in a panic: the next one takes away what it has left.
+    pub fn distrust(&mut self) {
+        // A seal has noted itself before it began.
+        self.heal.tail = true;
+    }
+
     /// Takes away what a failed call has left.
     pub(super) fn heal(&mut self) -> Result<(), SpoolError> {
         let store = Arc::clone(&self.store);

@@ -106,6 +106,12 @@ struct Counters {
     /// Age of the oldest record not uploaded
     #[gauge(format = "duration")]
     oldest_unsent: AtomicU64,
+    /// Time since the packer's last round
+    #[gauge(format = "duration")]
+    packer_silent: AtomicU64,
+    /// Time since the last upload
+    #[gauge(format = "duration")]
+    upload_silent: AtomicU64,
     /// HTTP status of the gateway's last answer
     #[gauge(level = "diag")]
     last_status: AtomicU64,
@@ -131,12 +137,14 @@ static SEGMENTS: Mutex<BTreeMap<String, Weak<Mutex<Segment>>>> = Mutex::new(BTre
 impl Publisher {
     /// Makes the segment `S3LOG.<name>`, or joins who publishes there.
     pub(super) fn new(name: &str) -> Self {
+        // Monitors make names of their own of it, without such a character.
+        let name = &*name.replace('@', "_");
         let mut segments = SEGMENTS.lock().unwrap_or_else(PoisonError::into_inner);
         segments.retain(|_, segment| segment.strong_count() > 0);
         if let Some(segment) = segments.get(name).and_then(Weak::upgrade) {
             return Self(segment);
         }
-        // The name is a printf format to Varnish: it is sanitised, with an `@` and a route behind it.
+        // The name is a printf format to Varnish: it is sanitised.
         let segment = Arc::new(Mutex::new(Segment(Vsc::new("S3LOG", name))));
         segments.insert(name.to_owned(), Arc::downgrade(&segment));
         Self(segment)
@@ -156,6 +164,6 @@ impl Observer for Publisher {
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks
             spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records
-            quarantined_bytes oldest_unsent last_status last_upload_ms);
+            quarantined_bytes oldest_unsent packer_silent upload_silent last_status last_upload_ms);
     }
 }

@@ -16,6 +16,7 @@ mod common;
 mod faults;
 mod kill;
 mod life;
+mod panics;
 mod routes;
 mod start;
 mod threads;
