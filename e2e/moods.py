@@ -1,9 +1,9 @@
 """A gateway in every mood, at random, then friendly: each record is in the bucket once.
 
-A server on loopback answers each request by a seeded random draw from what gateways, and what is
-in front of them, were seen to answer; traffic and reloads go on meanwhile. Then it is S3. Each record
-is in the bucket once, or in quarantine for a reason that is the block's own; memory, threads and
-descriptors are where they were.
+A server on loopback answers each request by a seeded random draw from what gateways, and what
+is in front of them, were seen to answer; traffic and reloads go on meanwhile. Then it is S3.
+Each record is in the bucket once, or in quarantine for a reason that is the block's own;
+memory, threads and descriptors are where they were.
 """
 
 import gzip

@@ -298,7 +298,9 @@ impl Upload<'_> {
             _ => Level::Error,
         };
         let now = self.pipeline.environment.clock.monotonic();
-        if let Some(held) = self.pipeline.uploads.limit.admit(failure.answer.advice(), now) {
+        // That a block is set aside is said even where the attempts before were.
+        let kind = if wait.is_some() { failure.answer.advice() } else { "set aside" };
+        if let Some(held) = self.pipeline.uploads.limit.admit(kind, now) {
             let held = more_like_it(held);
             let what = match wait {
                 Some(wait) => format!("kept, tried again in {:.1} s", wait.as_secs_f64()),

@@ -541,6 +541,10 @@ fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_i
             wrong.push(format!(
                 "{name}: {fate:?}, and {stored} are uploaded, {aside} in quarantine: {told:#?}"
             ));
+        } else if *fate == Fate::Quarantined
+            && !told.iter().any(|text| text.contains(says) && text.ends_with("quarantine"))
+        {
+            wrong.push(format!("{name}: nobody is told that it is in quarantine: {told:#?}"));
         } else if !told.iter().any(|text| text.contains(says)) && !says.is_empty() {
             wrong.push(format!("{name}: nobody is told {says:?}: {told:#?}"));
         }

@@ -30,9 +30,11 @@ pub(super) const SESSION: &str = "s3log";
 
 /// Where STS is: `AWS_ENDPOINT_URL_STS`, or the region's own at AWS.
 fn address(variables: &Hidden, region: &str) -> String {
-    variables
-        .get("AWS_ENDPOINT_URL_STS")
-        .unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com"))
+    variables.get("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| {
+        // China is a partition with names of its own; GovCloud's are like the others.
+        let china = if region.starts_with("cn-") { ".cn" } else { "" };
+        format!("https://sts.{region}.amazonaws.com{china}")
+    })
 }
 
 fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
@@ -190,5 +192,33 @@ impl Provider for AssumeRole {
 
     fn stamp(&self) -> Option<Stamp> {
         Some(self.base.stamp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::http::Variables;
+    use super::*;
+
+    struct Nothing;
+
+    impl Variables for Nothing {
+        fn get(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn sts_is_asked_in_the_region_s_own_partition() {
+        let none = Hidden(Arc::new(Nothing));
+        for (region, url) in [
+            ("eu-west-1", "https://sts.eu-west-1.amazonaws.com"),
+            ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn"),
+        ] {
+            assert_eq!(address(&none, region), url);
+        }
     }
 }
