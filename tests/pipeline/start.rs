@@ -313,8 +313,11 @@ fn a_large_backlog_is_taken_up_after_the_load() {
     let blocks: u64 = std::env::var("S3LOG_BACKLOG").map_or(300, |text| text.parse().unwrap());
     let process = Process::new();
     let root = process.spool().join("access");
-    // It has begun before, so that the folder says whose it is.
-    drop(process.attach(DEAD, &[("exit_timeout", "0s")]));
+    // It has been used before: the folder says whose it is.
+    let holder = process.attach(DEAD, &[("period", "100ms"), ("exit_timeout", "0s")]);
+    holder.push("before", 0..1);
+    holder.wait_stat("blocks_sealed", 1);
+    drop(holder);
     process.wait_closed();
     {
         let boot = BootId::new(1_700_000_000, 1);
@@ -343,10 +346,10 @@ fn a_large_backlog_is_taken_up_after_the_load() {
     let holder = process.attach(DEAD, &[]);
     let loaded = begin.elapsed();
     let end = begin + Duration::from_secs(600);
-    while holder.stat("recovered") < blocks {
+    while holder.stat("recovered") < blocks + 1 {
         assert!(Instant::now() < end, "{}", holder.stat("recovered"));
         std::thread::sleep(Duration::from_millis(10));
     }
     println!("{blocks} blocks: loaded after {loaded:?}, taken up after {:?}", begin.elapsed());
-    assert_eq!(holder.stat("recovered"), blocks);
+    assert_eq!(holder.stat("recovered"), blocks + 1);
 }
