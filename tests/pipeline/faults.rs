@@ -189,6 +189,8 @@ fn a_block_that_the_gateway_will_never_take_is_set_aside_and_counted() {
     assert_eq!(holder.stat("spooled_blocks"), 0);
     let quarantine = process.spool().join("access/quarantine");
     assert_eq!(fs::read_dir(quarantine).unwrap().count(), 3);
+    let aside = |text: &String| text.contains("attempt 3") && text.contains("set aside");
+    assert!(process.messages().iter().any(aside), "{:?}", process.messages());
 }
 
 #[test]
