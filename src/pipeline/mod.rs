@@ -18,11 +18,13 @@
 //! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
 //! what the codec needs.
 
+mod error;
 mod folder;
 mod gate;
 pub mod ledger;
 mod outlet;
 pub mod packer;
+mod publish;
 mod registry;
 mod rest;
 mod secrets;
@@ -30,6 +32,7 @@ mod spread;
 mod staff;
 mod start;
 mod take_up;
+mod threads;
 pub mod uploader;
 mod view;
 
@@ -48,10 +51,11 @@ use crate::settings::{RouteId, Settings};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
+pub use error::StartError;
 pub use folder::{Folder, all as folders};
 pub use outlet::{Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
-pub use start::StartError;
+pub use view::Observer;
 
 /// Stands for no limit: a hundred years.
 const FOREVER: Duration = Duration::from_secs(3_155_760_000);
@@ -77,12 +81,6 @@ impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Environment").finish_non_exhaustive()
     }
-}
-
-/// Is shown the counters several times a second, by a thread that never touches the disk.
-pub trait Observer: Send {
-    /// Looks at the counters now.
-    fn observe(&mut self, stats: &Stats);
 }
 
 /// Settings and the client made from them.

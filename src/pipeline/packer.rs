@@ -18,7 +18,7 @@ use crossbeam_utils::sync::Parker;
 use super::ledger::{Ledger, LedgerError, Seal};
 use super::rest::Rest;
 use super::view::milliseconds;
-use super::{Pipeline, Target, spread, staff};
+use super::{Pipeline, Target, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Usage;
@@ -129,7 +129,7 @@ impl Packer {
             if generation != Some(seen) {
                 generation = Some(seen);
                 target = pipeline.target();
-                if let Err(error) = staff::hire(pipeline) {
+                if let Err(error) = threads::hire(pipeline) {
                     let text = format!("upload_threads: a thread cannot be started: {error}");
                     self.tell(pipeline, Level::Warn, "threads", &text);
                 }

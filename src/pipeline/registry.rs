@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::error::StartError;
 use super::folder::{self, Folder};
-use super::start::{self, StartError, start};
+use super::start::{self, start};
 use super::{Environment, FOREVER, Identity, Pipeline, Target};
 use crate::block::sanitise;
 use crate::clock::Clock;

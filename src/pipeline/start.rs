@@ -7,98 +7,22 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_utils::sync::Parker;
 
+use super::error::StartError;
 use super::ledger::Ledger;
 use super::packer::Packer;
 use super::take_up::Opening;
 use super::view::{Shown, View, milliseconds};
-use super::{Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff};
+use super::{
+    Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff, threads,
+};
 use crate::block::{ChunkEncoder, Drops};
 use crate::error::{Level, RateLimit};
-use crate::ring::OpenError;
-use crate::s3::credentials::{CredentialsError, chain};
+use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
 use crate::settings::{Settings, variables};
-use crate::spool::{ChunkStats, DiskError, SpoolError};
+use crate::spool::ChunkStats;
 use crate::stats::{Stats, get, set};
 use crate::thread;
-
-/// Why a stream cannot be opened; the text names the stream and the argument.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The client cannot be made.
-    #[error("s3log: stream {stream}: {source}")]
-    Client {
-        /// The stream.
-        stream: String,
-        /// Why.
-        source: SetupError,
-    },
-    /// The file that was named holds no credentials.
-    #[error("s3log: stream {stream}: credentials: {source}")]
-    Credentials {
-        /// The stream.
-        stream: String,
-        /// Why.
-        source: CredentialsError,
-    },
-    /// The spool's directory cannot be used.
-    #[error("s3log: stream {stream}: {source}")]
-    Disk {
-        /// The stream.
-        stream: String,
-        /// Why.
-        source: DiskError,
-    },
-    /// What is in the spool cannot be taken up.
-    #[error("s3log: stream {stream}: {source}")]
-    Spool {
-        /// The stream.
-        stream: String,
-        /// Why.
-        source: SpoolError,
-    },
-    /// The ring cannot be opened.
-    #[error("s3log: stream {stream}: {source}")]
-    Ring {
-        /// The stream.
-        stream: String,
-        /// Why.
-        source: OpenError,
-    },
-    /// A file or a thread that the system refused.
-    #[error("s3log: stream {stream}: cannot {doing}: {source}")]
-    System {
-        /// The stream.
-        stream: String,
-        /// What was tried.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The stream's earlier pipeline has not let go of the spool yet.
-    #[error("s3log: stream {stream}: the spool is still being closed: load the VCL again")]
-    Closing {
-        /// The stream.
-        stream: String,
-    },
-}
-
-impl StartError {
-    /// Whether a file, a directory or a lock is at fault, which may be usable at another time; else
-    /// a setting is wrong as it is written.
-    #[must_use]
-    pub fn blames_place(&self) -> bool {
-        match self {
-            Self::Client { source, .. } => source.blames_file(),
-            Self::Credentials { .. }
-            | Self::Disk { .. }
-            | Self::Spool { .. }
-            | Self::Ring { .. }
-            | Self::System { .. }
-            | Self::Closing { .. } => true,
-        }
-    }
-}
 
 impl Target {
     /// Makes the client. A credentials file that was named must be there and be readable; every
@@ -226,7 +150,7 @@ fn spawn_all(
     woken: Parker,
     closed: Closed,
 ) -> io::Result<()> {
-    staff::hire(pipeline)?;
+    threads::hire(pipeline)?;
     let pipeline = Arc::clone(pipeline);
     thread::spawn("s3log-pack", move || {
         let pack = AssertUnwindSafe(|| pack(&pipeline, &woken));
@@ -236,7 +160,7 @@ fn spawn_all(
             pipeline.abandon();
         }
         // Woken by the closing.
-        staff::dismiss(&pipeline);
+        threads::dismiss(&pipeline);
         closed(pipeline);
     })
     .map(drop)

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use super::start::StartError;
+use super::error::StartError;
 use super::view::milliseconds;
 use super::{Environment, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};

@@ -16,7 +16,7 @@ use crossbeam_utils::sync::Parker;
 
 use super::gate::{Failed, Gate, Pass};
 use super::view::milliseconds;
-use super::{Pipeline, Target, staff};
+use super::{Pipeline, Target};
 use crate::block::Meta;
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::s3::{Action, Attempted, Attempts, Backoff, Failure, Outcome, PutObject};
@@ -92,7 +92,7 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
                 });
                 let wait = catch_unwind(attempt).unwrap_or_else(|_| {
                     pipeline.uploads.gate.unused(spare);
-                    staff::panicked(pipeline, number)
+                    panicked(pipeline, number)
                 });
                 if let Some(wait) = wait {
                     let now = pipeline.environment.clock.monotonic();
@@ -103,6 +103,28 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
             }
             Err(wait) => woken.park_timeout(wait.clamp(Duration::from_millis(1), IDLE)),
         }
+    }
+}
+
+/// An uploader has panicked with this block in hand: how long it is left alone, or `None` when it
+/// is in quarantine, the second time.
+fn panicked(pipeline: &Pipeline, number: u64) -> Option<Duration> {
+    let first = pipeline.staff.panicked().insert(number);
+    if first {
+        let text = format!("block {number}: the uploader panicked; the block is tried once more");
+        pipeline.tell(Level::Error, &text);
+        return Some(IDLE);
+    }
+    let reason = "the module panicked twice while it uploaded this block";
+    match pipeline.store.quarantine(number, reason) {
+        Ok(()) => {
+            pipeline.staff.panicked().remove(&number);
+            add(&pipeline.stats.blocks_quarantined, 1);
+            let text = format!("block {number}: {reason}: set aside in the spool's quarantine");
+            pipeline.tell(Level::Error, &text);
+            None
+        }
+        Err(_) => Some(IDLE),
     }
 }
 

@@ -1,21 +1,18 @@
-//! What is published of a pipeline, by a thread that never touches the disk.
-//!
-//! A disk that hangs holds up the packer, and perhaps an uploader with the spool's lock. The
-//! counters go on being published meanwhile, and two gauges tell how long each has been silent. Ages
-//! are told by the monotonic clock: the wall clock is asked once for each block that was begun
-//! before this process saw it, so that a jump does not make a block old or young.
+//! What packer and uploaders leave for whoever publishes, see `publish.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Observer, Pipeline};
 use crate::spool::Counts;
-use crate::stats::{get, set};
+use crate::stats::Stats;
 
-/// Blocks whose beginnings are remembered.
-const REMEMBERED: usize = 4096;
+/// Is shown the counters several times a second, by a thread that never touches the disk.
+pub trait Observer: Send {
+    /// Looks at the counters now.
+    fn observe(&mut self, stats: &Stats);
+}
 
 /// What packer and uploaders leave for whoever publishes. Times are monotonic milliseconds.
 #[derive(Debug, Default)]
@@ -37,11 +34,11 @@ pub(super) struct View {
 /// Who shows the counters, and what is remembered for it.
 pub(super) struct Shown(Mutex<Memory>);
 
-struct Memory {
-    observer: Box<dyn Observer>,
-    counts: Counts,
+pub(super) struct Memory {
+    pub(super) observer: Box<dyn Observer>,
+    pub(super) counts: Counts,
     /// When blocks were begun, in monotonic time, by the wall clock's time of their first record.
-    begun: BTreeMap<u64, Duration>,
+    pub(super) begun: BTreeMap<u64, Duration>,
 }
 
 impl Shown {
@@ -49,7 +46,7 @@ impl Shown {
         Self(Mutex::new(Memory { observer, counts: Counts::default(), begun: BTreeMap::new() }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,55 +54,4 @@ impl Shown {
 /// Monotonic time as [`View`] has it.
 pub(super) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Pipeline {
-    /// Brings the gauges up to date and shows all counters. Waits for nobody who works on the disk.
-    pub(super) fn publish(&self) {
-        let clock = &*self.environment.clock;
-        let (stats, view, now) = (&self.stats, &self.view, clock.monotonic());
-        let mut memory = self.shown.lock();
-        let memory = &mut *memory;
-        if let Some(counts) = self.store.try_counts() {
-            memory.counts = counts;
-        }
-        let (counts, usage) = (&memory.counts, self.ring.usage());
-        set(
-            &stats.dropped_spool,
-            get(&view.dropped_newest) + counts.dropped.records + counts.lost.records,
-        );
-        set(&stats.ring_used, usage.used);
-        set(&stats.ring_high_water, usage.high_water);
-        set(&stats.ring_size, usage.capacity);
-        let (held, open_bytes) = (counts.held, get(&view.open_bytes));
-        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + u64::from(open_bytes > 0));
-        set(&stats.spooled_records, counts.sealed.records + held.records + get(&view.open_records));
-        set(&stats.spooled_bytes, counts.sealed.bytes + held.bytes + open_bytes);
-        set(&stats.held_blocks, held.blocks);
-        set(&stats.held_records, held.records);
-        set(&stats.quarantined_blocks, counts.quarantined.blocks);
-        set(&stats.quarantined_records, counts.quarantined.records);
-        set(&stats.quarantined_bytes, counts.quarantined.bytes);
-        let silent = |since: u64| milliseconds(now).saturating_sub(since) / 1000;
-        set(&stats.packer_silent, silent(get(&view.round)));
-        set(&stats.upload_silent, silent(get(&view.uploaded)));
-        let open = Some(get(&view.open_first)).filter(|first| *first > 0);
-        if let Some(first) = open {
-            let since = Duration::from_millis(get(&view.open_since));
-            memory.begun.entry(first).or_insert(since);
-        }
-        let oldest = counts.oldest.into_iter().chain(counts.held_since).chain(open).min();
-        let age = oldest.map_or(0, |first| {
-            let begun = *memory.begun.entry(first).or_insert_with(|| {
-                let age = clock.unix().saturating_sub(Duration::from_nanos(first));
-                now.saturating_sub(age)
-            });
-            now.saturating_sub(begun).as_secs()
-        });
-        set(&stats.oldest_unsent, age);
-        while memory.begun.len() > REMEMBERED {
-            memory.begun.pop_first();
-        }
-        memory.observer.observe(stats);
-    }
 }

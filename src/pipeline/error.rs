@@ -1,0 +1,86 @@
+//! Why a stream cannot be opened.
+
+use std::io;
+
+use crate::ring::OpenError;
+use crate::s3::SetupError;
+use crate::s3::credentials::CredentialsError;
+use crate::spool::{DiskError, SpoolError};
+
+/// Why a stream cannot be opened; the text names the stream and the argument.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The client cannot be made.
+    #[error("s3log: stream {stream}: {source}")]
+    Client {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: SetupError,
+    },
+    /// The file that was named holds no credentials.
+    #[error("s3log: stream {stream}: credentials: {source}")]
+    Credentials {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: CredentialsError,
+    },
+    /// The spool's directory cannot be used.
+    #[error("s3log: stream {stream}: {source}")]
+    Disk {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: DiskError,
+    },
+    /// What is in the spool cannot be taken up.
+    #[error("s3log: stream {stream}: {source}")]
+    Spool {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: SpoolError,
+    },
+    /// The ring cannot be opened.
+    #[error("s3log: stream {stream}: {source}")]
+    Ring {
+        /// The stream.
+        stream: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A file or a thread that the system refused.
+    #[error("s3log: stream {stream}: cannot {doing}: {source}")]
+    System {
+        /// The stream.
+        stream: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The stream's earlier pipeline has not let go of the spool yet.
+    #[error("s3log: stream {stream}: the spool is still being closed: load the VCL again")]
+    Closing {
+        /// The stream.
+        stream: String,
+    },
+}
+
+impl StartError {
+    /// Whether a file, a directory or a lock is at fault, which may be usable at another time; else
+    /// a setting is wrong as it is written.
+    #[must_use]
+    pub fn blames_place(&self) -> bool {
+        match self {
+            Self::Client { source, .. } => source.blames_file(),
+            Self::Credentials { .. }
+            | Self::Disk { .. }
+            | Self::Spool { .. }
+            | Self::Ring { .. }
+            | Self::System { .. }
+            | Self::Closing { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What is published of a pipeline, by a thread that never touches the disk.
+//!
+//! A disk that hangs holds up the packer, and perhaps an uploader with the spool's lock. The
+//! counters go on being published meanwhile, and two gauges tell how long each has been silent. Ages
+//! are told by the monotonic clock: the wall clock is asked once for each block that was begun
+//! before this process saw it, so that a jump does not make a block old or young.
+
+use std::time::Duration;
+
+use super::Pipeline;
+use super::view::milliseconds;
+use crate::stats::{get, set};
+
+/// Blocks whose beginnings are remembered.
+const REMEMBERED: usize = 4096;
+
+impl Pipeline {
+    /// Brings the gauges up to date and shows all counters. Waits for nobody who works on the disk.
+    pub(super) fn publish(&self) {
+        let clock = &*self.environment.clock;
+        let (stats, view, now) = (&self.stats, &self.view, clock.monotonic());
+        let mut memory = self.shown.lock();
+        let memory = &mut *memory;
+        if let Some(counts) = self.store.try_counts() {
+            memory.counts = counts;
+        }
+        let (counts, usage) = (&memory.counts, self.ring.usage());
+        set(
+            &stats.dropped_spool,
+            get(&view.dropped_newest) + counts.dropped.records + counts.lost.records,
+        );
+        set(&stats.ring_used, usage.used);
+        set(&stats.ring_high_water, usage.high_water);
+        set(&stats.ring_size, usage.capacity);
+        let (held, open_bytes) = (counts.held, get(&view.open_bytes));
+        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + u64::from(open_bytes > 0));
+        set(&stats.spooled_records, counts.sealed.records + held.records + get(&view.open_records));
+        set(&stats.spooled_bytes, counts.sealed.bytes + held.bytes + open_bytes);
+        set(&stats.held_blocks, held.blocks);
+        set(&stats.held_records, held.records);
+        set(&stats.quarantined_blocks, counts.quarantined.blocks);
+        set(&stats.quarantined_records, counts.quarantined.records);
+        set(&stats.quarantined_bytes, counts.quarantined.bytes);
+        let silent = |since: u64| milliseconds(now).saturating_sub(since) / 1000;
+        set(&stats.packer_silent, silent(get(&view.round)));
+        set(&stats.upload_silent, silent(get(&view.uploaded)));
+        let open = Some(get(&view.open_first)).filter(|first| *first > 0);
+        if let Some(first) = open {
+            let since = Duration::from_millis(get(&view.open_since));
+            memory.begun.entry(first).or_insert(since);
+        }
+        let oldest = counts.oldest.into_iter().chain(counts.held_since).chain(open).min();
+        let age = oldest.map_or(0, |first| {
+            let begun = *memory.begun.entry(first).or_insert_with(|| {
+                let age = clock.unix().saturating_sub(Duration::from_nanos(first));
+                now.saturating_sub(age)
+            });
+            now.saturating_sub(begun).as_secs()
+        });
+        set(&stats.oldest_unsent, age);
+        while memory.begun.len() > REMEMBERED {
+            memory.begun.pop_first();
+        }
+        memory.observer.observe(stats);
+    }
+}
