@@ -14,8 +14,9 @@
 //!
 //! `struct transport` (`bin/varnishd/cache/cache_transport.h`) is not among the installed headers.
 //! It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0 and 9.0, but for the arguments of `deliver`
-//! before 7.7. Where the magic number differs, or the name is not where `VRT_r_req_transport` finds
-//! it, nothing is carried and the record counts as dropped.
+//! before 7.7. In 7.3.2 it is as in 7.4.3. 7.1 and 7.2 have no `poll`, so nothing is carried there
+//! (`TRANSPORT_POLLS` in `version.rs`). Where the magic number differs, or the name is not where
+//! `VRT_r_req_transport` finds it, nothing is carried and the record counts as dropped.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +25,7 @@ use varnish::ffi;
 
 use super::pending::Pending;
 use super::task;
+use super::version;
 
 /// `TRANSPORT_MAGIC`.
 const MAGIC: c_uint = 0xf157_f32f;
@@ -77,6 +79,9 @@ unsafe extern "C" {
 /// Keeps `pending` for the time after the rollback that is under way; gives it back where that
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
+    if !version::TRANSPORT_POLLS {
+        return Err(pending);
+    }
     let request = ctx.req;
     // SAFETY: the context's request is valid in its destructors, and this thread alone has it.
     let Some(req) = (unsafe { request.as_mut() }) else { return Err(pending) };

@@ -10,6 +10,7 @@ use std::io::Write as _;
 
 use varnish::ffi;
 
+use super::version::NO_VXID;
 use crate::error::{Events, Level};
 use crate::printable::printable;
 
@@ -31,6 +32,6 @@ impl Events for Varnish {
         };
         let Ok(text) = CString::new(text) else { return };
         // SAFETY: both strings are NUL-terminated; the format takes one string.
-        unsafe { ffi::VSL(tag, ffi::vxids { vxid: 0 }, c"%s".as_ptr(), text.as_ptr()) };
+        unsafe { ffi::VSL(tag, NO_VXID, c"%s".as_ptr(), text.as_ptr()) };
     }
 }

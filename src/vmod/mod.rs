@@ -15,6 +15,7 @@ mod privacy;
 mod registry;
 mod structs;
 mod task;
+mod version;
 
 use std::ffi::CStr;
 use std::net::SocketAddr;

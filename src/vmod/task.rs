@@ -21,11 +21,9 @@ use super::carry;
 use super::object::Stream;
 use super::pending::{Answer, Pending};
 use super::structs::{Backend, Client, headers, line_of};
+use super::version;
 use crate::record::{Acct, Side, Structs, Task};
 use crate::stats;
-
-/// Words before a log record's text (`VSL_OVERHEAD` of `include/vapi/vsl_int.h`).
-const VSL_OVERHEAD: usize = 3;
 
 /// `vsl_reclen`'s default. A module cannot read the parameter: a record at least this long is
 /// compared with the struct it was made from.
@@ -194,7 +192,7 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
     }
     let [vsl] = &req.vsl;
     let structs = Client::new(req, pending, answer(req));
-    let acct = (!piped(req)).then_some(Acct {
+    let acct = (!version::piped(req)).then_some(Acct {
         request_header: req.acct.req_hdrbytes,
         request_body: req.acct.req_bodybytes,
         response_header: req.acct.resp_hdrbytes,
@@ -202,15 +200,6 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
     });
     let about = About { side: Side::Client, esi_level: req.esi_level, restarts: req.restarts };
     write(stream, vsl, &about, acct, &structs);
-}
-
-/// Whether this was a pipe, whose bytes the request's account does not have.
-fn piped(req: &ffi::req) -> bool {
-    #[cfg(not(varnish_before_7_7))]
-    let piped = req.res_pipe() != 0;
-    #[cfg(varnish_before_7_7)]
-    let piped = req.res_mode & ffi::RES_PIPE != 0;
-    piped
 }
 
 fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
@@ -249,14 +238,14 @@ fn write(
     acct: Option<Acct>,
     structs: &dyn Structs,
 ) {
-    let vxid = vsl.wid.vxid & ((1 << 51) - 1);
+    let vxid = version::vxid(vsl);
     if !stream.program.sample().has(vxid) {
         return;
     }
     let task = Task {
         side: about.side,
         log: log_of(vsl),
-        overhead: VSL_OVERHEAD,
+        overhead: version::VSL_OVERHEAD,
         reclen: VSL_RECLEN,
         mask: &[],
         vxid,

@@ -1,0 +1,49 @@
+//! What differs between the Varnish versions that one source serves, so that the rest need not
+//! know: each item names the version that changed it and the header it was read from.
+//!
+//! `build.rs` sets `varnish_before_X_Y`. Not here: how a VMOD describes itself to the VCL
+//! compiler, which is varnish-rs's part (`docs/versions.md`), and `struct transport`, whose one
+//! difference is in `carry.rs` beside the struct.
+
+use varnish::ffi;
+
+/// Words before a log record's text: `VSL_OVERHEAD` of `include/vapi/vsl_int.h`. 7.3 added the
+/// high half of the transaction's number.
+#[cfg(not(varnish_before_7_3))]
+pub(super) const VSL_OVERHEAD: usize = 3;
+#[cfg(varnish_before_7_3)]
+pub(super) const VSL_OVERHEAD: usize = 2;
+
+/// The number of no transaction, for `VSL()` of `bin/varnishd/cache/cache.h`: a struct from 7.3
+/// on, an unsigned number before.
+#[cfg(not(varnish_before_7_3))]
+pub(super) const NO_VXID: ffi::vxids = ffi::vxids { vxid: 0 };
+#[cfg(varnish_before_7_3)]
+pub(super) const NO_VXID: u32 = 0;
+
+/// The transaction's number without its marker bits: `VSL_CLIENTMARKER` and `VSL_BACKENDMARKER`
+/// of `include/vapi/vsl_int.h` are bits 62 and 63 from 7.3 on, of which 51 bits count
+/// (`VRT_INTEGER_MAX`), and bits 30 and 31 before.
+pub(super) fn vxid(vsl: &ffi::vsl_log) -> u64 {
+    #[cfg(not(varnish_before_7_3))]
+    let vxid = vsl.wid.vxid & ((1 << 51) - 1);
+    #[cfg(varnish_before_7_3)]
+    let vxid = u64::from(vsl.wid & ((1 << 30) - 1));
+    vxid
+}
+
+/// Whether this was a pipe, whose bytes the request's account does not have. `RES_PIPE` of
+/// `bin/varnishd/cache/cache.h` is a bit of `res_mode` before 7.7 and a flag of its own from
+/// then on.
+pub(super) fn piped(req: &ffi::req) -> bool {
+    #[cfg(not(varnish_before_7_7))]
+    let piped = req.res_pipe() != 0;
+    #[cfg(varnish_before_7_7)]
+    let piped = req.res_mode & ffi::RES_PIPE != 0;
+    piped
+}
+
+/// Whether Varnish asks a request's transport before each VCL subroutine: `struct transport` of
+/// `bin/varnishd/cache/cache_transport.h` has `poll` from 7.3 on. Before, the members behind it lie
+/// elsewhere and nothing tells when a rollback is over, so `carry.rs` must not touch the struct.
+pub(super) const TRANSPORT_POLLS: bool = cfg!(not(varnish_before_7_3));
