@@ -222,7 +222,10 @@ impl Reader {
             return Err(CommitTooLong(payload.len()).into());
         }
         if self.written == Written::Memory {
-            // Before the other one is written over, which may be the one that is on the disk.
+            // Before the other one is written over, which may be the one that is on the disk. The
+            // same word again makes the kernel write a page that it failed on before a kill.
+            let word = self.ring.memory.commit_word(slot(self.generation), 0);
+            word.store(self.generation, PlainOrdering::Relaxed);
             self.sync_slot()?;
         }
         self.record(payload)?;
