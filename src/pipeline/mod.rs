@@ -60,6 +60,10 @@ pub use view::Observer;
 /// Stands for no limit: a hundred years.
 const FOREVER: Duration = Duration::from_secs(3_155_760_000);
 
+/// How long the settings of a VCL are in force at least, when another one of the same route writes
+/// as well.
+const TURN: Duration = Duration::from_secs(1);
+
 /// What a pipeline is given from outside.
 #[derive(Clone)]
 pub struct Environment {
@@ -111,6 +115,8 @@ struct Control {
     next: u64,
     /// Goes up with each change of whose settings are in force.
     uses: u64,
+    /// When that was last changed, in the clock's monotonic time.
+    followed: Duration,
     /// When draining ends without success, in the clock's monotonic time.
     deadline: Option<Duration>,
     closed: bool,
@@ -142,6 +148,9 @@ pub struct Pipeline {
     control: Mutex<Control>,
     /// Goes up with every change of `control`, so that threads need not lock it to see none.
     generation: AtomicU64,
+    /// Goes up with every change after which what has failed may succeed: other settings, an exit.
+    /// Two VCLs that write in turns change the settings in force each time, and this only once each.
+    news: AtomicU64,
     /// The ticket of whoever wrote the latest record.
     latest: AtomicU64,
     /// The generation that the packer last saw drained: nothing in ring and spool, everything in
@@ -257,8 +266,21 @@ impl Pipeline {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// A number that changes when blocks that wait for another attempt need not wait any longer.
+    fn news(&self) -> u64 {
+        // Acquire pairs with the Release in changed().
+        self.news.load(Ordering::Acquire)
+    }
+
     /// To be called with `control` changed and unlocked; the new generation.
     fn changed(&self) -> u64 {
+        // Release pairs with the Acquire in news().
+        self.news.fetch_add(1, Ordering::Release);
+        self.changed_back()
+    }
+
+    /// The same for settings that have been in force before.
+    fn changed_back(&self) -> u64 {
         // Release pairs with the Acquire in generation().
         let before = self.generation.fetch_add(1, Ordering::Release);
         self.wake();
@@ -272,27 +294,45 @@ impl Pipeline {
     }
 
     /// Puts the settings of whoever wrote the latest record in force. For the packer, which looks
-    /// often: a worker only leaves its ticket.
+    /// often: a worker only leaves its ticket. Two VCLs that write in turns have their turns of at
+    /// least [`TURN`], and none where their settings are the same.
     fn follow(&self) {
         // Relaxed: see push().
         let latest = self.latest.load(Ordering::Relaxed);
-        {
+        let first = {
             let mut control = self.control();
-            let known = control.attached.iter().any(|attached| attached.ticket == latest);
-            if control.in_force == latest || !known {
+            let now = self.environment.clock.monotonic();
+            if control.in_force == latest {
                 return;
             }
-            control.uses += 1;
-            let uses = control.uses;
-            for attached in control.attached.iter_mut().filter(|one| one.ticket == latest) {
-                attached.used = uses;
+            let in_force = Self::in_force(&control);
+            let soon = now.saturating_sub(control.followed) < TURN;
+            let uses = control.uses + 1;
+            let Some(next) = control.attached.iter_mut().find(|one| one.ticket == latest) else {
+                return;
+            };
+            let first = next.used == 0;
+            let same = in_force.is_some_and(|in_force| {
+                in_force.settings.arguments == next.target.settings.arguments
+            });
+            if !first && (same || soon) {
+                return;
             }
+            next.used = uses;
+            control.uses = uses;
             control.in_force = latest;
-        }
-        self.changed();
+            control.followed = now;
+            first
+        };
+        if first {
+            self.changed()
+        } else {
+            self.changed_back()
+        };
     }
 
-    /// Adds a holder, whose settings are in force once it has written a record. `None` when it is too late: the pipeline is closed.
+    /// Adds a holder, whose settings are in force once it has written a record. `None` when it is
+    /// too late: the pipeline is closed.
     fn attach(&self, target: Arc<Target>) -> Option<u64> {
         let ticket = {
             let mut control = self.control();

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
@@ -95,10 +96,12 @@ pub(super) fn start(
             holders: 0,
             next: 0,
             uses: 0,
+            followed: Duration::ZERO,
             deadline: None,
             closed: false,
         }),
         generation: AtomicU64::new(0),
+        news: AtomicU64::new(0),
         latest: AtomicU64::new(0),
         drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),

@@ -38,8 +38,8 @@ pub(super) struct Uploads {
     gate: Gate,
     /// What was tried with the blocks that wait. A block in hand is not in it.
     tried: Mutex<HashMap<u64, Tried>>,
-    /// The generation that the waits belong to.
-    generation: Mutex<u64>,
+    /// The [news](Pipeline::news) that the waits belong to.
+    news: Mutex<u64>,
     limit: RateLimit,
 }
 
@@ -130,13 +130,13 @@ fn panicked(pipeline: &Pipeline, number: u64) -> Option<Duration> {
 
 /// With other settings, or at an exit, nothing waits for what was wrong before.
 fn renew(pipeline: &Pipeline) {
-    let seen = pipeline.generation();
+    let seen = pipeline.news();
     let uploads = &pipeline.uploads;
-    let mut generation = uploads.generation.lock().unwrap_or_else(PoisonError::into_inner);
-    if *generation == seen {
+    let mut news = uploads.news.lock().unwrap_or_else(PoisonError::into_inner);
+    if *news == seen {
         return;
     }
-    *generation = seen;
+    *news = seen;
     uploads.gate.open();
     for tried in uploads.tried().values_mut() {
         // What is known to be stored stays so.

@@ -93,6 +93,28 @@ fn settings_come_from_whoever_wrote_the_latest_record_and_not_from_whoever_came_
 }
 
 #[test]
+fn two_vcls_of_one_route_that_write_in_turns_do_not_hurry_what_waits_for_the_gateway() {
+    let process = Process::new();
+    for other in ["100ms", "200ms"] {
+        let first = process.attach(DEAD, &[("period", "100ms"), ("exit_timeout", "0s")]);
+        let second = process.attach(DEAD, &[("period", other), ("exit_timeout", "0s")]);
+        first.push("waits", 0..1);
+        first.wait_stat("upload_retries", 1);
+        let before = first.stat("upload_retries");
+        for turn in 0..100 {
+            // Long enough for the packer to see whose turn it is.
+            std::thread::sleep(Duration::from_millis(25));
+            if turn % 2 == 0 { &second } else { &first }.push("turn", turn..turn + 1);
+        }
+        // A new holder may be tried at once; after that the back-off alone counts.
+        let attempts = first.stat("upload_retries") - before;
+        assert!(attempts < 25, "{attempts} attempts");
+        drop((first, second));
+        process.wait_closed();
+    }
+}
+
+#[test]
 fn another_codec_seals_the_open_block_and_names_the_next_one() {
     let server = S3Server::start();
     let process = Process::new();
