@@ -64,6 +64,7 @@ impl Program {
             ops: compiler.ops,
             tags: tags.clone(),
             needed: tags.kinds(),
+            reads: Vec::new(),
             request: compiler.request,
             response: compiler.response,
             initials: (Initials::of(&[]), Initials::of(&[])),

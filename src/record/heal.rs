@@ -4,9 +4,9 @@
 //! A cut value is replaced only by one that begins with it, so that a header which VCL has
 //! changed since never stands in for the one that was logged.
 
-use super::program::{HeaderWatch, Program, Which, slot};
+use super::program::{HeaderWatch, Program, Which, hidden, slot};
 use super::tags::Tag;
-use super::task::{Address, Message, Part, Side, Structs, Task};
+use super::task::{Address, Handling, Message, Part, Side, Structs, Task};
 use super::text::{basic, header, trim};
 use super::walk::Captured;
 
@@ -37,6 +37,11 @@ pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     healer.headers(&program.request, received, tag, client);
     let tag = if client { Tag::RespHeader } else { Tag::BerespHeader };
     healer.headers(&program.response, Message::Response, tag, !client);
+    if client {
+        healer.unset(&program.response, Message::Response, Tag::RespUnset);
+    } else {
+        healer.unset(&program.request, Message::Request, Tag::BereqUnset);
+    }
     healer.records();
     healer.handling();
 }
@@ -178,8 +183,30 @@ impl<'a> Healer<'_, '_, 'a> {
                 // VCL took it away, or this Varnish adds none.
                 self.found.incomplete |= self.found.get(slot).bytes.is_none();
             }
-            None if now.cut || index == 0 => self.found.incomplete = true,
+            // A response's lines are those that VCL had when it called `.log()`.
+            None if now.cut || index == 0 || self.copied(message) => self.found.incomplete = true,
             None => {}
+        }
+    }
+
+    /// Whether a message's lines are a copy, made before the message was complete.
+    fn copied(&self, message: Message) -> bool {
+        message == Message::Response && self.task.side == Side::Client
+    }
+
+    /// With `tag` hidden, a header in the log may have been taken away after it was logged.
+    fn unset(&mut self, watches: &[HeaderWatch], message: Message, tag: Tag) {
+        if !self.program.masked(self.task.mask, tag) {
+            return;
+        }
+        for watch in watches {
+            let Some(value) = self.found.get(watch.slot).bytes else { continue };
+            let structs = self.structs;
+            let mut lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));
+            let still = lines.any(|line| {
+                header(line, &watch.name).is_some_and(|now| trim(now).starts_with(value))
+            });
+            self.found.incomplete |= !still;
         }
     }
 
@@ -192,26 +219,35 @@ impl<'a> Healer<'_, '_, 'a> {
         }
         for watch in &self.program.any {
             let value = self.found.get(watch.slot);
-            if value.cut || value.bytes.is_none() && !self.found.whole {
+            let lost = !self.found.whole || hidden(self.task.mask, watch.number);
+            if value.cut || value.bytes.is_none() && lost {
                 self.found.incomplete = true;
             }
         }
     }
 
     fn handling(&mut self) {
-        if !self.program.uses_handling
-            || self.found.handling.is_some()
-            || self.task.side == Side::Backend
-            || !self.doubtful(Tag::VclCall)
-        {
+        if !self.program.uses_handling || self.task.side == Side::Backend {
             return;
         }
-        match self.structs.handling() {
-            Some(handling) => {
-                self.found.hit = Some(handling == super::task::Handling::Hit);
-                self.found.handling = Some(handling);
-            }
-            None => self.found.incomplete = true,
+        // Each of these tags alone can tell one outcome from another.
+        let tags = [Tag::VclCall, Tag::VclReturn, Tag::HitMiss, Tag::HitPass];
+        let masked = tags.iter().any(|tag| self.program.masked(self.task.mask, *tag));
+        let lost = self.found.handling.is_none() && !self.found.whole;
+        if !masked && !lost {
+            return;
         }
+        let logged =
+            self.found.handling.filter(|_| !self.program.masked(self.task.mask, Tag::VclCall));
+        let handling = match (self.structs.handling(), logged) {
+            (Some(known), None) => Some(known),
+            (Some(known @ (Handling::HitMiss | Handling::HitPass | Handling::Pipe)), _) => {
+                Some(known)
+            }
+            (_, logged) => logged,
+        };
+        self.found.hit = handling.map(|handling| handling == Handling::Hit);
+        self.found.handling = handling;
+        self.found.incomplete |= handling.is_none();
     }
 }

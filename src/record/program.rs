@@ -173,6 +173,8 @@ pub struct Program {
     pub(super) tags: TagTable,
     /// The tags that some operation needs, by number; the walk skips the others.
     pub(super) needed: [Tag; 256],
+    /// The numbers of all tags that some operation prints from.
+    pub(super) reads: Vec<u8>,
     pub(super) request: Vec<HeaderWatch>,
     pub(super) response: Vec<HeaderWatch>,
     /// What the names in `request` and in `response` begin with.
@@ -235,6 +237,12 @@ impl Program {
             }
         }
         self.needed = needed;
+        let number = |any: &TagWatch| any.number;
+        let mut reads: Vec<u8> = self.any.iter().map(number).collect();
+        reads.extend((0..=255).filter(|number| self.needed(*number) != Tag::Other));
+        reads.sort_unstable();
+        reads.dedup();
+        self.reads = reads;
         self.initials = (Initials::of(&self.request), Initials::of(&self.response));
     }
 
@@ -242,8 +250,13 @@ impl Program {
         if mask.is_empty() {
             return false;
         }
-        let Some(number) = self.tags.number(tag) else { return true };
-        mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
+        self.tags.number(tag).is_none_or(|number| hidden(mask, number))
+    }
+
+    /// The numbers of the tags whose records the format prints from.
+    #[must_use]
+    pub fn tags_read(&self) -> &[u8] {
+        &self.reads
     }
 
     /// Which transactions have a record.
@@ -264,4 +277,9 @@ impl Program {
     pub fn escape(&self) -> Escape {
         self.escape
     }
+}
+
+/// Whether `mask` hides records of tag `number`; an empty one hides none.
+pub(super) fn hidden(mask: &[u8], number: u8) -> bool {
+    mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
 }

@@ -278,6 +278,8 @@ impl<'a> Line<'_, '_, 'a> {
         } else if let Some(count) = self.acct(self.task.side, field) {
             self.number(count);
         } else {
+            let masked = self.program.masked(self.task.mask, super::tags::Tag::PipeAcct);
+            self.found.incomplete |= masked || !self.found.whole;
             self.absent(place, Missing::Int);
         }
     }

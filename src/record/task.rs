@@ -175,7 +175,7 @@ pub struct Task<'a> {
     /// `vsl_reclen`: a record this long is taken to be cut.
     pub reclen: usize,
     /// `vsl_mask` as the bitmap Varnish keeps (bit `0x80 >> (tag & 7)` of byte `tag >> 3`);
-    /// empty when unknown.
+    /// empty when it hides no tag that the format prints from.
     pub mask: &'a [u8],
     /// The transaction's number.
     pub vxid: u64,

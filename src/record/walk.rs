@@ -114,8 +114,10 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     let mut records = Records::new(task.log, task.overhead);
     let first = records.clone().next();
     found.whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
-    // After a flush nobody can tell whether a request's header was received or set by VCL.
-    let received = !found.whole && program.heal && task.side == Side::Client;
+    // After a flush, or without VCL_call, nobody can tell whether a request's header was received
+    // or set by VCL.
+    let torn = !found.whole || program.masked(task.mask, Tag::VclCall);
+    let received = torn && program.heal && task.side == Side::Client;
     let mut walk = Walk { program, side: task.side, received, status: false, found, cut: false };
     let any = !program.any.is_empty();
     for record in &mut records {
@@ -322,7 +324,15 @@ impl<'a> Walk<'_, '_, 'a> {
         }
     }
 
+    /// The first value counts, and in a log that has lost its beginning nobody knows the first.
+    fn first_is_lost(&self) -> bool {
+        self.program.heal && !self.found.whole
+    }
+
     fn log(&mut self, text: &'a [u8]) {
+        if self.first_is_lost() {
+            return;
+        }
         for watch in &self.program.logs {
             if let Some(value) = text.strip_prefix(watch.key.as_slice())
                 && self.wants(Policy::Internal, Which::Usual, watch.slot)
@@ -333,6 +343,9 @@ impl<'a> Walk<'_, '_, 'a> {
     }
 
     fn any(&mut self, number: u8, bytes: &'a [u8]) {
+        if self.first_is_lost() {
+            return;
+        }
         for watch in self.program.any.iter().filter(|watch| watch.number == number) {
             if !self.wants(Policy::Internal, Which::Usual, watch.slot) {
                 continue;

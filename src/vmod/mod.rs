@@ -10,6 +10,7 @@ mod counters;
 mod events;
 mod exit;
 mod object;
+mod params;
 mod pending;
 mod privacy;
 mod registry;

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use varnish::ffi;
 
 use super::pending::{Answer, Pending};
+use super::version;
 use crate::record::task::{Address, Connection, Handling, Message, Moment, Part, Structs};
 
 /// The bytes of one header line or first-line part; `None` where there is none.
@@ -147,7 +148,14 @@ impl Structs for Client<'_> {
     }
 
     fn handling(&self) -> Option<Handling> {
-        (self.req.is_hit() != 0).then_some(Handling::Hit)
+        let is = |flag: bool, handling| flag.then_some(handling);
+        // A pass of an object that was hit looks as a hit: only VCL_call tells.
+        is(version::piped(self.req), Handling::Pipe)
+            // Set by what leads to vcl_synth, reset before vcl_recv (cnt_recv_prep).
+            .or(is(self.req.err_code != 0, Handling::Synth))
+            .or(is(self.req.is_hitmiss() != 0, Handling::HitMiss))
+            .or(is(self.req.is_hitpass() != 0, Handling::HitPass))
+            .or(is(self.req.is_hit() != 0, Handling::Hit))
     }
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {

@@ -19,15 +19,12 @@ use varnish::ffi;
 
 use super::carry;
 use super::object::Stream;
+use super::params;
 use super::pending::{Answer, Pending};
 use super::structs::{Backend, Client, headers, line_of};
 use super::version;
 use crate::record::{Acct, Side, Structs, Task};
 use crate::stats;
-
-/// `vsl_reclen`'s default. A module cannot read the parameter: a record at least this long is
-/// compared with the struct it was made from.
-const VSL_RECLEN: usize = 255;
 
 thread_local! {
     /// A worker's line buffer: grown once, used for every line.
@@ -198,7 +195,12 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
         response_header: req.acct.resp_hdrbytes,
         response_body: req.acct.resp_bodybytes,
     });
-    let about = About { side: Side::Client, esi_level: req.esi_level, restarts: req.restarts };
+    let about = About {
+        now: req.t_prev.0,
+        side: Side::Client,
+        esi_level: req.esi_level,
+        restarts: req.restarts,
+    };
     write(stream, vsl, &about, acct, &structs);
 }
 
@@ -211,11 +213,13 @@ fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
         response_header: bo.acct.beresp_hdrbytes,
         response_body: bo.acct.beresp_bodybytes,
     });
-    let about = About { side: Side::Backend, esi_level: 0, restarts: bo.retries };
+    let about = About { now: bo.t_prev.0, side: Side::Backend, esi_level: 0, restarts: bo.retries };
     write(stream, vsl, &about, acct, &structs);
 }
 
 struct About {
+    /// When the task ended.
+    now: f64,
     side: Side,
     esi_level: u32,
     restarts: u32,
@@ -242,12 +246,13 @@ fn write(
     if !stream.program.sample().has(vxid) {
         return;
     }
+    let mask = params::mask(&stream.program);
     let task = Task {
         side: about.side,
         log: log_of(vsl),
         overhead: version::VSL_OVERHEAD,
-        reclen: VSL_RECLEN,
-        mask: &[],
+        reclen: params::reclen(about.now),
+        mask: mask.as_ref().map_or(&[], |mask| mask.as_slice()),
         vxid,
         esi_level: about.esi_level,
         restarts: about.restarts,
