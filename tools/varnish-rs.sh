@@ -30,7 +30,7 @@ for crate in "${crates[@]}"; do
     die "$archive is not what Cargo.lock pins: remove it and run this again"
   tar -xzf "$archive" -C "$work"
 done
-# Without fuzz and without an offset's guess: what does not fit is looked at by a person.
+# Without fuzz: a person looks at what does not fit.
 patch --quiet --strip=1 --fuzz=0 --no-backup-if-mismatch --directory="$work" <tools/varnish-rs.patch ||
   die "tools/varnish-rs.patch does not fit these sources: adapt it to the version in Cargo.lock"
 rm -rf "$deps/varnish-rs"

@@ -128,7 +128,7 @@ def main():
     arguments.add_argument("--line", type=float, default=210, help="bytes a line")
     arguments.add_argument("--ratio", type=float, default=7, help="raw bytes / stored bytes")
     arguments.add_argument("--max-bytes", type=float, default=64 * MIB)
-    arguments.add_argument("--limit", type=float, default=100, help="requests/s the gateway takes")
+    arguments.add_argument("--limit", type=float, default=25, help="PUTs/s the gateway takes")
     arguments.add_argument("--seconds", type=float, default=600)
     options = arguments.parse_args()
     prices = {
@@ -175,6 +175,9 @@ def main():
     print("period  by arithmetic  simulated")
     for period in (20, 60):
         it = fleet(period)
+        if it.drain_seconds(600) == float("inf"):
+            print(f"{period:4} s        never: the gateway takes less than the fleet sends")
+            continue
         found = simulate(it, 600 + 4 * it.drain_seconds(600) + 300, False, outage=600.0)
         caught = f"{found['caught_up']:.0f}" if found["caught_up"] is not None else "not in time"
         print(f"{period:4} s {it.drain_seconds(600):13.0f} {caught:>10}")
