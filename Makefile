@@ -36,6 +36,8 @@ demo: build ## real Varnish, real S3 server, thousands of requests; KEEP=1 leave
 .PHONY: test
 test: deps lint ## everything that is checked on every change
 	@$(ENV)
+	# The module as varnishd loads it, and what the tests link, in one build.
+	cargo build --locked --lib --bins --tests
 	cargo test --locked
 	$(PYTHON) -m e2e load --profile debug --seconds 5
 	$(PYTHON) -m e2e flush --profile debug
