@@ -9,6 +9,7 @@ mod child;
 mod counters;
 mod events;
 mod exit;
+mod keys;
 mod object;
 mod params;
 mod pending;
@@ -93,13 +94,22 @@ mod s3log {
     }
 
     /// HMAC-SHA-256 of a text under the key in a file, 64 hexadecimal digits: a pseudonym for
-    /// `.set()` that only the key's holder can test a guess against. Each worker reads the file
-    /// once; with a file that cannot be read the result is empty and Varnish's log has a line.
+    /// `.set()` that only the key's holder can test a guess against. With a file that cannot be read
+    /// or a key of less than 16 bytes the result is empty, and Varnish's log has a line that says
+    /// what is required.
+    ///
+    /// A changed file is read again within a second. For that a worker asks for the file's size and
+    /// time, once a second at most for each file: no other call lets a request wait for a file
+    /// system. A helper thread asks, so that a file system that does not answer holds a request for
+    /// five seconds at most; keep the file on a local disk. A failed read counts for a second too,
+    /// and gives one line in the log. A worker keeps the keys of the 16 files that it used last.
+    /// Replace a key file by renaming a new one over it, so that no request finds half a key.
     pub fn hash(
         ctx: &mut Ctx,
         /// The text.
         text: &CStr,
-        /// The file with the key; all its bytes count.
+        /// The file with the key, 16 bytes to 64 KiB; all its bytes count, a line break at its end too.
+        /// Do not let a request choose it.
         key_file: &CStr,
     ) -> String {
         privacy::hash(ctx.raw, text, key_file)

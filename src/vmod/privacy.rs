@@ -1,21 +1,20 @@
 //! Pseudonyms for VCL: `s3log.truncate_ip()` and `s3log.hash()`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use varnish::ffi;
-use zeroize::Zeroizing;
 
+use super::keys::Keys;
+use crate::printable::printable;
 use crate::record::privacy;
-use crate::regular_file;
 
 thread_local! {
     /// The keys that this worker has read, by file.
-    static KEYS: RefCell<HashMap<CString, Zeroizing<Vec<u8>>>> = RefCell::default();
+    static KEYS: RefCell<Keys> = RefCell::default();
 }
 
 /// Bits within what an address has; VCL's numbers may be anything.
@@ -28,21 +27,18 @@ pub(super) fn truncate_ip(ip: Option<SocketAddr>, v4_bits: i64, v6_bits: i64) ->
         .unwrap_or_default()
 }
 
-/// Empty when the key cannot be read: the text itself must not show.
+/// Empty when the key cannot be used: the text itself must not show.
 pub(super) fn hash(ctx: &ffi::vrt_ctx, text: &CStr, key_file: &CStr) -> String {
     catch_unwind(AssertUnwindSafe(|| {
-        KEYS.with_borrow_mut(|keys| {
-            if !keys.contains_key(key_file) {
-                let path = std::path::Path::new(std::ffi::OsStr::from_bytes(key_file.to_bytes()));
-                match regular_file::read(path, regular_file::KEYS_MAX) {
-                    Ok(key) => keys.insert(key_file.to_owned(), key),
-                    Err(error) => {
-                        complain(ctx, &format!("S3LOG error: hash: {}: {error}", path.display()));
-                        return String::new();
-                    }
-                };
+        KEYS.with_borrow_mut(|keys| match keys.get(key_file, Instant::now) {
+            Ok(key) => privacy::hash(key, text.to_bytes()),
+            Err(error) => {
+                if let Some(error) = error {
+                    let path = key_file.to_string_lossy();
+                    complain(ctx, &format!("S3LOG error: hash: {}: {error}", printable(&path)));
+                }
+                String::new()
             }
-            keys.get(key_file).map(|key| privacy::hash(key, text.to_bytes())).unwrap_or_default()
         })
     }))
     .unwrap_or_default()
