@@ -195,6 +195,12 @@ pub struct Program {
 }
 
 impl Program {
+    /// The longest line in bytes, its newline included.
+    #[must_use]
+    pub const fn max_line(&self) -> usize {
+        self.max_line
+    }
+
     pub(super) fn uses(&self, slot: u16) -> bool {
         slot >= slot::FIXED || self.used & (1 << slot) != 0
     }

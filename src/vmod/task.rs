@@ -27,8 +27,19 @@ use crate::record::{Acct, Side, Structs, Task};
 use crate::stats;
 
 thread_local! {
-    /// A worker's line buffer: grown once, used for every line.
+    /// A worker's line buffer, used for every line.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How much more than `max_line` a worker's line buffer keeps from line to line. A line is cut when
+/// it is whole, so it may be longer than that for a moment; what usual lines need stays allocated.
+const LINE_SLACK: usize = 32 * 1024;
+
+/// Makes `line` ready for the next one. A header of a hostile client must not occupy its size in
+/// every worker for good.
+fn recycle(line: &mut Vec<u8>, max_line: usize) {
+    line.clear();
+    line.shrink_to(max_line + LINE_SLACK);
 }
 
 static METHODS: Methods = Methods(ffi::vmod_priv_methods {
@@ -269,6 +280,7 @@ fn write(
             stats::add(&stream.outlet.stats().incomplete, 1);
         }
         stream.outlet.push(line);
+        recycle(line, stream.program.max_line());
     });
 }
 
@@ -280,5 +292,30 @@ pub(super) fn write_line(ctx: &ffi::vrt_ctx, stream: &Stream, text: &[u8]) {
             stats::add(&stream.outlet.stats().truncated, 1);
         }
         stream.outlet.push(line);
+        recycle(line, stream.program.max_line());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{MAX_LINE_DEFAULT, Options, Program, TagTable};
+
+    #[test]
+    fn one_long_line_does_not_stay_in_the_workers_buffer() {
+        let program = Program::compile("%s", &Options::default(), &TagTable::new([])).unwrap();
+        let most = MAX_LINE_DEFAULT + LINE_SLACK;
+        let mut line = Vec::new();
+        assert!(program.render_line(&vec![b'x'; 100_000], 0.0, &mut line).truncated);
+        assert!(line.capacity() >= 100_000);
+        recycle(&mut line, program.max_line());
+        assert!(line.is_empty() && line.capacity() <= most, "{}", line.capacity());
+
+        // What usual lines need is not allocated anew for each.
+        line.reserve_exact(most);
+        let there = line.as_ptr();
+        line.extend_from_slice(&[b'x'; MAX_LINE_DEFAULT]);
+        recycle(&mut line, program.max_line());
+        assert_eq!((line.as_ptr(), line.capacity()), (there, most));
+    }
 }
