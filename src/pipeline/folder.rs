@@ -50,11 +50,15 @@ impl Folder {
         })
     }
 
-    /// Whether there is something in it that has to be sent. Reads no more than it must.
+    /// Whether there is something in it that has to be sent, or may be: a ring that cannot be read is
+    /// kept for whoever can read it. Reads no more than it must.
     #[must_use]
     pub fn has_records(&self) -> bool {
-        let ring = ring::glance(&self.path.join("ring"));
-        ring.is_ok_and(|ring| ring.used > 0) || spool::has_blocks(&self.path)
+        let ring = match ring::glance(&self.path.join("ring")) {
+            Ok(ring) => ring.used > 0,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        ring || spool::has_blocks(&self.path)
     }
 }
 
@@ -132,4 +136,32 @@ pub(super) fn choose(directory: &Path, settings: &Settings) -> PathBuf {
 /// There is something in it, or the file system's.
 pub(super) fn remove(folder: &Path) -> io::Result<()> {
     spool::remove_empty(folder, &[ROUTE_NEW, ROUTE])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{Backing, Capacity, Ring};
+
+    #[test]
+    fn a_folder_whose_ring_cannot_be_read_or_has_an_old_tail_is_not_taken_for_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let has = || Folder::read(root.path().to_owned()).has_records();
+        assert!(!has(), "nothing is there");
+        let path = root.path().join("ring");
+        let opened = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+        assert!(!has(), "the ring is empty");
+        opened.ring.push(b"a line").unwrap();
+        drop(opened);
+        assert!(has());
+        // As a power cut can leave it: the record is on the disk and the page with the tail is not.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[256..264].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        assert!(has(), "the tail is old");
+        // Of a newer release.
+        bytes[8] = 9;
+        fs::write(&path, &bytes).unwrap();
+        assert!(has(), "the ring cannot be read");
+    }
 }

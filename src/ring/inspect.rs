@@ -1,6 +1,6 @@
 //! A look at a ring's file that changes nothing, while another process may be using it.
 //!
-//! Only the header page and the commits are read. Their words are read one after the other while the owner writes
+//! Only the header page, the commits and the next record's first word are read. Their words are read one after the other while the owner writes
 //! them, so the numbers may be a few records apart; the commit is one that held.
 
 use std::fs::File;
@@ -44,9 +44,14 @@ pub fn glance(path: &Path) -> io::Result<Glance> {
         .get(TAIL_AT..)
         .and_then(|rest| rest.first_chunk().copied())
         .map_or(0, u64::from_ne_bytes);
+    // After a power cut the tail may be older than the records, but what is consumed is zero.
+    let mut next = [0; 8];
+    let at = commit.head.checked_rem(preamble.capacity).unwrap_or(0);
+    read_at_most(&file, &mut next, HEADER_BYTES as u64 + at)?;
+    let least = if next == [0; 8] { 0 } else { next.len() as u64 };
     Ok(Glance {
         capacity: preamble.capacity,
-        used: tail.saturating_sub(commit.head).min(preamble.capacity),
+        used: tail.saturating_sub(commit.head).min(preamble.capacity).max(least),
         payload: commit.payload,
     })
 }
