@@ -15,7 +15,7 @@ use crate::block::sanitise;
 use crate::clock::Clock;
 use crate::error::Level;
 use crate::settings::{OnFull, Place, RouteId, Settings};
-use crate::spool::Disk;
+use crate::spool::{Disk, DiskError};
 use crate::stats::{self, Stats};
 use crate::thread;
 
@@ -114,7 +114,17 @@ impl Registry {
             environment.clock.sleep(Duration::from_millis(5));
         }
         let folder = place.as_deref().map(|directory| folder::choose(directory, settings));
-        let pipeline = self.open(id, folder, &target, environment, true)?;
+        let pipeline = loop {
+            match self.open(id.clone(), folder.clone(), &target, environment, true) {
+                // Somebody still looks at the one that has closed.
+                Err(StartError::Disk { source: DiskError::InUse { pid, .. }, .. })
+                    if pid == Some(std::process::id()) && environment.clock.monotonic() < end =>
+                {
+                    environment.clock.sleep(Duration::from_millis(5));
+                }
+                opened => break opened?,
+            }
+        };
         let ticket = pipeline
             .attach(Arc::clone(&target))
             .ok_or_else(|| StartError::Closing { stream: pipeline.identity.stream.clone() })?;
@@ -444,6 +454,9 @@ fn close(registry: &Mutex<Pipelines>, id: &Id, pipeline: Arc<Pipeline>) {
         // Something is in it, or it stays for another reason: the next start sees it again.
         let _ = folder::remove(folder);
     }
-    lock(registry).remove(id);
+    // Free only once the spool's lock is: nobody finds the one without the other.
+    let mut pipelines = lock(registry);
+    pipelines.remove(id);
     drop(pipeline);
+    drop(pipelines);
 }
