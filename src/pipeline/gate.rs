@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::s3::Backoff;
 
+/// How long nobody asks again while a probe is under way, which may take as long as a time-out.
+const PROBED: Duration = Duration::from_millis(100);
+
 /// Failures in a row, of any blocks, that mean the gateway and not the blocks.
 const STREAK: u32 = 4;
 /// The longest `Retry-After` that holds for all blocks; the block that was given it waits longer.
@@ -87,8 +90,11 @@ impl Gate {
         if !state.shut {
             return Ok(Pass { probe: false });
         }
-        if now < state.until || state.probing {
+        if now < state.until {
             return Err(state.until);
+        }
+        if state.probing {
+            return Err(now.saturating_add(PROBED));
         }
         state.probing = true;
         Ok(Pass { probe: true })
@@ -158,7 +164,8 @@ mod tests {
             match gate.enter(now) {
                 Ok(pass) => {
                     asked += 1;
-                    assert!(asked == 1 || gate.enter(now).is_err(), "a second one at a time");
+                    // A second one is not let in, and need not ask again at once.
+                    assert!(asked == 1 || gate.enter(now).unwrap_err() > now);
                     gate.failed(pass, failed, now);
                 }
                 Err(until) => now = until,

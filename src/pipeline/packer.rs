@@ -385,10 +385,6 @@ impl Packer {
         self.share = 1.0;
         let any = sealed.is_some();
         if let Some((sealed, unsynced)) = sealed {
-            if let Some(error) = &sealed.unsynced {
-                let message = format!("block {}: the spool is not synced: {error}", sealed.number);
-                self.tell(pipeline, Level::Warn, "sync", &message);
-            }
             if let Some(error) = unsynced {
                 // Holds for this process and its successors; the next commit syncs it again.
                 self.tell(pipeline, Level::Warn, "sync", &error.to_string());

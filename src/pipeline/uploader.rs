@@ -152,7 +152,8 @@ fn claim(pipeline: &Pipeline) -> Result<(u64, Pass), Duration> {
     let pass = gate.enter(now).map_err(|until| until.saturating_sub(now))?;
     // Before the claim, so that the packer never sees a claimed block and no busy uploader.
     pipeline.busy.fetch_add(1, Ordering::AcqRel);
-    let number = match (pipeline.is_late(), pass.is_probe()) {
+    let late = pipeline.is_late();
+    let number = match (late, pass.is_probe()) {
         (true, _) => None,
         (false, false) => pipeline.store.claim(now),
         (false, true) => pipeline.store.claim_in_turn(now),
@@ -162,7 +163,8 @@ fn claim(pipeline: &Pipeline) -> Result<(u64, Pass), Duration> {
         None => {
             gate.unused(pass);
             pipeline.busy.fetch_sub(1, Ordering::Release);
-            Err(pipeline.store.next_due().map_or(IDLE, |due| due.saturating_sub(now)))
+            let due = pipeline.store.next_due().filter(|_| !late);
+            Err(due.map_or(IDLE, |due| due.saturating_sub(now)))
         }
     }
 }
