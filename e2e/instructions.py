@@ -243,6 +243,7 @@ def kept(profile):
 
 def write(profile, found):
     """Puts this profile's rows into the file and leaves those of the others as they are."""
+    others = []
     with contextlib.suppress(FileNotFoundError), open(FIGURES, newline="") as file:
         others = [row for row in csv.DictReader(file) if row["profile"] != profile]
     stock = {name.split(":")[0]: row["all"] for name, row in found.items() if name.endswith("stock")}
