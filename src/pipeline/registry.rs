@@ -1,6 +1,6 @@
 //! Which streams are at work in this process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,9 @@ use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::{Disk, DiskError};
 use crate::stats::{self, Stats};
 use crate::thread;
+
+/// Between two attempts to start what waits for a route that no VCL has.
+const RESUME_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -215,16 +218,21 @@ impl Registry {
         let weak = Arc::downgrade(pipeline);
         let later = environment.clone();
         let waits = move || {
-            let end = later.clock.monotonic().saturating_add(later.grace);
-            while later.clock.monotonic() < end {
-                if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+            let (mut wait, mut told) = (later.grace, HashSet::new());
+            loop {
+                let end = later.clock.monotonic().saturating_add(wait);
+                while later.clock.monotonic() < end {
+                    if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+                        return;
+                    }
+                    let left = end.saturating_sub(later.clock.monotonic());
+                    later.clock.sleep(left.min(Duration::from_millis(100)));
+                }
+                let pipeline = weak.upgrade().filter(|pipeline| !pipeline.is_closed());
+                if pipeline.is_none_or(|pipeline| registry.resume(&pipeline, &later, &mut told)) {
                     return;
                 }
-                let left = end.saturating_sub(later.clock.monotonic());
-                later.clock.sleep(left.min(Duration::from_millis(100)));
-            }
-            if let Some(pipeline) = weak.upgrade().filter(|pipeline| !pipeline.is_closed()) {
-                registry.resume(&pipeline, &later);
+                wait = RESUME_AGAIN;
             }
         };
         if pipeline.identity.folder.is_some()
@@ -258,10 +266,16 @@ impl Registry {
     }
 
     /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which
-    /// nothing does.
-    fn resume(&self, pipeline: &Pipeline, environment: &Environment) {
-        let Some(own) = &pipeline.identity.folder else { return };
-        let Some(directory) = own.parent() else { return };
+    /// nothing does. Whether all that wait are started; each reason why not is said once.
+    fn resume(
+        &self,
+        pipeline: &Pipeline,
+        environment: &Environment,
+        told: &mut HashSet<String>,
+    ) -> bool {
+        let Some(own) = &pipeline.identity.folder else { return true };
+        let Some(directory) = own.parent() else { return true };
+        let mut all = true;
         let stream = &pipeline.identity.stream;
         for folder in folder::all(directory, stream) {
             let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,9 +297,13 @@ impl Registry {
                     "stream {stream}: {path} has records of a route that no VCL has, and they wait: \
                      {problem}"
                 );
-                environment.events.event(Level::Error, &text);
+                all = false;
+                if told.insert(text.clone()) {
+                    environment.events.event(Level::Error, &text);
+                }
             }
         }
+        all
     }
 
     fn resume_folder(

@@ -123,6 +123,36 @@ fn the_next_process_sends_what_waits_for_a_route_that_it_does_not_have() {
 }
 
 #[test]
+fn a_route_that_cannot_be_started_is_tried_again_until_it_can() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let own = process.directory.path().join("own");
+    let keys = fs::read_to_string(process.directory.path().join("credentials")).unwrap();
+    fs::write(&own, &keys).unwrap();
+    let credentials = ("credentials", own.to_str().unwrap());
+    let old = [("path", "old/"), ("exit_timeout", "100ms"), credentials];
+    let first = process.attach(&gate.endpoint(), &old);
+    first.push("old", 0..10);
+    drop(first);
+    process.wait_closed();
+    gate.open(&server);
+    // A mount that is late.
+    fs::remove_file(&own).unwrap();
+    let second = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
+    let waits = |text: &String| text.contains("and they wait");
+    wait_for("the message", || process.messages().iter().any(waits));
+    fs::write(&own, &keys).unwrap();
+    wait_for("the old route to be taken up and closed", || {
+        folders(&process).len() == 1 && process.registry.len() == 1
+    });
+    assert_eq!(process.messages().iter().filter(|text| waits(text)).count(), 1);
+    let root = server.root().join(crate::common::s3_server::BUCKET);
+    assert_eq!(fs::read_dir(root.join("old")).unwrap().count(), 1);
+    drop(second);
+}
+
+#[test]
 fn a_route_that_comes_back_takes_up_its_own_folder() {
     let server = S3Server::start();
     let gate = Gate::shut();
