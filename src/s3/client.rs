@@ -19,6 +19,7 @@ use crate::clock::Clock;
 
 /// Most bytes of an error's body that are read.
 pub(super) const ERROR_BODY: u64 = 64 * 1024;
+
 /// Why a client cannot be made from these options.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -146,11 +147,6 @@ impl Client {
     #[must_use]
     pub fn bucket(&self) -> &Bucket {
         &self.bucket
-    }
-
-    /// What tells the time.
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
     }
 
     /// The kind of gateway.

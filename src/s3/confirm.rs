@@ -43,7 +43,8 @@ impl Client {
         if same_name == Some(false) {
             return Confirmed::Other;
         }
-        if head.tag.may_be_md5() && self.learnt().etags_are_md5() {
+        let tagged = head.tag.may_be_md5() && self.learnt().etags_are_md5();
+        if tagged {
             let sent = match sent.map_or_else(|| object::hashes(object), Ok) {
                 Ok(sent) => sent,
                 Err(error) => {
@@ -56,22 +57,18 @@ impl Client {
             if head.tag.is(&sent.md5) {
                 return Confirmed::Ours;
             }
-            return match self.read_back(object) {
-                Ok(true) => {
-                    self.learnt().etags_differ();
-                    Confirmed::Ours
-                }
-                Ok(false) => Confirmed::Other,
-                Err(answer) => Confirmed::Unknown(answer),
-            };
+        } else if same_name.is_some() {
+            return Confirmed::Ours;
         }
-        match same_name {
-            Some(_) => Confirmed::Ours,
-            None => match self.read_back(object) {
-                Ok(true) => Confirmed::Ours,
-                Ok(false) => Confirmed::Other,
-                Err(answer) => Confirmed::Unknown(answer),
-            },
+        match self.read_back(object) {
+            Ok(true) => {
+                if tagged {
+                    self.learnt().etags_differ();
+                }
+                Confirmed::Ours
+            }
+            Ok(false) => Confirmed::Other,
+            Err(answer) => Confirmed::Unknown(answer),
         }
     }
 

@@ -13,7 +13,7 @@ use super::confirm::Confirmed;
 use super::credentials::Credentials;
 use super::etag::Etag;
 use super::http::{Patience, Response};
-use super::object::{self, Exact, Fault, HeaderError, ObjectOptions, PutObject, Sent};
+use super::object::{self, Fault, HeaderError, ObjectOptions, Outgoing, PutObject, Sent};
 use super::outcome::{Action, Answer, Outcome};
 use super::retry::PutOnce;
 use super::wire::{encode, xml};
@@ -39,10 +39,10 @@ impl Client {
                 _ => Answer::local(Outcome::Damaged, error.to_string()),
             })?;
         let body = (object.open)().map_err(|error| unreadable(&error))?;
-        let mut body = Exact::new(body, object.len);
+        let mut body = Outgoing::new(body, object.len);
         let hash = encode::hex(&object.sha256);
         let asked = self.learnt().asks_first();
-        let sent = self.send(Call {
+        let answered = self.send(Call {
             method: "PUT",
             key: Some(object.key),
             query: None,
@@ -53,33 +53,31 @@ impl Client {
             patience: Patience::Short,
             cost: self.gateway().put_cost(object.len),
         });
-        let (response, credentials) = match sent {
-            Ok(sent) => sent,
+        let (response, credentials) = match answered {
+            Ok(answered) => answered,
             Err(answer) => return Err(self.without_answer(answer, &mut body)),
         };
-        if body.sent().is_some_and(|sent| sent.sha256 != object.sha256) {
+        let sent = body.sent();
+        if sent.is_some_and(|sent| sent.sha256 != object.sha256) {
             let text = "its bytes do not have the hash that it was sealed with";
             return Err(Answer::local(Outcome::Damaged, text));
         }
-        match response.status {
-            200..=299 => Ok(self.claims_success(object, body.sent(), response, &credentials)),
+        let status = response.status;
+        if (200..=299).contains(&status) {
+            return Ok(self.claims_success(object, sent, response, &credentials));
+        }
+        let answer = self.answer(response, &credentials);
+        Err(match status {
             417 if asked => {
                 self.learnt().never_ask();
-                let answer = self.answer(response, &credentials);
-                Err(Answer { outcome: Outcome::Adapted, ..answer })
+                Answer { outcome: Outcome::Adapted, ..answer }
             }
-            412 => {
-                let answer = self.answer(response, &credentials);
-                Err(self.settle(object, body.sent(), answer))
-            }
-            _ => {
-                let answer = self.answer(response, &credentials);
-                Err(self.adapt_to(answer, options))
-            }
-        }
+            412 => self.settle(object, sent, answer),
+            _ => self.adapt_to(answer, options),
+        })
     }
 
-    fn without_answer<R: io::Read>(&self, answer: Answer, body: &mut Exact<R>) -> Answer {
+    fn without_answer<R: io::Read>(&self, answer: Answer, body: &mut Outgoing<R>) -> Answer {
         match body.fault() {
             Some(Fault::Short(left)) => Answer::local(
                 Outcome::Damaged,

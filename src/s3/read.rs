@@ -9,8 +9,7 @@ use super::client::{Call, Client};
 use super::etag::Etag;
 use super::http::Patience;
 use super::outcome::{Answer, Outcome};
-use super::wire::encode;
-use super::wire::xml;
+use super::wire::{encode, xml};
 use crate::clock::Clock;
 
 /// Most bytes of a page of a listing: 1,000 keys of 1,024 bytes, each escaped three times over.
@@ -110,7 +109,7 @@ impl Client {
         let metadata = response.metadata();
         let body = Paced {
             inner: response.into_reader(),
-            clock: Arc::clone(self.clock()),
+            clock: Arc::clone(&self.clock),
             patience: self.options().timeout,
             waited: Duration::ZERO,
             bytes: 0,

@@ -9,12 +9,17 @@ use sha2::{Digest as _, Sha256};
 use super::options::{Checksum, ObjectOptions};
 use super::{PutObject, Sums};
 
-/// Reads `len` bytes; a body that ends sooner is an error, what comes after is not sent.
-pub(in crate::s3) struct Exact<R> {
+/// Reads `len` bytes; a body that ends sooner is an error, what comes after is not read.
+struct Exact<R> {
     inner: R,
     left: u64,
     started: bool,
     failed: Option<Fault>,
+}
+
+/// The body of a request, hashed while it is sent.
+pub(in crate::s3) struct Outgoing<R> {
+    body: Exact<R>,
     sha256: Sha256,
     md5: Md5,
 }
@@ -36,32 +41,41 @@ pub(in crate::s3) enum Fault {
 }
 
 impl<R: Read> Exact<R> {
+    fn new(inner: R, len: u64) -> Self {
+        Self { inner, left: len, started: false, failed: None }
+    }
+}
+
+impl<R: Read> Outgoing<R> {
     pub(in crate::s3) fn new(inner: R, len: u64) -> Self {
-        Self {
-            inner,
-            left: len,
-            started: false,
-            failed: None,
-            sha256: Sha256::new(),
-            md5: Md5::new(),
-        }
+        Self { body: Exact::new(inner, len), sha256: Sha256::new(), md5: Md5::new() }
     }
 
     /// Whether a part of it, and not all, was handed on.
     pub(in crate::s3) fn is_cut(&self) -> bool {
-        self.started && self.left > 0
+        self.body.started && self.body.left > 0
     }
 
     /// The hashes of the whole body; `None` when a part of it was not handed on.
     pub(in crate::s3) fn sent(&self) -> Option<Sent> {
-        (self.left == 0).then(|| Sent {
+        (self.body.left == 0).then(|| Sent {
             sha256: self.sha256.clone().finalize().into(),
             md5: self.md5.clone().finalize().into(),
         })
     }
 
     pub(in crate::s3) fn fault(&mut self) -> Option<Fault> {
-        self.failed.take()
+        self.body.failed.take()
+    }
+}
+
+impl<R: Read> Read for Outgoing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.body.read(buffer)?;
+        let piece = buffer.get(..read).unwrap_or_default();
+        self.sha256.update(piece);
+        self.md5.update(piece);
+        Ok(read)
     }
 }
 
@@ -85,9 +99,6 @@ impl<R: Read> Read for Exact<R> {
             Ok(read) => {
                 self.started = true;
                 self.left = self.left.saturating_sub(read as u64);
-                let piece = room.get(..read).unwrap_or_default();
-                self.sha256.update(piece);
-                self.md5.update(piece);
                 Ok(read)
             }
             Err(error) => {
@@ -131,7 +142,7 @@ pub(in crate::s3) fn sums(object: &PutObject<'_>, options: &ObjectOptions) -> io
 
 /// The hashes of the whole body, by reading it.
 pub(in crate::s3) fn hashes(object: &PutObject<'_>) -> io::Result<Sent> {
-    let mut body = Exact::new((object.open)()?, object.len);
+    let mut body = Outgoing::new((object.open)()?, object.len);
     io::copy(&mut body, &mut io::sink())?;
     body.sent().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

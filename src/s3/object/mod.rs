@@ -18,7 +18,7 @@ use std::fmt;
 use std::io::Read;
 
 use super::wire::encode;
-pub(super) use body::{Exact, Fault, Sent, hashes, sums};
+pub(super) use body::{Fault, Outgoing, Sent, hashes, sums};
 pub use error::{HeaderError, OptionError};
 pub use gateway::Gateway;
 pub(super) use headers::headers;
