@@ -14,6 +14,13 @@ pub trait Clock: Send + Sync {
     fn sleep(&self, duration: Duration);
 }
 
+/// A duration as files and metadata have times, in nanoseconds; what is longer than 584 years is
+/// the most that a number holds.
+#[must_use]
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct System {

@@ -16,7 +16,7 @@ use super::terminal::output::{count, counted, json, size};
 use super::{Error, spools};
 use crate::clock::System;
 use crate::error::{Events, Level};
-use crate::pipeline::{Environment, Folder, Observer, Registry, StartError, folders};
+use crate::pipeline::{Environment, FOREVER, Folder, Observer, Registry, StartError, folders};
 use crate::printable::printable;
 use crate::settings::table::ARGUMENTS;
 use crate::settings::{Place, Settings};
@@ -28,8 +28,6 @@ use crate::units;
 const LOOK: Duration = Duration::from_millis(100);
 /// What a pipeline gets to close by itself after its time is over.
 const GRACE: Duration = Duration::from_secs(2);
-/// Stands for no limit: ten years.
-const FOREVER: Duration = Duration::from_secs(315_360_000);
 
 /// Which spool, and for how long.
 #[derive(Debug, clap::Args)]

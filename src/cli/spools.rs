@@ -30,9 +30,9 @@ pub(super) struct RouteSpool {
 }
 
 impl RouteSpool {
-    fn at(path: PathBuf) -> Self {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        Self { name: name.unwrap_or_default(), folder: Folder::read(path) }
+    fn of(folder: Folder) -> Self {
+        let name = folder.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { name: name.unwrap_or_default(), folder }
     }
 
     /// Where its blocks go, in words; `None` when it does not say.
@@ -66,7 +66,7 @@ impl Spools {
             if folders.is_empty() {
                 return Err(none(&stream, &directory));
             }
-            found.extend(folders.into_iter().map(|folder| RouteSpool::at(folder.path)));
+            found.extend(folders.into_iter().map(RouteSpool::of));
         }
         Ok(found)
     }
@@ -87,7 +87,7 @@ impl Spools {
             return Err(Error::Usage(text));
         }
         found.sort();
-        Ok(found.into_iter().map(RouteSpool::at).collect())
+        Ok(found.into_iter().map(Folder::read).map(RouteSpool::of).collect())
     }
 }
 

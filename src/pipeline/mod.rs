@@ -58,7 +58,7 @@ pub use registry::{Attachment, Registry};
 pub use view::Observer;
 
 /// Stands for no limit: a hundred years.
-const FOREVER: Duration = Duration::from_secs(3_155_760_000);
+pub const FOREVER: Duration = Duration::from_secs(3_155_760_000);
 
 /// How long the settings of a VCL are in force at least, when another one of the same route writes
 /// as well.

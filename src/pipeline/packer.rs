@@ -20,6 +20,7 @@ use super::rest::Rest;
 use super::view::milliseconds;
 use super::{Pipeline, Target, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
+use crate::clock::nanoseconds;
 use crate::error::{Level, RateLimit, more_like_it};
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
@@ -550,9 +551,4 @@ impl Packer {
         set(&view.open_first, spool.open_since().unwrap_or(0));
         set(&view.round, milliseconds(now));
     }
-}
-
-/// Nanoseconds since 1970, as block metadata has them.
-fn nanoseconds(unix: Duration) -> u64 {
-    u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! The packer's part in keys: what was logged under them is sealed to them, whenever they come or go.
 //!
-//! What a start without keys does is in `start.rs`, and how a block waits for one in the spool.
+//! What a start without keys does is in `take_up.rs`, and how a block waits for one in the spool.
 
 use std::time::Duration;
 

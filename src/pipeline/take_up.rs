@@ -19,6 +19,7 @@ use super::error::StartError;
 use super::view::milliseconds;
 use super::{Environment, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};
+use crate::clock::nanoseconds;
 use crate::error::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
 use crate::settings::Settings;
@@ -296,7 +297,7 @@ impl Opening {
 
     /// Packs up to `most` records of the ring into the open block.
     fn take_up(&mut self, spool: &mut Spool, most: u64) -> Result<(), SpoolError> {
-        let now = u64::try_from(self.environment.clock.unix().as_nanos()).unwrap_or(u64::MAX);
+        let now = nanoseconds(self.environment.clock.unix());
         let compress = || SpoolError::io("compress", "a chunk");
         let settings = &self.target.settings;
         let mut encoder = ChunkEncoder::new(settings.codec).map_err(compress())?;

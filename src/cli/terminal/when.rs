@@ -1,21 +1,15 @@
 //! Times as a person gives them and as they are shown.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
+use crate::clock::{Clock as _, System, nanoseconds};
 use crate::units;
 
 /// Nanoseconds since 1970.
 pub(in crate::cli) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    nanoseconds(since)
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(System::new().unix())
 }
 
 /// Reads a point in time, in ns since 1970: RFC 3339 (`2026-11-22T10:00:00Z`), the same without

@@ -14,6 +14,7 @@ use rustix::fs::FlockOperation;
 use super::Files;
 use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, is_not_ours};
 use super::system::warning;
+use crate::clock::nanoseconds;
 
 /// A directory that this process alone writes, until it is dropped.
 #[derive(Debug)]
@@ -236,8 +237,7 @@ impl Files for Disk {
 
     fn modified(&self, name: &str) -> io::Result<u64> {
         let time = fs::symlink_metadata(self.root.join(name))?.modified()?;
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        Ok(nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
