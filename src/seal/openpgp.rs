@@ -83,6 +83,8 @@ pub enum CertificateError {
 /// Whom blocks are encrypted to: the encryption key of a certificate.
 #[derive(Clone)]
 pub struct Certificate {
+    /// As it was given, armoured.
+    text: Arc<str>,
     /// Of the certificate.
     fingerprint: String,
     key: Arc<Key>,
@@ -149,7 +151,7 @@ impl Certificate {
         if all.next().is_some() {
             return Err(CertificateError::Several);
         }
-        let chosen = Self::choose(certificate, now)?;
+        let chosen = Self::choose(certificate, text, now)?;
         // What only shows when it is done is better found now than when a block is sealed.
         chosen.encrypt(&mut io::empty(), &mut io::sink()).map_err(|error| {
             CertificateError::Unusable(chosen.fingerprint.clone(), error.to_string())
@@ -163,7 +165,17 @@ impl Certificate {
         self.key.fingerprint()
     }
 
-    fn choose(certificate: SignedPublicKey, now: u64) -> Result<Self, CertificateError> {
+    /// The armoured certificate, whether it was given or read from a file.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn choose(
+        certificate: SignedPublicKey,
+        text: &str,
+        now: u64,
+    ) -> Result<Self, CertificateError> {
         let fingerprint = certificate.fingerprint().to_string();
         let name = || fingerprint.clone();
         let own =
@@ -196,7 +208,7 @@ impl Certificate {
             }
             None => return Err(CertificateError::NoKey(name(), why)),
         };
-        Ok(Self { fingerprint, key: Arc::new(key), cipher, modern })
+        Ok(Self { text: text.into(), fingerprint, key: Arc::new(key), cipher, modern })
     }
 
     /// Encrypts `source`, with a session key of its own.

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Arguments, Error, Settings};
-use crate::regular_file;
 use crate::s3::object::SecondsOrDate;
 use crate::seal::Sealing;
 
@@ -168,14 +167,14 @@ impl Saved {
         }
         arguments.insert("hostname".to_owned(), settings.host.clone());
         // Keys themselves and not where they were: the file may change.
-        if let Some(Sealing::Age(_)) = settings.sealing {
-            arguments.insert("encrypt_to".to_owned(), settings.readers().join(" "));
-        }
-        if let Some(path) = arguments.get("public_key").filter(|text| text.trim().starts_with('/'))
-            && let Ok(text) =
-                regular_file::read_text(Path::new(path.trim()), regular_file::KEYS_MAX)
-        {
-            arguments.insert("public_key".to_owned(), text.to_string());
+        match &settings.sealing {
+            None => {}
+            Some(Sealing::Age(_)) => {
+                arguments.insert("encrypt_to".to_owned(), settings.readers().join(" "));
+            }
+            Some(Sealing::OpenPgp(certificate)) => {
+                arguments.insert("public_key".to_owned(), certificate.text().to_owned());
+            }
         }
         Self {
             route: settings.route().to_string(),
@@ -251,8 +250,6 @@ mod tests {
     #[test]
     fn exactly_what_the_table_marks_makes_another_route() {
         let plain = settings(&[]).route();
-        let sign = tempfile::NamedTempFile::new().unwrap();
-        let _ = &sign;
         let examples = [
             ("acl", "private"),
             ("addressing", "virtual"),

@@ -8,6 +8,7 @@
 //! A new argument needs an entry here, a documented parameter in `src/vmod/mod.rs`, and the code
 //! that reads it.
 
+use super::DEFAULT_SPOOL;
 use Accepts::{Duration, Flag, Number, Size, Text, Words};
 
 /// What an argument accepts.
@@ -96,7 +97,7 @@ pub const ARGUMENTS: &[Argument] = &[
     general("sample", Text, None),
     route("server_side_encryption", Text, None),
     route("sign_key", Text, None),
-    general("spool", Text, Some("/var/lib/vmod-s3log")),
+    general("spool", Text, Some(DEFAULT_SPOOL)),
     general("spool_max", Size("1MB", "100TB"), Some("10GB")),
     general("sync", Text, Some("block")),
     general("tag", Text, None),

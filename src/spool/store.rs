@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::files::names::Name;
@@ -120,6 +120,11 @@ pub(super) struct Index {
 }
 
 impl Index {
+    fn counts(&self) -> Counts {
+        let oldest = self.blocks.values().next().map(|entry| entry.first);
+        Counts { oldest, ..self.counts }
+    }
+
     pub(super) fn insert(&mut self, number: u64, entry: Entry) {
         self.counts.sealed.add(entry.records, entry.bytes);
         self.blocks.insert(number, entry);
@@ -181,21 +186,17 @@ impl SealedBlocks {
     /// What is in the store and what became of the rest.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let index = self.lock();
-        let oldest = index.blocks.values().next().map(|entry| entry.first);
-        Counts { oldest, ..index.counts }
+        self.lock().counts()
     }
 
     /// The same, unless somebody has the store in hand, who may be held up by the disk.
     #[must_use]
     pub fn try_counts(&self) -> Option<Counts> {
-        let index = match self.index.try_lock() {
-            Ok(index) => index,
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(std::sync::TryLockError::WouldBlock) => return None,
-        };
-        let oldest = index.blocks.values().next().map(|entry| entry.first);
-        Some(Counts { oldest, ..index.counts })
+        match self.index.try_lock() {
+            Ok(index) => Some(index.counts()),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().counts()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Numbers of all sealed blocks, oldest first.
