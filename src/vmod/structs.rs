@@ -26,8 +26,9 @@ pub(super) fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
     Some(unsafe { std::slice::from_raw_parts(txt.b.cast::<u8>(), length) })
 }
 
-/// The used slots of `http->hd[]`, the first-line parts included.
-fn slots(http: *const ffi::http) -> &'static [ffi::txt] {
+/// The used slots of `http->hd[]`, the first-line parts included. `owner` is what has the `http`, a
+/// request, a fetch or a context: nothing of it outlives the look.
+fn slots<T>(_owner: &T, http: *const ffi::http) -> &[ffi::txt] {
     // SAFETY: a http of this task is null or valid until the task's destructors have run.
     let Some(http) = (unsafe { http.as_ref() }) else { return &[] };
     if http.hd.is_null() {
@@ -38,17 +39,17 @@ fn slots(http: *const ffi::http) -> &'static [ffi::txt] {
 }
 
 /// The header lines of `http` alone, as `Name: value`.
-pub(super) fn headers(http: *const ffi::http) -> &'static [ffi::txt] {
-    slots(http).get(ffi::HTTP_HDR_FIRST as usize..).unwrap_or_default()
+pub(super) fn headers<T>(owner: &T, http: *const ffi::http) -> &[ffi::txt] {
+    slots(owner, http).get(ffi::HTTP_HDR_FIRST as usize..).unwrap_or_default()
 }
 
-fn first_line(http: *const ffi::http, part: Part) -> Option<&'static [u8]> {
+fn first_line<T>(owner: &T, http: *const ffi::http, part: Part) -> Option<&[u8]> {
     let index = match part {
         Part::Method => ffi::HTTP_HDR_METHOD,
         Part::Url => ffi::HTTP_HDR_URL,
         Part::Protocol => ffi::HTTP_HDR_PROTO,
     };
-    slots(http).get(index as usize).and_then(line_of)
+    slots(owner, http).get(index as usize).and_then(line_of)
 }
 
 /// A C string that Varnish keeps.
@@ -104,16 +105,16 @@ impl<'a> Client<'a> {
 impl Structs for Client<'_> {
     fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
         match message {
-            Message::Received => first_line(self.req.http0, part),
-            Message::Request => first_line(self.req.http, part),
+            Message::Received => first_line(self.req, self.req.http0, part),
+            Message::Request => first_line(self.req, self.req.http, part),
             Message::Response => None,
         }
     }
 
     fn header(&self, message: Message, index: usize) -> Option<&[u8]> {
         let headers = match message {
-            Message::Received => headers(self.req.http0),
-            Message::Request => headers(self.req.http),
+            Message::Received => headers(self.req, self.req.http0),
+            Message::Request => headers(self.req, self.req.http),
             Message::Response => return self.pending.response_line(self.answer, index),
         };
         headers.get(index).and_then(line_of)
@@ -174,17 +175,17 @@ pub(super) struct Backend<'a> {
 impl Structs for Backend<'_> {
     fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
         match message {
-            Message::Received => first_line(self.bo.bereq0, part),
-            Message::Request => first_line(self.bo.bereq, part),
+            Message::Received => first_line(self.bo, self.bo.bereq0, part),
+            Message::Request => first_line(self.bo, self.bo.bereq, part),
             Message::Response => None,
         }
     }
 
     fn header(&self, message: Message, index: usize) -> Option<&[u8]> {
         let headers = match message {
-            Message::Received => headers(self.bo.bereq0),
-            Message::Request => headers(self.bo.bereq),
-            Message::Response => headers(self.bo.beresp),
+            Message::Received => headers(self.bo, self.bo.bereq0),
+            Message::Request => headers(self.bo, self.bo.bereq),
+            Message::Response => headers(self.bo, self.bo.beresp),
         };
         headers.get(index).and_then(line_of)
     }

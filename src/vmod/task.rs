@@ -111,7 +111,7 @@ pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream) -> bool {
         }
         // SAFETY: in a client task req is valid while a VCL method runs.
         let Some(req) = (unsafe { ctx.req.as_ref() }) else { return };
-        let lines = headers(ctx.http_resp.0).iter().filter_map(line_of);
+        let lines = headers(ctx, ctx.http_resp.0).iter().filter_map(line_of);
         let printed = lines.filter(|line| stream.program.prints_response_header(line));
         pending.remember_response(answer(req), printed);
     });
@@ -134,10 +134,7 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
 pub(super) fn enter_again(request: *mut ffi::req, same: bool, pending: Box<Pending>) {
     let Some(stream) = pending.stream() else { return };
     if !same {
-        if pending.registered {
-            stats::add(&stream.outlet.stats().dropped_end, 1);
-        }
-        return pending.give();
+        return drop_end(pending);
     }
     let key = stream.key();
     let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
