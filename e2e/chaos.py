@@ -8,7 +8,6 @@ an end of the cache process has cut: nothing shows that Varnish had finished it.
 balance: what came in is what went out and what is still here.
 """
 
-import contextlib
 import os
 import pathlib
 import random
@@ -114,14 +113,7 @@ class Chaos:
     # The run.
 
     def serving(self):
-        with contextlib.suppress(OSError, ValueError):
-            import socket
-
-            with socket.create_connection(("127.0.0.1", self.varnish.port), 2) as probe:
-                probe.settimeout(2)
-                probe.sendall(b"GET /probe/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                return traffic.Client.read(probe, b"")[0] == 200
-        return False
+        return traffic.answers(self.varnish.port, "/probe/x", 200)
 
     def weather(self):
         """The S3 server, up and down."""

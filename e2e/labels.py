@@ -5,11 +5,9 @@ between, and the cache process is killed twice. Then each answered request of a 
 path exactly once, and in no other, but for the last of a connection that a kill has cut.
 """
 
-import contextlib
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import time
 
@@ -103,12 +101,7 @@ class Site:
         rig.wait_for("an answer", self.serving, 60, 0.02)
 
     def serving(self):
-        with contextlib.suppress(OSError, ValueError):
-            with socket.create_connection(("127.0.0.1", self.varnish.port), 2) as probe:
-                probe.settimeout(5)
-                probe.sendall(b"GET /probe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                return traffic.Client.read(probe, b"")[0] == 204
-        return False
+        return traffic.answers(self.varnish.port, "/probe", 204)
 
     def read(self, tenant):
         more = ["--identity", self.age] if tenant == "sealed" else []

@@ -10,6 +10,7 @@ batch knows which of its requests were.
 """
 
 import collections
+import contextlib
 import random
 import socket
 import threading
@@ -92,6 +93,17 @@ class Client(threading.Thread):
                 raise ConnectionResetError("closed")
             rest += more
         return int(head.split(b" ", 2)[1]), rest[length:]
+
+
+def answers(port, path, status):
+    """Whether a request for `path`, on a connection of its own, is answered with `status`."""
+    with contextlib.suppress(OSError, ValueError):
+        with socket.create_connection(("127.0.0.1", port), 2) as probe:
+            probe.settimeout(5)
+            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            probe.sendall(head.encode())
+            return Client.read(probe, b"")[0] == status
+    return False
 
 
 class Traffic:

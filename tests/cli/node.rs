@@ -13,7 +13,22 @@ use md5::{Digest as _, Md5};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
 use vmod_s3log::s3::wire::encode::hex;
-use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool};
+use vmod_s3log::spool::{ChunkStats, Disk, Options, Payload, Spool};
+
+/// Appends a chunk of two lines, dated `part` seconds after [`START`].
+fn append(spool: &mut Spool, encoder: &mut ChunkEncoder, lines: &str, part: u64) -> Payload {
+    let time = (START + part) * 1_000_000_000;
+    let stats = ChunkStats {
+        records: 2,
+        raw_bytes: lines.len() as u64,
+        first: time,
+        last: time,
+        truncated: 0,
+    };
+    let mut chunk = Vec::new();
+    encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
+    spool.append(&chunk, stats).unwrap()
+}
 
 /// A spool as a killed varnishd leaves it: two sealed blocks, an open one, and records in the ring.
 /// All lines, in order.
@@ -29,17 +44,7 @@ pub(crate) fn left_behind(logs: &Logs) -> String {
     let mut all = String::new();
     for part in 0..3u64 {
         let lines = format!("sealed or open {part} a\nsealed or open {part} b\n");
-        let time = (START + part) * 1_000_000_000;
-        let stats = ChunkStats {
-            records: 2,
-            raw_bytes: lines.len() as u64,
-            first: time,
-            last: time,
-            truncated: 0,
-        };
-        let mut chunk = Vec::new();
-        encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
-        let payload = spool.append(&chunk, stats).unwrap();
+        let payload = append(&mut spool, &mut encoder, &lines, part);
         reader.commit(payload.as_bytes()).unwrap();
         if part < 2 {
             let (_, payload) = spool.seal(&Drops::default()).unwrap().unwrap();
@@ -240,17 +245,7 @@ fn refused_behind(logs: &Logs) -> String {
         ["400 InvalidTag", "400 InvalidTag", "413 EntityTooLarge"].iter().enumerate()
     {
         let lines = format!("refused {part} a\nrefused {part} b\n");
-        let time = (START + part as u64) * 1_000_000_000;
-        let stats = ChunkStats {
-            records: 2,
-            raw_bytes: lines.len() as u64,
-            first: time,
-            last: time,
-            truncated: 0,
-        };
-        let mut chunk = Vec::new();
-        encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
-        spool.append(&chunk, stats).unwrap();
+        append(&mut spool, &mut encoder, &lines, part as u64);
         spool.seal(&Drops::default()).unwrap();
         let store = spool.store();
         let number = store.claim(Duration::ZERO).unwrap();
