@@ -26,6 +26,7 @@ use crate::units;
 pub use arguments::{Arguments, Error};
 pub(crate) use destination::host;
 pub use route::{NotARoute, RouteId, Saved};
+pub use table::DEFAULT_SPOOL;
 
 /// Where blocks wait for the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +109,6 @@ pub struct Settings {
     /// How many blocks are uploaded at a time.
     pub upload_threads: usize,
 }
-
-/// The directory that the package makes.
-pub const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
 
 const MIB: u64 = 1 << 20;
 

@@ -8,7 +8,6 @@
 //! A new argument needs an entry here, a documented parameter in `src/vmod/mod.rs`, and the code
 //! that reads it.
 
-use super::DEFAULT_SPOOL;
 use Accepts::{Duration, Flag, Number, Size, Text, Words};
 
 /// What an argument accepts.
@@ -49,6 +48,9 @@ const fn general(name: &'static str, accepts: Accepts, default: Option<&'static 
 const fn route(name: &'static str, accepts: Accepts, default: Option<&'static str>) -> Argument {
     Argument { name, accepts, default, route: true }
 }
+
+/// The directory that the package makes.
+pub const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
 
 /// All arguments by name.
 pub const ARGUMENTS: &[Argument] = &[
