@@ -382,6 +382,13 @@ impl Pipeline {
         last
     }
 
+    /// Whether records wait here. Waits for nobody who works on the disk.
+    fn waits(&self) -> bool {
+        self.ring.usage().used > 0
+            || stats::get(&self.view.open_records) > 0
+            || self.store.try_counts().is_none_or(|counts| counts.sealed.blocks > 0)
+    }
+
     /// Begins to drain, with nobody who holds on, for at most `timeout`.
     fn leave(&self, timeout: Duration) {
         {

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::Level;
 use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::{Disk, DiskError};
-use crate::stats::{self, Stats};
+use crate::stats::Stats;
 use crate::thread;
 
 /// Between two attempts to start what waits for a route that no VCL has.
@@ -372,13 +372,12 @@ impl Registry {
         let siblings: Vec<_> =
             self.lock().values().filter(|one| is_sibling(one, pipeline)).cloned().collect();
         let goes_on = siblings.iter().any(|one| !one.is_left());
-        let last = pipeline.detach(attachment.ticket, goes_on);
-        if !last {
+        // Asked first: once it drains, what waits is on its way from one place to the next.
+        let waits = pipeline.waits();
+        if !pipeline.detach(attachment.ticket, goes_on) {
             return;
         }
         if goes_on {
-            let waits =
-                pipeline.ring.usage().used > 0 || stats::get(&pipeline.stats.spooled_records) > 0;
             if let Some(target) = pipeline.target().filter(|_| waits) {
                 let text = format!(
                     "no VCL has this route any more; what waits is sent as it says: {}",
