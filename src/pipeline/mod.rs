@@ -34,6 +34,7 @@ mod start;
 mod take_up;
 mod threads;
 pub mod uploader;
+mod uploads;
 mod view;
 
 use std::path::PathBuf;
@@ -158,7 +159,7 @@ pub struct Pipeline {
     drained: AtomicU64,
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
-    uploads: uploader::Uploads,
+    uploads: uploads::Uploads,
     /// The packer's, and then the uploaders'.
     wakers: Mutex<Vec<Unparker>>,
     staff: staff::Staff,

@@ -12,6 +12,7 @@ use super::error::StartError;
 use super::ledger::Ledger;
 use super::packer::Packer;
 use super::take_up::Opening;
+use super::uploads::Uploads;
 use super::view::{Shown, View, milliseconds};
 use super::{
     Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff, threads,
@@ -105,7 +106,7 @@ pub(super) fn start(
         latest: AtomicU64::new(0),
         drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
-        uploads: super::uploader::Uploads::default(),
+        uploads: Uploads::default(),
         wakers,
         staff: staff::Staff::default(),
         view: View::default(),

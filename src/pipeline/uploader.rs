@@ -5,21 +5,22 @@
 //! fail every block alike shuts the gate. A change of settings, a reload and an exit
 //! end all waits: the next attempt is made with the settings then in force.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use super::gate::{Failed, Gate, Pass};
+use super::gate::{Failed, Pass};
+use super::uploads::{End, Tried};
 use super::view::milliseconds;
 use super::{Pipeline, Target};
 use crate::block::Meta;
-use crate::error::{Level, RateLimit, more_like_it};
-use crate::s3::{Action, Attempted, Attempts, Backoff, Failure, Outcome, PutObject};
+use crate::error::{Level, more_like_it};
+use crate::s3::{Action, Attempted, Failure, Outcome, PutObject};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -31,46 +32,6 @@ const SPOOL_RETRY: Duration = Duration::from_secs(5);
 
 /// Blocks of which something is remembered before those that are gone are forgotten.
 const REMEMBERED: usize = 1024;
-
-/// What the uploaders of a stream know together.
-#[derive(Debug, Default)]
-pub(super) struct Uploads {
-    gate: Gate,
-    /// What was tried with the blocks that wait. A block in hand is not in it.
-    tried: Mutex<HashMap<u64, Tried>>,
-    /// The [news](Pipeline::news) that the waits belong to.
-    news: Mutex<u64>,
-    limit: RateLimit,
-}
-
-impl Uploads {
-    fn tried(&self) -> MutexGuard<'_, HashMap<u64, Tried>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was tried with one block.
-#[derive(Debug)]
-struct Tried {
-    attempts: Attempts,
-    /// It is done with, and the spool could not note that.
-    end: Option<End>,
-}
-
-impl Tried {
-    fn new() -> Self {
-        Self { attempts: Attempts::new(Backoff::new(fastrand::Rng::new())), end: None }
-    }
-}
-
-/// What a block came to.
-#[derive(Debug)]
-enum End {
-    /// It is in the bucket.
-    Stored,
-    /// It belongs into quarantine, and why.
-    Aside(String),
-}
 
 /// Runs until the pipeline is closed.
 pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
@@ -200,9 +161,9 @@ impl Upload<'_> {
         };
         let SealedBlock { meta, key, content } = block;
         drop(content);
-        if tried.end.is_some() {
+        if let Some(end) = &tried.end {
             gate.unused(pass);
-            return self.end(tried, &meta);
+            return self.end(end, &meta);
         }
         let metadata: Vec<(String, String)> =
             meta.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -220,14 +181,12 @@ impl Upload<'_> {
                 set(&stats.last_status, 200);
                 set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
                 gate.works(pass);
-                tried.end = Some(End::Stored);
-                self.end(tried, &meta)
+                self.end(tried.end.insert(End::Stored), &meta)
             }
             Attempted::Condemned(failure) => {
                 gate.works(pass);
                 self.notice(&failure, None);
-                tried.end = Some(End::Aside(failure.to_string()));
-                self.end(tried, &meta)
+                self.end(tried.end.insert(End::Aside(failure.to_string())), &meta)
             }
             Attempted::Kept(failure, pause) => {
                 self.judge(&failure, pass);
@@ -261,26 +220,26 @@ impl Upload<'_> {
 
     /// Has the spool note what the block came to. When it cannot, the block is not sent again: only
     /// this is tried again.
-    fn end(&self, tried: &Tried, meta: &Meta) -> Option<Duration> {
+    fn end(&self, end: &End, meta: &Meta) -> Option<Duration> {
         let store = &self.pipeline.store;
-        let noted = match &tried.end {
-            Some(End::Stored) | None => store.uploaded(self.number),
-            Some(End::Aside(reason)) => store.quarantine(self.number, reason),
+        let noted = match end {
+            End::Stored => store.uploaded(self.number),
+            End::Aside(reason) => store.quarantine(self.number, reason),
         };
         if let Err(error) = noted {
             self.spool_error(&error);
             return Some(SPOOL_RETRY);
         }
         let stats = &self.pipeline.stats;
-        match &tried.end {
-            Some(End::Stored) | None => {
+        match end {
+            End::Stored => {
                 let now = self.pipeline.environment.clock.monotonic();
                 set(&self.pipeline.view.uploaded, milliseconds(now));
                 add(&stats.blocks_uploaded, 1);
                 add(&stats.uploaded_records, meta.records);
                 add(&stats.uploaded_bytes, meta.bytes);
             }
-            Some(End::Aside(_)) => add(&stats.blocks_quarantined, 1),
+            End::Aside(_) => add(&stats.blocks_quarantined, 1),
         }
         None
     }
@@ -289,8 +248,7 @@ impl Upload<'_> {
         let mut all = self.pipeline.uploads.tried();
         if all.len() >= REMEMBERED {
             // Blocks that `spool_max` has dropped since.
-            let there: std::collections::HashSet<u64> =
-                self.pipeline.store.sealed().into_iter().collect();
+            let there: HashSet<u64> = self.pipeline.store.sealed().into_iter().collect();
             all.retain(|number, _| there.contains(number));
         }
         all.insert(self.number, tried);

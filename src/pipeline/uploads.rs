@@ -1,0 +1,48 @@
+//! What the uploaders of a stream know together: the gate, and what was tried with each block.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::gate::Gate;
+use crate::error::RateLimit;
+use crate::s3::{Attempts, Backoff};
+
+/// What the uploaders of a stream know together.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    pub(super) gate: Gate,
+    /// What was tried with the blocks that wait. A block in hand is not in it.
+    tried: Mutex<HashMap<u64, Tried>>,
+    /// The [news](super::Pipeline::news) that the waits belong to.
+    pub(super) news: Mutex<u64>,
+    pub(super) limit: RateLimit,
+}
+
+impl Uploads {
+    pub(super) fn tried(&self) -> MutexGuard<'_, HashMap<u64, Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was tried with one block.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) attempts: Attempts,
+    /// It is done with, and the spool could not note that.
+    pub(super) end: Option<End>,
+}
+
+impl Tried {
+    pub(super) fn new() -> Self {
+        Self { attempts: Attempts::new(Backoff::new(fastrand::Rng::new())), end: None }
+    }
+}
+
+/// What a block came to.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It is in the bucket.
+    Stored,
+    /// It belongs into quarantine, and why.
+    Aside(String),
+}
