@@ -67,7 +67,8 @@ impl SealedBlocks {
         for number in requests {
             let mut index = self.lock();
             if index.blocks.contains_key(&number) {
-                // Still on its way into quarantine, or back already.
+                // Back already, and the request could not be removed then.
+                let _ = remove_if_there(&*self.files, &Name::Requeue(number).quarantined());
                 continue;
             }
             if let Some(entry) = put_back(&*self.files, number)? {
@@ -106,9 +107,9 @@ impl SealedBlocks {
         index.counts.dropped.add(entry.records, entry.bytes);
         let clean = if refused {
             index.leave_quarantine(number);
-            // A seal that could not remove the members has left them outside.
-            let members_gone = self.tidy(&mut index, Name::Data(number));
-            remove_refused(&*self.files, number).is_ok() && members_gone
+            // Outside may be members that a seal has left, and data that could not be moved.
+            let data_gone = self.tidy_data(&mut index, number, entry);
+            remove_refused(&*self.files, number).is_ok() && data_gone
         } else {
             index.take(number);
             self.tidy_data(&mut index, number, entry)
@@ -117,8 +118,8 @@ impl SealedBlocks {
     }
 }
 
-/// The sidecar is moved first: from then on the block is in quarantine, and a stop before its data
-/// has followed is mended at the next start.
+/// The sidecar is moved first: from then on the block is in quarantine. Data that has not followed,
+/// for a stop or an error, does so at the next start.
 pub(super) fn move_to_quarantine(
     files: &dyn Files,
     number: u64,
@@ -129,14 +130,12 @@ pub(super) fn move_to_quarantine(
     files.create(&note, printable(reason).as_bytes()).map_err(SpoolError::io("write", note))?;
     let sidecar = Name::Sidecar(number);
     match files.rename(&sidecar.to_string(), &sidecar.quarantined()) {
-        // An earlier try got this far.
+        // An earlier start got this far, or somebody has taken it away.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         moved => moved.map_err(SpoolError::io("rename", sidecar))?,
     }
-    match files.rename(&data.to_string(), &data.quarantined()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved.map_err(SpoolError::io("rename", data)),
-    }
+    let _ = files.rename(&data.to_string(), &data.quarantined());
+    Ok(())
 }
 
 /// Moves a block out of quarantine; `None` when it is not whole there. Its data goes first: while
@@ -149,7 +148,6 @@ pub(super) fn put_back(files: &dyn Files, number: u64) -> Result<Option<Entry>, 
         Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let mut whole = None;
     if let Some((entry, bytes)) = entry {
         let data = entry.data(number);
         let length = |name: &str| files.length(name).map_err(SpoolError::io("read", name));
@@ -163,13 +161,15 @@ pub(super) fn put_back(files: &dyn Files, number: u64) -> Result<Option<Entry>, 
             files
                 .rename(&sidecar.quarantined(), &sidecar.to_string())
                 .map_err(SpoolError::io("rename", sidecar.quarantined()))?;
-            let reason = Name::Reason(number).quarantined();
-            remove_if_there(files, &reason).map_err(SpoolError::io("remove", reason))?;
-            whole = Some(entry);
+            // It is back, whatever becomes of these: a later look or the next start removes them.
+            for name in [Name::Reason(number).quarantined(), request] {
+                let _ = remove_if_there(files, &name);
+            }
+            return Ok(Some(entry));
         }
     }
     remove_if_there(files, &request).map_err(SpoolError::io("remove", request))?;
-    Ok(whole)
+    Ok(None)
 }
 
 /// Removes what a block has left in quarantine.

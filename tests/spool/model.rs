@@ -298,8 +298,10 @@ impl World {
             Action::Upload { put, noted } => self.upload(put, noted),
             Action::Quarantine => {
                 let store = self.store();
-                if let Some(number) = store.claim(Duration::ZERO) {
-                    let _ = store.quarantine(number, "refused");
+                if let Some(number) = store.claim(Duration::ZERO)
+                    && store.quarantine(number, "refused").is_err()
+                {
+                    store.release(number);
                 }
             }
             Action::Requeue { all, looks } => self.requeue(all, looks),
