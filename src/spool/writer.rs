@@ -263,7 +263,11 @@ impl Spool {
         };
         self.heal.seal = false;
         let sync = self.options.sync != SyncPolicy::None;
-        let unsynced = if sync { self.store.files.sync_directory().err() } else { None };
+        // Once more after a failure: the block may be sent from now on, and one whose sidecar a power
+        // cut undid would be made anew under another key.
+        let files = &self.store.files;
+        let sync_twice = || files.sync_directory().or_else(|_| files.sync_directory());
+        let unsynced = if sync { sync_twice().err() } else { None };
         self.heal.directory = unsynced.is_some();
         Ok((sidecar, unsynced))
     }

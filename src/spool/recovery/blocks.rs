@@ -237,10 +237,11 @@ impl Recovery<'_> {
         };
         let drops = Drops::default();
         let sidecar = write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
+        // Before it can be sent: made anew once more, it would have another key.
+        if self.options.sync != SyncPolicy::None {
+            self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+        }
         if sidecar.transformed {
-            if self.options.sync != SyncPolicy::None {
-                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
-            }
             self.remove(true, data)?;
         }
         self.see(number, Some(&sidecar));
