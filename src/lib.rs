@@ -1,8 +1,7 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `error`, `printable`, `regular_file`, `stats`, `thread`,
-//! `units`):
+//! leaf (`clock`, `events`, `printable`, `regular_file`, `stats`, `thread`, `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -20,7 +19,7 @@
 pub mod block;
 pub mod cli;
 pub mod clock;
-pub mod error;
+pub mod events;
 pub mod pipeline;
 pub mod printable;
 pub mod record;

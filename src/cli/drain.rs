@@ -15,7 +15,7 @@ use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
 use super::{Error, spools};
 use crate::clock::System;
-use crate::error::{Events, Level};
+use crate::events::{Events, Level};
 use crate::pipeline::{Environment, FOREVER, Folder, Observer, Registry, StartError, folders};
 use crate::printable::printable;
 use crate::settings::table::ARGUMENTS;

@@ -45,7 +45,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::Unparker;
 
 use crate::clock::Clock;
-use crate::error::{Events, Level};
+use crate::events::{Events, Level};
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
 use crate::settings::{RouteId, Settings};

@@ -28,7 +28,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::{Attachment, Environment, Observer, Pipeline};
-use crate::error::Level;
+use crate::events::Level;
 use crate::ring::{Backing, Capacity, Reader, Ring};
 use crate::stats::{Stats, add, get, set};
 use crate::thread;

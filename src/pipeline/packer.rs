@@ -21,7 +21,7 @@ use super::view::milliseconds;
 use super::{Pipeline, Target, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::clock::nanoseconds;
-use crate::error::{Level, RateLimit, more_like_it};
+use crate::events::{Level, RateLimit, more_like_it};
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
 use crate::settings::Place;

@@ -13,7 +13,7 @@ use super::start::{self, start};
 use super::{Environment, FOREVER, Identity, Pipeline, Target};
 use crate::block::sanitise;
 use crate::clock::Clock;
-use crate::error::Level;
+use crate::events::Level;
 use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::{Disk, DiskError};
 use crate::stats::Stats;

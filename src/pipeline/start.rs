@@ -18,7 +18,7 @@ use super::{
     Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff, threads,
 };
 use crate::block::{ChunkEncoder, Drops};
-use crate::error::{Level, RateLimit};
+use crate::events::{Level, RateLimit};
 use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
 use crate::settings::{Settings, variables};

@@ -20,7 +20,7 @@ use super::view::milliseconds;
 use super::{Environment, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};
 use crate::clock::nanoseconds;
-use crate::error::{Level, RateLimit};
+use crate::events::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
 use crate::settings::Settings;
 use crate::spool::{

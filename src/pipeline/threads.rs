@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::Parker;
 
 use super::{Pipeline, uploader};
-use crate::error::Level;
+use crate::events::Level;
 use crate::thread;
 
 /// How long an uploader that has panicked rests.

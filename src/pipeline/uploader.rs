@@ -19,7 +19,7 @@ use super::uploads::{End, Tried};
 use super::view::milliseconds;
 use super::{Pipeline, Target};
 use crate::block::Meta;
-use crate::error::{Level, more_like_it};
+use crate::events::{Level, more_like_it};
 use crate::s3::{Action, Attempted, Failure, Outcome, PutObject};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gate::Gate;
-use crate::error::RateLimit;
+use crate::events::RateLimit;
 use crate::s3::{Attempts, Backoff};
 
 /// What the uploaders of a stream know together.

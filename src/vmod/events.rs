@@ -11,7 +11,7 @@ use std::io::Write as _;
 use varnish::ffi;
 
 use super::version::NO_VXID;
-use crate::error::{Events, Level};
+use crate::events::{Events, Level};
 use crate::printable::printable;
 
 /// varnishd's log and syslog.

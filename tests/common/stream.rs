@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::System;
-use vmod_s3log::error::{Events, Level};
+use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Pipeline, Registry};
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;

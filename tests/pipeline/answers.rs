@@ -13,7 +13,7 @@ use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
 use crate::common::stream::wait_for;
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::{Clock, System};
-use vmod_s3log::error::{Events, Level};
+use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Registry};
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use vmod_s3log::clock::{Clock, System};
-use vmod_s3log::error::{Events, Level};
+use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::Observer;
 use vmod_s3log::stats::Stats;
 
