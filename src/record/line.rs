@@ -1,80 +1,112 @@
-//! Lines that VCL has made itself: `.log_line()`.
+//! One line while it is written: what stands around a value, and how its bytes are escaped.
 
-use super::limit;
-use super::options::MessageType;
-use super::prefix::LENGTH_MAX;
-use super::program::Program;
-use super::render::{Rendered, frame};
+use smallvec::SmallVec;
 
-impl Program {
-    /// Appends `text` as exactly one line, with the prefix of its message type and its newline,
-    /// to `out`. A line break inside it is written as `\n`; nothing else is escaped. `now` is in
-    /// seconds since 1970.
-    pub fn render_line(&self, text: &[u8], now: f64, out: &mut Vec<u8>) -> Rendered {
-        let start = out.len();
-        self.prefix.write(Some(now), out);
-        for (index, part) in text.split(|byte| *byte == b'\n').enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b"\\n");
-            }
-            out.extend_from_slice(part);
-        }
-        out.push(b'\n');
-        let logplex = self.message == MessageType::Logplex;
-        let most = self.max_line.saturating_sub(if logplex { LENGTH_MAX } else { 0 });
-        let truncated = out.len() - start > most;
-        if truncated {
-            limit::cut_line(out, start, most);
-        }
-        if logplex {
-            frame(out, start);
-        }
-        Rendered { truncated, incomplete: false }
-    }
+use super::escape;
+use super::options::{Dialect, Escape};
+use super::program::{Missing, Place, Program};
 
-    /// Whether the format asks for response headers.
-    #[must_use]
-    pub fn reads_response_headers(&self) -> bool {
-        !self.response.is_empty()
-    }
+/// Where in a line its JSON strings' values lie, as start and length: what is cut when the line is
+/// too long.
+pub(super) type Strings = SmallVec<[(usize, usize); 32]>;
+
+/// Appends literals and values to one line.
+pub(super) struct Line<'p, 'o> {
+    program: &'p Program,
+    strings: Strings,
+    out: &'o mut Vec<u8>,
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::record::{MARK, MessageType, Options, Program, TagTable};
-
-    fn line(options: &Options, text: &[u8]) -> (Vec<u8>, bool) {
-        let program = Program::compile("%s", options, &TagTable::new([])).unwrap();
-        let mut out = b"before\n".to_vec();
-        let rendered = program.render_line(text, 1_760_177_655.003, &mut out);
-        (out.split_off(7), rendered.truncated)
+impl<'p, 'o> Line<'p, 'o> {
+    pub(super) fn new(program: &'p Program, out: &'o mut Vec<u8>) -> Self {
+        Self { program, strings: Strings::new(), out }
     }
 
-    #[test]
-    fn a_line_break_inside_a_line_never_starts_a_new_one() {
-        let (out, truncated) = line(&Options::default(), b"one\ntwo\n");
-        assert_eq!(out, b"one\\ntwo\\n\n");
-        assert!(!truncated);
+    pub(super) fn into_strings(self) -> Strings {
+        self.strings
     }
 
-    #[test]
-    fn a_line_of_vcl_gets_the_prefix_of_its_message_type() {
-        let options = Options {
-            message: MessageType::Loggly,
-            hostname: "edge".into(),
-            tag: "access".into(),
-            pid: 7,
-            ..Options::default()
+    /// Appends the operator's own text, or text that needs no escape inside a value.
+    pub(super) fn literal(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
+    /// Appends what `write` appends.
+    pub(super) fn with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.out);
+    }
+
+    /// Begins a value made of several parts.
+    pub(super) fn open(&mut self, place: Place) -> usize {
+        if place == Place::Bare {
+            self.out.push(b'"');
+        }
+        self.out.len()
+    }
+
+    /// Ends what [`Self::open`] began.
+    pub(super) fn close(&mut self, place: Place, from: usize) {
+        if place != Place::Text {
+            self.strings.push((from, self.out.len() - from));
+        }
+        if place == Place::Bare {
+            self.out.push(b'"');
+        }
+    }
+
+    /// Escapes a part of a value.
+    pub(super) fn part(&mut self, bytes: &[u8]) {
+        match self.program.escape {
+            Escape::Clf => {
+                escape::clf(bytes, self.program.dialect == Dialect::Apache, self.out);
+            }
+            Escape::Json => escape::json(bytes, self.out),
+            Escape::Tsv => escape::tsv(bytes, self.out),
+            Escape::None => escape::none(bytes, self.out),
+        }
+    }
+
+    /// Prints a value of any bytes.
+    pub(super) fn text(&mut self, place: Place, bytes: &[u8]) {
+        if place == Place::Bare && escape::bare(bytes) {
+            self.out.extend_from_slice(bytes);
+            return;
+        }
+        let from = self.open(place);
+        self.part(bytes);
+        self.close(place, from);
+    }
+
+    /// Prints text that needs no escape and is no number.
+    pub(super) fn raw(&mut self, place: Place, text: &[u8]) {
+        if place == Place::Bare {
+            self.out.push(b'"');
+        }
+        self.out.extend_from_slice(text);
+        if place == Place::Bare {
+            self.out.push(b'"');
+        }
+    }
+
+    /// Prints the dash of a value that this place never has.
+    pub(super) fn unknown(&mut self, place: Place) {
+        self.out.extend_from_slice(if place == Place::Bare { b"null" } else { b"-" });
+    }
+
+    pub(super) fn absent(&mut self, place: Place, missing: Missing) {
+        let csa = self.program.dialect == Dialect::Varnishncsa;
+        let text: &[u8] = match (place, missing) {
+            (Place::Bare, Missing::Text(text)) => return self.raw(place, text.as_bytes()),
+            (Place::Bare, _) => b"null",
+            (_, Missing::Text(text)) => text.as_bytes(),
+            (Place::Quoted, Missing::Int) if csa => b"0",
+            (Place::Text, Missing::Dash | Missing::Int) => b"-",
+            _ => b"",
         };
-        let (out, _) = line(&options, b"\xff x");
-        assert_eq!(out, b"<134>1 2025-10-11T10:14:15.003000Z edge access 7 - - \xff x\n");
+        self.out.extend_from_slice(text);
     }
 
-    #[test]
-    fn a_line_that_is_too_long_is_cut_and_marked() {
-        let options = Options { max_line: 256, ..Options::default() };
-        let (out, truncated) = line(&options, &[b'x'; 1000]);
-        assert!(truncated && out.len() <= 256);
-        assert!(out.strip_suffix(b"\n").unwrap().ends_with(MARK));
+    pub(super) fn number(&mut self, number: impl itoa::Integer) {
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 }

@@ -11,7 +11,8 @@
 //! | `compile`, `program` | format string to operations |
 //! | `text` | the parts of a record's text |
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
-//! | `render`, [`time`], [`escape`], `limit`, `prefix` | operations to bytes |
+//! | `render`, `values`, `times`, [`time`] | operations to bytes |
+//! | `line`, [`escape`], `limit`, `prefix` | how those bytes make one line |
 //! | [`privacy`] | pseudonyms for values that VCL sets |
 //!
 //! Limits: a format has at most 1,000 specifiers; a line at most `max_line` bytes (default
@@ -39,6 +40,8 @@ pub mod tags;
 pub mod task;
 mod text;
 pub mod time;
+mod times;
+mod values;
 pub mod vsl;
 mod walk;
 

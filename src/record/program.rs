@@ -271,6 +271,12 @@ impl Program {
         self.sample
     }
 
+    /// Whether the format asks for response headers.
+    #[must_use]
+    pub fn reads_response_headers(&self) -> bool {
+        !self.response.is_empty()
+    }
+
     /// Whether the format prints from a response's header `line`, `Name: value`.
     #[must_use]
     pub fn prints_response_header(&self, line: &[u8]) -> bool {

@@ -1,0 +1,42 @@
+//! When a task began and ended: by its log, or by Varnish's structs where the log lost it.
+
+use super::program::{Edge, Program, slot};
+use super::tags::Tag;
+use super::task::{Moment, Task};
+use super::time;
+use super::walk::Captured;
+
+/// When the task began and ended, in seconds since 1970.
+pub(super) struct Times {
+    pub(super) start: Option<f64>,
+    pub(super) end: Option<f64>,
+}
+
+impl Times {
+    pub(super) fn new(program: &Program, task: &Task<'_>, found: &mut Captured<'_>) -> Self {
+        let start = found.get(slot::START).bytes.and_then(time::parse);
+        let end = found.get(slot::END).bytes.and_then(time::parse);
+        let mut times = Self { start, end };
+        let lost = |slot, time: Option<f64>| program.uses(slot) && time.is_none();
+        let some = lost(slot::START, start) || lost(slot::END, end);
+        let masked = || program.masked(task.mask, Tag::Timestamp);
+        if some && program.heal && (!found.whole || masked()) {
+            let ask = |moment| {
+                let time = task.structs.moment(moment).filter(|time| time.is_finite());
+                time.map(time::quantise)
+            };
+            times.start = times.start.or_else(|| ask(Moment::Start));
+            times.end = times.end.or_else(|| ask(Moment::End));
+            found.incomplete |= lost(slot::END, times.end);
+        }
+        found.incomplete |= lost(slot::START, times.start);
+        times
+    }
+
+    pub(super) fn at(&self, edge: Edge) -> Option<f64> {
+        match edge {
+            Edge::Begin => self.start,
+            Edge::End => self.end.or(self.start),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The values of a format's specifiers, printed into a line one at a time.
+
+use super::base64;
+use super::line::Line;
+use super::options::Dialect;
+use super::program::{Edge, Missing, Place, Program, Unit, What, slot};
+use super::tags::Tag;
+use super::task::{Connection, Handling, Message, Moment, Side, Task};
+use super::text::{header, trim};
+use super::time;
+use super::times::Times;
+use super::walk::Captured;
+
+/// Prints what was found of one task.
+pub(super) struct Values<'l, 'p, 'o, 'a> {
+    pub(super) program: &'p Program,
+    pub(super) task: &'l Task<'a>,
+    pub(super) found: &'l mut Captured<'a>,
+    pub(super) times: Times,
+    pub(super) line: Line<'p, 'o>,
+}
+
+impl<'a> Values<'_, '_, '_, 'a> {
+    pub(super) fn print(&mut self, place: Place, what: &What) {
+        match what {
+            What::Slot(at, missing) => {
+                let value = self.found.get(*at);
+                match value.bytes {
+                    Some(bytes) if !value.gone => self.line.text(place, bytes),
+                    _ => self.line.absent(place, *missing),
+                }
+            }
+            What::Status => self.status(place),
+            What::RequestLine => self.request_line(place),
+            What::User => self.user(place),
+            What::Clock(edge, layout) => match self.times.at(*edge) {
+                Some(time) => {
+                    let from = self.line.open(place);
+                    self.line.with(|out| layout.write(time.floor() as i64, out));
+                    self.line.close(place, from);
+                }
+                None => self.line.absent(place, Missing::Dash),
+            },
+            What::Epoch(edge, unit) => match self.times.at(*edge) {
+                Some(time) => self.epoch(place, time, *unit),
+                None => self.line.absent(place, Missing::Int),
+            },
+            What::Elapsed(unit) => self.elapsed(place, *unit),
+            What::FirstByte => self.first_byte(place),
+            What::BodyBytes { dash_for_zero } => match self.acct(self.task.side, 5) {
+                Some(0) if *dash_for_zero && place != Place::Bare => self.line.raw(place, b"-"),
+                Some(count) => self.line.number(count),
+                None => self.line.absent(place, Missing::Int),
+            },
+            What::BytesIn => self.total(place, slot::PIPE_IN, 3),
+            What::BytesOut => self.total(place, slot::PIPE_OUT, 6),
+            What::AcctField(side, 0) => self.acct_text(place, *side),
+            What::AcctField(side, field) => match self.acct(*side, *field) {
+                Some(count) => self.line.number(count),
+                None => self.line.absent(place, Missing::Dash),
+            },
+            What::HitMiss => match self.found.hit {
+                Some(hit) => self.line.raw(place, if hit { b"hit" } else { b"miss" }),
+                None => self.line.unknown(place),
+            },
+            What::Handling => match self.found.handling {
+                Some(handling) => self.line.raw(place, handling_name(handling)),
+                None => self.line.unknown(place),
+            },
+            What::Side => {
+                self.line.raw(place, if self.task.side == Side::Client { b"c" } else { b"b" });
+            }
+            What::Vxid => self.line.number(self.task.vxid),
+            What::Cookie(at, name) => self.cookie(place, *at, name),
+            What::Address(which) => {
+                let structs = self.task.structs;
+                match structs.address(*which) {
+                    Some(address) => self.line.text(place, address),
+                    None => self.line.absent(place, Missing::Dash),
+                }
+            }
+            What::Connection => match self.task.structs.connection() {
+                Some(Connection::Aborted) => self.line.raw(place, b"X"),
+                Some(Connection::KeptAlive) => self.line.raw(place, b"+"),
+                Some(Connection::Closed) => self.line.raw(place, b"-"),
+                None => self.line.unknown(place),
+            },
+            What::Fixed(text) if *text == "-" => self.line.unknown(place),
+            What::Fixed(text) => self.line.text(place, text.as_bytes()),
+            What::Value(key) => {
+                let structs = self.task.structs;
+                match structs.value(key) {
+                    Some(value) => self.line.text(place, value),
+                    None => self.line.absent(place, Missing::Dash),
+                }
+            }
+        }
+    }
+
+    fn acct(&self, side: Side, field: u8) -> Option<u64> {
+        if side == self.task.side { self.task.acct?.field(field) } else { None }
+    }
+
+    fn total(&mut self, place: Place, piped: u16, field: u8) {
+        if let Some(bytes) = self.found.get(piped).bytes {
+            self.line.text(place, bytes);
+        } else if let Some(count) = self.acct(self.task.side, field) {
+            self.line.number(count);
+        } else {
+            let masked = self.program.masked(self.task.mask, Tag::PipeAcct);
+            self.found.incomplete |= masked || !self.found.whole;
+            self.line.absent(place, Missing::Int);
+        }
+    }
+
+    fn acct_text(&mut self, place: Place, side: Side) {
+        if self.acct(side, 1).is_none() {
+            return self.line.absent(place, Missing::Dash);
+        }
+        let from = self.line.open(place);
+        for field in 1..=6 {
+            if field > 1 {
+                self.line.literal(b" ");
+            }
+            self.line.number(self.acct(side, field).unwrap_or_default());
+        }
+        self.line.close(place, from);
+    }
+
+    fn status(&mut self, place: Place) {
+        let program = self.program;
+        if let Some(bytes) = self.found.get(slot::STATUS).bytes {
+            return self.line.text(place, bytes);
+        }
+        let tag = match self.task.side {
+            Side::Client => Tag::RespStatus,
+            Side::Backend => Tag::BerespStatus,
+        };
+        if program.heal && (!self.found.whole || program.masked(self.task.mask, tag)) {
+            match self.task.structs.status().filter(|status| *status != 0) {
+                Some(status) => return self.line.number(u64::from(status)),
+                None => self.found.incomplete = true,
+            }
+        }
+        self.line.absent(place, Missing::Int);
+    }
+
+    fn request_line(&mut self, place: Place) {
+        let get = |at| self.found.get(at).bytes;
+        let (method, path, query) = (get(slot::METHOD), get(slot::PATH), get(slot::QUERY));
+        let (protocol, host) = (get(slot::PROTOCOL), get(slot::HOST));
+        let csa = self.program.dialect == Dialect::Varnishncsa;
+        if !csa && method.is_none() {
+            return self.line.absent(place, Missing::Dash);
+        }
+        let from = self.line.open(place);
+        self.line.part(method.unwrap_or(b"-"));
+        self.line.literal(b" ");
+        if csa {
+            let host = host.unwrap_or(b"localhost");
+            if !host.starts_with(b"http://") {
+                self.line.literal(b"http://");
+            }
+            self.line.part(host);
+        }
+        self.line.part(path.unwrap_or_default());
+        self.line.part(query.unwrap_or_default());
+        match protocol {
+            None if !csa => {}
+            _ => {
+                self.line.literal(b" ");
+                self.line.part(protocol.unwrap_or(b"HTTP/1.0"));
+            }
+        }
+        self.line.close(place, from);
+    }
+
+    fn user(&mut self, place: Place) {
+        let auth = self.found.get(slot::AUTH).bytes;
+        let decoded = auth.and_then(base64::decode);
+        let Some(decoded) = decoded else {
+            let csa = self.program.dialect == Dialect::Varnishncsa;
+            return if csa {
+                self.line.unknown(place)
+            } else {
+                self.line.absent(place, Missing::Dash)
+            };
+        };
+        let end = decoded.iter().position(|b| matches!(b, b':' | 0)).unwrap_or(decoded.len());
+        let user = decoded.get(..end).unwrap_or_default();
+        if user.is_empty() && place == Place::Text && self.program.dialect == Dialect::Apache {
+            self.line.literal(b"\"\"");
+            return;
+        }
+        let from = self.line.open(place);
+        self.line.part(user);
+        self.line.close(place, from);
+    }
+
+    fn epoch(&mut self, place: Place, time: f64, unit: Unit) {
+        match unit {
+            Unit::Seconds => self.line.number(time as i64),
+            Unit::Millis => self.line.number((time * 1e3) as i64),
+            Unit::Micros => self.line.number((time * 1e6) as i64),
+            Unit::MillisFraction | Unit::MicrosFraction => {
+                let (scale, width) = if unit == Unit::MillisFraction { (1e3, 3) } else { (1e6, 6) };
+                let fraction = (time.fract() * scale) as u32;
+                // A number in JSON has no leading zeros.
+                if place == Place::Bare {
+                    self.line.number(u64::from(fraction));
+                } else {
+                    self.line.with(|out| time::padded(fraction, width, out));
+                }
+            }
+        }
+    }
+
+    /// Time from begin to end. varnishncsa subtracts doubles and cuts, so that 250 ms may print
+    /// as 249,999 us; dialect apache counts whole microseconds.
+    fn elapsed(&mut self, place: Place, unit: Unit) {
+        let (Some(start), Some(end)) = (self.times.start, self.times.at(Edge::End)) else {
+            return self.line.absent(place, Missing::Int);
+        };
+        if self.program.dialect == Dialect::Varnishncsa {
+            let elapsed = end - start;
+            return self.line.number(match unit {
+                Unit::Millis | Unit::MillisFraction => (elapsed * 1e3) as i64,
+                Unit::Micros | Unit::MicrosFraction => (elapsed * 1e6) as i64,
+                Unit::Seconds => elapsed as i64,
+            });
+        }
+        let micros = |time: f64| (time * 1e6).round() as i64;
+        let elapsed = micros(end).saturating_sub(micros(start));
+        self.line.number(match unit {
+            Unit::Millis | Unit::MillisFraction => elapsed / 1_000,
+            Unit::Micros | Unit::MicrosFraction => elapsed,
+            Unit::Seconds => elapsed / 1_000_000,
+        });
+    }
+
+    fn first_byte(&mut self, place: Place) {
+        if let Some(bytes) = self.found.get(slot::FIRST_BYTE).bytes {
+            return self.line.text(place, bytes);
+        }
+        let masked = self.program.masked(self.task.mask, Tag::Timestamp);
+        if self.program.heal && (!self.found.whole || masked) {
+            let first = self.task.structs.moment(Moment::FirstByte).filter(|t| t.is_finite());
+            if let (Some(first), Some(start)) = (first, self.times.start) {
+                let micros = ((first - start) * 1e6).max(0.0) as u64;
+                self.line.number(micros / 1_000_000);
+                self.line.literal(b".");
+                return self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
+            }
+            self.found.incomplete = true;
+        }
+        self.line.absent(place, Missing::Int);
+    }
+
+    /// A cookie of the first `Cookie` header, or of any other as received.
+    fn cookie(&mut self, place: Place, at: u16, name: &[u8]) {
+        let captured = self.found.get(at).bytes.and_then(|value| cookie(value, name));
+        let structs = self.task.structs;
+        let value: Option<&'a [u8]> = captured.or_else(|| {
+            (0..1_000)
+                .map_while(|index| structs.header(Message::Received, index))
+                .filter_map(|line| header(line, b"Cookie"))
+                .find_map(|value| cookie(value, name))
+        });
+        match value {
+            Some(value) => self.line.text(place, value),
+            None => self.line.absent(place, Missing::Dash),
+        }
+    }
+}
+
+fn cookie<'v>(header: &'v [u8], name: &[u8]) -> Option<&'v [u8]> {
+    header.split(|byte| *byte == b';').find_map(|pair| {
+        let value = trim(pair).strip_prefix(name)?;
+        trim(value).strip_prefix(b"=").map(trim)
+    })
+}
+
+fn handling_name(handling: Handling) -> &'static [u8] {
+    match handling {
+        Handling::Hit => b"hit",
+        Handling::HitMiss => b"hitmiss",
+        Handling::HitPass => b"hitpass",
+        Handling::Miss => b"miss",
+        Handling::Pass => b"pass",
+        Handling::Pipe => b"pipe",
+        Handling::Synth => b"synth",
+    }
+}
