@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`tags`], [`vsl`] | Varnish's log tags and the layout of a task's log buffer |
 //! | [`task`] | what the VMOD hands over |
-//! | `compile`, `program` | format string to operations |
+//! | `compile`, `specifier`, `builder`, `json`, `program` | format string to operations |
 //! | `text` | the parts of a record's text |
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
 //! | `render`, `values`, `times`, [`time`] | operations to bytes |
@@ -23,11 +23,13 @@
 //! Not here: which tasks are logged, and when.
 
 mod base64;
+mod builder;
 mod compile;
 mod error;
 pub mod escape;
 mod fastly;
 mod heal;
+mod json;
 mod limit;
 mod line;
 mod options;
@@ -36,6 +38,7 @@ pub mod privacy;
 mod program;
 mod render;
 mod sample;
+mod specifier;
 pub mod tags;
 pub mod task;
 mod text;
