@@ -125,7 +125,7 @@ fn refused(code: &str) -> &'static str {
         }
         "AccessDenied" => {
             "the gateway does not let this key store the block; allow s3:PutObject on the path (and \
-             what tags, acl, object_lock or a KMS key need)"
+             what tags, acl, object_lock or a KMS key need), or correct expected_bucket_owner"
         }
         "RequestTimeTooSkewed" => {
             "the gateway refuses the request's time; correct this machine's clock"
@@ -176,6 +176,9 @@ fn unsupported(status: Option<u16>, code: &str, message: &str) -> &'static str {
         }
         _ if says(&["server-side-encryption", "encryption"]) => {
             "the gateway does not take this encryption; correct or remove server_side_encryption"
+        }
+        _ if says(&["content-md5"]) => {
+            "the bucket wants Content-MD5 with each object; remove content_md5 = false"
         }
         _ if says(&["checksum"]) => {
             "the gateway does not take this checksum; correct or remove checksum"

@@ -10,7 +10,7 @@ use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::endpoint::Bucket;
 use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
 use super::learnt::Learnt;
-use super::object::{Gateway, OptionError};
+use super::object::{ContentMd5, Gateway, OptionError};
 use super::options::Options;
 use super::outcome::{Answer, Outcome};
 use super::sign::{self, EMPTY_SHA256, Service};
@@ -123,12 +123,15 @@ impl Client {
     /// gateway.
     pub fn new(
         bucket: Bucket,
-        options: Options,
+        mut options: Options,
         credentials: Arc<Cache>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
         options.object.check(gateway, clock.unix())?;
+        if options.object.content_md5 == ContentMd5::Auto && gateway == Gateway::Aws {
+            options.object.content_md5 = ContentMd5::Always;
+        }
         let http = Http::new(&options.http(), &ProcessEnvironment)?;
         http.check(&bucket.url(None, None))?;
         Ok(Self {
@@ -196,6 +199,9 @@ impl Client {
         let authority = self.bucket.authority();
         let mut headers: Vec<(&str, &str)> = vec![("host", &authority)];
         headers.extend(call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if let Some(owner) = &self.options.expected_bucket_owner {
+            headers.push(("x-amz-expected-bucket-owner", owner));
+        }
         let signed = sign::sign(
             &sign::Request {
                 method: call.method,

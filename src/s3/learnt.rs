@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::object::ObjectOptions;
+use super::object::{ContentMd5, ObjectOptions};
 
 /// A clock that is further off than this is corrected; gateways allow 15 minutes.
 const SKEW: i64 = 4 * 60;
@@ -49,7 +49,10 @@ impl Learnt {
     pub(super) fn adapt(&self, options: &ObjectOptions) -> ObjectOptions {
         ObjectOptions {
             if_none_match: options.if_none_match && !self.unconditional.load(Relaxed),
-            content_md5: options.content_md5 || self.wants_md5.load(Relaxed),
+            content_md5: match options.content_md5 {
+                ContentMd5::Auto if self.wants_md5.load(Relaxed) => ContentMd5::Always,
+                chosen => chosen,
+            },
             ..options.clone()
         }
     }

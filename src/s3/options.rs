@@ -26,6 +26,8 @@ pub struct Options {
     pub proxy: Proxy,
     /// The kind of gateway; `None` goes by the host's name.
     pub gateway: Option<Gateway>,
+    /// The account that must own the bucket; the gateway refuses every request when another does.
+    pub expected_bucket_owner: Option<String>,
     /// What every object is stored with.
     pub object: ObjectOptions,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             client_certificate: None,
             proxy: Proxy::Environment,
             gateway: None,
+            expected_bucket_owner: None,
             object: ObjectOptions::default(),
         }
     }

@@ -13,7 +13,9 @@ use super::confirm::Confirmed;
 use super::credentials::Credentials;
 use super::etag::Etag;
 use super::http::{Patience, Response};
-use super::object::{self, Fault, HeaderError, ObjectOptions, Outgoing, PutObject, Sent};
+use super::object::{
+    self, ContentMd5, Fault, HeaderError, ObjectOptions, Outgoing, PutObject, Sent,
+};
 use super::outcome::{Action, Answer, Outcome};
 use super::retry::PutOnce;
 use super::wire::{encode, xml};
@@ -187,6 +189,7 @@ impl Client {
         }
         if answer.outcome == Outcome::Unsupported
             && text.contains("content-md5")
+            && options.content_md5 == ContentMd5::Auto
             && !options.wants_md5()
         {
             self.learnt().send_md5();

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::region::region;
 use super::{Arguments, Error};
 use crate::block::Meta;
 use crate::clock::{Clock as _, System};
-use crate::s3::credentials::{Role, Sources};
-use crate::s3::object::SecondsOrDate;
+use crate::s3::credentials::{ProcessEnvironment, Role, Sources};
+use crate::s3::object::{ContentMd5, SecondsOrDate};
 use crate::s3::object::{acl, server_side_encryption, storage_class};
 use crate::s3::{Addressing, Bucket, Endpoint, Gateway, ObjectOptions, Options, Proxy};
 use crate::units;
@@ -23,19 +24,47 @@ pub(super) fn bucket(arguments: &Arguments) -> Result<Bucket, Error> {
 }
 
 /// Where the access key comes from.
-pub(super) fn sources(arguments: &Arguments) -> Sources {
+pub(super) fn sources(arguments: &Arguments) -> Result<Sources, Error> {
     let text = |argument| arguments.get(argument).map(str::to_owned);
-    Sources {
+    Ok(Sources {
         file: arguments.get("credentials").map(PathBuf::from),
         profile: text("profile"),
-        role: text("role_arn").map(|arn| Role { arn, external_id: None, session_name: None }),
+        role: role(arguments)?,
+    })
+}
+
+/// The role to assume. What STS refuses by its form is refused here.
+/// Source: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
+fn role(arguments: &Arguments) -> Result<Option<Role>, Error> {
+    let word = |argument, least, most, signs: &str, takes: &str| {
+        let Some(text) = arguments.get(argument) else { return Ok(None) };
+        let fits = (least..=most).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c));
+        if fits { Ok(Some(text.to_owned())) } else { Err(arguments.bad(argument, takes)) }
+    };
+    let takes = "2 to 1224 letters, digits and any of _+=,.@:/-";
+    let external_id = word("external_id", 2, 1224, "_+=,.@:/-", takes)?;
+    let takes = "2 to 64 letters, digits and any of _=,.@-";
+    let session_name = word("role_session_name", 2, 64, "_=,.@-", takes)?;
+    let takes = "a role's ARN, as arn:aws:iam::111122223333:role/logs";
+    let Some(arn) = word("role_arn", 20, 2048, "_+=,.@:/-", takes)? else {
+        for (name, given) in [("external_id", external_id), ("role_session_name", session_name)] {
+            if given.is_some() {
+                return Err(arguments.bad(name, "role_arn beside it"));
+            }
+        }
+        return Ok(None);
+    };
+    if !arn.starts_with("arn:") || arn.split(':').nth(2) != Some("iam") || !arn.contains(":role/") {
+        return Err(arguments.bad("role_arn", takes));
     }
+    Ok(Some(Role { arn, external_id, session_name }))
 }
 
 /// How requests are made.
 pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options, Error> {
     let options = Options {
-        region: region(arguments)?,
+        region: region(arguments, bucket.endpoint(), &sources(arguments)?, &ProcessEnvironment)?,
         connect_timeout: arguments.duration("connect_timeout")?,
         timeout: arguments.duration("timeout")?,
         ca_file: arguments.get("ca_file").map(PathBuf::from),
@@ -46,6 +75,7 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
             Some(url) => Proxy::Url(url.to_owned()),
         },
         gateway: parsed(arguments, "gateway")?,
+        expected_bucket_owner: owner(arguments)?,
         object: object(arguments)?,
         ..Options::default()
     };
@@ -67,13 +97,13 @@ pub(crate) fn host(arguments: &Arguments) -> String {
     )
 }
 
-fn region(arguments: &Arguments) -> Result<String, Error> {
-    arguments.parsed("region", "us-east-1".to_owned(), |text| {
-        let fits = !text.is_empty()
-            && text.len() <= 64
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if fits { Ok(text.to_owned()) } else { Err("a region's name, as us-east-1".to_owned()) }
-    })
+/// An AWS account's number.
+fn owner(arguments: &Arguments) -> Result<Option<String>, Error> {
+    let Some(text) = arguments.get("expected_bucket_owner") else { return Ok(None) };
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(arguments.bad("expected_bucket_owner", "the 12 digits of an AWS account, as 111122223333"))
 }
 
 fn client_certificate(arguments: &Arguments) -> Result<Option<(PathBuf, PathBuf)>, Error> {
@@ -95,6 +125,16 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
         content_type: arguments.get("content_type").map_or(defaults.content_type, str::to_owned),
         if_none_match: arguments.flag("if_none_match")?,
         checksum: parsed(arguments, "checksum")?.unwrap_or_default(),
+        content_md5: arguments
+            .choice(
+                "content_md5",
+                &[
+                    ("auto", ContentMd5::Auto),
+                    ("true", ContentMd5::Always),
+                    ("false", ContentMd5::Never),
+                ],
+            )?
+            .unwrap_or_default(),
         acl: word("acl", acl)?,
         storage_class: word("redundancy", storage_class)?,
         server_side_encryption: word("server_side_encryption", server_side_encryption)?,
@@ -103,7 +143,6 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
         metadata: pairs(arguments, "metadata")?,
         object_lock: parsed(arguments, "object_lock")?,
         object_ttl: object_ttl(arguments)?,
-        ..defaults
     })
 }
 
@@ -174,6 +213,38 @@ mod tests {
     fn an_option_that_storj_does_not_take_is_refused_by_name() {
         let error = read(&[("gateway", "storj"), ("acl", "private")]).unwrap_err().to_string();
         assert!(error.starts_with("s3log: stream access: gateway: acl"), "{error}");
+    }
+
+    #[test]
+    fn what_sts_or_s3_would_refuse_by_its_form_is_refused_at_the_load_with_what_is_accepted() {
+        let role = ("role_arn", "arn:aws:iam::111122223333:role/logs");
+        for (pairs, said) in [
+            (&[("role_arn", "logs")][..], "role_arn is \"logs\": it takes a role's ARN"),
+            (&[("role_arn", "arn:aws:s3:::111122223333/logs")], "it takes a role's ARN"),
+            (&[("external_id", "ext")], "external_id is \"ext\": it takes role_arn beside it"),
+            (&[("role_session_name", "ext")], "it takes role_arn beside it"),
+            (&[role, ("external_id", "a b")], "external_id is \"a b\": it takes 2 to 1224 letters"),
+            (&[role, ("role_session_name", "a/b")], "it takes 2 to 64 letters"),
+            (&[("expected_bucket_owner", "1234")], "is \"1234\": it takes the 12 digits"),
+            (&[("content_md5", "yes")], "content_md5 is \"yes\": it takes auto, true, false"),
+            (
+                &[("content_md5", "false"), ("object_lock", "governance:1d")],
+                "object_lock needs content_md5 or checksum",
+            ),
+            (&[("server_side_encryption", "SSE-C")], "does not take SSE-C"),
+        ] {
+            let error = read(pairs).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let mut arguments = Arguments::new("access");
+        for (name, value) in [role, ("external_id", "a:b"), ("role_session_name", "edge-1")] {
+            arguments.set(name, Some(value.to_owned()));
+        }
+        let role = sources(&arguments).unwrap().role.unwrap();
+        assert_eq!(role.external_id.as_deref(), Some("a:b"));
+        assert_eq!(role.session_name.as_deref(), Some("edge-1"));
+        let owner = read(&[("expected_bucket_owner", "111122223333")]).unwrap();
+        assert_eq!(owner.expected_bucket_owner.as_deref(), Some("111122223333"));
     }
 
     #[test]

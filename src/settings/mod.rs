@@ -7,6 +7,7 @@
 
 mod arguments;
 mod destination;
+mod region;
 mod route;
 pub mod table;
 
@@ -125,7 +126,7 @@ impl Settings {
             host: host(arguments),
             s3: destination::options(arguments, &bucket)?,
             bucket,
-            sources: destination::sources(arguments),
+            sources: destination::sources(arguments)?,
             naming: naming(arguments)?,
             codec: match arguments.get("compression") {
                 None => Codec::default(),

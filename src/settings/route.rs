@@ -72,7 +72,7 @@ impl Settings {
         // As given: what it stands for may change with a release.
         let given = |name| self.arguments.get(name).unwrap_or_default().to_owned();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        vec![
+        let mut parts = vec![
             ("endpoint", self.endpoint_url()),
             ("bucket", self.bucket.name().to_owned()),
             ("path", self.naming.path().to_owned()),
@@ -97,7 +97,12 @@ impl Settings {
                     Some(SecondsOrDate::Date(date)) => date.clone(),
                 },
             ),
-        ]
+        ];
+        // Only where it is given: routes of before it keep their folders.
+        if let Some(owner) = &self.s3.expected_bucket_owner {
+            parts.push(("expected_bucket_owner", owner.clone()));
+        }
+        parts
     }
 
     fn endpoint_url(&self) -> String {
@@ -257,11 +262,13 @@ mod tests {
             ("checksum", "crc32c"),
             ("compression", "zstd"),
             ("connect_timeout", "1s"),
+            ("content_md5", "true"),
             ("content_type", "text/plain"),
             ("credentials", "/some/file"),
             ("encrypt_to", KEY),
             ("endpoint", "https://other.example"),
             ("exit_timeout", "1s"),
+            ("expected_bucket_owner", "111122223333"),
             ("gateway", "aws"),
             ("hostname", "edge-2"),
             ("if_none_match", "false"),
@@ -277,7 +284,7 @@ mod tests {
             ("redundancy", "standard_ia"),
             ("region", "eu-west-1"),
             ("ring", "1MB"),
-            ("role_arn", "arn:aws:iam::1:role/x"),
+            ("role_arn", "arn:aws:iam::111122223333:role/x"),
             ("server_side_encryption", "AES256"),
             ("spool", "/srv/spool"),
             ("spool_max", "1MB"),

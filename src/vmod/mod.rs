@@ -147,7 +147,8 @@ mod s3log {
             path: Option<&CStr>,
             /// How a key goes on after `path`, strftime. Default: `%Y-%m-%dT%H-%M-%SZ`.
             timestamp_format: Option<&CStr>,
-            /// The bucket's region. Default: `us-east-1`.
+            /// The bucket's region. Default: the one in the endpoint's name, then `AWS_REGION`,
+            /// `AWS_DEFAULT_REGION` and the profile's `region`, then `us-east-1`.
             region: Option<&CStr>,
             /// A file with `aws_access_key_id` and `aws_secret_access_key`, as AWS's shared
             /// credentials file; read again when it changes. Default: the environment, then the
@@ -267,6 +268,13 @@ mod s3log {
             timeout: Option<&CStr>,
             /// A role to assume (AWS STS) with the credentials found. Default: none.
             role_arn: Option<&CStr>,
+            /// What the role's trust policy asks for besides (`sts:ExternalId`). Default: none.
+            external_id: Option<&CStr>,
+            /// What the role's sessions are called in CloudTrail. Default: `s3log`.
+            role_session_name: Option<&CStr>,
+            /// The 12 digits of the AWS account that must own the bucket: requests are refused while
+            /// another one does. Default: nobody asks.
+            expected_bucket_owner: Option<&CStr>,
             /// Whose rules hold: `aws`, `storj` or `generic`. An option that the gateway does not
             /// take fails the load. Default: by the endpoint's name.
             gateway: Option<&CStr>,
@@ -275,6 +283,10 @@ mod s3log {
             /// Which `x-amz-checksum-*` goes along: `none`, `crc32c`, `crc64nvme` or `sha256`.
             /// Default: `none`, which every gateway takes; the payload's hash is always signed.
             checksum: Option<&CStr>,
+            /// Whether `Content-MD5` goes along, which takes one more pass over a block: `auto` (at
+            /// AWS, with `object_lock`, and where a bucket asks for it), `true` or `false`.
+            /// Default: `auto`.
+            content_md5: Option<&CStr>,
             /// Whether `If-None-Match: *` guards against overwriting. Default: true.
             if_none_match: Option<&CStr>,
             /// A canned ACL, as `bucket-owner-full-control`. Default: none is sent.
@@ -305,7 +317,8 @@ mod s3log {
                 spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
                 upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout
-                role_arn gateway content_type checksum if_none_match acl redundancy
+                role_arn external_id role_session_name expected_bucket_owner
+                gateway content_type checksum content_md5 if_none_match acl redundancy
                 server_side_encryption kms_key_id tags metadata object_lock object_ttl);
             std::panic::catch_unwind(move || {
                 if arguments.get("proxy").is_some_and(|proxy| proxy.contains('@')) {

@@ -34,6 +34,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::credentials::{Cache, Credentials, ProcessEnvironment, Sources, chain};
+use vmod_s3log::s3::object::ContentMd5;
 use vmod_s3log::s3::{
     Action, Addressing, Backoff, Bucket, Checksum, Client, Endpoint, ObjectOptions, Options,
     Outcome, Proxy, PutObject,
@@ -231,7 +232,8 @@ fn conflict(site: &Site) -> Checked {
 
 fn checksums(site: &Site) -> Checked {
     for checksum in [Checksum::Crc32c, Checksum::Crc64Nvme, Checksum::Sha256] {
-        let object = ObjectOptions { checksum, content_md5: true, ..ObjectOptions::default() };
+        let object =
+            ObjectOptions { checksum, content_md5: ContentMd5::Always, ..ObjectOptions::default() };
         site.store(&site.client(object), &format!("{checksum:?}"), b"with a checksum");
     }
     Ok("crc32c, crc64nvme, sha256, MD5".to_owned())

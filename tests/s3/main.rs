@@ -17,5 +17,6 @@ mod failures;
 mod gateway;
 mod profiles;
 mod proxy;
+mod requests;
 mod server;
 mod tls;

@@ -11,6 +11,7 @@ use crate::common::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use std::sync::Arc;
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::credentials::{Cache, Credentials};
+use vmod_s3log::s3::object::ContentMd5;
 use vmod_s3log::s3::{self, Addressing, Bucket, Endpoint};
 use vmod_s3log::s3::{
     Action, Backoff, Checksum, Client, ObjectOptions, Options, Outcome, PutObject,
@@ -116,7 +117,8 @@ fn every_checksum_is_one_that_the_server_computes_too() {
     let server = S3Server::start();
     let checksums = [Checksum::Crc32c, Checksum::Crc64Nvme, Checksum::Sha256];
     for (number, checksum) in checksums.into_iter().enumerate() {
-        let object = ObjectOptions { checksum, content_md5: true, ..ObjectOptions::default() };
+        let object =
+            ObjectOptions { checksum, content_md5: ContentMd5::Always, ..ObjectOptions::default() };
         let options = Options { object, ..Options::default() };
         let client = client(&server.endpoint(), KEYS, options, System::new());
         let answer = put(&client, &format!("k{number}"), &vec![7; 200_000]);

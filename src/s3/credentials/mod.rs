@@ -24,6 +24,7 @@ mod environment;
 mod file;
 mod imds;
 mod ini;
+mod shared;
 mod sts;
 mod types;
 mod web;
@@ -36,6 +37,7 @@ pub use environment::Environment;
 pub use file::File;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
+pub use shared::profile_region;
 pub use sts::{AssumeRole, Role, WebIdentity};
 pub use types::{Credentials, CredentialsError, Provider, Stamp};
 

@@ -30,11 +30,24 @@ pub(super) const SESSION: &str = "s3log";
 
 /// Where STS is: `AWS_ENDPOINT_URL_STS`, or the region's own at AWS.
 fn address(variables: &Hidden, region: &str) -> String {
-    variables.get("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| {
-        // China is a partition with names of its own; GovCloud's are like the others.
-        let china = if region.starts_with("cn-") { ".cn" } else { "" };
-        format!("https://sts.{region}.amazonaws.com{china}")
-    })
+    variables
+        .get("AWS_ENDPOINT_URL_STS")
+        .unwrap_or_else(|| format!("https://sts.{region}.{}", domain(region)))
+}
+
+/// The domain of the partition that a region belongs to; GovCloud's is everybody's.
+/// Source: `partitions.json` of AWS's SDKs.
+pub(super) fn domain(region: &str) -> &'static str {
+    const PARTITIONS: [(&str, &str); 6] = [
+        ("cn-", "amazonaws.com.cn"),
+        ("eusc-", "amazonaws.eu"),
+        ("us-iso-", "c2s.ic.gov"),
+        ("us-isob-", "sc2s.sgov.gov"),
+        ("eu-isoe-", "cloud.adc-e.uk"),
+        ("us-isof-", "csp.hci.ic.gov"),
+    ];
+    let found = PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix));
+    found.map_or("amazonaws.com", |(_, domain)| domain)
 }
 
 fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
@@ -216,7 +229,14 @@ mod tests {
         for (region, url) in [
             ("eu-west-1", "https://sts.eu-west-1.amazonaws.com"),
             ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com"),
+            ("us-gov-east-1", "https://sts.us-gov-east-1.amazonaws.com"),
             ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn"),
+            ("cn-northwest-1", "https://sts.cn-northwest-1.amazonaws.com.cn"),
+            ("eusc-de-east-1", "https://sts.eusc-de-east-1.amazonaws.eu"),
+            ("us-iso-east-1", "https://sts.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", "https://sts.us-isob-east-1.sc2s.sgov.gov"),
+            ("eu-isoe-west-1", "https://sts.eu-isoe-west-1.cloud.adc-e.uk"),
+            ("us-isof-south-1", "https://sts.us-isof-south-1.csp.hci.ic.gov"),
         ] {
             assert_eq!(address(&none, region), url);
         }

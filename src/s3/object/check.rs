@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::OptionError;
 use super::gateway::Gateway;
-use super::options::{Checksum, ObjectOptions, SecondsOrDate};
+use super::options::{Checksum, ContentMd5, ObjectOptions, SecondsOrDate};
 use super::{MOST_METADATA, headers};
 use crate::s3::wire::{date, encode};
 
@@ -54,6 +54,12 @@ impl ObjectOptions {
         refuse(
             self.object_lock.is_some() && self.object_ttl.is_some(),
             "object_ttl and object_lock exclude each other",
+        )?;
+        refuse(
+            self.object_lock.is_some()
+                && self.content_md5 == ContentMd5::Never
+                && self.checksum == Checksum::None,
+            "object_lock needs content_md5 or checksum: remove content_md5 = false",
         )?;
         match gateway {
             Gateway::Storj => self.check_storj(now),

@@ -44,6 +44,22 @@ impl Gateway {
         }
     }
 
+    /// The region that a host's name says.
+    #[must_use]
+    pub fn region_of(host: &str) -> Option<&str> {
+        if Self::of(host) != Self::Aws {
+            return None;
+        }
+        let labels = host.split('.').map(|label| label.strip_prefix("s3-").unwrap_or(label));
+        // As in eu-west-1: what ends in a number and is not a bucket.
+        labels.filter(|label| !label.starts_with("s3")).rfind(|label| {
+            let parts: Vec<_> = label.split('-').collect();
+            (3..=4).contains(&parts.len())
+                && parts.first().is_some_and(|part| part.len() == 2 || *part == "eusc")
+                && parts.last().is_some_and(|part| part.parse::<u8>().is_ok())
+        })
+    }
+
     /// The least time between two requests of one client that cost 1; zero for no limit.
     #[must_use]
     pub fn pace(self) -> Duration {
@@ -90,6 +106,22 @@ mod tests {
             ("127.0.0.1", Gateway::Generic),
         ] {
             assert_eq!(Gateway::of(host), kind, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_region_is_the_label_of_awss_host_that_has_the_form_of_one() {
+        for (host, region) in [
+            ("s3.eu-west-1.amazonaws.com", Some("eu-west-1")),
+            ("s3-us-west-2.amazonaws.com", Some("us-west-2")),
+            ("s3.dualstack.us-gov-east-1.amazonaws.com", Some("us-gov-east-1")),
+            ("s3.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+            ("s3-fips.us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),
+            ("vpce-1a2b-5.s3.us-east-1.vpce.amazonaws.com", Some("us-east-1")),
+            ("s3.amazonaws.com", None),
+            ("s3.eu-west-1.example.org", None),
+        ] {
+            assert_eq!(Gateway::region_of(host), region, "{host}");
         }
     }
 

@@ -23,7 +23,7 @@ pub use error::{HeaderError, OptionError};
 pub use gateway::Gateway;
 pub(super) use headers::headers;
 pub use option_text::{acl, server_side_encryption, storage_class};
-pub use options::{Checksum, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
+pub use options::{Checksum, ContentMd5, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
 
 /// Longest key that S3 takes, in bytes of UTF-8.
 pub const LONGEST_KEY: usize = 1024;

@@ -145,8 +145,16 @@ pub fn storage_class(text: &str) -> Result<String, OptionError> {
 /// The server's own encryption.
 ///
 /// # Errors
-/// The sentence with the three.
+/// The sentence with the three, or why a key of the customer's is not taken.
 pub fn server_side_encryption(text: &str) -> Result<String, OptionError> {
+    let word = text.to_ascii_lowercase().replace(['_', ' '], "-");
+    if ["c", "sse-c", "customer", "customer-key"].contains(&word.as_str()) {
+        return Err(OptionError::Unsuitable(
+            "server_side_encryption does not take SSE-C, which sends its key with every request and \
+             needs it on every reader: use aws:kms, or encrypt_to, which encrypts blocks before they \
+             leave this machine",
+        ));
+    }
     one_of(
         text,
         &["AES256", "aws:kms", "aws:kms:dsse"],
@@ -184,6 +192,14 @@ mod tests {
         assert_eq!("+720h".parse(), Ok(SecondsOrDate::Seconds(2_592_000)));
         let date = "2030-01-01T00:00:00Z";
         assert_eq!(date.parse(), Ok(SecondsOrDate::Date(date.into())));
+    }
+
+    #[test]
+    fn a_key_of_the_customer_s_is_refused_with_what_to_use_instead() {
+        for text in ["SSE-C", "sse_c", "C", "customer"] {
+            let said = server_side_encryption(text).unwrap_err().to_string();
+            assert!(said.contains("SSE-C") && said.contains("encrypt_to"), "{said}");
+        }
     }
 
     #[test]

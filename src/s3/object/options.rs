@@ -13,8 +13,8 @@ pub struct ObjectOptions {
     pub if_none_match: bool,
     /// `x-amz-checksum-*`, for gateways that know it.
     pub checksum: Checksum,
-    /// `Content-MD5`. Object lock sends it in any case.
-    pub content_md5: bool,
+    /// `Content-MD5`.
+    pub content_md5: ContentMd5,
     /// A canned ACL: `private`, `bucket-owner-full-control`, ...
     pub acl: Option<String>,
     /// Fastly's `redundancy`: `standard_ia`, `glacier_ir`, ... in any case.
@@ -39,7 +39,7 @@ impl Default for ObjectOptions {
             content_type: "application/octet-stream".to_owned(),
             if_none_match: true,
             checksum: Checksum::None,
-            content_md5: false,
+            content_md5: ContentMd5::Auto,
             acl: None,
             storage_class: None,
             server_side_encryption: None,
@@ -53,11 +53,27 @@ impl Default for ObjectOptions {
 }
 
 impl ObjectOptions {
-    /// Whether `Content-MD5` is sent; S3 demands it with object lock.
+    /// Whether `Content-MD5` is sent; S3 demands it, or a checksum, with object lock.
     #[must_use]
     pub fn wants_md5(&self) -> bool {
-        self.content_md5 || self.object_lock.is_some()
+        match self.content_md5 {
+            ContentMd5::Always => true,
+            ContentMd5::Auto => self.object_lock.is_some(),
+            ContentMd5::Never => false,
+        }
     }
+}
+
+/// Whether `Content-MD5` goes with an object, which takes one more pass over its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContentMd5 {
+    /// At AWS, with object lock, and where a bucket has asked for it.
+    #[default]
+    Auto,
+    /// With every object.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Which `x-amz-checksum-*` header goes with an object.
