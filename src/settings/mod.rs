@@ -7,6 +7,7 @@
 
 mod arguments;
 mod destination;
+mod line;
 mod region;
 mod route;
 pub mod table;
@@ -25,7 +26,8 @@ use crate::spool::{OnSpoolFull, SyncPolicy};
 use crate::units;
 
 pub use arguments::{Arguments, Error};
-pub(crate) use destination::host;
+use destination::host;
+pub use line::{format, line};
 pub use route::{NotARoute, RouteId, Saved};
 pub use table::DEFAULT_SPOOL;
 

@@ -8,13 +8,12 @@ mod carry;
 mod child;
 mod counters;
 mod events;
-mod exit;
 mod keys;
 mod object;
 mod params;
 mod pending;
 mod privacy;
-mod registry;
+mod process;
 mod structs;
 mod task;
 mod version;
@@ -389,7 +388,7 @@ mod s3log {
 
         /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
         pub fn status(&self) -> String {
-            self.stream.guard(|| registry::status(&self.stream.outlet))
+            self.stream.guard(|| process::status(&self.stream.outlet))
         }
     }
 }

@@ -5,17 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Weak};
 
 use crate::pipeline::{Outlet, Pipeline};
-use crate::record::{
-    Dialect, Escape, MAX_LINE_DEFAULT, MessageType, NotASample, Options, Program, TagTable, Zone,
-};
+use crate::record::{Program, TagTable};
 use crate::settings::{self, Arguments, Error};
 use crate::stats;
-
-/// Fastly's combined format, the default.
-const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
-
-/// The same for varnishncsa, which knows no `%>s`.
-const NCSA: &str = "%{Varnish:default_format}x";
 
 /// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
 /// outlives every task that has a record pending.
@@ -41,16 +33,13 @@ impl Stream {
     /// A sentence for the operator.
     pub(super) fn open(arguments: &Arguments) -> Result<Self, String> {
         let text = |error: Error| error.to_string();
-        let options = options(arguments).map_err(text)?;
-        let format = arguments.get("format").unwrap_or(match options.dialect {
-            Dialect::Apache => COMBINED,
-            Dialect::Varnishncsa => NCSA,
-        });
+        let options = settings::line(arguments).map_err(text)?;
+        let format = settings::format(arguments, options.dialect);
         let program = Program::compile(format, &options, &TAGS)
             .map_err(|error| text(arguments.problem("format", error)))?;
         let esi = arguments.flag("esi").map_err(text)?;
-        super::exit::install();
-        let outlet = super::registry::open(arguments)?;
+        super::process::drain_at_exit();
+        let outlet = super::process::open(arguments)?;
         let reads_response = program.reads_response_headers();
         let pipeline = outlet.pipeline().cloned();
         Ok(Self { program, esi, reads_response, outlet, pipeline })
@@ -91,51 +80,6 @@ impl Streams {
             stream.guard(|| stream.outlet.loaded());
         }
     }
-}
-
-fn options(arguments: &Arguments) -> Result<Options, Error> {
-    let max_line = arguments.bytes("max_line")?;
-    Ok(Options {
-        dialect: arguments
-            .choice(
-                "dialect",
-                &[("apache", Dialect::Apache), ("varnishncsa", Dialect::Varnishncsa)],
-            )?
-            .unwrap_or_default(),
-        escape: arguments.choice(
-            "escape",
-            &[
-                ("clf", Escape::Clf),
-                ("json", Escape::Json),
-                ("tsv", Escape::Tsv),
-                ("none", Escape::None),
-            ],
-        )?,
-        message: arguments
-            .choice(
-                "message_type",
-                &[
-                    ("blank", MessageType::Blank),
-                    ("classic", MessageType::Classic),
-                    ("loggly", MessageType::Loggly),
-                    ("logplex", MessageType::Logplex),
-                ],
-            )?
-            .unwrap_or_default(),
-        hostname: settings::host(arguments),
-        tag: arguments.get("tag").unwrap_or(arguments.stream()).to_owned(),
-        pid: std::process::id(),
-        max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),
-        zone: arguments.choice("timezone", &[("utc", Zone::Utc), ("local", Zone::Local)])?,
-        sample: arguments
-            .get("sample")
-            .map(|text| {
-                text.parse().map_err(|takes: NotASample| arguments.bad("sample", takes.to_string()))
-            })
-            .transpose()?
-            .unwrap_or_default(),
-        heal: true,
-    })
 }
 
 unsafe extern "C" {

@@ -1,6 +1,10 @@
-//! The one registry of this process, and what it tells the threads about Varnish.
+//! The one registry of this process, what it tells the threads about Varnish, and how it ends.
+//!
+//! A VMOD gets no event when varnishd's cache process exits: on `varnishadm stop` and when the
+//! manager ends, the child calls `exit(3)`. An exit handler may still wait for our threads there.
 
-use std::sync::{Arc, LazyLock};
+use std::panic::catch_unwind;
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use super::child;
@@ -92,8 +96,22 @@ pub(super) fn status(outlet: &Outlet) -> String {
     outlet.pipeline().map_or_else(|| outlet.status(), |pipeline| PROCESS.registry.status(pipeline))
 }
 
+/// Makes this process's exit wait for the streams' last uploads. Once is enough.
+pub(super) fn drain_at_exit() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler is a plain function of this module, which is never unmapped.
+        unsafe { libc::atexit(at_exit) };
+    });
+}
+
+extern "C" fn at_exit() {
+    // A panic here would abort an exit that goes on well without us.
+    let _ = catch_unwind(drain);
+}
+
 /// Seals and uploads what there is, for as long as the streams' settings allow.
-pub(super) fn drain() {
+fn drain() {
     PROCESS.outlets.finish(&PROCESS.environment);
     PROCESS.registry.drain(&PROCESS.environment);
 }
