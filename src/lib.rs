@@ -1,7 +1,7 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `events`, `printable`, `regular_file`, `stats`, `thread`, `units`):
+//! leaf (`clock`, `events`, `printable`, `priority`, `regular_file`, `stats`, `thread`, `units`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod events;
 pub mod pipeline;
 pub mod printable;
+pub mod priority;
 pub mod record;
 mod regular_file;
 pub mod ring;

@@ -14,6 +14,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::priority::Priority;
+
 macro_rules! stats {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// The counters and gauges of one stream.
@@ -44,8 +46,14 @@ stats! {
     recovered,
     /// c: torn records: a worker died while writing them, or they were damaged in the ring.
     torn,
-    /// c: records lost because the ring was full.
+    /// c: records lost because the ring had no room for their priority.
     dropped_ring,
+    /// c: of those, the ones of low priority.
+    shed_low,
+    /// c: of those, the ones of normal priority.
+    shed_normal,
+    /// c: of those, the ones of high priority.
+    shed_high,
     /// c: records lost because the spool was full or a block's file was gone.
     dropped_spool,
     /// c: records lost because the module did not see the end of their requests.
@@ -107,6 +115,17 @@ stats! {
 }
 
 impl Stats {
+    /// Counts a record that found no room in the ring.
+    pub fn count_shed(&self, priority: Priority) {
+        add(&self.dropped_ring, 1);
+        let shed = match priority {
+            Priority::Low => &self.shed_low,
+            Priority::Normal => &self.shed_normal,
+            Priority::High => &self.shed_high,
+        };
+        add(shed, 1);
+    }
+
     /// The same as a JSON object.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -46,6 +46,7 @@ use crossbeam_utils::sync::Unparker;
 
 use crate::clock::Clock;
 use crate::events::{Events, Level};
+use crate::priority::Priority;
 use crate::ring::{PushError, Ring};
 use crate::s3::Client;
 use crate::settings::{RouteId, Settings};
@@ -175,16 +176,17 @@ impl std::fmt::Debug for Pipeline {
 
 impl Pipeline {
     /// Hands one line, newline included, to the packer, for the holder of `ticket`. Waits up to
-    /// `wait` for a full ring; a line that finds no room is counted.
-    fn push(&self, line: &[u8], ticket: u64, wait: Duration) {
-        let pushed = if wait.is_zero() {
-            self.ring.push(line)
+    /// `wait` for room, unless the line is one to be shed; a line that finds none is counted.
+    fn push(&self, line: &[u8], priority: Priority, ticket: u64, wait: Duration) {
+        let most = priority.share(self.ring.capacity());
+        let pushed = if wait.is_zero() || priority == Priority::Low {
+            self.ring.push_within(line, most)
         } else {
-            self.ring.push_wait(line, wait, &*self.environment.clock)
+            self.ring.push_wait(line, most, wait, &*self.environment.clock)
         };
         match pushed {
             Ok(()) => (),
-            Err(PushError::Full | PushError::TooLong) => stats::add(&self.stats.dropped_ring, 1),
+            Err(PushError::Full | PushError::TooLong) => self.stats.count_shed(priority),
         }
         // Relaxed both: the packer reads the number for itself. Not stored without need, as every
         // worker reads it.
@@ -198,8 +200,9 @@ impl Pipeline {
     fn take_over(&self, line: &[u8], ticket: u64, clock: &dyn Clock) -> bool {
         // Relaxed: see push().
         self.latest.store(ticket, Ordering::Relaxed);
+        let most = Priority::Normal.share(self.ring.capacity());
         loop {
-            match self.ring.push_wait(line, Duration::from_secs(1), clock) {
+            match self.ring.push_wait(line, most, Duration::from_secs(1), clock) {
                 Ok(()) => return true,
                 Err(PushError::Full) if !self.is_closed() => {}
                 Err(_) => return false,

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use super::{Attachment, Environment, Observer, Pipeline};
 use crate::events::Level;
+use crate::priority::Priority;
 use crate::ring::{Backing, Capacity, Reader, Ring};
 use crate::stats::{Stats, add, get, set};
 use crate::thread;
@@ -80,7 +81,7 @@ pub struct Outlet {
     /// The whole VCL has loaded.
     loaded: AtomicBool,
     /// Lines from before that.
-    early: Mutex<Vec<Vec<u8>>>,
+    early: Mutex<Vec<(Vec<u8>, Priority)>>,
     /// The thread that tries again; `None` where the first attempt succeeded.
     thread: Option<Thread>,
 }
@@ -192,29 +193,29 @@ impl Outlet {
 
     /// Hands one line, newline included, to the stream. Never blocks, unless the settings ask a
     /// worker to wait for a full ring; a line that finds no room is counted.
-    pub fn push(&self, line: &[u8]) {
+    pub fn push(&self, line: &[u8], priority: Priority) {
         // Acquire pairs with the Release in loaded(): the early lines come first.
         if self.loaded.load(Ordering::Acquire) {
-            self.push_now(line);
+            self.push_now(line, priority);
             return;
         }
         // No request runs before a VCL has loaded: this is vcl_init, on the CLI thread.
         let mut early = self.early();
-        if early.iter().map(Vec::len).sum::<usize>() + line.len() <= EARLY_MAX {
-            early.push(line.to_vec());
+        if early.iter().map(|(line, _)| line.len()).sum::<usize>() + line.len() <= EARLY_MAX {
+            early.push((line.to_vec(), priority));
         } else {
-            add(&self.stats().dropped_ring, 1);
+            self.stats().count_shed(priority);
         }
     }
 
-    fn push_now(&self, line: &[u8]) {
+    fn push_now(&self, line: &[u8], priority: Priority) {
         match self.inner.held.get() {
-            Some(held) => held.push(line),
-            None => self.inner.push(line),
+            Some(held) => held.push(line, priority),
+            None => self.inner.push(line, priority),
         }
     }
 
-    fn early(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn early(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Priority)>> {
         self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,8 +225,8 @@ impl Outlet {
         if self.loaded.load(Ordering::Acquire) {
             return;
         }
-        for line in early.drain(..) {
-            self.push_now(&line);
+        for (line, priority) in early.drain(..) {
+            self.push_now(&line, priority);
         }
         self.loaded.store(true, Ordering::Release);
         if let Some(held) = self.inner.held.get()
@@ -298,22 +299,19 @@ impl Outlets {
 }
 
 impl Inner {
-    fn push(&self, line: &[u8]) {
+    fn push(&self, line: &[u8], priority: Priority) {
         // With the fence this pairs with that of `Waiting::hand_over`: either this worker sees the
         // pipeline, or the thread sees the worker and waits for its line.
         self.pushing.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         match (self.held.get(), &self.waiting) {
-            (Some(held), _) => held.push(line),
-            (None, Some(ring)) => {
-                let counter = match ring.push(line) {
-                    Ok(()) => &self.stats.records_unspooled,
-                    Err(_) => &self.stats.dropped_ring,
-                };
-                add(counter, 1);
-            }
+            (Some(held), _) => held.push(line, priority),
+            (None, Some(ring)) => match ring.push_within(line, priority.share(ring.capacity())) {
+                Ok(()) => add(&self.stats.records_unspooled, 1),
+                Err(_) => self.stats.count_shed(priority),
+            },
             // Without a pipeline there is such a ring.
-            (None, None) => add(&self.stats.dropped_ring, 1),
+            (None, None) => self.stats.count_shed(priority),
         }
         // Release pairs with the Acquire in `hand_over`: the line is in the ring.
         self.pushing.fetch_sub(1, Ordering::Release);
@@ -427,6 +425,9 @@ impl Waiting {
         for (from, to) in [
             (&from.records_unspooled, &to.records_unspooled),
             (&from.dropped_ring, &to.dropped_ring),
+            (&from.shed_low, &to.shed_low),
+            (&from.shed_normal, &to.shed_normal),
+            (&from.shed_high, &to.shed_high),
             (&from.dropped_end, &to.dropped_end),
             (&from.dropped_panic, &to.dropped_panic),
             (&from.truncated, &to.truncated),
@@ -434,7 +435,8 @@ impl Waiting {
         ] {
             add(to, get(from));
         }
-        add(&held.pipeline().stats().dropped_ring, lost);
+        // What waited has no priority any more.
+        (0..lost).for_each(|_| to.count_shed(Priority::Normal));
         let text = format!("it has started; {moved} lines that waited in memory are taken up");
         self.inner.tell(Level::Warn, &text);
     }

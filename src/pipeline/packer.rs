@@ -1,7 +1,7 @@
 //! The packer: one thread a stream, from the ring to sealed blocks.
 //!
 //! It copies records out of the ring into one buffer until a chunk is due: at a mebibyte, when
-//! the block is due, or when the ring is half full. The chunk is compressed, appended to the open
+//! the block is due, or when the ring fills up. The chunk is compressed, appended to the open
 //! block, and then the ring's head is moved on in the same commit that records the block's new
 //! length. A kill at any instant repeats nothing and loses nothing.
 //!
@@ -22,6 +22,7 @@ use super::{Pipeline, Target, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::clock::nanoseconds;
 use crate::events::{Level, RateLimit, more_like_it};
+use crate::priority::presses;
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
 use crate::settings::Place;
@@ -186,9 +187,9 @@ impl Packer {
         }
     }
 
-    /// Whether the ring is half full, and has space that only a sync releases.
+    /// Whether the ring fills up, and has space that only a sync releases.
     fn ring_waits(&self, usage: Usage) -> bool {
-        usage.used > usage.capacity / 2 && self.ledger.holds_space()
+        presses(usage.used, usage.capacity) && self.ledger.holds_space()
     }
 
     /// How long the open block has until it is due; `None` before its first record.
@@ -227,7 +228,7 @@ impl Packer {
         }
         let draining = pipeline.draining().is_some();
         let block_due = draining || self.left(target, now).is_some_and(|left| left.is_zero());
-        let pressed = usage.used > usage.capacity / 2;
+        let pressed = presses(usage.used, usage.capacity);
         let whole = self.raw.len() >= full;
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
             self.close_chunk(pipeline, target)?;

@@ -14,6 +14,7 @@ use super::{Environment, FOREVER, Identity, Pipeline, Target};
 use crate::block::sanitise;
 use crate::clock::Clock;
 use crate::events::Level;
+use crate::priority::Priority;
 use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::{Disk, DiskError};
 use crate::stats::Stats;
@@ -50,8 +51,8 @@ impl Attachment {
 
     /// Hands one line, newline included, to the packer. Never blocks, unless the settings ask a
     /// worker to wait for a full ring; a line that finds no room is counted.
-    pub fn push(&self, line: &[u8]) {
-        self.pipeline.push(line, self.ticket, self.wait);
+    pub fn push(&self, line: &[u8], priority: Priority) {
+        self.pipeline.push(line, priority, self.ticket, self.wait);
     }
 
     /// Takes a line that has waited elsewhere; whether it is in the ring.

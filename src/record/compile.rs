@@ -39,6 +39,8 @@ impl Program {
             mistakes: Vec::new(),
             unfinished: false,
         };
+        // A record's priority depends on it.
+        compiler.builder.used |= 1 << slot::STATUS;
         if options.message != MessageType::Blank {
             compiler.builder.used |= (1 << slot::START) | (1 << slot::END);
         }

@@ -8,11 +8,11 @@ use super::limit;
 use super::line::{self, Line};
 use super::options::{Escape, MessageType};
 use super::prefix::LENGTH_MAX;
-use super::program::{Op, Program};
+use super::program::{Op, Program, slot};
 use super::task::Task;
 use super::times::Times;
 use super::values::Values;
-use super::walk::{Captured, walk};
+use super::walk::{Captured, Slot, walk};
 
 /// What there is to count about a rendered line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +21,8 @@ pub struct Rendered {
     pub truncated: bool,
     /// A value was cut or lost in the log, and the structs could not replace it.
     pub incomplete: bool,
+    /// The status sent, where the log or the structs tell.
+    pub status: Option<u16>,
 }
 
 impl Program {
@@ -42,9 +44,10 @@ impl Program {
             }
         }
         let incomplete = values.found.incomplete;
+        let status = status(&values.found.get(slot::STATUS)).or_else(|| task.structs.status());
         let strings = values.line.into_strings();
         let truncated = self.end(out, start, (self.escape == Escape::Json).then_some(&strings));
-        Rendered { truncated, incomplete }
+        Rendered { truncated, incomplete, status }
     }
 
     /// Appends `text` as exactly one line, with the prefix of its message type and its newline,
@@ -60,7 +63,7 @@ impl Program {
             out.extend_from_slice(part);
         }
         let truncated = self.end(out, start, None);
-        Rendered { truncated, incomplete: false }
+        Rendered { truncated, ..Rendered::default() }
     }
 
     /// Ends the line that begins at `start`: its newline, its length where a prefix has that, and
@@ -80,6 +83,11 @@ impl Program {
         }
         truncated
     }
+}
+
+/// The number of a captured status.
+fn status(captured: &Slot<'_>) -> Option<u16> {
+    std::str::from_utf8(captured.bytes?).ok()?.parse().ok()
 }
 
 /// Puts the length of `out[start..]` and a space before it.

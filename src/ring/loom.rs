@@ -143,7 +143,7 @@ fn a_waiting_push_gets_in_once_the_reader_commits() {
         }
         let waiting = thread::spawn({
             let ring = Arc::clone(&ring);
-            move || ring.push_wait(b"e", Duration::from_secs(1), &Still)
+            move || ring.push_wait(b"e", u64::MAX, Duration::from_secs(1), &Still)
         });
         assert_eq!(reader.next(), Some(&b"a"[..]));
         reader.commit(b"").unwrap();

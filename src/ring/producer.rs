@@ -58,26 +58,37 @@ impl Ring {
     ///
     /// [`PushError::Full`] or [`PushError::TooLong`]; the record is not in the ring then.
     pub fn push(&self, payload: &[u8]) -> Result<(), PushError> {
-        self.check_length(payload)?;
-        self.place(payload, crc32c::crc32c(payload))
+        self.push_within(payload, u64::MAX)
     }
 
-    /// Like [`Ring::push`], but a full ring is waited for: a short spin, then sleeps of 50 us to
+    /// Like [`Ring::push`], for a record that may not fill the ring: after it at most `most` bytes are
+    /// in use, headers and padding included. What is above that is reserved for others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::push`]; `Full` where the record would go beyond `most`.
+    pub fn push_within(&self, payload: &[u8], most: u64) -> Result<(), PushError> {
+        self.check_length(payload)?;
+        self.place(payload, crc32c::crc32c(payload), most)
+    }
+
+    /// Like [`Ring::push_within`], but room is waited for: a short spin, then sleeps of 50 us to
     /// 1 ms until there is space or `max_wait` has passed.
     ///
     /// # Errors
     ///
-    /// As [`Ring::push`]; `Full` after at least `max_wait` of `clock`'s time.
+    /// As [`Ring::push_within`]; `Full` after at least `max_wait` of `clock`'s time.
     pub fn push_wait(
         &self,
         payload: &[u8],
+        most: u64,
         max_wait: Duration,
         clock: &dyn Clock,
     ) -> Result<(), PushError> {
         self.check_length(payload)?;
         let crc = crc32c::crc32c(payload);
         for _ in 0..SPINS {
-            match self.place(payload, crc) {
+            match self.place(payload, crc, most) {
                 Err(PushError::Full) => spin_loop(),
                 done => return done,
             }
@@ -87,7 +98,7 @@ impl Ring {
         loop {
             // Asked before the attempt, so that the last attempt comes after the whole wait.
             let waited = clock.monotonic().saturating_sub(start);
-            match self.place(payload, crc) {
+            match self.place(payload, crc, most) {
                 Err(PushError::Full) if waited < max_wait => {
                     clock.sleep(nap.min(max_wait.saturating_sub(waited)));
                     nap = (nap * 2).min(NAPS.1);
@@ -102,6 +113,12 @@ impl Ring {
     #[must_use]
     pub fn max_payload(&self) -> usize {
         MAX_PAYLOAD.min(self.memory.capacity() / 2 - 8)
+    }
+
+    /// Bytes of the region.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.memory.capacity() as u64
     }
 
     /// How full the ring is. A snapshot: three loads, no promise that they are of one moment.
@@ -141,8 +158,8 @@ impl Ring {
         if payload.len() > self.max_payload() { Err(PushError::TooLong) } else { Ok(()) }
     }
 
-    fn place(&self, payload: &[u8], crc: u32) -> Result<(), PushError> {
-        let position = self.claim(record_bytes(payload.len())).ok_or(PushError::Full)?;
+    fn place(&self, payload: &[u8], crc: u32, most: u64) -> Result<(), PushError> {
+        let position = self.claim(record_bytes(payload.len()), most).ok_or(PushError::Full)?;
         // SAFETY: the claim gave these bytes to this call alone until it publishes them.
         unsafe { self.memory.write(position + 8, payload) }
         self.publish(position, FrameKind::Record, payload.len(), crc);
@@ -150,9 +167,10 @@ impl Ring {
     }
 
     /// Takes `size` bytes that do not wrap, publishing a pad before them where they would.
-    /// `None` when the ring is full.
-    fn claim(&self, size: u64) -> Option<u64> {
+    /// `None` when the ring would be fuller than `most`.
+    fn claim(&self, size: u64, most: u64) -> Option<u64> {
         let capacity = self.memory.capacity() as u64;
+        let most = most.min(capacity);
         // Relaxed: a position, not a message. A stale one only makes the exchange below fail.
         let mut tail = self.memory.tail().load(Ordering::Relaxed);
         loop {
@@ -164,7 +182,7 @@ impl Ring {
             // are zeroed, and the reader does not look at them again.
             let released = self.memory.released().load(Ordering::Acquire);
             // A stale `tail` may lie below `released`; then the exchange fails.
-            if end.saturating_sub(released) > capacity {
+            if end.saturating_sub(released) > most {
                 return None;
             }
             // Relaxed both ways: the exchange hands out disjoint ranges, which its atomicity

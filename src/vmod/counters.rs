@@ -31,6 +31,15 @@ struct Counters {
     /// Records dropped: ring full
     #[counter]
     dropped_ring: AtomicU64,
+    /// Of those: of low priority
+    #[counter]
+    shed_low: AtomicU64,
+    /// Of those: of normal priority
+    #[counter]
+    shed_normal: AtomicU64,
+    /// Of those: of high priority
+    #[counter]
+    shed_high: AtomicU64,
     /// Records dropped: spool full or damaged
     #[counter]
     dropped_spool: AtomicU64,
@@ -159,7 +168,7 @@ impl Observer for Publisher {
     fn observe(&mut self, stats: &Stats) {
         let to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         copy!(to.0, stats;
-            records raw_bytes stored_bytes recovered torn dropped_ring dropped_spool
+            records raw_bytes stored_bytes recovered torn dropped_ring shed_low shed_normal shed_high dropped_spool
             dropped_end records_unspooled dropped_panic truncated incomplete blocks_sealed blocks_uploaded
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks

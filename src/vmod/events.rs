@@ -35,3 +35,12 @@ impl Events for Varnish {
         unsafe { ffi::VSL(tag, NO_VXID, c"%s".as_ptr(), text.as_ptr()) };
     }
 }
+
+/// One line in the task's log.
+pub(super) fn complain(ctx: &ffi::vrt_ctx, message: &str) {
+    let Ok(message) = CString::new(message) else { return };
+    if !ctx.vsl.is_null() {
+        // SAFETY: the task's log is valid; the format takes one string.
+        unsafe { ffi::VSLb(ctx.vsl, ffi::VslTag::Error, c"%s".as_ptr(), message.as_ptr()) };
+    }
+}

@@ -344,11 +344,21 @@ mod s3log {
         /// the line comes whatever becomes of the request, be it delivered, synthesised, piped,
         /// restarted, reset by the client, handed to a VCL label or failed by VCL. A further call,
         /// from any client subroutine, adds nothing but a copy of the response's headers as they
-        /// are then, which the line takes where Varnish's log has cut or lost them. In a backend
-        /// subroutine it logs the fetch. It takes nothing from the task's workspace.
-        pub fn log(&self, ctx: &mut Ctx) {
+        /// are then, which the line takes where Varnish's log has cut or lost them, and a priority
+        /// if it gives one. In a backend subroutine it logs the fetch. It takes nothing from the
+        /// task's workspace.
+        pub fn log(
+            &self,
+            ctx: &mut Ctx,
+            /// Which records give way when the ring fills up: `low`, `normal` or `high`
+            /// (`docs/operations.md`). The last one given counts; another word counts as none, and
+            /// the task's log has a line that says so. Default: `high` for a status from 500 to 599,
+            /// else `normal`.
+            priority: Option<&CStr>,
+        ) {
             self.stream.guard(|| {
-                if !task::register(ctx.raw, &self.stream) {
+                let priority = task::priority(ctx.raw, priority);
+                if !task::register(ctx.raw, &self.stream, priority) {
                     stats::add(&self.stream.outlet.stats().dropped_end, 1);
                 }
             });
@@ -366,8 +376,13 @@ mod s3log {
             ctx: &mut Ctx,
             /// The line.
             line: &CStr,
+            /// As for `.log()`. Default: `normal`.
+            priority: Option<&CStr>,
         ) {
-            self.stream.guard(|| task::write_line(ctx.raw, &self.stream, line.to_bytes()));
+            self.stream.guard(|| {
+                let priority = task::priority(ctx.raw, priority);
+                task::write_line(ctx.raw, &self.stream, line.to_bytes(), priority);
+            });
         }
 
         /// Puts a value into this task's record, where the format has `%{key}x`.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use varnish::ffi;
 
 use super::object::Stream;
+use crate::priority::Priority;
 use crate::record::MAX_LINE_MAX;
 
 /// How many finished ones a worker keeps.
@@ -64,6 +65,8 @@ pub(super) struct Pending {
     to: To,
     /// Whether `.log()` was called, and not `.nolog()` after it.
     pub registered: bool,
+    /// What the record is worth, if VCL has said so.
+    pub priority: Option<Priority>,
     /// Keys and values that `.set()` left, in `text`.
     values: Vec<(Range<usize>, Range<usize>)>,
     text: Vec<u8>,
@@ -82,6 +85,7 @@ impl Pending {
         Self {
             to: To::Borrowed(stream),
             registered: false,
+            priority: None,
             values: Vec::new(),
             text: Vec::new(),
             ends: Vec::new(),
@@ -115,6 +119,7 @@ impl Pending {
     /// is after `VCL_TaskLeave` has passed over its node.
     pub(super) fn give(mut self: Box<Self>) {
         self.registered = false;
+        self.priority = None;
         self.to = To::Borrowed(std::ptr::null());
         self.values.clear();
         self.text.clear();
@@ -253,6 +258,7 @@ impl Pending {
     /// Takes what `earlier` knows and this one does not.
     pub(super) fn add_from(&mut self, earlier: &Self) {
         self.registered |= earlier.registered;
+        self.priority = self.priority.or(earlier.priority);
         for (key, value) in &earlier.values {
             let of = |range: &Range<usize>| earlier.text.get(range.clone()).unwrap_or_default();
             if self.value(of(key)).is_none() {

@@ -1,13 +1,14 @@
 //! Pseudonyms for VCL: `s3log.truncate_ip()` and `s3log.hash()`.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use varnish::ffi;
 
+use super::events::complain;
 use super::keys::Keys;
 use crate::printable::printable;
 use crate::record::privacy;
@@ -42,13 +43,4 @@ pub(super) fn hash(ctx: &ffi::vrt_ctx, text: &CStr, key_file: &CStr) -> String {
         })
     }))
     .unwrap_or_default()
-}
-
-/// One line in the task's log.
-fn complain(ctx: &ffi::vrt_ctx, message: &str) {
-    let Ok(message) = CString::new(message) else { return };
-    if !ctx.vsl.is_null() {
-        // SAFETY: the task's log is valid; the format takes one string.
-        unsafe { ffi::VSLb(ctx.vsl, ffi::VslTag::Error, c"%s".as_ptr(), message.as_ptr()) };
-    }
 }

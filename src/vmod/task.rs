@@ -13,16 +13,19 @@
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
 use std::cell::RefCell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use varnish::ffi;
 
 use super::carry;
+use super::events::complain;
 use super::object::Stream;
 use super::params;
 use super::pending::{Answer, Pending};
 use super::structs::{Backend, Client, headers, line_of};
 use super::version;
+use crate::printable::printable;
+use crate::priority::{NotAPriority, Priority};
 use crate::record::{Acct, Side, Structs, Task};
 use crate::stats;
 
@@ -102,10 +105,24 @@ fn answer(req: &ffi::req) -> Answer {
     Answer { time: req.t_resp.0, restarts: req.restarts }
 }
 
-/// VCL's `.log()`. Whether the record will be written.
-pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream) -> bool {
+/// The priority that VCL gave; a word that is none is told in the task's log. There is no ENUM among
+/// the types that `varnish::vmod` knows, so that `vcl.load` cannot refuse it.
+pub(super) fn priority(ctx: &ffi::vrt_ctx, given: Option<&CStr>) -> Option<Priority> {
+    let given = given?.to_bytes();
+    let priority = std::str::from_utf8(given).ok().and_then(|word| word.parse().ok());
+    if priority.is_none() {
+        let given = String::from_utf8_lossy(given.get(..64).unwrap_or(given));
+        let text = format!("S3LOG error: priority is {given:?}: {NotAPriority}");
+        complain(ctx, &printable(&text));
+    }
+    priority
+}
+
+/// VCL's `.log()`, with a priority if it gave one. Whether the record will be written.
+pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream, priority: Option<Priority>) -> bool {
     let done = pending(ctx, stream, |pending| {
         pending.registered = true;
+        pending.priority = priority.or(pending.priority);
         if !stream.reads_response {
             return;
         }
@@ -121,7 +138,10 @@ pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream) -> bool {
 /// VCL's `.nolog()`: takes back the calls of `.log()` so far.
 pub(super) fn unregister(ctx: &ffi::vrt_ctx, stream: &Stream) {
     // Outside of a task nothing is registered.
-    let _ = pending(ctx, stream, |pending| pending.registered = false);
+    let _ = pending(ctx, stream, |pending| {
+        pending.registered = false;
+        pending.priority = None;
+    });
 }
 
 /// VCL's `.set()`. `false` when there is too much already, or no task.
@@ -205,6 +225,7 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
     });
     let about = About {
         now: req.t_prev.0,
+        priority: pending.priority,
         side: Side::Client,
         esi_level: req.esi_level,
         restarts: req.restarts,
@@ -221,13 +242,20 @@ fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
         response_header: bo.acct.beresp_hdrbytes,
         response_body: bo.acct.beresp_bodybytes,
     });
-    let about = About { now: bo.t_prev.0, side: Side::Backend, esi_level: 0, restarts: bo.retries };
+    let about = About {
+        now: bo.t_prev.0,
+        priority: pending.priority,
+        side: Side::Backend,
+        esi_level: 0,
+        restarts: bo.retries,
+    };
     write(stream, vsl, &about, acct, &structs);
 }
 
 struct About {
     /// When the task ended.
     now: f64,
+    priority: Option<Priority>,
     side: Side,
     esi_level: u32,
     restarts: u32,
@@ -276,19 +304,25 @@ fn write(
         if rendered.incomplete {
             stats::add(&stream.outlet.stats().incomplete, 1);
         }
-        stream.outlet.push(line);
+        let priority = about.priority.unwrap_or_else(|| Priority::of_status(rendered.status));
+        stream.outlet.push(line, priority);
         recycle(line, stream.program.max_line());
     });
 }
 
 /// VCL's `.log_line()`: a line that is complete now.
-pub(super) fn write_line(ctx: &ffi::vrt_ctx, stream: &Stream, text: &[u8]) {
+pub(super) fn write_line(
+    ctx: &ffi::vrt_ctx,
+    stream: &Stream,
+    text: &[u8],
+    priority: Option<Priority>,
+) {
     LINE.with_borrow_mut(|line| {
         line.clear();
         if stream.program.render_line(text, ctx.now.0, line).truncated {
             stats::add(&stream.outlet.stats().truncated, 1);
         }
-        stream.outlet.push(line);
+        stream.outlet.push(line, priority.unwrap_or_default());
         recycle(line, stream.program.max_line());
     });
 }

@@ -9,6 +9,7 @@ use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::System;
 use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Pipeline, Registry};
+use vmod_s3log::priority::Priority;
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;
 
@@ -134,7 +135,11 @@ impl Holder<'_> {
     }
 
     pub fn push_line(&self, line: &str) {
-        self.attachment.push(format!("{line}\n").as_bytes());
+        self.push_with(line, Priority::Normal);
+    }
+
+    pub fn push_with(&self, line: &str, priority: Priority) {
+        self.attachment.push(format!("{line}\n").as_bytes(), priority);
     }
 
     pub fn stat(&self, name: &str) -> u64 {

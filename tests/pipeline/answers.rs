@@ -15,6 +15,7 @@ use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Registry};
+use vmod_s3log::priority::Priority;
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::stats::Stats;
 
@@ -507,7 +508,7 @@ fn directory() -> tempfile::TempDir {
 /// Pushes a line that fills a block, and waits until the packer has sealed it.
 fn fill(stream: &Stream<'_>, number: u64) -> String {
     let line = format!("{} {number} {}", stream.row.name, "x".repeat(5000));
-    stream.attachment.push(format!("{line}\n").as_bytes());
+    stream.attachment.push(format!("{line}\n").as_bytes(), Priority::Normal);
     wait_for("a block", || stream.stat("blocks_sealed") > number);
     line
 }

@@ -17,6 +17,7 @@ mod faults;
 mod kill;
 mod life;
 mod panics;
+mod priority;
 mod routes;
 mod start;
 mod threads;

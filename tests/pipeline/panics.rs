@@ -3,7 +3,7 @@
 //! The clock is the environment's, and so it may panic or wait in the thread that asks it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, Told, expected, lines, wait_for};
 
 /// The machine's clock, which makes trouble for threads of a name.
-struct Trouble {
+pub(crate) struct Trouble {
     clock: System,
     thread: &'static str,
     /// Each question of that thread counts it down; at 0 it panics.
@@ -25,6 +25,8 @@ struct Trouble {
     /// How often it has panicked.
     panicked: AtomicU64,
     held: Mutex<bool>,
+    /// That thread waits to be let go.
+    waits: AtomicBool,
     freed: Condvar,
     /// Seconds that the wall clock has jumped.
     jumped: AtomicU64,
@@ -33,13 +35,14 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn of(thread: &'static str) -> Arc<Self> {
+    pub(crate) fn of(thread: &'static str) -> Arc<Self> {
         Arc::new(Self {
             clock: System::new(),
             thread,
             panic_in: AtomicU64::new(u64::MAX),
             panicked: AtomicU64::new(0),
             held: Mutex::new(false),
+            waits: AtomicBool::new(false),
             freed: Condvar::new(),
             jumped: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
@@ -55,14 +58,26 @@ impl Trouble {
         self.freed.notify_all();
     }
 
+    /// Holds that thread, and returns when it stands.
+    pub(crate) fn stop(&self) {
+        self.hold(true);
+        wait_for("the thread to stand", || self.waits.load(Ordering::SeqCst));
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.hold(false);
+    }
+
     fn ask(&self) {
         if std::thread::current().name() != Some(self.thread) {
             return;
         }
         let mut held = self.held.lock().unwrap();
         while *held {
+            self.waits.store(true, Ordering::SeqCst);
             held = self.freed.wait(held).unwrap();
         }
+        self.waits.store(false, Ordering::SeqCst);
         drop(held);
         let before = self.panic_in.load(Ordering::SeqCst);
         if before == u64::MAX {
@@ -95,7 +110,7 @@ impl Clock for Trouble {
 
 /// What was published last.
 #[derive(Clone, Default)]
-struct Published(Arc<Mutex<HashMap<&'static str, u64>>>);
+pub(crate) struct Published(Arc<Mutex<HashMap<&'static str, u64>>>);
 
 impl Observer for Published {
     fn observe(&mut self, stats: &Stats) {
@@ -109,7 +124,7 @@ impl Published {
     }
 }
 
-fn process(clock: &Arc<Trouble>) -> (Process, Published) {
+pub(crate) fn process(clock: &Arc<Trouble>) -> (Process, Published) {
     let mut process = Process::new();
     let published = Published::default();
     let observer = published.clone();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
 use vmod_s3log::clock::Clock as _;
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
+use vmod_s3log::priority::Priority;
 use vmod_s3log::ring::Capacity;
 use vmod_s3log::settings::Settings;
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool, SyncPolicy};
@@ -111,7 +112,7 @@ impl World {
 
 fn push(outlet: &Outlet, name: &str, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        outlet.push(format!("{name} {number}\n").as_bytes());
+        outlet.push(format!("{name} {number}\n").as_bytes(), Priority::Normal);
     }
 }
 
@@ -291,7 +292,7 @@ fn a_backlog_that_is_slow_to_read_holds_neither_the_load_nor_a_record() {
         })
     };
     for number in 0..10 {
-        loaded.push(format!("meanwhile {number}\n").as_bytes());
+        loaded.push(format!("meanwhile {number}\n").as_bytes(), Priority::Normal);
     }
     // Opens when the packer's thread is at it.
     let mut writer = fs::OpenOptions::new().write(true).open(&described).unwrap();

@@ -80,6 +80,6 @@ fn four_producers_pass_every_record_on_once_and_in_order_through_a_file() {
 #[test]
 fn four_waiting_producers_lose_nothing_in_memory() {
     pass_everything_on(Backing::Memory, |ring, record| {
-        ring.push_wait(record, Duration::from_secs(60), &System::new()).unwrap();
+        ring.push_wait(record, u64::MAX, Duration::from_secs(60), &System::new()).unwrap();
     });
 }

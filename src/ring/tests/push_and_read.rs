@@ -167,7 +167,7 @@ fn a_waiting_push_gives_up_after_its_time_and_not_before() {
     while opened.ring.push(b"12345678").is_ok() {}
     let max_wait = Duration::from_millis(10);
     let clock = clock(|_| {});
-    assert_eq!(opened.ring.push_wait(b"late", max_wait, &clock), Err(PushError::Full));
+    assert_eq!(opened.ring.push_wait(b"late", u64::MAX, max_wait, &clock), Err(PushError::Full));
     assert_eq!(clock.monotonic(), max_wait);
 }
 
@@ -183,7 +183,7 @@ fn a_waiting_push_gets_in_when_space_comes_free() {
             reader.commit(b"").unwrap();
         }
     });
-    assert_eq!(opened.ring.push_wait(b"late", Duration::from_secs(1), &clock), Ok(()));
+    assert_eq!(opened.ring.push_wait(b"late", u64::MAX, Duration::from_secs(1), &clock), Ok(()));
     assert!(clock.monotonic() < Duration::from_millis(5));
 }
 
