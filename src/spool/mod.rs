@@ -52,6 +52,9 @@
 //! That is why the newest `N.done`, `S-N.dropped` or quarantined `N.json` stays: a number that was
 //! sealed is never open again, and a block that is gone is not missed.
 //!
+//! A chunk whose commit never came is cut off, or its file removed, and that is synced before another
+//! chunk takes its place: a power cut that undid it would find a commit that counts the other one.
+//!
 //! # Limits
 //!
 //! 2^64 blocks and bytes; some 60 bytes of memory a sealed block; one open block of any length.

@@ -50,7 +50,8 @@ pub(super) struct Heal {
     /// The open block's file could not be brought to the disk. The kernel takes what it failed to
     /// write for written, so that another try on the same file would be believed.
     pub(super) unsure: bool,
-    /// The directory could not be brought to the disk after a seal.
+    /// Names are to be brought to the disk before the open block goes on: a file of its number may
+    /// have had another content.
     pub(super) directory: bool,
 }
 
@@ -362,6 +363,11 @@ impl Spool {
                         self.give_up_open();
                     }
                 }
+                Ok(()) if self.syncs() => {
+                    // Before the next chunk takes its place: after a power cut a commit that counts
+                    // that chunk must not find this one.
+                    self.heal.unsure |= files.sync_file(&name).is_err();
+                }
                 done => done.map_err(SpoolError::io("truncate", &name))?,
             }
             self.heal.tail = false;
@@ -376,16 +382,21 @@ impl Spool {
         Ok(())
     }
 
+    const fn syncs(&self) -> bool {
+        !matches!(self.options.sync, SyncPolicy::None)
+    }
+
     /// Puts a copy of the open block's file in its place, which the kernel has not failed on. What
     /// was there is partly on the disk, and so the copy has to be before it takes its name.
     fn write_again(&mut self) -> Result<(), SpoolError> {
-        if self.state.length == 0 {
-            self.heal.unsure = false;
-            return Ok(());
-        }
         let files = &*self.store.files;
         let (data, new) = (Name::Data(self.state.number), Name::New(self.state.number));
         let (data, new) = (data.to_string(), new.to_string());
+        if self.state.length == 0 {
+            remove_if_there(files, &data).map_err(SpoolError::io("remove", &data))?;
+            self.heal = Heal { unsure: false, directory: self.syncs(), ..self.heal };
+            return Ok(());
+        }
         let mut hasher = Hasher::default();
         files.create(&new, &[]).map_err(SpoolError::io("write", &new))?;
         let copied = for_each_buffer(files, &data, self.state.length, |bytes| {
@@ -399,7 +410,7 @@ impl Spool {
         if hasher.digest() == self.state.content {
             files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
             files.rename(&new, &data).map_err(SpoolError::io("rename", &new))?;
-            self.heal.unsure = false;
+            self.heal = Heal { unsure: false, directory: self.syncs(), ..self.heal };
             return Ok(());
         }
         let _ = remove_if_there(files, &new);

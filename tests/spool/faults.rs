@@ -86,8 +86,10 @@ fn a_clean_start_finds_what_was_there_and_changes_nothing() {
     let sim = Arc::new(Sim::new());
     let last = three(&sim);
     let before = sim.names("");
+    sim.take_log();
     let (spool, recovered) = open(&sim, Some(&last));
-    assert_eq!(sim.operations(), 0);
+    // What a start before this one may have undone does not come back.
+    assert_eq!(sim.take_log(), ["sync 0000000003.data", "sync the directory"]);
     assert_eq!(sim.names(""), before);
     assert_eq!(recovered.payload, last);
     assert_eq!((recovered.counts.sealed.blocks, recovered.counts.sealed.records), (2, 3));
@@ -104,7 +106,8 @@ fn the_order_of_operations_is_that_of_the_documentation() {
     let mut small = options();
     small.spool_max = 3 * bytes.len() as u64;
     let (mut spool, _) = open_with(&sim, small, None);
-    assert_eq!(sim.take_log(), ["create format.new", "rename format.new format"]);
+    let opened = ["create format.new", "rename format.new format", "sync the directory"];
+    assert_eq!(sim.take_log(), opened);
     append(&mut spool, &["a"]);
     assert_eq!(sim.take_log(), ["create 0000000001.data"]);
     append(&mut spool, &["b"]);
@@ -400,7 +403,7 @@ fn another_codec_on_a_full_disk_starts_and_seals_later() {
     let sim = Arc::new(Sim::new());
     let last = three(&sim);
     sim.restart();
-    sim.fail_in(0, 2, ErrorKind::StorageFull);
+    sim.fail_in(0, 3, ErrorKind::StorageFull);
     let mut zstd = options();
     zstd.codec = vmod_s3log::block::Kind::Zstd;
     let files = Arc::clone(&sim) as Arc<dyn Files>;
@@ -412,6 +415,41 @@ fn another_codec_on_a_full_disk_starts_and_seals_later() {
     spool.append(&member, stats).unwrap();
     seal(&mut spool);
     assert_eq!((text(&spool, 3), text(&spool, 4)), ("d\ne\nf\n".into(), "g\n".into()));
+}
+
+#[test]
+fn what_a_failed_append_has_left_is_off_the_disk_before_another_chunk_takes_its_place() {
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open(&sim, None);
+    append(&mut spool, &["a"]);
+    let (bytes, stats) = chunk(&["b", "c"]);
+    sim.take_log();
+    sim.fail_in(0, 1, ErrorKind::StorageFull);
+    spool.append(&bytes, stats).unwrap_err();
+    append(&mut spool, &["d"]);
+    let (data, length) = ("0000000001.data", spool.open_len());
+    let written = format!("append {data}");
+    let log = sim.take_log();
+    assert!(log[1].starts_with("truncate"), "{log:?}");
+    assert_eq!([&log[0], &log[2], &log[3]], [&written, &format!("sync {data}"), &written]);
+    // The kernel takes what it could not write for written: into another file.
+    spool.distrust();
+    sim.fail_in(1, 1, ErrorKind::Other);
+    append(&mut spool, &["e"]);
+    assert_eq!(
+        sim.take_log(),
+        [
+            &format!("truncate {data} {length}"),
+            &format!("sync {data}"),
+            "create 0000000001.new",
+            "append 0000000001.new",
+            "sync 0000000001.new",
+            "rename 0000000001.new 0000000001.data",
+            "sync the directory",
+            &written,
+        ]
+    );
+    assert_eq!(spool.open_records(), 3);
 }
 
 #[test]
@@ -483,11 +521,18 @@ fn a_seal_that_fails_anywhere_leaves_the_block_open_and_works_later() {
 fn a_directory_that_cannot_be_synced_is_told_with_the_sealed_block() {
     let sim = Arc::new(Sim::new());
     let (mut spool, _) = open(&sim, None);
-    append(&mut spool, &["a"]);
-    sim.fail_in(4, 1, ErrorKind::Other);
-    let (sealed, _) = spool.seal(&Drops::default()).unwrap().unwrap();
-    assert!(sealed.unsynced.is_some());
-    assert_eq!(spool.store().sealed(), [1]);
+    for (number, failures) in [(1, 1), (2, 2)] {
+        append(&mut spool, &["a"]);
+        sim.fail_in(4, failures, ErrorKind::Other);
+        let (sealed, _) = spool.seal(&Drops::default()).unwrap().unwrap();
+        assert_eq!(sealed.unsynced.is_some(), failures > 1);
+        assert_eq!(sealed.number, number);
+    }
+    assert_eq!(spool.store().sealed(), [1, 2]);
+    // And tried again.
+    sim.take_log();
+    append(&mut spool, &["b"]);
+    assert_eq!(sim.take_log(), ["sync the directory", "create 0000000003.data"]);
 }
 
 #[test]

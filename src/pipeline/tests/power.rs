@@ -518,3 +518,24 @@ proptest! {
         lives(SyncPolicy::None, codec, &actions);
     }
 }
+
+/// The removal of an uncommitted chunk was undone by a second power cut, after a chunk that took its
+/// place was committed.
+#[test]
+fn a_chunk_that_a_start_has_removed_does_not_come_back_behind_a_later_commit() {
+    let actions = [
+        Action::Push(1),
+        Action::Pack(1),
+        Action::Seal,
+        Action::Push(7),
+        Action::Quarantine,
+        Action::Kill,
+        Action::PowerCutIn(1, 12_421_384_091_801_780_047),
+        Action::Pack(7),
+        Action::Seal,
+        Action::Pack(1),
+        Action::Pack(1),
+        Action::PowerCut(11_346_169_544_837_774_220),
+    ];
+    lives(SyncPolicy::Block, Codec::Gzip(1), &actions);
+}

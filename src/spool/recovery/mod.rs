@@ -20,7 +20,7 @@ use super::files::{read_small, remove_if_there};
 use super::sidecar::Sidecar;
 use super::store::Index;
 use super::writer::Heal;
-use super::{Counts, Files, Options, Payload, SealedBlocks, Spool, SpoolError};
+use super::{Counts, Files, Options, Payload, SealedBlocks, Spool, SpoolError, SyncPolicy};
 use crate::block::{Digest, Drops};
 
 /// Version of the directory that this code writes and the only one that it reads.
@@ -130,6 +130,7 @@ impl Spool {
             }
         }
         let other_codec = state.length > 0 && state.codec != options.codec;
+        let heal = undo_for_good(&*files, &options, &state);
         store.fill(index);
         let synced = Some((state, hasher.clone()));
         let mut spool = Self {
@@ -137,7 +138,7 @@ impl Spool {
             options,
             state,
             hasher,
-            heal: Heal::default(),
+            heal,
             gone: lost,
             handed_out: 0,
             held,
@@ -167,6 +168,19 @@ impl Spool {
         };
         Ok((spool, recovered))
     }
+}
+
+/// Brings to the disk what recovery has cut off and removed, before other chunks take that place: a
+/// power cut that brought it back would find a commit that counts those chunks. What could not be
+/// brought there is left to the first call.
+fn undo_for_good(files: &dyn Files, options: &Options, state: &OpenBlock) -> Heal {
+    let mut heal = Heal::default();
+    if options.sync != SyncPolicy::None {
+        let open = state.length > 0;
+        heal.unsure = open && files.sync_file(&Name::Data(state.number).to_string()).is_err();
+        heal.directory = files.sync_directory().is_err();
+    }
+    heal
 }
 
 /// What the names in the directory say of one block.
