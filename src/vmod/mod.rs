@@ -248,8 +248,9 @@ mod s3log {
             /// Where the bucket's name stands in the URL: `path` or `virtual` (in the host name).
             /// Default: `path`.
             addressing: Option<&CStr>,
-            /// A PEM file with the only certificate authorities that are trusted. Default: the
-            /// system's.
+            /// A PEM file with the only certificates that are trusted: of authorities, or the
+            /// gateway's own, also one with CA:TRUE as `openssl req -x509` makes it. Default: the
+            /// system's authorities.
             ca_file: Option<&CStr>,
             /// A PEM file with the client certificate to show. Default: none.
             client_certificate: Option<&CStr>,

@@ -186,24 +186,58 @@ fn a_gateway_that_asks_for_a_client_certificate_gets_it_in_both_versions_of_tls(
     }
 }
 
+/// A certificate that signs itself, as `openssl req -x509` makes it: with CA:TRUE.
+fn own(at: &Path, name: &str, names: &str, more: &[&str]) {
+    let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
+    let words = ["-days", "2", "-subj", "/CN=127.0.0.1"];
+    let named = ["-addext", names];
+    let named = if names.is_empty() { &[][..] } else { &named[..] };
+    let files = ["-keyout", &key, "-out", &pem];
+    openssl(at, &[&["req", "-x509"][..], &CURVE, &words, named, more, &files].concat());
+}
+
+const HERE: &str = "subjectAltName=IP:127.0.0.1";
+
 #[test]
-fn a_self_signed_certificate_is_trusted_when_it_is_made_as_the_message_says() {
+fn a_server_s_own_certificate_is_trusted_by_ca_file_whether_it_says_ca_true_or_false() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let own = |name: &str, more: &[&str]| {
-        let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
-        let words =
-            ["-days", "2", "-subj", "/CN=gateway", "-addext", "subjectAltName=IP:127.0.0.1"];
-        let files = ["-keyout", &key, "-out", &pem];
-        openssl(at, &[&["req", "-x509"][..], &CURVE, &words, more, &files].concat());
-    };
-    // What openssl makes by itself says CA:TRUE.
-    own("plain", &[]);
-    let (refused, request) = Server::start(at, "plain", &[]).put(trusting(at, "plain"));
-    assert_eq!((refused.outcome, request.as_str()), (Outcome::Tls, ""), "{refused}");
-    let command = "-addext basicConstraints=critical,CA:FALSE";
-    assert!(refused.to_string().contains(command), "{refused}");
-    own("server", &command.split(' ').collect::<Vec<_>>());
+    own(at, "true", HERE, &[]);
+    own(at, "false", HERE, &["-addext", "basicConstraints=critical,CA:FALSE"]);
+    for name in ["true", "false"] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            let (stored, request) = Server::start(at, name, &[version]).put(trusting(at, name));
+            assert_eq!(stored.outcome, Outcome::Stored, "{name} {version}: {stored}");
+            assert!(request.starts_with("PUT /logs/k HTTP/1.1\r\n"), "{request}");
+        }
+    }
+}
+
+#[test]
+fn another_certificate_than_the_one_in_ca_file_is_not_trusted_and_neither_is_another_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    own(at, "here", HERE, &[]);
+    own(at, "again", HERE, &[]);
+    own(at, "elsewhere", "subjectAltName=DNS:elsewhere.example", &[]);
+    own(at, "nameless", "", &[]);
+    for (server, trusted, said) in [
+        ("again", Some("here"), "put it there, or make it again with openssl req -x509"),
+        ("here", None, "put it there, or make it again with openssl req -x509"),
+        ("elsewhere", Some("elsewhere"), "certificate"),
+        ("nameless", Some("nameless"), "make it again with -addext subjectAltName=DNS:<host>"),
+    ] {
+        let options = trusted.map_or_else(Options::default, |name| trusting(at, name));
+        let (refused, request) = Server::start(at, server, &[]).put(options);
+        assert_eq!((refused.outcome, request.as_str()), (Outcome::Tls, ""), "{server}: {refused}");
+        assert!(refused.to_string().contains(said), "{server}: {refused}");
+    }
+}
+
+#[test]
+fn a_certificate_of_an_authority_that_is_not_there_is_trusted_when_it_is_in_ca_file() {
+    let directory = certificates();
+    let at = directory.path();
     let (stored, _) = Server::start(at, "server", &[]).put(trusting(at, "server"));
     assert_eq!(stored.outcome, Outcome::Stored, "{stored}");
 }

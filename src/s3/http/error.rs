@@ -2,10 +2,13 @@
 
 use ureq::Timeout;
 
-/// What a server with `openssl req -x509`'s certificate is told: a public authority makes none such.
-const CA_AS_SERVER: &str = "the server's certificate is one of an authority (CA:TRUE); make it again \
-    with openssl req -x509 ... -addext basicConstraints=critical,CA:FALSE -addext \
-    subjectAltName=DNS:<host>, and name it in ca_file";
+/// What is said of a server with `openssl req -x509`'s certificate: a public authority makes none such.
+const CA_AS_SERVER: &str = "the server's certificate is one of an authority (CA:TRUE), which is trusted \
+    only when it is itself in ca_file; put it there, or make it again with openssl req -x509 ... \
+    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<host>";
+/// The same for a certificate without the names that count: `openssl req` makes one by default.
+const NO_NAMES: &str = "the server's certificate has no subjectAltName, and its common name does not \
+    count; make it again with -addext subjectAltName=DNS:<host>, or IP:<address>";
 
 /// Why these settings make no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +87,8 @@ impl From<ureq::Error> for TransportError {
         let mut text = error.to_string();
         if text.contains("CaUsedAsEndEntity") {
             text = CA_AS_SERVER.to_owned();
+        } else if text.contains("is not valid for any names") {
+            text = NO_NAMES.to_owned();
         }
         Self { fault, text }
     }

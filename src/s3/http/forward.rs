@@ -17,15 +17,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector,
+    TcpConnector, Transport,
 };
 
 use super::heads::Heads;
+use super::secure::Secure;
 
 /// Longest method before the mark, and the space behind it.
 const METHOD: usize = 8;
@@ -76,11 +79,40 @@ impl Resolver for Names {
     }
 }
 
-/// Connects as usual; what has the mark has it taken out.
+/// Connects as the HTTP client does by default, with TLS of our own before its own; what has the mark
+/// has it taken out.
 #[derive(Debug)]
 pub(super) struct Connections {
-    pub(super) forward: Forward,
-    pub(super) inner: DefaultConnector,
+    forward: Forward,
+    inner: Box<dyn Connector<(), Out = Box<dyn Transport>>>,
+}
+
+impl Connections {
+    pub(super) fn new(forward: Forward, by_file: Option<Arc<ClientConfig>>) -> Self {
+        let inner =
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(Secure(by_file))
+                .chain(RustlsConnector::default());
+        Self { forward, inner: Box::new(Boxed(inner)) }
+    }
+}
+
+/// A connector of connections whose type nobody has to write.
+#[derive(Debug)]
+struct Boxed<C>(C);
+
+impl<C: Connector<(), Out: Transport>> Connector<()> for Boxed<C> {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let made = self.0.connect(details, chained)?;
+        Ok(made.map(|made| -> Self::Out { Box::new(made) }))
+    }
 }
 
 impl Connector for Connections {

@@ -12,8 +12,10 @@ mod host;
 mod pace;
 mod proxy;
 mod redact;
+mod secure;
 mod settings;
 mod tls;
+mod trust;
 mod variables;
 
 use std::io::Read;
@@ -21,9 +23,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, AsSendBody, SendBody};
 
 use forward::{Connections, Forward, Names};
@@ -50,6 +52,8 @@ pub(super) struct Http {
     agent: Arc<Mutex<Agent>>,
     proxies: Proxies,
     forward: Forward,
+    /// TLS where a file says who is trusted.
+    by_file: Option<Arc<ClientConfig>>,
 }
 
 impl std::fmt::Debug for Http {
@@ -98,8 +102,9 @@ impl Http {
     ) -> Result<Self, HttpSetupError> {
         let proxies = Proxies::new(&settings.proxy, variables)?;
         let forward = Forward::new(proxies.forwards_to());
+        let tls = tls::config(settings)?;
         let config = Agent::config_builder()
-            .tls_config(tls::config(settings)?)
+            .tls_config(tls.client)
             // Chosen for each request.
             .proxy(None)
             .http_status_as_error(false)
@@ -115,8 +120,8 @@ impl Http {
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_await_100(Some(CONTINUE_TIME))
             .build();
-        let agent = Arc::new(Mutex::new(agent(config, &forward)));
-        Ok(Self { agent, proxies, forward })
+        let agent = Arc::new(Mutex::new(agent(config, &forward, tls.by_file.clone())));
+        Ok(Self { agent, proxies, forward, by_file: tls.by_file })
     }
 
     /// The proxy that leads to `url`, as `host:port`.
@@ -140,7 +145,7 @@ impl Http {
     /// Leaves every kept connection: the next request makes its own.
     pub(super) fn reset(&self) {
         let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        *agent = self::agent(agent.config().clone(), &self.forward);
+        *agent = self::agent(agent.config().clone(), &self.forward, self.by_file.clone());
     }
 
     fn agent(&self) -> Agent {
@@ -239,9 +244,9 @@ impl Http {
     }
 }
 
-fn agent(config: Config, forward: &Forward) -> Agent {
+fn agent(config: Config, forward: &Forward, by_file: Option<Arc<ClientConfig>>) -> Agent {
     let names = Names { forward: forward.clone(), inner: DefaultResolver::default() };
-    let connections = Connections { forward: forward.clone(), inner: DefaultConnector::default() };
+    let connections = Connections::new(forward.clone(), by_file);
     Agent::with_parts(config, connections, names)
 }
 
