@@ -45,6 +45,7 @@ test: deps lint ## everything that is checked on every change
 	$(PYTHON) -m e2e json-bytes --profile debug
 	$(PYTHON) -m e2e codecs --profile debug
 	$(PYTHON) -m e2e guard --profile debug
+	$(PYTHON) -m e2e memory --profile debug --quick
 	$(PYTHON) -m e2e chaos --profile debug --seconds 25
 	$(PYTHON) -m e2e troubles --profile debug --quick
 

@@ -8,6 +8,8 @@
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
 //! file with its secret key, `${s3log}` the command.
 //!
+//! `S3LOG_PRELOAD` names a library that varnishd is run with, such as that of `tests/guard`.
+//!
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
 //! `S3LOG_COMMAND` name them: `make compat` does so.
 
@@ -91,6 +93,7 @@ cat "{place}/lines.$1"
         // What is freed reads as garbage, so that a value taken from it shows.
         .env("MALLOC_PERTURB_", "165")
         .envs(std::env::var_os("S3LOG_PRELOAD").map(|library| ("LD_PRELOAD", library)))
+        .env("GUARD_PROGRAM", "varnishd")
         .args(define("vmod", &or("S3LOG_MODULE", module).display().to_string()))
         .args(define("s3", &server.endpoint()))
         .args(define("bucket", &bucket))

@@ -4,7 +4,8 @@
  * Loaded with LD_PRELOAD. A block of at least GUARD_FROM bytes (default 256) gets pages of its own
  * and an inaccessible page behind it, and ends at the end of its last page; free() makes its pages
  * inaccessible and never uses the addresses again. Smaller blocks are glibc's: MALLOC_PERTURB_
- * poisons those.
+ * poisons those. Where GUARD_PROGRAM is set, all blocks of a program of another name are glibc's:
+ * varnishd runs a C compiler, which has more blocks than a process may have mappings.
  *
  * For tests only: a block costs two system calls and, while it is in use, a mapping or two, of which
  * the kernel allows 65,530 a process. All addresses come from one reservation of 4 TiB.
@@ -39,17 +40,21 @@ struct head {
 #define ARENA (1UL << 42)
 static char *arena, *next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static size_t from = 256;
+/* Until start() has run, every block is glibc's. */
+static size_t from = SIZE_MAX;
 
-static void start(void)
+__attribute__((constructor)) static void start(void)
 {
+	const char *program = getenv("GUARD_PROGRAM");
+	if (program != NULL && strcmp(program, program_invocation_short_name) != 0)
+		return;
 	const char *text = getenv("GUARD_FROM");
-	if (text != NULL && atoi(text) > 0)
-		from = (size_t)atoi(text);
+	size_t given = text != NULL && atoi(text) > 0 ? (size_t)atoi(text) : 256;
 	arena = mmap(NULL, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (arena == MAP_FAILED)
 		abort();
 	next = arena;
+	from = given;
 }
 
 static int ours(const void *p)
@@ -80,8 +85,6 @@ static void *guarded(size_t size, size_t align)
 	/* head, body, and a page that stays inaccessible */
 	size_t mapped = PAGE + body + PAGE;
 	pthread_mutex_lock(&lock);
-	if (arena == NULL)
-		start();
 	char *at = next;
 	if (at + mapped > arena + ARENA)
 		abort();
