@@ -183,15 +183,19 @@ impl<'a> Healer<'_, '_, 'a> {
                 // VCL took it away, or this Varnish adds none.
                 self.found.incomplete |= self.found.get(slot).bytes.is_none();
             }
-            // A response's lines are those that VCL had when it called `.log()`.
-            None if now.cut || index == 0 || self.copied(message) => self.found.incomplete = true,
-            None => {}
+            None if now.cut => self.found.incomplete = true,
+            None if self.whole(message, index) => {}
+            None => self.found.incomplete = true,
         }
     }
 
-    /// Whether a message's lines are a copy, made before the message was complete.
-    fn copied(&self, message: Message) -> bool {
-        message == Message::Response && self.task.side == Side::Client
+    /// Whether a message of which `lines` lines are known has no others that the format prints. A
+    /// response's may be those that VCL had when it called `.log()`.
+    fn whole(&self, message: Message, lines: usize) -> bool {
+        match (message, self.task.side) {
+            (Message::Response, Side::Client) => self.structs.response_is_final(),
+            _ => lines > 0,
+        }
     }
 
     /// With `tag` hidden, a header in the log may have been taken away after it was logged.
@@ -202,11 +206,26 @@ impl<'a> Healer<'_, '_, 'a> {
         for watch in watches {
             let Some(value) = self.found.get(watch.slot).bytes else { continue };
             let structs = self.structs;
+            if message == Message::Response && structs.response_is_final() {
+                self.last(watch, message);
+                continue;
+            }
             let mut lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));
             let still = lines.any(|line| {
                 header(line, &watch.name).is_some_and(|now| trim(now).starts_with(value))
             });
             self.found.incomplete |= !still;
+        }
+    }
+
+    /// The last value of a header in a message that is whole, or none.
+    fn last(&mut self, watch: &HeaderWatch, message: Message) {
+        let structs = self.structs;
+        let lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));
+        let values = lines.filter_map(|line| header(line, &watch.name));
+        match if watch.which == Which::First { values.take(1).last() } else { values.last() } {
+            Some(value) => self.found.put(watch.slot, trim(value), false),
+            None => self.found.take_away(watch.slot),
         }
     }
 

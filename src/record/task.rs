@@ -135,6 +135,10 @@ pub trait Structs {
     fn status(&self) -> Option<u16> {
         None
     }
+    /// Whether the response's headers are those that were sent, all that the format prints.
+    fn response_is_final(&self) -> bool {
+        false
+    }
     /// An end of the connection.
     fn address(&self, _which: Address) -> Option<&[u8]> {
         None

@@ -1,5 +1,7 @@
 //! The values of a format's specifiers, printed into a line one at a time.
 
+use std::io::Write as _;
+
 use super::base64;
 use super::line::Line;
 use super::options::Dialect;
@@ -136,7 +138,9 @@ impl<'a> Values<'_, '_, '_, 'a> {
             Side::Client => Tag::RespStatus,
             Side::Backend => Tag::BerespStatus,
         };
-        if program.heal && (!self.found.whole || program.masked(self.task.mask, tag)) {
+        // A pipe has no status of its own.
+        let piped = self.task.side == Side::Client && self.task.acct.is_none();
+        if program.heal && !piped && (!self.found.whole || program.masked(self.task.mask, tag)) {
             match self.task.structs.status().filter(|status| *status != 0) {
                 Some(status) => return self.line.number(u64::from(status)),
                 None => self.found.incomplete = true,
@@ -245,11 +249,10 @@ impl<'a> Values<'_, '_, '_, 'a> {
         let masked = self.program.masked(self.task.mask, Tag::Timestamp);
         if self.program.heal && (!self.found.whole || masked) {
             let first = self.task.structs.moment(Moment::FirstByte).filter(|t| t.is_finite());
-            if let (Some(first), Some(start)) = (first, self.times.start) {
-                let micros = ((first - start) * 1e6).max(0.0) as u64;
-                self.line.number(micros / 1_000_000);
-                self.line.literal(b".");
-                return self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
+            let start = self.task.structs.moment(Moment::Start).filter(|t| t.is_finite());
+            if let (Some(first), Some(start)) = (first, start) {
+                // As VSLb_ts writes it. A Vec takes whatever is written to it.
+                return self.line.with(|out| drop(write!(out, "{:.6}", first - start)));
             }
             self.found.incomplete = true;
         }

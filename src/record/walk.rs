@@ -80,6 +80,13 @@ impl<'a> Captured<'a> {
         }
     }
 
+    /// The header in `slot` was taken away again.
+    pub(super) fn take_away(&mut self, slot: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.gone = true;
+        }
+    }
+
     fn empty(&self, slot: u16) -> bool {
         self.slots.get(usize::from(slot)).is_some_and(|slot| slot.bytes.is_none())
     }
@@ -290,8 +297,8 @@ impl<'a> Walk<'_, '_, 'a> {
             {
                 // varnishncsa prints "-" for a header that was taken away, and keeps to it.
                 self.found.put(watch.slot, trim(value), self.cut && !unset);
-                if unset && let Some(slot) = self.found.slots.get_mut(usize::from(watch.slot)) {
-                    slot.gone = true;
+                if unset {
+                    self.found.take_away(watch.slot);
                 }
             }
         }

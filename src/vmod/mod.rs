@@ -16,6 +16,7 @@ mod privacy;
 mod process;
 mod structs;
 mod task;
+mod transport;
 mod version;
 
 use std::ffi::CStr;

@@ -60,6 +60,18 @@ pub(super) struct Answer {
     pub restarts: u32,
 }
 
+/// An answer that was sent.
+pub(super) struct Delivered {
+    /// Its status, as Varnish logs it.
+    pub status: u16,
+    /// When it was ready to be sent: the `Process` timestamp.
+    pub ready: f64,
+    /// Whether its object was fetched for this request alone.
+    pub private: bool,
+    /// Whether the lines that are remembered are all that it had.
+    pub lines: bool,
+}
+
 /// What VCL left for the end of a task.
 pub(super) struct Pending {
     to: To,
@@ -74,7 +86,11 @@ pub(super) struct Pending {
     ends: Vec<usize>,
     lines: Vec<u8>,
     answer: Option<Answer>,
-    /// The next value of the same request, while it is rolled back.
+    /// What was sent, once that is known.
+    pub delivered: Option<Delivered>,
+    /// Whether this waits for the delivery.
+    pub watching: bool,
+    /// The next value of the same request that waits, for the delivery or for a rollback's end.
     pub next: *mut Pending,
     workspace: ffi::ws,
     node: [u64; NODE_WORDS],
@@ -91,6 +107,8 @@ impl Pending {
             ends: Vec::new(),
             lines: Vec::new(),
             answer: None,
+            delivered: None,
+            watching: false,
             next: std::ptr::null_mut(),
             workspace: ffi::ws::default(),
             node: [0; NODE_WORDS],
@@ -125,6 +143,7 @@ impl Pending {
         self.text.clear();
         self.text.shrink_to(TEXT_KEPT);
         self.forget_response();
+        self.watching = false;
         self.lines.shrink_to(TEXT_KEPT);
         let kept = FINISHED.try_with(|kept| {
             if let Ok(mut kept) = kept.try_borrow_mut() {
@@ -152,6 +171,13 @@ impl Pending {
             To::Borrowed(stream) => unsafe { stream.as_ref() },
             To::Held(stream) => Some(stream),
         }
+    }
+
+    /// The stream, not borrowed from this value, whose reference to it stays as it is meanwhile.
+    pub(super) fn lend<'s>(&self) -> Option<&'s Stream> {
+        let stream: *const Stream = self.stream()?;
+        // SAFETY: it outlives this value, as To says.
+        unsafe { stream.as_ref() }
     }
 
     /// Whose format the record has: that of the VCL that called last.
@@ -216,28 +242,30 @@ impl Pending {
 
     /// Keeps a copy of a response's header lines. The lines themselves lie in the object that is
     /// delivered (`Resp_Setup_Deliver` decodes `OA_HEADERS` in place), and `cnt_finish` drops that
-    /// (`HSH_DerefObjCore`) before the task ends.
+    /// (`HSH_DerefObjCore`) before the task ends. `false` when there is too much.
     pub(super) fn remember_response<'l>(
         &mut self,
         answer: Answer,
         lines: impl Iterator<Item = &'l [u8]>,
-    ) {
+    ) -> bool {
         self.forget_response();
         self.answer = Some(answer);
         for line in lines {
             let line = line.get(..MAX_LINE_MAX).unwrap_or(line);
             if self.lines.len() + line.len() > TEXT_MAX {
                 self.forget_response();
-                return;
+                return false;
             }
             self.lines.extend_from_slice(line);
             self.ends.push(self.lines.len());
         }
+        true
     }
 
     /// Of what response nothing is known any more.
     pub(super) fn forget_response(&mut self) {
         self.answer = None;
+        self.delivered = None;
         self.ends.clear();
         self.lines.clear();
     }

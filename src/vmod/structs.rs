@@ -43,6 +43,12 @@ pub(super) fn headers<T>(owner: &T, http: *const ffi::http) -> &[ffi::txt] {
     slots(owner, http).get(ffi::HTTP_HDR_FIRST as usize..).unwrap_or_default()
 }
 
+/// A response's status, as Varnish logs it: of 1404 the last three digits.
+pub(super) fn status_of<T>(owner: &T, http: *const ffi::http) -> Option<u16> {
+    let text = slots(owner, http).get(ffi::HTTP_HDR_STATUS as usize).and_then(line_of)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 fn first_line<T>(owner: &T, http: *const ffi::http, part: Part) -> Option<&[u8]> {
     let index = match part {
         Part::Method => ffi::HTTP_HDR_METHOD,
@@ -133,9 +139,17 @@ impl Structs for Client<'_> {
         let time = match which {
             Moment::Start => self.req.t_first.0,
             Moment::End => self.req.t_prev.0,
-            Moment::FirstByte => self.req.t_resp.0,
+            Moment::FirstByte => self.pending.delivered.as_ref()?.ready,
         };
         (time > 0.0).then_some(time)
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.pending.delivered.as_ref().map(|sent| sent.status)
+    }
+
+    fn response_is_final(&self) -> bool {
+        self.pending.delivered.as_ref().is_some_and(|sent| sent.lines)
     }
 
     fn connection(&self) -> Option<Connection> {
@@ -150,13 +164,20 @@ impl Structs for Client<'_> {
 
     fn handling(&self) -> Option<Handling> {
         let is = |flag: bool, handling| flag.then_some(handling);
-        // A pass of an object that was hit looks as a hit: only VCL_call tells.
+        let private = self.pending.delivered.as_ref().map(|sent| sent.private);
+        // A reset skips subroutines, of which varnishncsa counts those that ran.
+        if self.req.req_reset() != 0 {
+            return None;
+        }
         is(version::piped(self.req), Handling::Pipe)
             // Set by what leads to vcl_synth, reset before vcl_recv (cnt_recv_prep).
             .or(is(self.req.err_code != 0, Handling::Synth))
-            .or(is(self.req.is_hitmiss() != 0, Handling::HitMiss))
             .or(is(self.req.is_hitpass() != 0, Handling::HitPass))
+            // Of a pass the object is private, also where another one was hit before.
+            .or(is(private?, Handling::Pass))
+            .or(is(self.req.is_hitmiss() != 0, Handling::HitMiss))
             .or(is(self.req.is_hit() != 0, Handling::Hit))
+            .or(Some(Handling::Miss))
     }
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {

@@ -21,8 +21,9 @@ use super::carry;
 use super::events::complain;
 use super::object::Stream;
 use super::params;
-use super::pending::{Answer, Pending};
-use super::structs::{Backend, Client, headers, line_of};
+use super::pending::{Answer, Delivered, Pending};
+use super::structs::{Backend, Client, headers, line_of, status_of};
+use super::transport::{Answered, Sent};
 use super::version;
 use crate::printable::printable;
 use crate::priority::{NotAPriority, Priority};
@@ -123,16 +124,39 @@ pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream, priority: Option<Pri
     let done = pending(ctx, stream, |pending| {
         pending.registered = true;
         pending.priority = priority.or(pending.priority);
-        if !stream.reads_response {
-            return;
-        }
         // SAFETY: in a client task req is valid while a VCL method runs.
         let Some(req) = (unsafe { ctx.req.as_ref() }) else { return };
-        let lines = headers(ctx, ctx.http_resp.0).iter().filter_map(line_of);
-        let printed = lines.filter(|line| stream.program.prints_response_header(line));
-        pending.remember_response(answer(req), printed);
+        if carry::watch(ctx.req, pending) || !stream.reads_response {
+            return;
+        }
+        remember(req, headers(ctx, ctx.http_resp.0), stream, pending);
     });
     done.is_some()
+}
+
+/// Copies what the format prints of a response's header lines. Whether all of it fitted.
+fn remember(req: &ffi::req, lines: &[ffi::txt], stream: &Stream, pending: &mut Pending) -> bool {
+    let lines = lines.iter().filter_map(line_of);
+    let printed = lines.filter(|line| stream.program.prints_response_header(line));
+    pending.remember_response(answer(req), printed)
+}
+
+/// Tells a request's value what was delivered, while `req->resp` is there.
+pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<&Sent>) {
+    pending.forget_response();
+    let Some(sent) = sent else { return };
+    let status = match sent.answer {
+        Answered::Status(number) => Some(number),
+        Answered::Response => status_of(req, req.resp),
+    };
+    let Some(status) = status else { return };
+    let lines = headers(req, req.resp);
+    let Some(stream) = pending.lend() else { return };
+    let lines = !stream.reads_response || remember(req, lines, stream, pending);
+    // SAFETY: an object that is delivered stands until `cnt_finish`.
+    let private = unsafe { req.objcore.as_ref() }
+        .is_some_and(|object| u32::from(object.flags) & ffi::oc_flags_OC_F_PRIVATE != 0);
+    pending.delivered = Some(Delivered { status, ready: sent.ready, private, lines });
 }
 
 /// VCL's `.nolog()`: takes back the calls of `.log()` so far.
@@ -149,16 +173,11 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
     pending(ctx, stream, |pending| pending.set(key, value)).unwrap_or(false)
 }
 
-/// Enters a value that was carried past a rollback. `same` says that the request is still the one
-/// that it was taken from.
-pub(super) fn enter_again(request: *mut ffi::req, same: bool, pending: Box<Pending>) {
-    let Some(stream) = pending.stream() else { return };
-    if !same {
-        return drop_end(pending);
-    }
-    let key = stream.key();
+/// Enters a value that was carried past a rollback.
+pub(super) fn enter_again(request: *mut ffi::req, pending: Box<Pending>) -> Option<*mut Pending> {
+    let key = pending.stream()?.key();
     let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
-    enter(&ctx, key, pending);
+    enter(&ctx, key, pending)
 }
 
 /// The destructor of a [`Pending`].
@@ -182,6 +201,7 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
             }
             return;
         }
+        carry::end(ctx.req);
         finish(&pending, |stream| end_of_request(stream, req, &pending));
     // SAFETY: in a backend task bo is valid until its destructors have run.
     } else if let Some(bo) = unsafe { ctx.bo.as_ref() }
@@ -202,7 +222,7 @@ fn finish(pending: &Pending, write: impl FnOnce(&Stream)) {
 }
 
 /// Counts a record whose request's end will not be seen.
-fn drop_end(pending: Box<Pending>) {
+pub(super) fn drop_end(pending: Box<Pending>) {
     if pending.registered
         && let Some(stream) = pending.stream()
     {

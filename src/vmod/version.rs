@@ -3,7 +3,7 @@
 //!
 //! `build.rs` sets `varnish_before_X_Y`. Not here: how a VMOD describes itself to the VCL
 //! compiler, which is varnish-rs's part (`docs/versions.md`), and `struct transport`, whose one
-//! difference is in `carry.rs` beside the struct.
+//! difference is in `transport.rs` beside the struct.
 
 use varnish::ffi;
 
@@ -45,5 +45,5 @@ pub(super) fn piped(req: &ffi::req) -> bool {
 
 /// Whether Varnish asks a request's transport before each VCL subroutine: `struct transport` of
 /// `bin/varnishd/cache/cache_transport.h` has `poll` from 7.3 on. Before, the members behind it lie
-/// elsewhere and nothing tells when a rollback is over, so `carry.rs` must not touch the struct.
+/// elsewhere and nothing tells when a rollback is over, so `transport.rs` must not touch the struct.
 pub(super) const TRANSPORT_POLLS: bool = cfg!(not(varnish_before_7_3));
