@@ -67,9 +67,10 @@ EXCEPTIONS = {
     "with its last try. Asserted: each such line's Link says retry.",
     "given up": "varnishncsa leaves out each transaction that VCL restarts, also the last one of "
     "a request that has restarted too often and is answered with 503. Asserted: VCL_Error says so.",
-    "rejected": "Varnish answers a request that is no HTTP with 400 before any VCL runs. "
-    "varnishncsa has a line for it, a module has no say. Asserted: no VCL_call, status 400, and "
-    "as many as were sent.",
+    "rejected": "Varnish answers a request that is no HTTP with 400, and an Expect that it does not "
+    "know with 417, before any VCL runs. varnishncsa has a line for it, a module has no say. "
+    "Asserted: no VCL_call, status 400 or 417, as many as were sent, and as many as "
+    "MAIN.client_req_400 and MAIN.client_req_417 count.",
     "piped": "A pipe's backend half is a transaction of its own for varnishncsa -b; VCL has only "
     "vcl_pipe, whose record is the client's. Asserted: Begin says pipe.",
 }
@@ -230,7 +231,7 @@ class Report:
                 reason = "retried"
             elif row["side"] == "b" and row["VSL:Begin"].endswith(" pipe"):
                 reason = "piped"
-            elif row["VSL:VCL_call"] == "-" and row["s"] == "400":
+            elif row["VSL:VCL_call"] == "-" and row["s"] in ("400", "417"):
                 reason = "rejected"
             if reason:
                 used[reason] += 1
@@ -315,6 +316,10 @@ def prove(place, options):
         for reason in reasons:
             report.fail(f"void: varnishncsa of {name}: {reason}")
     counters = varnish.counters()
+    refused = varnish.tool("varnishstat", "-1", "-f", "MAIN.client_req_400", "-f", "MAIN.client_req_417")
+    refused = sum(int(line.split()[1]) for line in refused.splitlines())
+    if refused != site.numbers["rejected"]:
+        report.fail(f"MAIN.client_req_400 and client_req_417 count {refused}")
     if options.save:
         for name, lines in [*ours.items(), *((f"{n}.ncsa", t) for n, t in theirs.items())]:
             (options.save / name).write_bytes(b"\n".join(lines))

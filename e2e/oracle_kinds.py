@@ -19,6 +19,34 @@ http.client._MAXHEADERS = 1000
 STAMP = "Sat, 14 Nov 2026 08:00:00 GMT"
 
 
+class Held:
+    """Requests that the origin answers when it is told to."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.events = collections.defaultdict(lambda: (threading.Event(), threading.Event()))
+
+    def of(self, path):
+        with self.lock:
+            return self.events[path]
+
+    def wait(self, path):
+        """For the origin: the request is there."""
+        arrived, go_on = self.of(path)
+        arrived.set()
+        go_on.wait(20)
+
+    def arrived(self, path):
+        if not self.of(path)[0].wait(20):
+            raise TimeoutError(f"{path} did not reach the origin")
+
+    def release(self, path):
+        self.of(path)[1].set()
+
+
+HELD = Held()
+
+
 class Origin(rig.Origin):
     """Answers by path."""
 
@@ -45,7 +73,16 @@ class Origin(rig.Origin):
             public = ("Cache-Control", "max-age=600")
             text = ("Content-Type", "text/plain; charset=utf-8")
             body = f"page {path}\n".encode() * 40
-            if path.startswith("/slow"):
+            if path.startswith("/ends/held"):
+                HELD.wait(path)
+                self.reply(200, body)
+            elif path.startswith("/ends/upgrade"):
+                self.upgrade()
+            elif path.startswith(("/ends/rollback-esi", "/ends/label-esi")):
+                kind, depth = path.rsplit("/", 1)
+                more = f'<esi:include src="{kind}/{int(depth) - 1}"/>' if depth != "0" else ""
+                self.reply(200, f"<p>{more}</p>".encode(), X_Esi="yes")
+            elif path.startswith("/slow"):
                 self.chunks([body[:100]] * 4, 0.04, text, public)
             elif path.startswith("/busy"):
                 time.sleep(1.1 if "second" in path else 0.15)
@@ -88,6 +125,16 @@ class Origin(rig.Origin):
                               Last_Modified=STAMP, X_Remove="please", X_Twice="only once")
 
         do_HEAD = do_GET
+
+        def upgrade(self):
+            """A websocket's opening, then whatever comes back as it came."""
+            self.send_response(101, "Switching Protocols")
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            self.end_headers()
+            while some := self.connection.recv(65_536):
+                self.connection.sendall(some)
+            self.close_connection = True
 
         @staticmethod
         def esi(path):
@@ -307,6 +354,16 @@ def simple():
     yield "overflow", 30, "/overflow", (*USUAL, FILLER), {}
     yield "expect-100", 40, "/post/@", ("Expect: 100-continue", "Content-Length: 4"), {
         "method": "POST", "body": b"wait"}
+    yield "rollback", 40, "/ends/rollback/@", USUAL, {}
+    yield "rollback-in-nested-fragments", 30, "/ends/rollback-esi/2", (), {}
+    yield "label-in-fragments", 20, "/ends/label-esi/2", (), {}
+    for where in "recv hash miss hit pass purge pipe deliver synth fetch response error".split():
+        # A pipe's answer to a failure, and a minimal one, end the connection.
+        yield f"fail-in-{where}", 30, f"/ends/fail-{where}/" + "x" * (where == "hit"), USUAL, {}
+    yield "fail-in-synth-after-fail", 30, "/ends/fail-recv/fail-synth/@", USUAL, {}
+    yield "restart-after-fail", 30, "/ends/fail-recv/restart/@", USUAL, {}
+    for when in ("before", "after", "deliver", "synth"):
+        yield f"workspace-used-up-{when}", 30, f"/ends/workspace-{when}/@", USUAL, {}
     yield "body-on-get", 40, "/pass/body", ("Content-Length: 5",), {"body": b"hello"}
 
 
@@ -323,6 +380,34 @@ def pipe_dead(site, client):
     name = site.new("pipe-dead")
     with contextlib.closing(Client(site.port)) as own:
         own.exchange(site.head(name, "/pipe-dead"))
+
+
+def websocket(site, client):
+    """An upgrade, bytes in both directions, and the end."""
+    name = site.new("websocket")
+    lines = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    with contextlib.closing(Client(site.port)) as own:
+        own.connect()
+        own.socket.sendall(site.head(name, "/ends/upgrade?id=" + name, *lines))
+        with own.socket.makefile("rb") as answer:
+            while answer.readline() not in (b"\r\n", b""):
+                pass
+            for size in (1, 100, 5000):
+                own.socket.sendall(b"w" * size)
+                answer.read(size)
+
+
+def gone_while_waiting(site, client):
+    """Goes away while the origin has the request."""
+    name = site.new("gone-while-waiting")
+    path = "/ends/held/" + name
+    own = Client(site.port)
+    own.connect()
+    own.socket.sendall(site.head(name, path, *USUAL))
+    HELD.arrived(path)
+    own.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    own.close()
+    HELD.release(path)
 
 
 def proxied(site, client):
@@ -395,6 +480,7 @@ def split(site, client):
 def rejected(site, client):
     """What Varnish answers itself, without VCL: neither side may log it."""
     for request in (
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: nonsense\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Odd: \x01\x02\r\n\r\n",
         b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
@@ -473,27 +559,102 @@ def literal(name, value):
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+END_HEADERS_AND_STREAM, CANCEL, ACK = 5, 8, 1
+
+
+class Multiplexed(Client):
+    """A connection of HTTP/2, frame by frame."""
+
+    def __init__(self, port):
+        super().__init__(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
+        self.connect()
+        self.answers = self.socket.makefile("rb")
+
+    def close(self):
+        self.answers.close()
+        super().close()
+
+    def ask(self, stream, name, path):
+        name, path = name.encode(), path.encode()
+        head = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path)]
+        head += [(b":authority", b"h2.example"), (b"x-id", name), (b"cookie", b"a=1")]
+        self.send(HEADERS, END_HEADERS_AND_STREAM, stream,
+                  b"".join(literal(*pair) for pair in head))
+
+    def send(self, *what):
+        # Varnish may have ended the connection.
+        with contextlib.suppress(OSError):
+            self.socket.sendall(frame(*what))
+
+    def frames(self):
+        """The type, flags and stream of each frame that comes, until the end."""
+        with contextlib.suppress(OSError):
+            while len(start := self.answers.read(9)) == 9:
+                self.answers.read(int.from_bytes(start[:3], "big"))
+                yield start[3], start[4], int.from_bytes(start[5:], "big")
+
+    def ping(self):
+        """Waits until the other side has read all that was sent."""
+        self.send(PING, 0, 0, b"12345678")
+        any(kind == PING and flags & ACK for kind, flags, stream in self.frames())
+
+
 def h2_aborted(site, client):
     """Three streams of one connection: one is reset in mid body, then the client goes away."""
-    DATA, HEADERS, RST_STREAM, SETTINGS, END_HEADERS_AND_STREAM, CANCEL = 0, 1, 3, 4, 5, 8
-    own = Client(site.port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
-    own.connect()
-    waiting = set()
-    for stream in (1, 3, 5):
-        name = site.new("http2-abort").encode()
-        head = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/abort/" + name)]
-        head += [(b":authority", b"h2.example"), (b"x-id", name), (b"cookie", b"a=1")]
-        own.socket.sendall(frame(HEADERS, END_HEADERS_AND_STREAM, stream,
-                                 b"".join(literal(*pair) for pair in head)))
-        waiting.add(stream)
-    with own.socket.makefile("rb") as answers:
-        while waiting and len(start := answers.read(9)) == 9:
-            answers.read(int.from_bytes(start[:3], "big"))
-            if start[3] == DATA:
-                waiting.discard(int.from_bytes(start[5:], "big"))
-    own.socket.sendall(frame(RST_STREAM, 0, 1, struct.pack("!I", CANCEL)))
-    time.sleep(0.01)
+    with contextlib.closing(Multiplexed(site.port)) as own:
+        waiting = set()
+        for stream in (1, 3, 5):
+            name = site.new("http2-abort")
+            own.ask(stream, name, "/abort/" + name)
+            waiting.add(stream)
+        for kind, flags, stream in own.frames():
+            waiting.discard(stream if kind == DATA else 0)
+            if not waiting:
+                break
+        own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
+        own.ping()
+
+
+def h2_held(kind, end):
+    """A request that its client gives up by `end` while the origin has it."""
+
+    def session(site, client):
+        name = site.new(kind)
+        path = "/ends/held/" + name
+        own = Multiplexed(site.port)
+        own.ask(1, name, path)
+        HELD.arrived(path)
+        end(own)
+        HELD.release(path)
+        own.close()
+
+    return session
+
+
+def h2_reset(own):
+    own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
+    own.ping()
+
+
+def h2_goaway(own):
+    own.send(GOAWAY, 0, 0, struct.pack("!II", 0, 0))
+    # Varnish does not say that it has read it.
+    time.sleep(0.02)
+
+
+def h2_gone(own):
     own.close()
+    time.sleep(0.02)
+
+
+def h2_reset_of_nothing(site, client):
+    """A reset of a stream that was never opened: the connection's end, and no request's."""
+    site.new("http2-reset-of-nothing", 0)
+    with contextlib.closing(Multiplexed(site.port)) as own:
+        own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
+        for _ in own.frames():
+            pass
 
 
 def sessions(site):
@@ -505,6 +666,12 @@ def sessions(site):
     yield 30, aborted
     yield 30, aborted_early
     yield 10, h2_aborted
+    yield 20, h2_held("http2-reset-while-waiting", h2_reset)
+    yield 20, h2_held("http2-goaway-while-waiting", h2_goaway)
+    yield 20, h2_held("http2-gone-while-waiting", h2_gone)
+    yield 5, h2_reset_of_nothing
+    yield 20, websocket
+    yield 20, gone_while_waiting
     yield 20, aborted_upload
     yield 20, pipelined
     yield 30, split

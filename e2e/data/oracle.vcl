@@ -1,8 +1,9 @@
-// What `tools/oracle.py` sends its requests through: each kind has its path here.
+// What `e2e/oracle.py` sends its requests through: each kind has its path here.
 vcl 4.1;
 
 import s3log;
 import std;
+import vtc;
 
 backend default {
     .host = "127.0.0.1";
@@ -24,9 +25,49 @@ sub client_log {
     whole.log();
 }
 
+// Requests whose end VCL does not see, or fails in.
+sub ends_recv {
+    if (req.url ~ "^/ends/workspace-before") {
+        vtc.workspace_overflow(client);
+    }
+    call client_log;
+    if (req.url ~ "^/ends/workspace-after") {
+        vtc.workspace_overflow(client);
+    }
+    if (req.url ~ "^/ends/label-esi") {
+        return (vcl(other));
+    }
+    if (req.url ~ "^/ends/rollback") {
+        std.rollback(req);
+        return (pass);
+    }
+    if (req.url ~ "^/ends/fail-recv" && req.restarts == 0) {
+        return (fail("told so"));
+    }
+    if (req.url ~ "^/ends/(fail-pipe|upgrade)") {
+        return (pipe);
+    }
+    if (req.url ~ "^/ends/fail-purge") {
+        return (purge);
+    }
+    if (req.url ~ "^/ends/(fail-synth|workspace-synth)") {
+        return (synth(418));
+    }
+    if (req.url ~ "^/ends/fail-error") {
+        set req.backend_hint = dead;
+    }
+    if (req.url ~ "^/ends/fail-(hash|miss|hit)") {
+        return (hash);
+    }
+    return (pass);
+}
+
 sub vcl_recv {
     if (req.url ~ "^/label/") {
         return (vcl(other));
+    }
+    if (req.url ~ "^/ends/") {
+        call ends_recv;
     }
     std.log("key: " + req.http.X-Id);
     std.log("again: first");
@@ -119,6 +160,14 @@ sub fill_fetch {
 }
 
 sub vcl_pipe {
+    if (req.url ~ "^/ends/fail-pipe") {
+        return (fail("told so"));
+    }
+    if (req.http.Upgrade) {
+        set bereq.http.Upgrade = req.http.Upgrade;
+        set bereq.http.Connection = req.http.Connection;
+        return (pipe);
+    }
     if (req.http.X-Log != "recv") {
         call client_log;
     }
@@ -129,12 +178,18 @@ sub vcl_pipe {
 }
 
 sub vcl_hash {
+    if (req.url ~ "^/ends/fail-hash") {
+        return (fail("told so"));
+    }
     if (req.http.X-Where ~ "hash") {
         calls.log();
     }
 }
 
 sub vcl_hit {
+    if (req.url ~ "^/ends/fail-hit") {
+        return (fail("told so"));
+    }
     if (req.http.X-Where ~ "hit") {
         calls.log();
     }
@@ -144,24 +199,39 @@ sub vcl_hit {
 }
 
 sub vcl_miss {
+    if (req.url ~ "^/ends/fail-miss") {
+        return (fail("told so"));
+    }
     if (req.http.X-Where ~ "miss") {
         calls.log();
     }
 }
 
 sub vcl_pass {
+    if (req.url ~ "^/ends/fail-pass") {
+        return (fail("told so"));
+    }
     if (req.http.X-Where ~ "pass") {
         calls.log();
     }
 }
 
 sub vcl_purge {
+    if (req.url ~ "^/ends/fail-purge") {
+        return (fail("told so"));
+    }
     if (req.http.X-Where ~ "purge") {
         calls.log();
     }
 }
 
 sub vcl_deliver {
+    if (req.url ~ "^/ends/workspace-deliver") {
+        vtc.workspace_overflow(client);
+    }
+    if (req.url ~ "^/ends/fail-deliver") {
+        return (fail("told so"));
+    }
     set resp.http.X-Cache = "hits " + obj.hits;
     unset resp.http.X-Remove;
     if (req.url ~ "^/teapot") {
@@ -187,8 +257,16 @@ sub vcl_deliver {
 }
 
 sub vcl_synth {
-    // A failure of VCL forgets what vcl_recv called.
-    if (req.http.X-Log != "recv" || resp.reason == "VCL failed") {
+    if (req.url ~ "^/ends/workspace-synth") {
+        vtc.workspace_overflow(client);
+    }
+    if (req.url ~ "^/ends/.*fail-synth") {
+        return (fail("told so"));
+    }
+    if (req.url ~ "^/ends/.*restart" && req.restarts == 0) {
+        return (restart);
+    }
+    if (req.http.X-Log != "recv") {
         call client_log;
     }
     if (req.http.X-Where ~ "synth") {
@@ -205,6 +283,9 @@ sub vcl_synth {
 
 sub vcl_backend_fetch {
     fetches.log();
+    if (bereq.url ~ "^/ends/fail-fetch") {
+        return (fail("told so"));
+    }
     if (bereq.url ~ "^/abandon") {
         return (abandon);
     }
@@ -220,6 +301,9 @@ sub vcl_backend_fetch {
 }
 
 sub vcl_backend_response {
+    if (bereq.url ~ "^/ends/fail-response") {
+        return (fail("told so"));
+    }
     fetches.log();
     std.log("key: in backend_response");
     if (bereq.http.X-Where ~ "response") {
@@ -243,7 +327,7 @@ sub vcl_backend_response {
     if (bereq.url ~ "^/gzipper") {
         set beresp.do_gzip = true;
     }
-    if (bereq.url ~ "^/esi") {
+    if (bereq.url ~ "^/esi" || beresp.http.X-Esi) {
         set beresp.do_esi = true;
     }
     if (bereq.url ~ "^/304") {
@@ -263,6 +347,9 @@ sub vcl_backend_response {
 }
 
 sub vcl_backend_error {
+    if (bereq.url ~ "^/ends/fail-error") {
+        return (fail("told so"));
+    }
     fetches.log();
     if (bereq.http.X-Where ~ "error") {
         calls.log();

@@ -35,3 +35,9 @@ sub vcl_synth {
 sub vcl_backend_fetch {
     fetches.log();
 }
+
+sub vcl_backend_response {
+    if (beresp.http.X-Esi) {
+        set beresp.do_esi = true;
+    }
+}
