@@ -24,7 +24,7 @@ ORDER = [
     ["seal"],
     ["block", "ring", "record"],
     ["clock", "events", "printable", "regular_file", "stats", "units"],
-    ["thread"],
+    ["priority", "thread"],
 ]
 
 # Circles that are still there, with what is to be moved. A new one fails; one that is gone is said.

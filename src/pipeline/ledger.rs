@@ -17,7 +17,7 @@
 use std::io;
 
 use crate::block::Drops;
-use crate::ring::{Reader, SyncError};
+use crate::ring::{Reader, Record, SyncError};
 use crate::spool::{ChunkStats, Options, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 
 /// Makes one block ready for upload, as [`Spool::seal`] does.
@@ -79,10 +79,9 @@ impl Ledger {
         &self.spool
     }
 
-    /// The next record of the ring, see [`Reader::next`].
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<&[u8]> {
-        self.reader.next()
+    /// The next record of the ring, see [`Reader::next_record`].
+    pub fn next_record(&mut self) -> Option<Record<'_>> {
+        self.reader.next_record()
     }
 
     /// Places of the ring that were damaged and stepped over since the last call. Each counts as a

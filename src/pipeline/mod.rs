@@ -47,7 +47,7 @@ use crossbeam_utils::sync::Unparker;
 use crate::clock::Clock;
 use crate::events::{Events, Level};
 use crate::priority::Priority;
-use crate::ring::{PushError, Ring};
+use crate::ring::{PushError, Record, Ring};
 use crate::s3::Client;
 use crate::settings::{RouteId, Settings};
 use crate::spool::SealedBlocks;
@@ -177,7 +177,7 @@ impl std::fmt::Debug for Pipeline {
 impl Pipeline {
     /// Hands one line, newline included, to the packer, for the holder of `ticket`. Waits up to
     /// `wait` for room, unless the line is one to be shed; a line that finds none is counted.
-    fn push(&self, line: &[u8], priority: Priority, ticket: u64, wait: Duration) {
+    fn push(&self, line: Record<'_>, priority: Priority, ticket: u64, wait: Duration) {
         let most = priority.share(self.ring.capacity());
         let pushed = if wait.is_zero() || priority == Priority::Low {
             self.ring.push_within(line, most)
@@ -197,7 +197,7 @@ impl Pipeline {
 
     /// Takes a line that has waited elsewhere. Waits for room in the ring while the pipeline is open;
     /// whether the line is in it.
-    fn take_over(&self, line: &[u8], ticket: u64, clock: &dyn Clock) -> bool {
+    fn take_over(&self, line: Record<'_>, ticket: u64, clock: &dyn Clock) -> bool {
         // Relaxed: see push().
         self.latest.store(ticket, Ordering::Relaxed);
         let most = Priority::Normal.share(self.ring.capacity());

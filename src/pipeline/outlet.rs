@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::{Attachment, Environment, Observer, Pipeline};
 use crate::events::Level;
 use crate::priority::Priority;
-use crate::ring::{Backing, Capacity, Reader, Ring};
+use crate::ring::{Backing, Capacity, Reader, Record, Ring};
 use crate::stats::{Stats, add, get, set};
 use crate::thread;
 
@@ -75,13 +75,20 @@ pub trait Starter: Send {
     fn observer(&self) -> Box<dyn Observer>;
 }
 
+/// A line that was logged before its VCL had loaded.
+struct Early {
+    bytes: Vec<u8>,
+    cut: bool,
+    priority: Priority,
+}
+
 /// See the module.
 pub struct Outlet {
     inner: Arc<Inner>,
     /// The whole VCL has loaded.
     loaded: AtomicBool,
     /// Lines from before that.
-    early: Mutex<Vec<(Vec<u8>, Priority)>>,
+    early: Mutex<Vec<Early>>,
     /// The thread that tries again; `None` where the first attempt succeeded.
     thread: Option<Thread>,
 }
@@ -193,7 +200,8 @@ impl Outlet {
 
     /// Hands one line, newline included, to the stream. Never blocks, unless the settings ask a
     /// worker to wait for a full ring; a line that finds no room is counted.
-    pub fn push(&self, line: &[u8], priority: Priority) {
+    pub fn push<'a>(&self, line: impl Into<Record<'a>>, priority: Priority) {
+        let line = line.into();
         // Acquire pairs with the Release in loaded(): the early lines come first.
         if self.loaded.load(Ordering::Acquire) {
             self.push_now(line, priority);
@@ -201,21 +209,22 @@ impl Outlet {
         }
         // No request runs before a VCL has loaded: this is vcl_init, on the CLI thread.
         let mut early = self.early();
-        if early.iter().map(|(line, _)| line.len()).sum::<usize>() + line.len() <= EARLY_MAX {
-            early.push((line.to_vec(), priority));
+        let held = early.iter().map(|early| early.bytes.len()).sum::<usize>();
+        if held + line.bytes.len() <= EARLY_MAX {
+            early.push(Early { bytes: line.bytes.to_vec(), cut: line.cut, priority });
         } else {
             self.stats().count_shed(priority);
         }
     }
 
-    fn push_now(&self, line: &[u8], priority: Priority) {
+    fn push_now(&self, line: Record<'_>, priority: Priority) {
         match self.inner.held.get() {
             Some(held) => held.push(line, priority),
             None => self.inner.push(line, priority),
         }
     }
 
-    fn early(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Priority)>> {
+    fn early(&self) -> MutexGuard<'_, Vec<Early>> {
         self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -225,8 +234,8 @@ impl Outlet {
         if self.loaded.load(Ordering::Acquire) {
             return;
         }
-        for (line, priority) in early.drain(..) {
-            self.push_now(&line, priority);
+        for Early { bytes, cut, priority } in early.drain(..) {
+            self.push_now(Record { bytes: &bytes, cut }, priority);
         }
         self.loaded.store(true, Ordering::Release);
         if let Some(held) = self.inner.held.get()
@@ -299,7 +308,7 @@ impl Outlets {
 }
 
 impl Inner {
-    fn push(&self, line: &[u8], priority: Priority) {
+    fn push(&self, line: Record<'_>, priority: Priority) {
         // With the fence this pairs with that of `Waiting::hand_over`: either this worker sees the
         // pipeline, or the thread sees the worker and waits for its line.
         self.pushing.fetch_add(1, Ordering::SeqCst);
@@ -407,7 +416,7 @@ impl Waiting {
             // Acquire pairs with the Release in `push`. Looked at before the ring: what was pushed
             // until then is found in it.
             let quiet = self.inner.pushing.load(Ordering::Acquire) == 0;
-            while let Some(record) = self.reader.next() {
+            while let Some(record) = self.reader.next_record() {
                 if held.take_over(record, clock) {
                     moved += 1;
                 } else {

@@ -244,9 +244,10 @@ impl Packer {
     pub(super) fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
         let unix = nanoseconds(pipeline.environment.clock.unix());
         while self.raw.len() < full {
-            let Some(record) = self.ledger.next() else { break };
-            self.raw.extend_from_slice(record);
+            let Some(record) = self.ledger.next_record() else { break };
+            self.raw.extend_from_slice(record.bytes);
             self.chunk.records += 1;
+            self.chunk.cut += u64::from(record.cut);
         }
         if self.chunk.records > 0 {
             self.chunk.raw_bytes = self.raw.len() as u64;

@@ -15,6 +15,7 @@ use crate::block::sanitise;
 use crate::clock::Clock;
 use crate::events::Level;
 use crate::priority::Priority;
+use crate::ring::Record;
 use crate::settings::{OnFull, Place, RouteId, Settings};
 use crate::spool::{Disk, DiskError};
 use crate::stats::Stats;
@@ -51,12 +52,12 @@ impl Attachment {
 
     /// Hands one line, newline included, to the packer. Never blocks, unless the settings ask a
     /// worker to wait for a full ring; a line that finds no room is counted.
-    pub fn push(&self, line: &[u8], priority: Priority) {
+    pub fn push(&self, line: Record<'_>, priority: Priority) {
         self.pipeline.push(line, priority, self.ticket, self.wait);
     }
 
     /// Takes a line that has waited elsewhere; whether it is in the ring.
-    pub(super) fn take_over(&self, line: &[u8], clock: &dyn Clock) -> bool {
+    pub(super) fn take_over(&self, line: Record<'_>, clock: &dyn Clock) -> bool {
         self.pipeline.take_over(line, self.ticket, clock)
     }
 }

@@ -307,9 +307,10 @@ impl Opening {
             let (mut raw, mut member) = (Vec::new(), Vec::new());
             let mut chunk = ChunkStats { first: now, last: now, ..ChunkStats::default() };
             while raw.len() < full && chunk.records < left {
-                let Some(record) = self.opened.reader.next() else { break };
-                raw.extend_from_slice(record);
+                let Some(record) = self.opened.reader.next_record() else { break };
+                raw.extend_from_slice(record.bytes);
                 chunk.records += 1;
+                chunk.cut += u64::from(record.cut);
             }
             if chunk.records == 0 {
                 return Ok(());

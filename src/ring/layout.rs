@@ -31,6 +31,9 @@ const MAX_CAPACITY: u64 = 1 << 30;
 /// Positions start at 0 and only grow; at 10 GB a second this is 14 years.
 const MAX_POSITION: u64 = 1 << 62;
 
+/// Bytes of the pad that says that the record behind it was cut.
+pub(super) const MARK_BYTES: u64 = 8;
+
 /// Bytes that a record takes: its header and its payload, rounded up to 8.
 pub(super) fn record_bytes(len: usize) -> u64 {
     (8 + len as u64).next_multiple_of(8)

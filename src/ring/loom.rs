@@ -14,6 +14,7 @@ use ::loom::thread;
 use super::header::Key;
 use super::producer::{PushError, Ring};
 use super::reader::Reader;
+use super::record::Record;
 use super::sync::Memory;
 use crate::clock::Clock;
 
@@ -200,6 +201,29 @@ fn a_damaged_record_is_stepped_over_while_producers_push() {
         assert_eq!(seen, [b"one", b"two"]);
         reader.commit(b"").unwrap();
         assert_eq!((reader.torn().places, ring.usage().used), (1, 0));
+        producers.into_iter().for_each(|p| p.join().unwrap());
+    });
+}
+
+#[test]
+fn a_record_that_was_cut_is_never_seen_without_its_mark() {
+    model(None, || {
+        let (ring, mut reader) = open();
+        let producers = [true, false].map(|cut| {
+            let ring = Arc::clone(&ring);
+            let bytes = if cut { b"cut" } else { b"all" };
+            thread::spawn(move || ring.push(Record { bytes, cut }).unwrap())
+        });
+        let mut seen = 0;
+        while seen < 2 {
+            match reader.next_record() {
+                Some(record) => {
+                    assert_eq!(record.cut, record.bytes == b"cut");
+                    seen += 1;
+                }
+                None => thread::yield_now(),
+            }
+        }
         producers.into_iter().for_each(|p| p.join().unwrap());
     });
 }

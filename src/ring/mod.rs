@@ -67,6 +67,9 @@
 //! that nothing is published here. Pads fill the region's end before a record that does not fit
 //! there, gaps stand where recovery found nothing that holds.
 //!
+//! A pad of no bytes that does not end at the region's end is a mark: the record behind it, claimed
+//! with it, was cut. A release that does not know of marks skips it like any pad.
+//!
 //! # Why it is right
 //!
 //! Positions count bytes since the file was made, never go back, and always keep the order
@@ -134,6 +137,7 @@ mod modelled;
 mod open;
 mod producer;
 mod reader;
+mod record;
 mod recover;
 mod step_over;
 mod sync;
@@ -148,3 +152,4 @@ pub use layout::MAX_COMMIT_PAYLOAD;
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};
 pub use reader::{CommitTooLong, Reader, SyncError, Torn};
+pub use record::Record;

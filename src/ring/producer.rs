@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64 as PlainU64;
 use std::time::Duration;
 
 use super::header::{FrameKind, Key, MAX_PAYLOAD};
-use super::layout::record_bytes;
+use super::layout::{MARK_BYTES, record_bytes};
+use super::record::Record;
 use super::sync::{Memory, Ordering, SPINS, spin_loop};
 use crate::clock::Clock;
 
@@ -49,7 +50,7 @@ impl Ring {
         Self { memory, key, high_water: PlainU64::new(0) }
     }
 
-    /// Copies `payload` into the ring; 0 to [`Ring::max_payload`] bytes.
+    /// Copies a record into the ring; 0 to [`Ring::max_payload`] bytes.
     ///
     /// Once this returns `Ok`, the record survives the death of the process. It neither
     /// allocates, nor locks, nor calls the system (a first touch of a file's page can fault).
@@ -57,8 +58,8 @@ impl Ring {
     /// # Errors
     ///
     /// [`PushError::Full`] or [`PushError::TooLong`]; the record is not in the ring then.
-    pub fn push(&self, payload: &[u8]) -> Result<(), PushError> {
-        self.push_within(payload, u64::MAX)
+    pub fn push<'a>(&self, record: impl Into<Record<'a>>) -> Result<(), PushError> {
+        self.push_within(record, u64::MAX)
     }
 
     /// Like [`Ring::push`], for a record that may not fill the ring: after it at most `most` bytes are
@@ -67,9 +68,14 @@ impl Ring {
     /// # Errors
     ///
     /// As [`Ring::push`]; `Full` where the record would go beyond `most`.
-    pub fn push_within(&self, payload: &[u8], most: u64) -> Result<(), PushError> {
-        self.check_length(payload)?;
-        self.place(payload, crc32c::crc32c(payload), most)
+    pub fn push_within<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+        most: u64,
+    ) -> Result<(), PushError> {
+        let record = record.into();
+        self.check_length(record)?;
+        self.place(record, crc32c::crc32c(record.bytes), most)
     }
 
     /// Like [`Ring::push_within`], but room is waited for: a short spin, then sleeps of 50 us to
@@ -78,17 +84,18 @@ impl Ring {
     /// # Errors
     ///
     /// As [`Ring::push_within`]; `Full` after at least `max_wait` of `clock`'s time.
-    pub fn push_wait(
+    pub fn push_wait<'a>(
         &self,
-        payload: &[u8],
+        record: impl Into<Record<'a>>,
         most: u64,
         max_wait: Duration,
         clock: &dyn Clock,
     ) -> Result<(), PushError> {
-        self.check_length(payload)?;
-        let crc = crc32c::crc32c(payload);
+        let record = record.into();
+        self.check_length(record)?;
+        let crc = crc32c::crc32c(record.bytes);
         for _ in 0..SPINS {
-            match self.place(payload, crc, most) {
+            match self.place(record, crc, most) {
                 Err(PushError::Full) => spin_loop(),
                 done => return done,
             }
@@ -98,7 +105,7 @@ impl Ring {
         loop {
             // Asked before the attempt, so that the last attempt comes after the whole wait.
             let waited = clock.monotonic().saturating_sub(start);
-            match self.place(payload, crc, most) {
+            match self.place(record, crc, most) {
                 Err(PushError::Full) if waited < max_wait => {
                     clock.sleep(nap.min(max_wait.saturating_sub(waited)));
                     nap = (nap * 2).min(NAPS.1);
@@ -154,14 +161,22 @@ impl Ring {
         self.memory.tail().load(Ordering::Relaxed)
     }
 
-    fn check_length(&self, payload: &[u8]) -> Result<(), PushError> {
-        if payload.len() > self.max_payload() { Err(PushError::TooLong) } else { Ok(()) }
+    fn check_length(&self, record: Record<'_>) -> Result<(), PushError> {
+        // With the pad before it, it must fit.
+        let fits = record_size(record) <= self.capacity() / 2;
+        if fits && record.bytes.len() <= MAX_PAYLOAD { Ok(()) } else { Err(PushError::TooLong) }
     }
 
-    fn place(&self, payload: &[u8], crc: u32, most: u64) -> Result<(), PushError> {
-        let position = self.claim(record_bytes(payload.len()), most).ok_or(PushError::Full)?;
+    fn place(&self, record: Record<'_>, crc: u32, most: u64) -> Result<(), PushError> {
+        let payload = record.bytes;
+        let claimed = self.claim(record_size(record), most).ok_or(PushError::Full)?;
+        let position = if record.cut { claimed + MARK_BYTES } else { claimed };
         // SAFETY: the claim gave these bytes to this call alone until it publishes them.
         unsafe { self.memory.write(position + 8, payload) }
+        if record.cut {
+            // First: a record that is there without its mark would count as whole.
+            self.publish(claimed, FrameKind::Pad, 0, 0);
+        }
         self.publish(position, FrameKind::Record, payload.len(), crc);
         Ok(())
     }
@@ -222,6 +237,11 @@ impl Ring {
             self.high_water.store(used, Relaxed);
         }
     }
+}
+
+/// Bytes that a record takes, with the mark before one that was cut.
+fn record_size(record: Record<'_>) -> u64 {
+    record_bytes(record.bytes.len()) + if record.cut { MARK_BYTES } else { 0 }
 }
 
 impl std::fmt::Debug for Ring {

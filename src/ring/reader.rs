@@ -7,8 +7,9 @@ use std::sync::atomic::{Ordering as PlainOrdering, compiler_fence};
 
 use super::frame::{self, Found};
 use super::header::FrameKind;
-use super::layout::{Commit, MAX_COMMIT_PAYLOAD, pieces};
+use super::layout::{Commit, MARK_BYTES, MAX_COMMIT_PAYLOAD, pieces};
 use super::producer::Ring;
+use super::record::Record;
 use super::step_over::step_over;
 use super::sync::Ordering;
 
@@ -90,13 +91,21 @@ impl Reader {
         }
     }
 
+    /// The bytes of the next record, see [`Reader::next_record`].
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<&[u8]> {
+        self.next_record().map(|record| record.bytes)
+    }
+
     /// The next published record, in the order of the claims; the cursor moves behind it.
     ///
     /// `None` when there is none yet: the ring is empty, or the next producer has claimed and is
     /// still copying, or the ring is [damaged](Reader::damaged). Space is not released.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<&[u8]> {
-        let limit = self.released + self.ring.memory.capacity() as u64;
+    pub fn next_record(&mut self) -> Option<Record<'_>> {
+        let capacity = self.ring.memory.capacity() as u64;
+        let limit = self.released + capacity;
+        // Of the mark that was read last, whose record comes next.
+        let mut mark = None;
         loop {
             // A whole lap without a release: here starts what was read first.
             if self.cursor >= limit {
@@ -105,14 +114,20 @@ impl Reader {
             // SAFETY: a producer is done with a frame that it has published, and gets its bytes
             // again only by `release`, which needs `&mut self`.
             match unsafe { frame::read(&self.ring.memory, self.ring.key, self.cursor, limit) } {
-                Found::Nothing => return None,
+                Found::Nothing => {
+                    // A mark is read with its record, or again.
+                    self.cursor = mark.unwrap_or(self.cursor);
+                    return None;
+                }
                 Found::Damaged => {
                     let tail = self.ring.reserved().min(limit);
                     let (memory, key) = (&self.ring.memory, self.ring.key);
                     let Some(behind) = step_over(memory, key, self.cursor, tail) else {
+                        self.cursor = mark.unwrap_or(self.cursor);
                         self.damaged = true;
                         return None;
                     };
+                    mark = None;
                     self.damaged = false;
                     // Not again after a rewind.
                     if behind > self.torn_to {
@@ -124,10 +139,15 @@ impl Reader {
                 }
                 Found::Frame(found) => {
                     self.damaged = false;
+                    let at = self.cursor;
                     self.cursor += found.size;
                     if found.kind == FrameKind::Record {
-                        return Some(found.payload);
+                        return Some(Record { bytes: found.payload, cut: mark.is_some() });
                     }
+                    let marks = found.kind == FrameKind::Pad
+                        && found.size == MARK_BYTES
+                        && !self.cursor.is_multiple_of(capacity);
+                    mark = marks.then_some(at);
                 }
             }
         }

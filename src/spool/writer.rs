@@ -67,7 +67,7 @@ pub struct ChunkStats {
     /// Time of the last record, ns since 1970.
     pub last: u64,
     /// Records that were cut to fit.
-    pub truncated: u64,
+    pub cut: u64,
 }
 
 /// A block that was just sealed.
@@ -190,7 +190,7 @@ impl Spool {
         state.length += wanted;
         state.records += stats.records;
         state.raw_bytes += stats.raw_bytes;
-        state.cut += stats.truncated;
+        state.cut += stats.cut;
         state.first = state.first.min(stats.first);
         state.last = state.last.max(stats.last);
         state.content = self.hasher.digest();

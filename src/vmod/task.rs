@@ -28,6 +28,7 @@ use super::version;
 use crate::printable::printable;
 use crate::priority::{NotAPriority, Priority};
 use crate::record::{Acct, Side, Structs, Task};
+use crate::ring::Record;
 use crate::stats;
 
 thread_local! {
@@ -325,7 +326,7 @@ fn write(
             stats::add(&stream.outlet.stats().incomplete, 1);
         }
         let priority = about.priority.unwrap_or_else(|| Priority::of_status(rendered.status));
-        stream.outlet.push(line, priority);
+        stream.outlet.push(Record { bytes: line, cut: rendered.truncated }, priority);
         recycle(line, stream.program.max_line());
     });
 }
@@ -339,10 +340,11 @@ pub(super) fn write_line(
 ) {
     LINE.with_borrow_mut(|line| {
         line.clear();
-        if stream.program.render_line(text, ctx.now.0, line).truncated {
+        let cut = stream.program.render_line(text, ctx.now.0, line).truncated;
+        if cut {
             stats::add(&stream.outlet.stats().truncated, 1);
         }
-        stream.outlet.push(line, priority.unwrap_or_default());
+        stream.outlet.push(Record { bytes: line, cut }, priority.unwrap_or_default());
         recycle(line, stream.program.max_line());
     });
 }

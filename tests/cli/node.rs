@@ -18,13 +18,8 @@ use vmod_s3log::spool::{ChunkStats, Disk, Options, Payload, Spool};
 /// Appends a chunk of two lines, dated `part` seconds after [`START`].
 fn append(spool: &mut Spool, encoder: &mut ChunkEncoder, lines: &str, part: u64) -> Payload {
     let time = (START + part) * 1_000_000_000;
-    let stats = ChunkStats {
-        records: 2,
-        raw_bytes: lines.len() as u64,
-        first: time,
-        last: time,
-        truncated: 0,
-    };
+    let stats =
+        ChunkStats { records: 2, raw_bytes: lines.len() as u64, first: time, last: time, cut: 0 };
     let mut chunk = Vec::new();
     encoder.encode(lines.as_bytes(), &mut chunk).unwrap();
     spool.append(&chunk, stats).unwrap()

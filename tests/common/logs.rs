@@ -153,7 +153,7 @@ impl Logs {
                     raw_bytes: part.len() as u64,
                     first: self.now * 1_000_000_000,
                     last: (self.now + 5) * 1_000_000_000,
-                    truncated: 0,
+                    cut: 0,
                 };
                 spool.append(&chunk, stats).unwrap();
             }

@@ -139,7 +139,7 @@ impl Holder<'_> {
     }
 
     pub fn push_with(&self, line: &str, priority: Priority) {
-        self.attachment.push(format!("{line}\n").as_bytes(), priority);
+        self.attachment.push(format!("{line}\n").as_bytes().into(), priority);
     }
 
     pub fn stat(&self, name: &str) -> u64 {

@@ -508,7 +508,7 @@ fn directory() -> tempfile::TempDir {
 /// Pushes a line that fills a block, and waits until the packer has sealed it.
 fn fill(stream: &Stream<'_>, number: u64) -> String {
     let line = format!("{} {number} {}", stream.row.name, "x".repeat(5000));
-    stream.attachment.push(format!("{line}\n").as_bytes(), Priority::Normal);
+    stream.attachment.push(format!("{line}\n").as_bytes().into(), Priority::Normal);
     wait_for("a block", || stream.stat("blocks_sealed") > number);
     line
 }

@@ -13,6 +13,7 @@
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+mod cut;
 mod faults;
 mod kill;
 mod life;

@@ -59,21 +59,25 @@ impl Starter for Vcl {
     }
 }
 
-struct World {
+pub(crate) struct World {
     process: Arc<Process>,
-    server: S3Server,
+    pub(crate) server: S3Server,
     /// The outlet's time, which only the test moves.
     clock: Arc<Shifted>,
     outlets: Outlets,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (clock, outlets) = (Arc::new(Shifted::default()), Outlets::default());
         Self { process: Arc::new(Process::new()), server: S3Server::start(), clock, outlets }
     }
 
-    fn open(&self, serve: bool, more: &[(&'static str, &str)]) -> Result<Outlet, Refusal> {
+    pub(crate) fn open(
+        &self,
+        serve: bool,
+        more: &[(&'static str, &str)],
+    ) -> Result<Outlet, Refusal> {
         let mut all = vec![("period", "100ms".to_owned())];
         all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let starter =
@@ -92,15 +96,15 @@ impl World {
     }
 
     /// Nothing can be a directory where a file is.
-    fn block(&self) {
+    pub(crate) fn block(&self) {
         fs::write(self.process.spool().join("access"), "in the way").unwrap();
     }
 
-    fn unblock(&self) {
+    pub(crate) fn unblock(&self) {
         fs::remove_file(self.process.spool().join("access")).unwrap();
     }
 
-    fn wait_open(&self, outlet: &Outlet) {
+    pub(crate) fn wait_open(&self, outlet: &Outlet) {
         self.clock.sleep(Duration::from_secs(10));
         wait_for("the start", || outlet.pipeline().is_some());
     }
@@ -292,7 +296,7 @@ fn a_backlog_that_is_slow_to_read_holds_neither_the_load_nor_a_record() {
         })
     };
     for number in 0..10 {
-        loaded.push(format!("meanwhile {number}\n").as_bytes(), Priority::Normal);
+        loaded.push(format!("meanwhile {number}\n").as_bytes().into(), Priority::Normal);
     }
     // Opens when the packer's thread is at it.
     let mut writer = fs::OpenOptions::new().write(true).open(&described).unwrap();

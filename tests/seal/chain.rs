@@ -52,7 +52,7 @@ fn sealed() -> Vec<Meta> {
     let mut made = Vec::new();
     for (line, at) in [("hello\n", 0), ("world\n", 1)] {
         let time = 1_795_341_600_000_000_000 + at;
-        let stats = ChunkStats { records: 1, raw_bytes: 6, first: time, last: time, truncated: 0 };
+        let stats = ChunkStats { records: 1, raw_bytes: 6, first: time, last: time, cut: 0 };
         spool.append(line.as_bytes(), stats).unwrap();
         let (sealed, _) = spool.seal(&Drops::default()).unwrap().unwrap();
         let mut bytes = Vec::new();

@@ -56,7 +56,7 @@ fn open(sim: &Arc<Sim>, key: Option<&Key>, last: Option<&Payload>) -> Option<(Sp
 
 fn stats(line: &str) -> ChunkStats {
     let raw_bytes = line.len() as u64;
-    ChunkStats { records: 1, raw_bytes, first: 5, last: 6, truncated: 0 }
+    ChunkStats { records: 1, raw_bytes, first: 5, last: 6, cut: 0 }
 }
 
 /// Sets aside what lacks a key, as a start does; the payload that is committed last.
@@ -213,7 +213,7 @@ fn left_behind(root: &Path, key: &Key) {
     ChunkEncoder::new(Codec::default()).unwrap().encode(lines.as_bytes(), &mut chunk).unwrap();
     let time = 1_795_341_600_000_000_000;
     let raw_bytes = lines.len() as u64;
-    let stats = ChunkStats { records: 2, raw_bytes, first: time, last: time, truncated: 0 };
+    let stats = ChunkStats { records: 2, raw_bytes, first: time, last: time, cut: 0 };
     let payload = spool.append(&chunk, stats).unwrap();
     reader.commit(payload.as_bytes()).unwrap();
     for n in 0..5 {

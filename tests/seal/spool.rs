@@ -56,7 +56,7 @@ fn open(sim: &Arc<Sim>, key: &Key, last: Option<&Payload>) -> Option<(Spool, Rec
 fn line() -> (String, ChunkStats) {
     let line = format!("{MARKER}\n");
     let raw_bytes = line.len() as u64;
-    (line, ChunkStats { records: 1, raw_bytes, first: 5, last: 6, truncated: 0 })
+    (line, ChunkStats { records: 1, raw_bytes, first: 5, last: 6, cut: 0 })
 }
 
 /// The one block of the store, opened; and no file but `ring` may have the marker.

@@ -20,7 +20,7 @@ fn open(root: &Path, last: Option<&Payload>) -> (Spool, Recovered) {
 
 fn stats(raw: &str) -> ChunkStats {
     let records = raw.lines().count() as u64;
-    ChunkStats { records, raw_bytes: raw.len() as u64, first: 5, last: 6, truncated: 0 }
+    ChunkStats { records, raw_bytes: raw.len() as u64, first: 5, last: 6, cut: 0 }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -42,7 +42,7 @@ fn chunk(lines: &[&str]) -> (Vec<u8>, ChunkStats) {
         raw_bytes: raw.len() as u64,
         first: 1_800_000_000_000_000_000,
         last: 1_800_000_001_000_000_000,
-        truncated: 0,
+        cut: 0,
     };
     (bytes, stats)
 }

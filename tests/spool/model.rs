@@ -189,7 +189,7 @@ impl World {
             raw_bytes: raw.len() as u64,
             first: *first,
             last: *last,
-            truncated: 0,
+            cut: 0,
         };
         let mut chunk = Vec::new();
         let mut encoder = ChunkEncoder::new(self.settings.codec).unwrap();

@@ -25,7 +25,7 @@ fn open(files: Arc<dyn Files>, options: Options, last: Option<&[u8]>) -> Spool {
 
 /// Appends a chunk of ten bytes.
 fn append(spool: &mut Spool) -> Result<(), SpoolError> {
-    let stats = ChunkStats { records: 2, raw_bytes: 10, first: 5, last: 6, truncated: 0 };
+    let stats = ChunkStats { records: 2, raw_bytes: 10, first: 5, last: 6, cut: 0 };
     spool.append(b"one\ntwo..\n"[..10].as_ref(), stats).map(drop)
 }
 

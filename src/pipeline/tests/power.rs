@@ -236,8 +236,8 @@ impl World {
         let mut raw = Vec::new();
         let mut stats = ChunkStats { first: 7, last: 8, ..ChunkStats::default() };
         for _ in 0..count {
-            let Some(record) = ledger.next() else { break };
-            raw.extend_from_slice(record);
+            let Some(record) = ledger.next_record() else { break };
+            raw.extend_from_slice(record.bytes);
             stats.records += 1;
         }
         if stats.records == 0 {
@@ -321,7 +321,7 @@ impl World {
             Action::Pack(count) => self.pack(count),
             Action::Read(count) => {
                 for _ in 0..count {
-                    self.ledger().next();
+                    self.ledger().next_record();
                 }
             }
             Action::Seal => self.seal(),
@@ -418,8 +418,8 @@ impl World {
         let open = lines(&open, self.codec.kind());
         let mut ring = Vec::new();
         let ledger = self.ledger();
-        while let Some(record) = ledger.next() {
-            ring.push(std::str::from_utf8(record).unwrap().trim_end().parse().unwrap());
+        while let Some(record) = ledger.next_record() {
+            ring.push(std::str::from_utf8(record.bytes).unwrap().trim_end().parse().unwrap());
         }
         ledger.rewind();
         let all: Vec<u64> = blocks.into_values().flatten().chain(open).chain(ring).collect();

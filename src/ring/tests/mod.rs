@@ -2,6 +2,7 @@
 
 mod files;
 mod format;
+mod marks;
 mod model;
 mod push_and_read;
 mod recovery;

@@ -5,11 +5,12 @@ use std::collections::{HashSet, VecDeque};
 use proptest::prelude::*;
 
 use super::{Backing, Capacity, Ring, make, place, reopen, rest};
-use crate::ring::PushError;
+use crate::ring::{PushError, Record};
 
 #[derive(Debug, Clone)]
 enum Action {
-    Push(usize),
+    /// Of so many bytes, cut or not.
+    Push(usize, bool),
     Read(usize),
     Rewind,
     Commit,
@@ -18,7 +19,7 @@ enum Action {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        6 => (0_usize..=130).prop_map(Action::Push),
+        6 => (0_usize..=130, prop::bool::weighted(0.3)).prop_map(|(len, cut)| Action::Push(len, cut)),
         4 => (0_usize..6).prop_map(Action::Read),
         1 => Just(Action::Rewind),
         3 => Just(Action::Commit),
@@ -32,14 +33,14 @@ struct Model {
     tail: usize,
     released: usize,
     /// Not committed, with the position behind each; `read` of them are read.
-    records: VecDeque<(Vec<u8>, usize)>,
+    records: VecDeque<(Vec<u8>, bool, usize)>,
     read: usize,
     payload: Vec<u8>,
 }
 
 impl Model {
-    fn push(&mut self, record: &[u8]) -> Result<(), PushError> {
-        let size = 8 + record.len().div_ceil(8) * 8;
+    fn push(&mut self, record: &[u8], cut: bool) -> Result<(), PushError> {
+        let size = 8 + record.len().div_ceil(8) * 8 + if cut { 8 } else { 0 };
         if size > self.capacity / 2 {
             return Err(PushError::TooLong);
         }
@@ -49,18 +50,18 @@ impl Model {
             return Err(PushError::Full);
         }
         self.tail = end;
-        self.records.push_back((record.to_vec(), end));
+        self.records.push_back((record.to_vec(), cut, end));
         Ok(())
     }
 
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let record = self.records.get(self.read)?.0.clone();
+    fn next(&mut self) -> Option<(Vec<u8>, bool)> {
+        let (record, cut, _) = self.records.get(self.read)?;
         self.read += 1;
-        Some(record)
+        Some((record.clone(), *cut))
     }
 
     fn commit(&mut self, payload: &[u8]) {
-        if let Some((_, end)) = self.records.drain(..self.read).next_back() {
+        if let Some((.., end)) = self.records.drain(..self.read).next_back() {
             self.released = end;
         }
         self.read = 0;
@@ -88,13 +89,15 @@ proptest! {
         };
         for (number, action) in actions.iter().enumerate() {
             match action {
-                Action::Push(len) => {
+                Action::Push(len, cut) => {
                     let record: Vec<u8> = (0..*len).map(|i| (i * 7 + number) as u8).collect();
-                    prop_assert_eq!(opened.ring.push(&record), model.push(&record));
+                    let pushed = opened.ring.push(Record { bytes: &record, cut: *cut });
+                    prop_assert_eq!(pushed, model.push(&record, *cut));
                 }
                 Action::Read(times) => {
                     for _ in 0..*times {
-                        let found = opened.reader.next().map(<[u8]>::to_vec);
+                        let found = opened.reader.next_record();
+                        let found = found.map(|record| (record.bytes.to_vec(), record.cut));
                         prop_assert_eq!(found, model.next());
                     }
                 }
