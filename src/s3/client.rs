@@ -10,7 +10,7 @@ use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::endpoint::Bucket;
 use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
 use super::learnt::Learnt;
-use super::object::{ContentMd5, Gateway, OptionError};
+use super::object::{ContentMd5, Does, Gateway, OptionError};
 use super::options::Options;
 use super::outcome::{Answer, Outcome};
 use super::sign::{self, EMPTY_SHA256, Service};
@@ -131,6 +131,9 @@ impl Client {
         options.object.check(gateway, clock.unix())?;
         if options.object.content_md5 == ContentMd5::Auto && gateway == Gateway::Aws {
             options.object.content_md5 = ContentMd5::Always;
+        }
+        if gateway.traits().if_none_match == Does::No {
+            options.object.if_none_match = false;
         }
         let http = Http::new(&options.http(), &ProcessEnvironment)?;
         http.check(&bucket.url(None, None))?;

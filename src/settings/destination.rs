@@ -7,9 +7,12 @@ use super::{Arguments, Error};
 use crate::block::Meta;
 use crate::clock::{Clock as _, System};
 use crate::s3::credentials::{ProcessEnvironment, Role, Sources};
-use crate::s3::object::{ContentMd5, SecondsOrDate};
-use crate::s3::object::{acl, server_side_encryption, storage_class};
-use crate::s3::{Addressing, Bucket, Endpoint, Gateway, ObjectOptions, Options, Proxy};
+use crate::s3::object::{
+    ContentMd5, Does, Region, SecondsOrDate, Traits, acl, server_side_encryption, storage_class,
+};
+use crate::s3::{
+    Addressing, Bucket, Endpoint, Gateway, ObjectOptions, OptionError, Options, Proxy,
+};
 use crate::units;
 
 /// The gateway and the bucket.
@@ -21,6 +24,34 @@ pub(super) fn bucket(arguments: &Arguments) -> Result<Bucket, Error> {
     let name = arguments.required("bucket", "the name of a bucket")?;
     let addressing = parsed(arguments, "addressing")?.unwrap_or(Addressing::Path);
     Bucket::new(endpoint, name, addressing).map_err(|error| arguments.problem("bucket", error))
+}
+
+/// The kind of gateway: as given, else by the host's name.
+fn gateway(arguments: &Arguments, bucket: &Bucket) -> Result<Gateway, Error> {
+    Ok(parsed(arguments, "gateway")?.unwrap_or_else(|| Gateway::of(bucket.endpoint().host())))
+}
+
+/// Arguments that are good elsewhere, and that this gateway does not take.
+fn check_gateway(arguments: &Arguments, traits: &Traits) -> Result<(), Error> {
+    let bad = |argument, takes: &str| {
+        Err(arguments.bad(argument, format!("{takes} with gateway = {:?}", traits.name)))
+    };
+    if traits.if_none_match == Does::No && arguments.get("if_none_match") == Some("true") {
+        return bad("if_none_match", "false");
+    }
+    if traits.expected_bucket_owner == Does::No && arguments.get("expected_bucket_owner").is_some()
+    {
+        return bad("expected_bucket_owner", "no value");
+    }
+    if arguments.get("addressing").is_some_and(|text| !traits.addressing.take(text)) {
+        return bad("addressing", &traits.addressing.text());
+    }
+    match (traits.region, arguments.get("region")) {
+        (Region::Only(words), Some(text)) if !words.contains(&text) => {
+            bad("region", &words.join(", "))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where the access key comes from.
@@ -63,8 +94,11 @@ fn role(arguments: &Arguments) -> Result<Option<Role>, Error> {
 
 /// How requests are made.
 pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options, Error> {
+    let gateway = gateway(arguments, bucket)?;
+    check_gateway(arguments, gateway.traits())?;
+    let place = (bucket.endpoint(), gateway.traits());
     let options = Options {
-        region: region(arguments, bucket.endpoint(), &sources(arguments)?, &ProcessEnvironment)?,
+        region: region(arguments, place, &sources(arguments)?, &ProcessEnvironment)?,
         connect_timeout: arguments.duration("connect_timeout")?,
         timeout: arguments.duration("timeout")?,
         ca_file: arguments.get("ca_file").map(PathBuf::from),
@@ -74,13 +108,12 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
             Some("none") => Proxy::None,
             Some(url) => Proxy::Url(url.to_owned()),
         },
-        gateway: parsed(arguments, "gateway")?,
+        gateway: Some(gateway),
         expected_bucket_owner: owner(arguments)?,
         object: object(arguments)?,
         ..Options::default()
     };
-    let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-    let wrong = |error| arguments.problem("gateway", error);
+    let wrong = |error| refused(arguments, &error);
     options.object.check(gateway, System::new().unix()).map_err(wrong)?;
     let own = Meta::long(arguments.stream(), &host(arguments), arguments.get("sign_key").is_some());
     let own = own.to_pairs();
@@ -119,7 +152,7 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
     let defaults = ObjectOptions::default();
     let word = |argument, read: fn(&str) -> Result<String, _>| {
         let text = arguments.get(argument).map(read).transpose();
-        text.map_err(|error| arguments.problem(argument, error))
+        text.map_err(|error| refused(arguments, &error))
     };
     Ok(ObjectOptions {
         content_type: arguments.get("content_type").map_or(defaults.content_type, str::to_owned),
@@ -154,13 +187,23 @@ fn object_ttl(arguments: &Arguments) -> Result<Option<SecondsOrDate>, Error> {
     }
 }
 
+/// The error for an option, under the argument's own name.
+fn refused(arguments: &Arguments, error: &OptionError) -> Error {
+    match error {
+        OptionError::Takes { option, takes, .. } => arguments.bad(option, takes),
+        OptionError::Unsuitable { option, .. } | OptionError::NoRoom { option, .. } => {
+            arguments.problem(option, error)
+        }
+    }
+}
+
 /// An argument whose type reads itself.
 fn parsed<T>(arguments: &Arguments, argument: &'static str) -> Result<Option<T>, Error>
 where
-    T: std::str::FromStr<Err: std::fmt::Display>,
+    T: std::str::FromStr<Err = OptionError>,
 {
     let value = arguments.get(argument).map(str::parse).transpose();
-    value.map_err(|error| arguments.problem(argument, error))
+    value.map_err(|error| refused(arguments, &error))
 }
 
 /// `name=value,name=value`.
@@ -180,6 +223,7 @@ fn pairs(arguments: &Arguments, argument: &'static str) -> Result<Vec<(String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::object::{COLUMNS, GATEWAYS};
 
     fn read(pairs: &[(&'static str, &str)]) -> Result<Options, Error> {
         let mut arguments = Arguments::new("access");
@@ -212,7 +256,9 @@ mod tests {
     #[test]
     fn an_option_that_storj_does_not_take_is_refused_by_name() {
         let error = read(&[("gateway", "storj"), ("acl", "private")]).unwrap_err().to_string();
-        assert!(error.starts_with("s3log: stream access: gateway: acl"), "{error}");
+        let said =
+            "s3log: stream access: acl is \"private\": it takes no value with gateway = \"storj\"";
+        assert!(error.starts_with(said), "{error}");
     }
 
     #[test]
@@ -231,7 +277,8 @@ mod tests {
                 &[("content_md5", "false"), ("object_lock", "governance:1d")],
                 "object_lock needs content_md5 or checksum",
             ),
-            (&[("server_side_encryption", "SSE-C")], "does not take SSE-C"),
+            (&[("server_side_encryption", "SSE-C")], "and not SSE-C"),
+            (&[("gateway", "s3")], "gateway is \"s3\": it takes aws, storj, r2, b2, wasabi, minio"),
         ] {
             let error = read(pairs).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
@@ -245,6 +292,51 @@ mod tests {
         assert_eq!(role.session_name.as_deref(), Some("edge-1"));
         let owner = read(&[("expected_bucket_owner", "111122223333")]).unwrap();
         assert_eq!(owner.expected_bucket_owner.as_deref(), Some("111122223333"));
+    }
+
+    #[test]
+    fn whatever_a_gateway_does_not_take_is_refused_with_argument_value_and_what_it_takes() {
+        let mut refused = 0;
+        for traits in GATEWAYS {
+            let words = [
+                ("acl", "aws-exec-read", traits.acl.text()),
+                ("redundancy", "glacier_ir", traits.redundancy.text()),
+                ("checksum", "crc32c", traits.checksum.text()),
+                ("server_side_encryption", "aws:kms", traits.server_side_encryption.text()),
+                ("tags", "a=b&c", traits.tags.text().to_owned()),
+                ("tags", "a=ü", traits.tags.text().to_owned()),
+                ("if_none_match", "true", cell(traits, "if_none_match")),
+                ("object_lock", "governance:1d", cell(traits, "object_lock")),
+                ("expected_bucket_owner", "111122223333", cell(traits, "expected_bucket_owner")),
+            ];
+            for (argument, value, accepted) in words {
+                let name = traits.name;
+                let read = read(&[("gateway", name), (argument, value)]);
+                let good = match accepted.as_str() {
+                    "any" | "?" | "yes" => true,
+                    "without &" => !value.contains('&'),
+                    "in ASCII" => value.is_ascii(),
+                    _ => false,
+                };
+                assert_eq!(read.is_ok(), good, "{name} {argument} {value}: {read:?}");
+                let Err(error) = read else { continue };
+                refused += 1;
+                let said = error.to_string();
+                let begins = format!("s3log: stream access: {argument} is {value:?}: it takes ");
+                assert!(said.starts_with(&begins), "{said}");
+                assert!(said.contains(&format!("with gateway = {name:?}")), "{said}");
+                let listed =
+                    ["none", "no"].contains(&accepted.as_str()) || said.contains(&accepted);
+                assert!(listed, "{said}: {accepted}");
+            }
+        }
+        assert!(refused > 25, "{refused}");
+    }
+
+    /// A cell of the table.
+    fn cell(traits: &Traits, column: &str) -> String {
+        let at = COLUMNS.iter().position(|name| *name == column).unwrap();
+        traits.cells()[at].clone()
     }
 
     #[test]

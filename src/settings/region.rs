@@ -3,13 +3,14 @@
 //! | order | source |
 //! |---|---|
 //! | 1 | `region` |
-//! | 2 | the endpoint's name, as `s3.eu-west-1.amazonaws.com` |
+//! | 2 | the endpoint's name, as `s3.eu-west-1.amazonaws.com`, or the only one that the gateway has |
 //! | 3 | `AWS_REGION`, then `AWS_DEFAULT_REGION` |
 //! | 4 | `region` in the profile that credentials come from |
-//! | 5 | `us-east-1` |
+//! | 5 | the gateway's default, else `us-east-1` |
 
 use super::{Arguments, Error};
 use crate::s3::credentials::{Sources, Variables, profile_region};
+use crate::s3::object::{Region, Traits};
 use crate::s3::{Endpoint, Gateway};
 
 const ACCEPTS: &str = "a region's name, as us-east-1";
@@ -17,7 +18,7 @@ const DEFAULT: &str = "us-east-1";
 
 pub(super) fn region(
     arguments: &Arguments,
-    endpoint: &Endpoint,
+    (endpoint, traits): (&Endpoint, &Traits),
     sources: &Sources,
     variables: &dyn Variables,
 ) -> Result<String, Error> {
@@ -31,6 +32,10 @@ pub(super) fn region(
     if let Some(region) = Gateway::region_of(endpoint.host()) {
         return Ok(region.to_owned());
     }
+    // Set for other services, they would be wrong here.
+    if let Region::Only([first, ..]) = traits.region {
+        return Ok((*first).to_owned());
+    }
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         if let Some(text) = variables.get(name) {
             return checked(arguments, &text, name);
@@ -39,7 +44,11 @@ pub(super) fn region(
     // A file that cannot be read is reported when credentials are needed.
     match profile_region(sources, variables) {
         Some(text) => checked(arguments, &text, "region in the profile"),
-        None => Ok(DEFAULT.to_owned()),
+        None => Ok(match traits.region {
+            Region::Own(default) => default,
+            _ => DEFAULT,
+        }
+        .to_owned()),
     }
 }
 
@@ -77,12 +86,22 @@ mod tests {
         endpoint: &str,
         variables: &[(&'static str, &str)],
     ) -> Result<String, Error> {
+        at(None, given, endpoint, variables)
+    }
+
+    fn at(
+        gateway: Option<Gateway>,
+        given: Option<&str>,
+        endpoint: &str,
+        variables: &[(&'static str, &str)],
+    ) -> Result<String, Error> {
         let mut arguments = Arguments::new("access");
         arguments.set("region", given.map(str::to_owned));
         let endpoint = Endpoint::parse(endpoint, false).unwrap();
         let variables =
             Fixed(variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect());
-        region(&arguments, &endpoint, &Sources::default(), &variables)
+        let traits = gateway.unwrap_or_else(|| Gateway::of(endpoint.host())).traits();
+        region(&arguments, (&endpoint, traits), &Sources::default(), &variables)
     }
 
     #[test]
@@ -113,6 +132,18 @@ mod tests {
         ] {
             assert_eq!(read(given, endpoint, variables).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_gateway_with_a_region_of_its_own_has_that_one_by_default() {
+        let variables = [("AWS_REGION", "eu-north-1")];
+        let r2 = "https://0123abcd.r2.cloudflarestorage.com";
+        assert_eq!(read(None, r2, &variables).unwrap(), "auto");
+        let garage = |variables: &[(&'static str, &str)]| {
+            at(Some(Gateway::Garage), None, "https://garage.example", variables).unwrap()
+        };
+        assert_eq!(garage(&[]), "garage");
+        assert_eq!(garage(&variables), "eu-north-1");
     }
 
     #[test]

@@ -148,7 +148,8 @@ mod s3log {
             /// How a key goes on after `path`, strftime. Default: `%Y-%m-%dT%H-%M-%SZ`.
             timestamp_format: Option<&CStr>,
             /// The bucket's region. Default: the one in the endpoint's name, then `AWS_REGION`,
-            /// `AWS_DEFAULT_REGION` and the profile's `region`, then `us-east-1`.
+            /// `AWS_DEFAULT_REGION` and the profile's `region`, then the gateway's own, else
+            /// `us-east-1`.
             region: Option<&CStr>,
             /// A file with `aws_access_key_id` and `aws_secret_access_key`, as AWS's shared
             /// credentials file; read again when it changes. Default: the environment, then the
@@ -276,8 +277,9 @@ mod s3log {
             /// The 12 digits of the AWS account that must own the bucket: requests are refused while
             /// another one does. Default: nobody asks.
             expected_bucket_owner: Option<&CStr>,
-            /// Whose rules hold: `aws`, `storj` or `generic`. An option that the gateway does not
-            /// take fails the load. Default: by the endpoint's name.
+            /// Whose rules hold: `aws`, `storj`, `r2`, `b2`, `wasabi`, `minio`, `ceph`, `gcs`, `ovh`,
+            /// `garage`, `seaweedfs` or `generic`. An argument that the gateway does not take fails
+            /// the load (`docs/gateways.md`). Default: by the endpoint's name.
             gateway: Option<&CStr>,
             /// The objects' `Content-Type`. Default: `application/octet-stream`.
             content_type: Option<&CStr>,
@@ -288,7 +290,8 @@ mod s3log {
             /// AWS, with `object_lock`, and where a bucket asks for it), `true` or `false`.
             /// Default: `auto`.
             content_md5: Option<&CStr>,
-            /// Whether `If-None-Match: *` guards against overwriting. Default: true.
+            /// Whether `If-None-Match: *` guards against overwriting, where the gateway honours it.
+            /// Default: true.
             if_none_match: Option<&CStr>,
             /// A canned ACL, as `bucket-owner-full-control`. Default: none is sent.
             acl: Option<&CStr>,

@@ -11,5 +11,6 @@
 )]
 
 #[cfg(feature = "vmod")]
+mod gateways;
 mod install;
 mod names;

@@ -1,7 +1,7 @@
 //! What the client's requests carry, as a scripted server received them.
 
 use vmod_s3log::clock::System;
-use vmod_s3log::s3::object::ContentMd5;
+use vmod_s3log::s3::object::{ContentMd5, Does, GATEWAYS};
 use vmod_s3log::s3::{Checksum, Gateway, ObjectOptions, Options, Outcome};
 
 use crate::common::moods::{Act, Moods, Say, Seen};
@@ -81,5 +81,17 @@ fn every_request_names_the_account_that_must_own_the_bucket_and_signs_it() {
         assert_eq!(seen.headers["x-amz-expected-bucket-owner"], "111122223333");
         let signed = &seen.headers["authorization"];
         assert!(signed.contains("x-amz-expected-bucket-owner"), "{signed}");
+    }
+}
+
+#[test]
+fn a_gateway_that_does_not_honour_if_none_match_is_not_sent_it() {
+    const FREE: Act = Act::Stores(Say::new("200 OK", "").with(&[("ETag", "{etag}")]));
+    let options = |gateway| Options { gateway: Some(gateway), ..Options::default() };
+    for traits in GATEWAYS {
+        let (seen, ended) = sent(options(traits.gateway), FREE);
+        assert_eq!(ended, Outcome::Stored);
+        let carried = seen[0].headers.contains_key("if-none-match");
+        assert_eq!(carried, traits.if_none_match != Does::No, "{}", traits.name);
     }
 }

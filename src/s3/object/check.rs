@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::error::OptionError;
 use super::gateway::Gateway;
 use super::options::{Checksum, ContentMd5, ObjectOptions, SecondsOrDate};
+use super::traits::{Does, Tags, Traits};
 use super::{MOST_METADATA, headers};
 use crate::s3::wire::{date, encode};
 
@@ -23,81 +24,95 @@ impl ObjectOptions {
     /// # Errors
     /// One sentence that names the option and what to do.
     pub fn check(&self, gateway: Gateway, now: Duration) -> Result<(), OptionError> {
+        self.check_forms()?;
+        self.check_each(gateway.traits())?;
+        let storj = gateway == Gateway::Storj;
+        refuse(self.object_ttl.is_some() && gateway == Gateway::Aws, "object_ttl", TTL_AT_AWS)?;
+        refuse(self.object_ttl.is_some() && !storj, "object_ttl", TTL_ELSEWHERE)?;
+        refuse(
+            self.has_expired(now),
+            "object_ttl",
+            "is a date in the past: write a later one, or a duration like 30d",
+        )
+    }
+
+    /// What no gateway takes.
+    fn check_forms(&self) -> Result<(), OptionError> {
         let encryption = self.server_side_encryption.as_deref();
         refuse(
             self.kms_key_id.is_some() && !encryption.is_some_and(|e| e.starts_with("aws:kms")),
-            "kms_key_id needs server_side_encryption = \"aws:kms\"",
+            "kms_key_id",
+            "needs server_side_encryption = \"aws:kms\"",
         )?;
-        refuse(self.tags.len() > MOST_TAGS, "tags takes at most 10 of them")?;
+        refuse(self.tags.len() > MOST_TAGS, "tags", "takes at most 10 of them")?;
         refuse(
             self.tags.iter().any(|(name, value)| {
                 name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256
             }),
-            "tags takes names of 1 to 128 and values of at most 256 characters",
+            "tags",
+            "takes names of 1 to 128 and values of at most 256 characters",
         )?;
         refuse(
             self.metadata.iter().any(|(name, value)| {
                 !headers::valid_name(name) || encode::header_value(value).is_none()
             }),
-            "metadata takes names of letters, digits, dots, dashes and underscores, and values \
-             without control characters",
+            "metadata",
+            "takes names of letters, digits, dots, dashes and underscores, and values without control \
+             characters",
         )?;
         let printable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
         refuse(
             !printable(&self.content_type),
-            "content_type takes printable characters, like application/gzip",
+            "content_type",
+            "takes printable characters, like application/gzip",
         )?;
         refuse(
             !self.kms_key_id.as_deref().is_none_or(printable),
-            "kms_key_id takes a key's id or ARN",
+            "kms_key_id",
+            "takes a key's id or ARN",
         )?;
         refuse(
             self.object_lock.is_some() && self.object_ttl.is_some(),
-            "object_ttl and object_lock exclude each other",
+            "object_ttl",
+            "and object_lock exclude each other",
         )?;
         refuse(
             self.object_lock.is_some()
                 && self.content_md5 == ContentMd5::Never
                 && self.checksum == Checksum::None,
-            "object_lock needs content_md5 or checksum: remove content_md5 = false",
-        )?;
-        match gateway {
-            Gateway::Storj => self.check_storj(now),
-            Gateway::Aws => refuse(
-                self.object_ttl.is_some(),
-                "object_ttl is Storj's: write a lifecycle rule for the bucket instead",
-            ),
-            Gateway::Generic => refuse(
-                self.object_ttl.is_some(),
-                "object_ttl is Storj's: remove it, or set gateway = \"storj\"",
-            ),
-        }
+            "object_lock",
+            "needs content_md5 or checksum: remove content_md5 = false",
+        )
     }
 
-    fn check_storj(&self, now: Duration) -> Result<(), OptionError> {
-        refuse(self.acl.is_some(), "acl is not known to Storj: remove it")?;
-        refuse(
-            self.server_side_encryption.is_some(),
-            "server_side_encryption is not known to Storj, which encrypts everything: remove it",
-        )?;
-        refuse(
-            self.checksum != Checksum::None,
-            "checksum is not known to Storj, which verifies the signed SHA-256: remove it",
-        )?;
-        refuse(
-            self.storage_class
-                .as_deref()
-                .is_some_and(|class| !class.eq_ignore_ascii_case("STANDARD")),
-            "redundancy: Storj has one class, standard: remove it",
-        )?;
-        refuse(
-            self.tags.iter().any(|(name, value)| name.contains('&') || value.contains('&')),
-            "tags: Storj takes none with an ampersand (&)",
-        )?;
-        refuse(
-            self.has_expired(now),
-            "object_ttl is a date in the past: write a later one, or a duration like 30d",
-        )
+    /// What this gateway does not take.
+    fn check_each(&self, traits: &Traits) -> Result<(), OptionError> {
+        let checksum = Some(self.checksum).filter(|sum| *sum != Checksum::None);
+        let checksum = checksum.map(|sum| sum.text().to_owned());
+        for (option, value, accepted) in [
+            ("acl", &self.acl, traits.acl),
+            ("redundancy", &self.storage_class, traits.redundancy),
+            ("checksum", &checksum, traits.checksum),
+            ("server_side_encryption", &self.server_side_encryption, traits.server_side_encryption),
+        ] {
+            if let Some(value) = value.as_deref().filter(|value| !accepted.take(value)) {
+                return Err(not_at(traits, option, &accepted.text(), value));
+            }
+        }
+        let tag = self.tags.iter().flat_map(|(name, value)| [name, value]);
+        if let Some(text) = tag.into_iter().find(|text| !traits.tags.take(text)) {
+            let accepted = match traits.tags {
+                Tags::Nothing => "none".to_owned(),
+                other => format!("tags {}", other.text()),
+            };
+            return Err(not_at(traits, "tags", &accepted, text));
+        }
+        match &self.object_lock {
+            Some(lock) if traits.object_lock == Does::No => {
+                Err(not_at(traits, "object_lock", "none", lock.mode.text()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether an object would be gone before it is stored.
@@ -122,7 +137,6 @@ impl ObjectOptions {
         let pairs: Vec<_> = own.map(|(name, text)| (name.len(), text.len())).chain(ours).collect();
         let plain: usize = pairs.iter().map(|(name, value)| name + value).sum();
         let (taken, most) = match gateway {
-            Gateway::Aws | Gateway::Generic => (plain, MOST_METADATA),
             Gateway::Storj => {
                 // Storj keeps these with the metadata.
                 let kind = "content-type".len() + self.content_type.len() + STORJ_PAIR;
@@ -133,16 +147,43 @@ impl ObjectOptions {
                 let ttl = usize::from(self.object_ttl.is_some()) * 2 * STORJ_PAIR;
                 (plain + pairs.len() * STORJ_PAIR + kind + tags + ttl, STORJ_METADATA)
             }
+            _ => (plain, MOST_METADATA),
         };
         if taken <= most {
             return Ok(());
         }
-        Err(OptionError::NoRoom { taken, most })
+        // What was not given cannot be shortened.
+        let option = match (self.metadata.is_empty(), self.tags.is_empty()) {
+            (false, _) => "metadata",
+            (true, false) => "tags",
+            (true, true) => "hostname",
+        };
+        Err(OptionError::NoRoom { option, taken, most })
     }
 }
 
-fn refuse(wrong: bool, sentence: &'static str) -> Result<(), OptionError> {
-    if wrong { Err(OptionError::Unsuitable(sentence)) } else { Ok(()) }
+/// Why `object_ttl` is refused where it would mean nothing.
+const TTL_AT_AWS: &str = "is Storj's: write a lifecycle rule for the bucket instead";
+/// The same where nobody knows what to write instead.
+const TTL_ELSEWHERE: &str = "is Storj's: remove it, or set gateway = \"storj\"";
+
+fn refuse(wrong: bool, option: &'static str, reason: &'static str) -> Result<(), OptionError> {
+    if wrong { Err(OptionError::Unsuitable { option, reason }) } else { Ok(()) }
+}
+
+/// The error for a value that a gateway does not take.
+pub(in crate::s3) fn not_at(
+    traits: &Traits,
+    option: &'static str,
+    accepted: &str,
+    value: &str,
+) -> OptionError {
+    let name = traits.name;
+    let takes = match accepted {
+        "none" => format!("no value with gateway = \"{name}\": remove it"),
+        accepted => format!("{accepted} with gateway = \"{name}\""),
+    };
+    OptionError::Takes { option, takes, value: value.to_owned() }
 }
 
 #[cfg(test)]

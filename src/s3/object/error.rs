@@ -9,19 +9,26 @@ pub enum OptionError {
         /// The option's name.
         option: &'static str,
         /// What it takes.
-        takes: &'static str,
+        takes: String,
         /// What was written.
         value: String,
     },
     /// Good by itself, but not here or not together with another.
-    #[error("{0}")]
-    Unsuitable(&'static str),
+    #[error("{option} {reason}")]
+    Unsuitable {
+        /// The option's name.
+        option: &'static str,
+        /// Why it is not good here, and what to do.
+        reason: &'static str,
+    },
     /// Metadata and tags together with what each block brings.
     #[error(
         "metadata and tags take {taken} bytes together with those of a block, and the gateway takes \
          {most}: shorten metadata, tags or hostname"
     )]
     NoRoom {
+        /// The one to correct first.
+        option: &'static str,
         /// As the gateway counts them.
         taken: usize,
         /// What it takes.

@@ -1,10 +1,4 @@
-//! What is special about a provider: which options it takes, and how fast it may be asked.
-//!
-//! | gateway | by host | differs |
-//! |---|---|---|
-//! | `aws` | `*.amazonaws.com`, `*.amazonaws.com.cn` | no `object_ttl` (a lifecycle rule does that) |
-//! | `storj` | `*.storjshare.io` | no ACL, encryption or checksum headers, one class, no `&` in tags, less metadata; a client takes at most half of the project's limit, by what its requests count; listings by folder |
-//! | `generic` | any other | no `object_ttl` |
+//! The kinds of gateways, and how fast each may be asked. What each takes is in `traits`.
 //!
 //! Storj's own limits: 100 requests a second a project, of which a PUT counts 3 to 6 (seen on a
 //! network of our own with satellite v1.162 and gateway v1.11.0), and listing only by prefixes that end
@@ -24,49 +18,36 @@ pub enum Gateway {
     Aws,
     /// Storj's gateway.
     Storj,
-    /// SeaweedFS, Garage, Ceph, MinIO, R2, ...
+    /// Cloudflare R2.
+    R2,
+    /// Backblaze B2.
+    B2,
+    /// Wasabi.
+    Wasabi,
+    /// MinIO.
+    Minio,
+    /// Ceph's Object Gateway.
+    Ceph,
+    /// Google Cloud Storage by its XML interface.
+    Gcs,
+    /// OVHcloud Object Storage.
+    Ovh,
+    /// Garage.
+    Garage,
+    /// SeaweedFS.
+    SeaweedFs,
+    /// Any other.
     Generic,
 }
 
 impl Gateway {
-    /// The kind that a host belongs to.
-    #[must_use]
-    pub fn of(host: &str) -> Self {
-        let under = |domain: &str| {
-            host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        if under("amazonaws.com") || under("amazonaws.com.cn") {
-            Self::Aws
-        } else if under("storjshare.io") {
-            Self::Storj
-        } else {
-            Self::Generic
-        }
-    }
-
-    /// The region that a host's name says.
-    #[must_use]
-    pub fn region_of(host: &str) -> Option<&str> {
-        if Self::of(host) != Self::Aws {
-            return None;
-        }
-        let labels = host.split('.').map(|label| label.strip_prefix("s3-").unwrap_or(label));
-        // As in eu-west-1: what ends in a number and is not a bucket.
-        labels.filter(|label| !label.starts_with("s3")).rfind(|label| {
-            let parts: Vec<_> = label.split('-').collect();
-            (3..=4).contains(&parts.len())
-                && parts.first().is_some_and(|part| part.len() == 2 || *part == "eusc")
-                && parts.last().is_some_and(|part| part.parse::<u8>().is_ok())
-        })
-    }
-
     /// The least time between two requests of one client that cost 1; zero for no limit.
     #[must_use]
     pub fn pace(self) -> Duration {
         match self {
             // Half of the project's limit: there are other hosts.
             Self::Storj => Duration::from_millis(20),
-            Self::Aws | Self::Generic => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 
@@ -80,7 +61,7 @@ impl Gateway {
                 let segments = u32::try_from(len.div_ceil(STORJ_SEGMENT)).unwrap_or(u32::MAX);
                 segments.saturating_mul(2).saturating_add(2)
             }
-            Self::Aws | Self::Generic => 1,
+            _ => 1,
         }
     }
 
@@ -93,37 +74,6 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kind_follows_from_the_host_and_only_from_whole_labels() {
-        for (host, kind) in [
-            ("s3.eu-west-1.amazonaws.com", Gateway::Aws),
-            ("s3.cn-north-1.amazonaws.com.cn", Gateway::Aws),
-            ("gateway.storjshare.io", Gateway::Storj),
-            ("gateway.eu1.storjshare.io", Gateway::Storj),
-            ("notstorjshare.io", Gateway::Generic),
-            ("amazonaws.com.example.org", Gateway::Generic),
-            ("127.0.0.1", Gateway::Generic),
-        ] {
-            assert_eq!(Gateway::of(host), kind, "{host}");
-        }
-    }
-
-    #[test]
-    fn the_region_is_the_label_of_awss_host_that_has_the_form_of_one() {
-        for (host, region) in [
-            ("s3.eu-west-1.amazonaws.com", Some("eu-west-1")),
-            ("s3-us-west-2.amazonaws.com", Some("us-west-2")),
-            ("s3.dualstack.us-gov-east-1.amazonaws.com", Some("us-gov-east-1")),
-            ("s3.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
-            ("s3-fips.us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),
-            ("vpce-1a2b-5.s3.us-east-1.vpce.amazonaws.com", Some("us-east-1")),
-            ("s3.amazonaws.com", None),
-            ("s3.eu-west-1.example.org", None),
-        ] {
-            assert_eq!(Gateway::region_of(host), region, "{host}");
-        }
-    }
 
     #[test]
     fn a_put_to_storj_counts_three_inline_four_with_a_segment_and_six_with_two() {

@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `options`, `option_text` | what an operator chooses, and the texts for it |
-//! | `gateway`, `check` | the kinds of gateways, and which options each one accepts |
+//! | `gateway`, `traits` | the kinds of gateways, and which options each one accepts |
+//! | `check` | whether these options suit each other and the gateway |
 //! | `headers`, `body` | the request as it is sent |
 
 mod body;
@@ -13,6 +14,7 @@ mod gateway;
 mod headers;
 mod option_text;
 mod options;
+mod traits;
 
 use std::fmt;
 use std::io::Read;
@@ -24,6 +26,7 @@ pub use gateway::Gateway;
 pub(super) use headers::headers;
 pub use option_text::{acl, server_side_encryption, storage_class};
 pub use options::{Checksum, ContentMd5, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
+pub use traits::{COLUMNS, Does, GATEWAYS, Region, Tags, Traits, Words};
 
 /// Longest key that S3 takes, in bytes of UTF-8.
 pub const LONGEST_KEY: usize = 1024;

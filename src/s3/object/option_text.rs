@@ -6,23 +6,25 @@ use std::time::Duration;
 use super::error::OptionError;
 use super::gateway::Gateway;
 use super::options::{Checksum, LockMode, ObjectLock, SecondsOrDate};
+use super::traits::GATEWAYS;
 use crate::s3::endpoint::Addressing;
 use crate::s3::wire::date;
 use crate::units;
 
-fn takes(option: &'static str, takes: &'static str, value: &str) -> OptionError {
-    OptionError::Takes { option, takes, value: value.to_owned() }
+fn takes(option: &'static str, takes: impl Into<String>, value: &str) -> OptionError {
+    OptionError::Takes { option, takes: takes.into(), value: value.to_owned() }
 }
 
 impl FromStr for Gateway {
     type Err = OptionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "aws" => Ok(Self::Aws),
-            "storj" => Ok(Self::Storj),
-            "generic" => Ok(Self::Generic),
-            _ => Err(takes("gateway", "aws, storj or generic", text)),
+        match GATEWAYS.iter().find(|traits| traits.name == text) {
+            Some(traits) => Ok(traits.gateway),
+            None => {
+                let names: Vec<_> = GATEWAYS.iter().map(|traits| traits.name).collect();
+                Err(takes("gateway", names.join(", "), text))
+            }
         }
     }
 }
@@ -149,10 +151,12 @@ pub fn storage_class(text: &str) -> Result<String, OptionError> {
 pub fn server_side_encryption(text: &str) -> Result<String, OptionError> {
     let word = text.to_ascii_lowercase().replace(['_', ' '], "-");
     if ["c", "sse-c", "customer", "customer-key"].contains(&word.as_str()) {
-        return Err(OptionError::Unsuitable(
-            "server_side_encryption does not take SSE-C, which sends its key with every request and \
-             needs it on every reader: use aws:kms, or encrypt_to, which encrypts blocks before they \
-             leave this machine",
+        return Err(takes(
+            "server_side_encryption",
+            "AES256, aws:kms or aws:kms:dsse, and not SSE-C, whose key would have to go with every \
+             request and be on every reader: encrypt_to encrypts blocks before they leave this \
+             machine",
+            text,
         ));
     }
     one_of(

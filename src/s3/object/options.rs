@@ -90,6 +90,18 @@ pub enum Checksum {
     Sha256,
 }
 
+impl Checksum {
+    /// What an operator writes.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Crc32c => "crc32c",
+            Self::Crc64Nvme => "crc64nvme",
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
 /// WORM retention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectLock {
