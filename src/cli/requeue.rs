@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCo
     for spool in arguments.spools.find()? {
         let (stream, root) = (&spool.name, &spool.folder.path);
         let failed = |source| Error::File { path: root.display().to_string(), source };
-        let holder = spool::glance(root).map_err(failed)?.holder;
+        let Some(glance) = spool.read(spool::glance)? else { continue };
+        let holder = glance.holder;
         let blocks = match &selection {
             Some(selection) => spool::request(root, selection),
             None => spool::refused(root),

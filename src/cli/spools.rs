@@ -35,6 +35,25 @@ impl RouteSpool {
         Self { name: name.unwrap_or_default(), folder }
     }
 
+    /// What `read` finds in the folder; `None` when the folder has gone meanwhile, as that of a route
+    /// does when all is sent.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Path) -> std::io::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        let root = &self.folder.path;
+        match read(root) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !root.exists() => {
+                Ok(None)
+            }
+            Err(source) => Err(Error::File { path: root.display().to_string(), source }),
+        }
+    }
+
     /// Where its blocks go, in words; `None` when it does not say.
     pub(super) fn destination(&self) -> Option<String> {
         let saved = self.folder.saved.as_ref()?;
