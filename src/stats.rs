@@ -108,6 +108,8 @@ stats! {
     packer_silent,
     /// g: seconds since a block was last uploaded, or since the start.
     upload_silent,
+    /// g: seconds since `s3log ship` last said that it is at work, where it is to upload.
+    shipper_silent,
     /// g: HTTP status of the last answer of the gateway, 0 for none.
     last_status,
     /// g: milliseconds that the last upload took.

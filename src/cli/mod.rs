@@ -8,7 +8,7 @@
 //! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
 //! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
 //! | `terminal` | what a person and a script see |
-//! | `ls`, `cat`, `tail`, `verify`, `drain`, `requeue`, `check`, `stats` | one command each |
+//! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `lines` | what `cat` and `tail` share |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `generate` | completions and manual pages |
@@ -31,6 +31,7 @@ mod lines;
 mod ls;
 mod requeue;
 mod settings;
+mod ship;
 mod spools;
 mod stats;
 mod tail;
@@ -72,6 +73,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Upload what this node's spool holds while Varnish is stopped.
     Drain(drain::DrainArgs),
+    /// Upload what varnishd packs, as another user (streams with upload = external).
+    Ship(ship::ShipArgs),
     /// Test a stream's settings: name, connection, TLS, clock, credentials and a small write.
     Check(check::CheckArgs),
     /// List the blocks that the gateway refused, and send them again.
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Tail(arguments) => tail::run(&arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),
         Command::Drain(arguments) => drain::run(&arguments, out),
+        Command::Ship(arguments) => ship::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),

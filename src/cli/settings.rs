@@ -103,6 +103,11 @@ impl Connection {
         Ok(Settings::read(&arguments)?)
     }
 
+    /// Whether there is a settings file.
+    pub(super) fn has_file(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The streams that were named, or all of the settings file.
     ///
     /// # Errors

@@ -35,8 +35,7 @@ pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode
     let paint = Paint::stdout();
     for found in arguments.spools.find()? {
         let root = &found.folder.path;
-        let failed = |source| Error::File { path: root.display().to_string(), source };
-        let glance = spool::glance(root).map_err(failed)?;
+        let Some(glance) = found.read(spool::glance)? else { continue };
         let ring = ring::glance(&root.join("ring"));
         let open = ring.as_ref().ok().and_then(|ring| spool::open_glance(&ring.payload));
         if arguments.json {
@@ -66,6 +65,13 @@ fn show(
     writeln!(out, "{}  {root}  {holder}", printable(&found.name))?;
     if let Some(destination) = found.destination() {
         writeln!(out, "  uploads to   {}", printable(&destination))?;
+    }
+    if found.folder.is_external() {
+        let by = match glance.uploader {
+            Some(pid) => format!("s3log ship, process {pid}"),
+            None => paint.odd("nobody; start s3log ship"),
+        };
+        writeln!(out, "  uploaded by  {by}")?;
     }
     match ring {
         Ok(ring) => {
@@ -139,6 +145,9 @@ fn object(
         "route": found.folder.route().map(|route| route.to_string()),
         "destination": found.destination(),
         "holder": glance.holder,
+        "upload": if found.folder.is_external() { "external" } else { "internal" },
+        "uploader": glance.uploader,
+        "shipper": glance.shipper,
         "ring": match ring {
             Ok(ring) => json!({ "capacity": ring.capacity, "used": ring.used }),
             Err(error) => json!({ "problem": error.to_string() }),

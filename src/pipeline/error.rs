@@ -1,6 +1,7 @@
 //! Why a stream cannot be opened.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::ring::OpenError;
 use crate::s3::SetupError;
@@ -60,6 +61,16 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process uploads from the folder.
+    #[error("s3log: stream {stream}: {} uploads from {}", pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")), path.display())]
+    Uploads {
+        /// The stream.
+        stream: String,
+        /// The folder.
+        path: PathBuf,
+        /// The process, if the kernel shows it.
+        pid: Option<u32>,
+    },
     /// The stream's earlier pipeline has not let go of the spool yet.
     #[error("s3log: stream {stream}: the spool is still being closed: load the VCL again")]
     Closing {
@@ -80,6 +91,7 @@ impl StartError {
             | Self::Spool { .. }
             | Self::Ring { .. }
             | Self::System { .. }
+            | Self::Uploads { .. }
             | Self::Closing { .. } => true,
         }
     }

@@ -50,6 +50,12 @@ impl Folder {
         })
     }
 
+    /// Whether another user's process uploads from it.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.saved.as_ref().is_some_and(Saved::is_external)
+    }
+
     /// Whether there is something in it that has to be sent, or may be: a ring that cannot be read is
     /// kept for whoever can read it. Reads no more than it must.
     #[must_use]

@@ -19,6 +19,7 @@
 //! what the codec needs.
 
 mod error;
+mod external;
 mod folder;
 mod gate;
 pub mod ledger;
@@ -28,6 +29,7 @@ mod publish;
 mod registry;
 mod rest;
 mod secrets;
+mod ship;
 mod spread;
 mod staff;
 mod start;
@@ -49,7 +51,7 @@ use crate::events::{Events, Level};
 use crate::priority::Priority;
 use crate::ring::{PushError, Record, Ring};
 use crate::s3::Client;
-use crate::settings::{RouteId, Settings};
+use crate::settings::{RouteId, Settings, Upload};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
@@ -57,6 +59,7 @@ pub use error::StartError;
 pub use folder::{Folder, all as folders};
 pub use outlet::{Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
+pub use ship::Shipment;
 pub use view::Observer;
 
 /// Stands for no limit: a hundred years.
@@ -89,11 +92,11 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// Settings and the client made from them.
+/// Settings and the client made from them; none where another process uploads.
 #[derive(Debug)]
 struct Target {
     settings: Settings,
-    client: Client,
+    client: Option<Client>,
 }
 
 /// Somebody who feeds the pipeline.
@@ -142,6 +145,8 @@ struct Identity {
 
 /// A stream at work.
 pub struct Pipeline {
+    /// Goes before the spool's lock does: who takes that finds this free.
+    right: external::Right,
     identity: Identity,
     ring: Arc<Ring>,
     store: Arc<SealedBlocks>,
@@ -229,14 +234,18 @@ impl Pipeline {
             (Self::in_force(&control), control.deadline.is_some())
         };
         let Some(target) = target else { return serde_json::Value::Null };
-        serde_json::json!({
+        let mut state = serde_json::json!({
             "stream": target.settings.stream,
             "host": target.settings.host,
             "bucket": target.settings.bucket.to_string(),
             "route": self.identity.route.to_string(),
             "state": if draining { "draining" } else { "running" },
             "counters": self.stats.to_json(),
-        })
+        });
+        if let (Some(shipper), Some(object)) = (self.shipper(), state.as_object_mut()) {
+            object.insert("shipper".to_owned(), shipper);
+        }
+        state
     }
 
     /// The same in short, for a route that no VCL has.
@@ -413,7 +422,9 @@ impl Pipeline {
 
     /// Whether the settings in force have no use for this uploader.
     fn rests(&self, uploader: usize) -> bool {
-        self.target().is_none_or(|target| uploader >= target.settings.upload_threads)
+        self.target().is_none_or(|target| {
+            target.settings.upload == Upload::External || uploader >= target.settings.upload_threads
+        })
     }
 
     /// Asks for everything to be sealed and uploaded now, for at most `exit_timeout`; the

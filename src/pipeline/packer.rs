@@ -25,7 +25,7 @@ use crate::events::{Level, RateLimit, more_like_it};
 use crate::priority::presses;
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
-use crate::settings::Place;
+use crate::settings::{Place, Upload};
 use crate::spool::{ChunkStats, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
@@ -161,6 +161,7 @@ impl Packer {
                 synced = now;
                 self.sync(pipeline, target, now);
             }
+            pipeline.look_for_notes(now);
             if now.saturating_sub(asked) >= REQUESTS {
                 asked = now;
                 self.take_requests(pipeline);
@@ -413,6 +414,7 @@ impl Packer {
             options.spool_max = settings.spool_max;
             options.on_full = settings.on_spool_full;
             options.sync = settings.sync;
+            options.shared |= settings.upload == Upload::External;
         });
         self.set_sealing(target);
     }
@@ -503,12 +505,13 @@ impl Packer {
         }
     }
 
-    /// Notes when everything that was pushed before `generation` began is uploaded.
+    /// Notes when everything that was pushed before `generation` began is uploaded, or sealed where
+    /// another process uploads.
     fn note_drained(&self, pipeline: &Pipeline, generation: u64) {
         if self.chunk.records == 0
             && self.ledger.spool().open_len() == 0
             && pipeline.ring.usage().used == 0
-            && pipeline.store.counts().sealed.blocks == 0
+            && (pipeline.leaves_uploads() || pipeline.store.counts().sealed.blocks == 0)
         {
             // Release pairs with the Acquire in Pipeline::is_drained.
             pipeline.drained.store(generation, Ordering::Release);
@@ -526,8 +529,13 @@ impl Packer {
             let place = pipeline.identity.folder.as_ref().map(|path| path.display().to_string());
             let text = format!(
                 "closed with {blocks} blocks with {records} records left in {}: exit_timeout is \
-                 over; the next start with this spool uploads them, or s3log drain",
-                place.unwrap_or_default()
+                 over; {} uploads them, or s3log drain",
+                place.unwrap_or_default(),
+                if pipeline.leaves_uploads() {
+                    "s3log ship"
+                } else {
+                    "the next start with this spool"
+                },
             );
             (Level::Warn, text)
         };
@@ -541,7 +549,8 @@ impl Packer {
     fn may_close(pipeline: &Pipeline, seen: u64, deadline: Duration, now: Duration) -> bool {
         // Acquire pairs with the uploaders' Release: a block that was put back is in the store.
         let idle = pipeline.busy.load(Ordering::Acquire) == 0;
-        idle && (pipeline.is_drained(seen) || now >= deadline)
+        let empty = || pipeline.is_drained(seen) && pipeline.store.counts().sealed.blocks == 0;
+        idle && (empty() || now >= deadline)
     }
 
     /// Leaves for whoever publishes what it does, see [`super::view`].

@@ -287,7 +287,8 @@ impl Registry {
             }
             if !folder.has_records() {
                 // Not while another process has it.
-                if let Ok(held) = Disk::open(&folder.path) {
+                let open = if folder.is_external() { Disk::open_shared } else { Disk::open };
+                if let Ok(held) = open(&folder.path) {
                     let _ = folder::remove(&folder.path);
                     drop(held);
                 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_utils::sync::Parker;
+use crossbeam_utils::sync::{Parker, Unparker};
 
 use super::error::StartError;
+use super::external::Right;
 use super::ledger::Ledger;
 use super::packer::Packer;
 use super::take_up::Opening;
@@ -19,17 +20,22 @@ use super::{
 };
 use crate::block::{ChunkEncoder, Drops};
 use crate::events::{Level, RateLimit};
+use crate::ring::Ring;
 use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
-use crate::settings::{Settings, variables};
-use crate::spool::ChunkStats;
+use crate::settings::{Settings, Upload, variables};
+use crate::spool::{ChunkStats, SealedBlocks};
 use crate::stats::{Stats, get, set};
 use crate::thread;
 
 impl Target {
     /// Makes the client. A credentials file that was named must be there and be readable; every
-    /// other source may still come.
+    /// other source may still come. Where another process uploads there is no client, and no file of
+    /// it is read.
     pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
+        if settings.upload == Upload::External {
+            return Ok(Self { settings, client: None });
+        }
         let stream = || settings.stream.clone();
         let failed = |source| StartError::Client { stream: stream(), source };
         let credentials = chain(&settings.sources, &variables(), &settings.s3)
@@ -47,7 +53,7 @@ impl Target {
             Arc::clone(&environment.clock),
         )
         .map_err(failed)?;
-        Ok(Self { settings, client })
+        Ok(Self { settings, client: Some(client) })
     }
 }
 
@@ -61,35 +67,28 @@ pub(super) fn was_never_used(pipeline: &Pipeline) -> bool {
     get(&stats.records) + get(&stats.recovered) == 0 && pipeline.ring.usage().used == 0
 }
 
-/// Starts a pipeline that nobody holds, with the settings of `target` in force.
-pub(super) fn start(
+/// What a pipeline works with.
+pub(super) struct Parts {
+    pub(super) right: Right,
+    pub(super) ring: Arc<Ring>,
+    pub(super) store: Arc<SealedBlocks>,
+    pub(super) wakers: Vec<Unparker>,
+}
+
+/// A pipeline that nobody holds and that has no threads yet.
+pub(super) fn assemble(
     target: Arc<Target>,
     identity: Identity,
     environment: &Environment,
     observer: Box<dyn Observer>,
-    closed: Closed,
-) -> Result<Arc<Pipeline>, StartError> {
-    let settings = &target.settings;
-    let stream = settings.stream.clone();
-    let folder = identity.folder.clone();
-    let keeps = identity.keeps;
-    let mut opening = Opening::new(&target, environment, folder, keeps)?;
-    let stats = Stats::default();
-    set(&stats.torn, opening.opened.recovered.torn);
-    let encoder = ChunkEncoder::new(settings.codec).map_err(|source| StartError::System {
-        stream: stream.clone(),
-        doing: "prepare compression",
-        source,
-    })?;
-    let codec = settings.codec;
-    let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
-    let woken = Parker::new();
-    let wakers = Mutex::new(vec![woken.unparker().clone()]);
-    let pipeline = Arc::new(Pipeline {
+    parts: Parts,
+) -> Pipeline {
+    let pipeline = Pipeline {
+        right: parts.right,
         identity,
-        ring: Arc::clone(&opening.opened.ring),
-        store: Arc::clone(&opening.store),
-        stats: Arc::new(stats),
+        ring: parts.ring,
+        store: parts.store,
+        stats: Arc::new(Stats::default()),
         environment: environment.clone(),
         control: Mutex::new(Control {
             attached: vec![Attached { ticket: 0, target, used: 0 }],
@@ -107,14 +106,47 @@ pub(super) fn start(
         drained: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
         uploads: Uploads::default(),
-        wakers,
+        wakers: Mutex::new(parts.wakers),
         staff: staff::Staff::default(),
         view: View::default(),
         shown: Shown::new(observer),
-    });
+    };
     let now = milliseconds(environment.clock.monotonic());
     set(&pipeline.view.round, now);
     set(&pipeline.view.uploaded, now);
+    pipeline
+}
+
+/// Starts a pipeline that nobody holds, with the settings of `target` in force.
+pub(super) fn start(
+    target: Arc<Target>,
+    identity: Identity,
+    environment: &Environment,
+    observer: Box<dyn Observer>,
+    closed: Closed,
+) -> Result<Arc<Pipeline>, StartError> {
+    let settings = &target.settings;
+    let stream = settings.stream.clone();
+    let folder = identity.folder.clone();
+    let keeps = identity.keeps;
+    let mut opening = Opening::new(&target, environment, folder, keeps)?;
+    let encoder = ChunkEncoder::new(settings.codec).map_err(|source| StartError::System {
+        stream: stream.clone(),
+        doing: "prepare compression",
+        source,
+    })?;
+    let codec = settings.codec;
+    let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
+    let woken = Parker::new();
+    let wakers = vec![woken.unparker().clone()];
+    let parts = Parts {
+        right: Right::default(),
+        ring: Arc::clone(&opening.opened.ring),
+        store: Arc::clone(&opening.store),
+        wakers,
+    };
+    let pipeline = Arc::new(assemble(target, identity, environment, observer, parts));
+    set(&pipeline.stats.torn, opening.opened.recovered.torn);
     pipeline.changed();
     for (level, note) in opening.notes() {
         pipeline.tell(level, &note);

@@ -17,12 +17,12 @@ use crossbeam_utils::sync::Parker;
 
 use super::error::StartError;
 use super::view::milliseconds;
-use super::{Environment, Pipeline, Target, folder, ledger};
+use super::{Environment, Folder, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};
 use crate::clock::nanoseconds;
 use crate::events::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
-use crate::settings::Settings;
+use crate::settings::{Settings, Upload};
 use crate::spool::{
     ChunkStats, Disk, Files, Memory, Options, Payload, Recovered, SealedBlocks, Spool, SpoolError,
     SyncPolicy,
@@ -49,6 +49,8 @@ pub(super) struct Opening {
     payload: Option<Vec<u8>>,
     /// There already, after a ring was replaced.
     taken: Option<Taken>,
+    /// Another user's process uploads from the folder, or did when it was last opened.
+    shared: bool,
     notes: Vec<(Level, String)>,
 }
 
@@ -63,11 +65,14 @@ impl Opening {
         let settings = &target.settings;
         let stream = || settings.stream.clone();
         let mut notes = Vec::new();
+        let shared = settings.upload == Upload::External
+            || folder.as_ref().is_some_and(|root| Folder::read(root.clone()).is_external());
         let (files, path): (Arc<dyn Files>, Option<PathBuf>) = match &folder {
             None => (Arc::new(Memory::new()), None),
             Some(root) => {
-                let disk = Disk::open(root)
-                    .map_err(|source| StartError::Disk { stream: stream(), source })?;
+                let open = if shared { Disk::open_shared } else { Disk::open };
+                let disk =
+                    open(root).map_err(|source| StartError::Disk { stream: stream(), source })?;
                 if let Some(warning) = disk.warning() {
                     notes.push((Level::Warn, format!("the spool {} {warning}", root.display())));
                 }
@@ -93,6 +98,7 @@ impl Opening {
             opened,
             payload,
             taken: None,
+            shared,
             notes,
         };
         if opening.opened.recovered.capacity_differs
@@ -223,6 +229,7 @@ impl Opening {
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,
             sync: settings.sync,
+            shared: self.shared,
             sealing: settings.sealing.clone(),
             signer: settings.signer.clone(),
             kernel: kernel_boot(),

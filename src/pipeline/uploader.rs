@@ -113,7 +113,7 @@ fn claim(pipeline: &Pipeline) -> Result<(u64, Pass), Duration> {
     let pass = gate.enter(now).map_err(|until| until.saturating_sub(now))?;
     // Before the claim, so that the packer never sees a claimed block and no busy uploader.
     pipeline.busy.fetch_add(1, Ordering::AcqRel);
-    let late = pipeline.is_late();
+    let late = pipeline.is_late() || !pipeline.may_upload();
     let number = match (late, pass.is_probe()) {
         (true, _) => None,
         (false, false) => pipeline.store.claim(now),
@@ -175,7 +175,12 @@ impl Upload<'_> {
             open: &|| self.open(),
         };
         let clock = &*self.pipeline.environment.clock;
-        match tried.attempts.once(&self.target.client, &object, clock) {
+        let Some(client) = &self.target.client else {
+            // The settings have changed meanwhile, and another process uploads.
+            gate.unused(pass);
+            return Some(Duration::ZERO);
+        };
+        match tried.attempts.once(client, &object, clock) {
             Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
                 set(&stats.last_status, 200);

@@ -93,6 +93,12 @@ impl Arguments {
         &self.stream
     }
 
+    /// The same arguments for another stream.
+    #[must_use]
+    pub fn named(&self, stream: &str) -> Self {
+        Self { stream: stream.to_owned(), ..self.clone() }
+    }
+
     /// Sets `argument`; `None` leaves it at what it was.
     pub fn set(&mut self, argument: &'static str, value: Option<String>) {
         if let Some(value) = value {

@@ -49,6 +49,15 @@ pub enum OnFull {
     Wait(Duration),
 }
 
+/// Which process uploads what waits in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upload {
+    /// This one.
+    Internal,
+    /// `s3log ship`: this one opens no connection and reads no credentials.
+    External,
+}
+
 /// What `vcl.load` does with a stream that cannot be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStartFailure {
@@ -109,6 +118,8 @@ pub struct Settings {
     pub sync: SyncPolicy,
     /// How long the process's exit may wait for the last upload.
     pub exit_timeout: Duration,
+    /// Which process uploads.
+    pub upload: Upload,
     /// How many blocks are uploaded at a time.
     pub upload_threads: usize,
 }
@@ -159,6 +170,7 @@ impl Settings {
                 .unwrap_or_default(),
             sync: sync(arguments)?,
             exit_timeout: arguments.duration("exit_timeout")?,
+            upload: upload(arguments)?,
             upload_threads: usize::try_from(arguments.number("upload_threads")?).unwrap_or(2),
         })
     }
@@ -221,6 +233,17 @@ fn on_full(arguments: &Arguments) -> Result<OnFull, Error> {
     let wait = OnFull::Wait(arguments.duration("max_wait")?);
     let choice = arguments.choice("on_full", &[("drop", OnFull::Drop), ("wait", wait)])?;
     Ok(choice.unwrap_or(OnFull::Drop))
+}
+
+fn upload(arguments: &Arguments) -> Result<Upload, Error> {
+    let words = [("internal", Upload::Internal), ("external", Upload::External)];
+    let upload = arguments.choice("upload", &words)?.unwrap_or(Upload::Internal);
+    if upload == Upload::External && arguments.get("spool") == Some("none") {
+        let problem = "external needs a directory in spool, where s3log ship finds the blocks; it \
+                       is \"none\"";
+        return Err(arguments.problem("upload", problem));
+    }
+    Ok(upload)
 }
 
 fn sync(arguments: &Arguments) -> Result<SyncPolicy, Error> {

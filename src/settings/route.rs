@@ -216,6 +216,54 @@ impl Saved {
         arguments
     }
 
+    /// Whether another process uploads what waits here.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.arguments.get("upload").is_some_and(|upload| upload == "external")
+    }
+
+    /// The stream's name as in VCL.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The settings of a process that only uploads: the route as it is kept here, and all else as
+    /// `given`. This file is written by another user, so it does not say where credentials are, nor
+    /// which endpoint they are shown to.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or the route has another endpoint than `given`.
+    pub fn settings_to_ship(&self, given: &Arguments) -> Result<Settings, Error> {
+        let mut arguments = given.clone();
+        let uploads = |known: &&super::table::Argument| {
+            // What blocks are encrypted and signed with is done by now.
+            known.route
+                && !["encrypt_to", "public_key", "sign_key", "endpoint"].contains(&known.name)
+        };
+        for known in super::table::ARGUMENTS.iter() {
+            if known.route && known.name != "endpoint" {
+                arguments.unset(known.name);
+            }
+            if uploads(&known) {
+                arguments.set(known.name, self.arguments.get(known.name).cloned());
+            }
+        }
+        arguments.unset("upload");
+        let settings = Settings::read(&arguments)?;
+        let mut there = arguments.clone();
+        there.set("endpoint", self.arguments.get("endpoint").cloned());
+        let url = Settings::read(&there)?.endpoint_url();
+        if url != settings.endpoint_url() {
+            let problem = format!(
+                "the route's is {url}, and it is uploaded only to the one given here: give that one, \
+                 or load a VCL with this one"
+            );
+            return Err(arguments.problem("endpoint", problem));
+        }
+        Ok(settings)
+    }
+
     /// The settings, from `arguments`, which are [`Saved::arguments`] or those with other
     /// credentials.
     ///
@@ -292,6 +340,7 @@ mod tests {
             ("tags", "team=edge"),
             ("timeout", "1s"),
             ("timestamp_format", "%s"),
+            ("upload", "external"),
             ("upload_threads", "1"),
         ];
         for (name, value) in examples {

@@ -111,6 +111,7 @@ pub const ARGUMENTS: &[Argument] = &[
     general("timeout", Duration("1s", "1h"), Some("30s")),
     route("timestamp_format", Text, Some("%Y-%m-%dT%H-%M-%SZ")),
     general("timezone", Words(&["utc", "local"]), None),
+    general("upload", Words(&["internal", "external"]), Some("internal")),
     general("upload_threads", Number(1, 16), Some("2")),
 ];
 

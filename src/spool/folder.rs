@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::files::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SECRET};
+use super::files::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SECRET, SHIP};
+use super::notes;
 
 /// Names in `root`; none if it cannot be read.
 fn names(root: &Path) -> impl Iterator<Item = String> {
@@ -44,7 +45,8 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
             || matches!(Name::parse(name), Some(Name::Done(_)))
     };
     let folder = |name: &String| [QUARANTINE, FOREIGN].contains(&&**name);
-    let known = |name: &&String| ours(name) || folder(name) || more.contains(&&***name);
+    let known =
+        |name: &&String| ours(name) || folder(name) || *name == SHIP || more.contains(&&***name);
     let empty = |name: &&str| names(&root.join(name)).next().is_none();
     if !all.iter().all(|name| known(&name)) || ![QUARANTINE, FOREIGN].iter().all(empty) {
         return Err(io::ErrorKind::DirectoryNotEmpty.into());
@@ -52,10 +54,13 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
     for name in all.iter().filter(|name| folder(name)) {
         fs::remove_dir(root.join(name))?;
     }
+    if all.iter().any(|name| name == SHIP) {
+        notes::remove_folder(root)?;
+    }
     for name in all.iter().filter(|name| ours(name)) {
         fs::remove_file(root.join(name))?;
     }
-    for name in all.iter().filter(|name| !ours(name) && !folder(name)) {
+    for name in all.iter().filter(|name| !ours(name) && !folder(name) && *name != SHIP) {
         fs::remove_file(root.join(name))?;
     }
     fs::remove_dir(root)

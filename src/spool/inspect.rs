@@ -7,7 +7,8 @@ use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
 use super::commit::OpenBlock;
-use super::files::names::{FOREIGN, LOCK, Name, QUARANTINE};
+use super::files::names::{FOREIGN, FORMAT, LOCK, Name, QUARANTINE};
+use super::notes::{ShipperState, shipper_state};
 use super::sidecar::{LIMIT, Sidecar};
 use super::store::Tally;
 use crate::block::{BootId, Drops, Meta};
@@ -34,6 +35,10 @@ pub struct OpenGlance {
 pub struct Glance {
     /// The process that holds the lock.
     pub holder: Option<u32>,
+    /// The process that uploads from it: the holder, or `s3log ship`.
+    pub uploader: Option<u32>,
+    /// What `s3log ship` last said of itself.
+    pub shipper: Option<ShipperState>,
     /// Sealed blocks that wait for upload.
     pub sealed: Tally,
     /// What the oldest of them says of itself.
@@ -55,7 +60,12 @@ pub struct Glance {
 /// # Errors
 /// The directory cannot be read.
 pub fn glance(root: &Path) -> io::Result<Glance> {
-    let mut glance = Glance { holder: holder(&root.join(LOCK)), ..Glance::default() };
+    let mut glance = Glance {
+        holder: holder(&root.join(LOCK)),
+        uploader: uploader(root),
+        shipper: shipper_state(root),
+        ..Glance::default()
+    };
     let mut oldest: Option<u64> = None;
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
@@ -129,6 +139,12 @@ pub fn open_glance(payload: &[u8]) -> Option<OpenGlance> {
         first: state.first,
         dropped: state.drops,
     })
+}
+
+/// The process that has the right to upload from the spool in `root`, if the kernel shows it.
+#[must_use]
+pub fn uploader(root: &Path) -> Option<u32> {
+    holder(&root.join(FORMAT))
 }
 
 /// Who holds the flock of a file, as the kernel's list of locks has it; asking with flock itself

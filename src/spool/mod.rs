@@ -10,7 +10,9 @@
 //!
 //! # The directory, format 1
 //!
-//! Numbers have ten digits or more, zero padded. The directory is 0700, files are 0600.
+//! Numbers have ten digits or more, zero padded. The directory is 0700, files are 0600; where another
+//! user's process uploads, the directory is 0750, and sealed blocks, sidecars, `format` and `route`
+//! are 0640.
 //!
 //! | name | holds |
 //! |---|---|
@@ -28,6 +30,7 @@
 //! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
 //! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |
+//! | `ship/` | notes of the process that uploads for this one, 0770: see `notes.rs` |
 //! | `foreign/` | what was found in the directory and is none of the above |
 //!
 //! The bytes of the payload, of a sidecar and of members stand in `commit.rs`, `sidecar.rs` and
@@ -66,22 +69,26 @@ mod files;
 mod folder;
 mod held;
 mod inspect;
+mod notes;
 mod options;
 mod quarantine;
 mod recovery;
 mod seal;
+mod shipper;
 mod sidecar;
 mod store;
 mod writer;
 
 pub use commit::Payload;
 pub use error::SpoolError;
-pub use files::{Disk, DiskError, Files, Memory};
+pub use files::{Disk, DiskError, Files, Hold, Memory};
 pub use folder::{has_blocks, has_secrets, remove_empty};
-pub use inspect::{Glance, OpenGlance, glance, open_glance};
+pub use inspect::{Glance, OpenGlance, glance, open_glance, uploader};
+pub use notes::{Noted, ShipperState, shipper_state};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
+pub use shipper::Uploading;
 pub use store::{Counts, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};
 

@@ -54,6 +54,8 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// How blocks are encrypted when they are sealed, if at all.
     pub sealing: Option<Sealing>,
+    /// Another user's process uploads, whose group may read what it has to.
+    pub shared: bool,
     /// The key that signs a block's metadata when it is sealed, if there is one.
     pub signer: Option<Signer>,
 }
@@ -89,6 +91,7 @@ impl Options {
             on_full: OnSpoolFull::default(),
             sync: SyncPolicy::default(),
             sealing: None,
+            shared: false,
             signer: None,
         }
     }
@@ -106,6 +109,7 @@ impl fmt::Debug for Options {
             .field("on_full", &self.on_full)
             .field("sync", &self.sync)
             .field("sealing", &self.sealing.as_ref().map(Sealing::suffix))
+            .field("shared", &self.shared)
             .field("signer", &self.signer)
             .finish()
     }

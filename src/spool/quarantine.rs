@@ -15,11 +15,22 @@ use std::path::Path;
 
 use super::files::names::{Name, QUARANTINE, Why};
 use super::files::remove_if_there;
+use super::notes::{Note, Verdict};
 use super::sidecar::{LIMIT, Sidecar};
-use super::store::{Entry, SealedBlocks, Tally, load};
-use super::{Files, SpoolError};
-use crate::block::{Drops, Meta};
+use super::store::{Entry, Index, SealedBlocks, Tally, load};
+use super::{Files, Hold, SpoolError};
+use crate::block::{Digest, Drops, Meta};
 use crate::printable::printable;
+
+/// What became of the oldest block.
+pub(super) enum Oldest {
+    /// There is none that may be dropped.
+    None,
+    /// It is not there any more.
+    Dropped(DroppedBlock),
+    /// It is done with, and its note was not taken yet.
+    Noted,
+}
 
 /// A block that `spool_max` dropped.
 pub(super) struct DroppedBlock {
@@ -40,6 +51,9 @@ impl SealedBlocks {
     pub fn quarantine(&self, number: u64, reason: &str) -> Result<(), SpoolError> {
         let mut index = self.lock();
         let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        if index.remote.is_some() {
+            return self.note(&mut index, number, Verdict::Refused, reason);
+        }
         move_to_quarantine(&*self.files, number, entry.data(number), reason)?;
         index.take(number);
         index.quarantine(number, entry);
@@ -82,21 +96,21 @@ impl SealedBlocks {
 
     /// Drops the oldest block that is not claimed, waiting or in quarantine, as the `sequence`th of
     /// this spool's life. Its sidecar stays under another name until the count of its records has
-    /// been committed.
-    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Option<DroppedBlock>, SpoolError> {
+    /// been committed. A block that another process uploads is claimed by it.
+    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Oldest, SpoolError> {
         let mut index = self.lock();
-        let waiting = index.blocks.iter().find(|(_, entry)| !entry.is_claimed());
-        let refused = index.quarantine.first_key_value();
-        let oldest = waiting.into_iter().chain(refused).min_by_key(|(number, _)| **number);
-        let Some((number, entry)) = oldest.map(|(number, entry)| (*number, *entry)) else {
-            return Ok(None);
-        };
+        let Some((number, entry, _hold)) = self.oldest(&index) else { return Ok(Oldest::None) };
         let refused = index.quarantine.contains_key(&number);
         let sidecar = Name::Sidecar(number);
         let name = if refused { sidecar.quarantined() } else { sidecar.to_string() };
         // What the block told of drops before it is told by nobody once it is gone.
-        let mut drops = load(&*self.files, &name)
-            .map_or_else(|_| Drops::default(), |sidecar| sidecar.meta.dropped);
+        let mut drops = match load(&*self.files, &name) {
+            Ok(sidecar) if !refused && self.has_note(number, sidecar.meta.sha256)? => {
+                return Ok(Oldest::Noted);
+            }
+            Ok(sidecar) => sidecar.meta.dropped,
+            Err(_) => Drops::default(),
+        };
         drops.add(&Drops { spool: entry.records, ..Drops::default() });
         let gone = Name::Gone { sequence, number, why: Why::Dropped }.to_string();
         match self.files.rename(&name, &gone) {
@@ -114,7 +128,35 @@ impl SealedBlocks {
             index.take(number);
             self.tidy_data(&mut index, number, entry)
         };
-        Ok(Some(DroppedBlock { number, drops, clean }))
+        Ok(Oldest::Dropped(DroppedBlock { number, drops, clean }))
+    }
+
+    /// The oldest block that may be dropped, kept from other processes while it is.
+    fn oldest(&self, index: &Index) -> Option<(u64, Entry, Option<Hold>)> {
+        let refused = index.quarantine.first_key_value().map(|(number, entry)| (*number, *entry));
+        for (number, entry) in index.blocks.iter().filter(|(_, entry)| !entry.is_claimed()) {
+            if refused.is_some_and(|(first, _)| first < *number) {
+                break;
+            }
+            match self.files.try_hold(&entry.data(*number).to_string()) {
+                Ok(None) => {}
+                Ok(hold) => return Some((*number, *entry, hold)),
+                // Nobody can upload what is not there.
+                Err(_) => return Some((*number, *entry, None)),
+            }
+        }
+        refused.map(|(number, entry)| (number, entry, None))
+    }
+
+    /// Whether another process has left a note of the block.
+    fn has_note(&self, number: u64, sha256: Digest) -> Result<bool, SpoolError> {
+        for verdict in [Verdict::Sent, Verdict::Refused] {
+            let path = Note::new(number, sha256, verdict).path();
+            if self.files.length(&path).map_err(SpoolError::io("read", &path))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

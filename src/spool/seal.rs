@@ -44,6 +44,10 @@ pub(super) fn write_sealed(
         suffix = sealing.suffix();
         (sha256, bytes) = write_transformed(files, data, state.number, sealing)?;
     }
+    if options.shared {
+        // Who cannot read it says so; its members in `data` stay private where it is encrypted.
+        let _ = files.share(&stored.to_string());
+    }
     if sync {
         let name = stored.to_string();
         files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
@@ -77,7 +81,7 @@ pub(super) fn write_sealed(
         held: if let Origin::Held(number) = origin { Some(number) } else { None },
         meta,
     };
-    write_sidecar(files, &sidecar, sync)?;
+    write_sidecar(files, &sidecar, sync, options.shared)?;
     Ok(sidecar)
 }
 
@@ -101,7 +105,12 @@ fn write_transformed(
 }
 
 /// Makes `sidecar` appear whole or not at all.
-fn write_sidecar(files: &dyn Files, sidecar: &Sidecar, sync: bool) -> Result<(), SpoolError> {
+fn write_sidecar(
+    files: &dyn Files,
+    sidecar: &Sidecar,
+    sync: bool,
+    shared: bool,
+) -> Result<(), SpoolError> {
     let new = Name::New(sidecar.meta.number).to_string();
     let bytes = sidecar.encode().map_err(|error| SpoolError::Io {
         doing: "write",
@@ -109,6 +118,9 @@ fn write_sidecar(files: &dyn Files, sidecar: &Sidecar, sync: bool) -> Result<(),
         source: error.into(),
     })?;
     files.create(&new, &bytes).map_err(SpoolError::io("write", &new))?;
+    if shared {
+        let _ = files.share(&new);
+    }
     if sync {
         files.sync_file(&new).map_err(SpoolError::io("sync", &new))?;
     }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use super::files::names::Name;
 use super::files::{read_small, remove_if_there};
+use super::notes::{Noted, Verdict};
+use super::shipper::Remote;
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
 use crate::block::Meta;
@@ -103,6 +105,10 @@ impl Entry {
         self.claimed
     }
 
+    fn is_due(&self, now: Duration) -> bool {
+        !self.claimed && self.not_before <= now
+    }
+
     pub(super) const fn data(&self, number: u64) -> Name {
         if self.transformed { Name::Sealed(number) } else { Name::Data(number) }
     }
@@ -117,6 +123,10 @@ pub(super) struct Index {
     /// The block whose `N.done` stays: the newest that is gone. It carries the chain on when the
     /// ring's file is lost.
     pub(super) anchor: Option<u64>,
+    /// What notes have come to and nobody was told of yet.
+    pub(super) noted: Noted,
+    /// There for who only uploads.
+    pub(super) remote: Option<Remote>,
 }
 
 impl Index {
@@ -210,23 +220,39 @@ impl SealedBlocks {
     /// [released](SealedBlocks::release), uploaded or quarantined.
     #[must_use]
     pub fn claim(&self, now: Duration) -> Option<u64> {
-        let mut index = self.lock();
-        let mut free = index.blocks.iter_mut();
-        let (number, entry) = free.find(|(_, entry)| !entry.claimed && entry.not_before <= now)?;
-        entry.claimed = true;
-        Some(*number)
+        self.claim_first(|index| {
+            let mut all = index.blocks.iter();
+            all.find(|(_, entry)| entry.is_due(now)).map(|(number, _)| *number)
+        })
     }
 
     /// As [`claim`](SealedBlocks::claim), but the block that has not been tried for longest, or never:
     /// each has its turn, even where the oldest ones fail. Looks at every block.
     #[must_use]
     pub fn claim_in_turn(&self, now: Duration) -> Option<u64> {
+        self.claim_first(|index| {
+            let due = index.blocks.iter().filter(|(_, entry)| entry.is_due(now));
+            let first = due.min_by_key(|(number, entry)| (entry.not_before, **number));
+            first.map(|(number, _)| *number)
+        })
+    }
+
+    /// Claims the block that `choose` gives. One that is another process's, and that it has dropped
+    /// or is dropping, is forgotten.
+    fn claim_first(&self, choose: impl Fn(&Index) -> Option<u64>) -> Option<u64> {
         let mut index = self.lock();
-        let free = index.blocks.iter_mut();
-        let due = free.filter(|(_, entry)| !entry.claimed && entry.not_before <= now);
-        let (number, entry) = due.min_by_key(|(number, entry)| (entry.not_before, **number))?;
-        entry.claimed = true;
-        Some(*number)
+        loop {
+            let number = choose(&index)?;
+            let Index { blocks, remote, .. } = &mut *index;
+            let entry = blocks.get_mut(&number)?;
+            let held =
+                remote.as_mut().is_none_or(|remote| remote.hold(&*self.files, number, *entry));
+            if held {
+                entry.claimed = true;
+                return Some(number);
+            }
+            index.take(number);
+        }
     }
 
     /// Gives a claimed block back: it was not uploaded, and may be claimed at once.
@@ -237,9 +263,13 @@ impl SealedBlocks {
     /// Gives a claimed block back, which nobody is given before `not_before`, monotonic. Those
     /// behind it go on.
     pub fn release_until(&self, number: u64, not_before: Duration) {
-        if let Some(entry) = self.lock().blocks.get_mut(&number) {
+        let mut index = self.lock();
+        if let Some(entry) = index.blocks.get_mut(&number) {
             entry.claimed = false;
             entry.not_before = not_before;
+        }
+        if let Some(remote) = &mut index.remote {
+            remote.release(number);
         }
     }
 
@@ -282,6 +312,9 @@ impl SealedBlocks {
     pub fn uploaded(&self, number: u64) -> Result<(), SpoolError> {
         let mut index = self.lock();
         let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        if index.remote.is_some() {
+            return self.note(&mut index, number, Verdict::Sent, "");
+        }
         let name = Name::Sidecar(number).to_string();
         match self.files.rename(&name, &Name::Done(number).to_string()) {
             // Taken away from outside; there is nothing left to be sent again.

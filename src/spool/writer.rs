@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::commit::OpenBlock;
 use super::files::names::{Name, Why};
 use super::files::{for_each_buffer, remove_if_there};
-use super::quarantine::DroppedBlock;
+use super::quarantine::{DroppedBlock, Oldest};
 use super::seal::{Origin, write_sealed};
 use super::sidecar::Sidecar;
 use super::store::Entry;
@@ -132,7 +132,11 @@ impl Spool {
     /// open block and what the ring holds are secret from now on: commit the payload to make that
     /// last.
     pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
+        let shared = self.options.shared;
         change(&mut self.options);
+        if self.options.shared && !shared {
+            self.store.share();
+        }
         if self.state.length == 0 {
             self.state.codec = self.options.codec;
         }
@@ -490,6 +494,11 @@ impl Spool {
             if used.saturating_add(wanted) <= limit {
                 return Ok(());
             }
+            // What another process has uploaded makes room first.
+            self.store.take_notes()?;
+            if self.store.counts() != counts {
+                continue;
+            }
             let full = SpoolError::Full { used, limit, wanted };
             // A chunk that could not fit into an empty spool is no reason to empty it.
             if self.options.on_full == OnSpoolFull::DropNewest
@@ -498,9 +507,10 @@ impl Spool {
                 return Err(full);
             }
             let sequence = self.state.sequence + 1;
-            let Some(DroppedBlock { number, drops, clean }) = self.store.drop_oldest(sequence)?
-            else {
-                return Err(full);
+            let DroppedBlock { number, drops, clean } = match self.store.drop_oldest(sequence)? {
+                Oldest::Dropped(block) => block,
+                Oldest::Noted => continue,
+                Oldest::None => return Err(full),
             };
             self.state.sequence = sequence;
             self.state.drops.add(&drops);

@@ -121,6 +121,9 @@ struct Counters {
     /// Time since the last upload
     #[gauge(format = "duration")]
     upload_silent: AtomicU64,
+    /// Time since s3log ship was last at work, with upload = external
+    #[gauge(format = "duration")]
+    shipper_silent: AtomicU64,
     /// HTTP status of the gateway's last answer
     #[gauge(level = "diag")]
     last_status: AtomicU64,
@@ -173,6 +176,6 @@ impl Observer for Publisher {
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks
             spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records
-            quarantined_bytes oldest_unsent packer_silent upload_silent last_status last_upload_ms);
+            quarantined_bytes oldest_unsent packer_silent upload_silent shipper_silent last_status last_upload_ms);
     }
 }

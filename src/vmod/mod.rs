@@ -245,6 +245,10 @@ mod s3log {
             /// How long varnishd's exit may wait for the last upload, from 0s to 10m; what is not
             /// uploaded waits in the spool. Default: 5s.
             exit_timeout: Option<&CStr>,
+            /// Which process uploads: `internal`, or `external`: varnishd opens no connection and
+            /// reads no credentials, and `s3log ship`, as another user, uploads from the spool
+            /// (`docs/operations.md`). Default: `internal`.
+            upload: Option<&CStr>,
             /// How many blocks are uploaded at a time, from 1 to 16. Default: 2.
             upload_threads: Option<&CStr>,
             /// Where the bucket's name stands in the URL: `path` or `virtual` (in the host name).
@@ -319,7 +323,7 @@ mod s3log {
                 format dialect escape message_type hostname tag timezone max_line sample esi
                 period max_bytes compression encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
-                upload_threads
+                upload upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout
                 role_arn external_id role_session_name expected_bucket_owner
                 gateway content_type checksum content_md5 if_none_match acl redundancy

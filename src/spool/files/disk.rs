@@ -1,7 +1,9 @@
 //! The spool's directory on a real file system.
 //!
 //! The directory is 0700 and its files 0600 from the moment they exist: log lines are personal data.
-//! Symbolic links in place of files are not followed.
+//! Symbolic links in place of files are not followed. A directory that another user's process uploads
+//! from is 0750, and what it needs of it 0640: sealed blocks, their descriptions, `format` and
+//! `route`, not the ring and not the open block.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,10 +13,20 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 
-use super::Files;
-use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, is_not_ours};
+use super::guest::make_folder;
+use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SHIP, is_not_ours};
 use super::system::warning;
+use super::{Files, Hold};
 use crate::clock::nanoseconds;
+
+/// The directory's mode.
+const PRIVATE: u32 = 0o700;
+/// The same where the group uploads.
+const SHARED: u32 = 0o750;
+/// The mode of the folder that the group writes into.
+const WRITABLE: u32 = 0o770;
+/// Whose folder it is, for who uploads from it; not the spool's file.
+const ROUTE: &str = "route";
 
 /// A directory that this process alone writes, until it is dropped.
 #[derive(Debug)]
@@ -70,6 +82,18 @@ impl Disk {
     /// # Errors
     /// See [`DiskError`]; nothing was changed in a directory that is in use.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
+        Self::open_with(root, PRIVATE)
+    }
+
+    /// The same for a directory that another user's process uploads from.
+    ///
+    /// # Errors
+    /// Those of [`Disk::open`].
+    pub fn open_shared(root: &Path) -> Result<Self, DiskError> {
+        Self::open_with(root, SHARED)
+    }
+
+    fn open_with(root: &Path, mode: u32) -> Result<Self, DiskError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| DiskError::Io { path, source }
@@ -79,7 +103,7 @@ impl Disk {
             return Err(DiskError::NotASpool { path: root.to_owned(), name });
         }
         let made = missing(root);
-        make_private(root, true).map_err(failed(root))?;
+        make_folder_of(root, mode, true).map_err(failed(root))?;
         let path = root.join(LOCK);
         let mut lock = private(OpenOptions::new().read(true).write(true).create(true))
             .open(&path)
@@ -99,7 +123,7 @@ impl Disk {
             .and_then(|_| writeln!(lock, "{}", std::process::id()));
         for folder in [QUARANTINE, FOREIGN] {
             let path = root.join(folder);
-            make_private(&path, false).map_err(failed(&path))?;
+            make_folder_of(&path, PRIVATE, false).map_err(failed(&path))?;
         }
         // A file that is on the disk is of no use in a folder that is not.
         for folder in made.iter().map(PathBuf::as_path).chain([root]) {
@@ -149,9 +173,9 @@ fn stranger(root: &Path) -> Option<String> {
         .find(|name| Name::parse(name).is_none() && name != FORMAT_NEW && !is_not_ours(name))
 }
 
-/// Makes a directory 0700, or narrows the one that is there to it.
-fn make_private(path: &Path, parents: bool) -> io::Result<()> {
-    DirBuilder::new().recursive(parents).mode(0o700).create(path).or_else(|error| {
+/// Makes a directory of this mode, or narrows the one that is there to it.
+fn make_folder_of(path: &Path, mode: u32, parents: bool) -> io::Result<()> {
+    DirBuilder::new().recursive(parents).mode(mode).create(path).or_else(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
     })?;
     let metadata = fs::symlink_metadata(path)?;
@@ -160,10 +184,14 @@ fn make_private(path: &Path, parents: bool) -> io::Result<()> {
     if !(metadata.is_dir() || linked) {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    }
-    Ok(())
+    let found = fs::metadata(path)?.permissions().mode();
+    if found & 0o077 & !mode != 0 { set_mode(path, found, mode) } else { Ok(()) }
+}
+
+/// Changes the mode of a directory and keeps its set-group-ID bit, by which an operator gives what is
+/// made in it another group.
+fn set_mode(path: &Path, found: u32, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(found & 0o2000 | mode))
 }
 
 /// The folders of `path` that are not there yet, itself included.
@@ -190,6 +218,53 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW)
+}
+
+/// For files that another user may have made: follows no link, and waits for nobody at the other end
+/// of a FIFO.
+pub(super) fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+}
+
+/// See [`Files::length`].
+pub(super) fn length_of(path: &Path) -> io::Result<Option<u64>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// See [`Files::modified`].
+pub(super) fn modified_at(path: &Path) -> io::Result<u64> {
+    let time = fs::symlink_metadata(path)?.modified()?;
+    Ok(nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+}
+
+/// See [`Files::try_hold`]. The kernel lets go when the process ends, however it ends.
+pub(super) fn try_hold(path: &Path) -> io::Result<Option<Hold>> {
+    Ok(Flock::take(path)?.map(|held| Box::new(held) as Hold))
+}
+
+/// A flock that goes with its owner, although a child of this process may have the file still.
+pub(in crate::spool) struct Flock(pub(in crate::spool) File);
+
+impl Flock {
+    /// The flock of the file at `path`; `None` when another process has it.
+    pub(in crate::spool) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let file = careful(OpenOptions::new().read(true)).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Files for Disk {
@@ -223,21 +298,21 @@ impl Files for Disk {
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
-        let file = private(OpenOptions::new().read(true)).open(self.root.join(name))?;
-        Ok(Box::new(file))
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let options = match name.split_once('/') {
+            Some((SHIP, _)) => careful(&mut options),
+            _ => private(&mut options),
+        };
+        Ok(Box::new(options.open(self.root.join(name))?))
     }
 
     fn length(&self, name: &str) -> io::Result<Option<u64>> {
-        match fs::symlink_metadata(self.root.join(name)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        length_of(&self.root.join(name))
     }
 
     fn modified(&self, name: &str) -> io::Result<u64> {
-        let time = fs::symlink_metadata(self.root.join(name))?.modified()?;
-        Ok(nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+        modified_at(&self.root.join(name))
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
@@ -246,6 +321,35 @@ impl Files for Disk {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
+    }
+
+    fn share(&self, name: &str) -> io::Result<()> {
+        let share = |path: &Path| {
+            // Through the file, so that no link is followed; whatever the umask is.
+            let file = careful(OpenOptions::new().read(true)).open(path)?;
+            file.set_permissions(Permissions::from_mode(0o640))
+        };
+        if !name.is_empty() {
+            return share(&self.root.join(name));
+        }
+        let widen = |path: &Path, mode: u32| {
+            let found = fs::metadata(path)?.permissions().mode();
+            // Not without need: it may cost the directory its set-group-ID bit.
+            if found & 0o777 == mode { Ok(()) } else { set_mode(path, found, mode) }
+        };
+        widen(&self.root, SHARED)?;
+        widen(&make_folder(&self.root)?, WRITABLE)?;
+        for name in [FORMAT, ROUTE] {
+            match share(&self.root.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn try_hold(&self, name: &str) -> io::Result<Option<Hold>> {
+        try_hold(&self.root.join(name))
     }
 }
 

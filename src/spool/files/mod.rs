@@ -4,17 +4,23 @@
 //! one operation, or refuse one.
 
 mod disk;
+mod guest;
 mod memory;
 pub(super) mod names;
 mod system;
 
 use std::io::{self, Read};
 
+pub(in crate::spool) use disk::Flock;
 pub use disk::{Disk, DiskError};
+pub(super) use guest::Guest;
 pub use memory::Memory;
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;
+
+/// Keeps other processes that ask for the same from a file, until it is dropped or the process ends.
+pub type Hold = Box<dyn Send>;
 
 /// A directory with two folders below it, `quarantine` and `foreign`.
 ///
@@ -87,6 +93,24 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// The file system's.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Lets the directory's group read a file; `""` is the directory itself, with a folder for what
+    /// the group has to say.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn share(&self, _name: &str) -> io::Result<()> {
+        // Where there is no other process there is no group.
+        Ok(())
+    }
+
+    /// Holds a file, unless another process does; then `None`.
+    ///
+    /// # Errors
+    /// The file system's, `NotFound` among them.
+    fn try_hold(&self, _name: &str) -> io::Result<Option<Hold>> {
+        Ok(Some(Box::new(())))
+    }
 }
 
 /// [`Files::remove`] for which a file that is not there is as good as removed.

@@ -132,6 +132,12 @@ impl Spool {
         let other_codec = state.length > 0 && state.codec != options.codec;
         let heal = undo_for_good(&*files, &options, &state);
         store.fill(index);
+        if options.shared {
+            store.share();
+        }
+        store.take_notes()?;
+        // Of blocks that nobody has counted yet.
+        let _ = store.noted();
         let synced = Some((state, hasher.clone()));
         let mut spool = Self {
             store: Arc::clone(store),
