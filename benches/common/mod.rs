@@ -1,6 +1,7 @@
 //! What the benchmarks of the record path share: formats, and a hit as Varnish logs it.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+use vmod_s3log::record::task::unmasked;
 use vmod_s3log::record::{Acct, Side, Structs, TagTable, Task};
 
 /// The combined format.
@@ -89,7 +90,7 @@ pub(crate) fn task<'a>(log: &'a [u8], structs: &'a dyn Structs) -> Task<'a> {
         overhead: 3,
         reclen: 255,
         // As the module gives it.
-        mask: &[],
+        mask: &unmasked,
         vxid: 32_771,
         esi_level: 0,
         restarts: 0,

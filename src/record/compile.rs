@@ -2,10 +2,11 @@
 
 use super::builder::Builder;
 use super::error::{FormatError, Mistake};
+use super::filter::Filter;
 use super::json;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
-use super::program::{Initials, Op, Program, What, slot};
+use super::program::{Op, Program, What, slot};
 use super::specifier::{self, Context};
 use super::tags::TagTable;
 use super::time::Zone;
@@ -58,10 +59,10 @@ impl Program {
             ops: builder.ops,
             tags: tags.clone(),
             needed: tags.kinds(),
-            reads: Vec::new(),
+            filter: Filter::none(),
+            later: Filter::none(),
             request: builder.request,
             response: builder.response,
-            initials: (Initials::of(&[]), Initials::of(&[])),
             logs: builder.logs,
             any: builder.any,
             used: builder.used,

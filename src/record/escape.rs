@@ -30,32 +30,48 @@ fn plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
 }
 
-/// Length of the prefix that is printable ASCII without `"` and `\`: sixteen bytes at a time,
-/// which the compiler makes one step of, then eight.
+/// Whether every mode copies `bytes` as they are: printable ASCII without `"` and `\`.
+#[inline]
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        // The last sixteen bytes are looked at as one, some of them for the second time.
+        let (chunks, _) = bytes.as_chunks::<16>();
+        chunks.iter().all(plain_chunk) && plain_chunk(last)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        plain_word(*first) && plain_word(*last)
+    } else {
+        bytes.iter().all(|byte| plain(*byte))
+    }
+}
+
+/// Length of the prefix that is printable ASCII without `"` and `\`.
 #[inline]
 fn plain_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
     let mut rest = bytes;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<16>() {
-        // No early end: that is what makes it one step.
-        if !chunk.iter().fold(true, |all, byte| all & plain(*byte)) {
-            break;
+    // Sixteen bytes at a time, and the last sixteen, some of them for the second time.
+    if let Some(last) = bytes.last_chunk::<16>() {
+        while let Some((chunk, tail)) = rest.split_first_chunk::<16>()
+            && plain_chunk(chunk)
+        {
+            rest = tail;
         }
-        at += 16;
-        rest = tail;
-    }
-    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        if !plain_word(*chunk) {
-            break;
+        if rest.len() < 16 && plain_chunk(last) {
+            return bytes.len();
         }
-        at += 8;
-        rest = tail;
-    }
-    // The last eight bytes, some of them for the second time, rather than the rest one by one.
-    if rest.len() < 8 && bytes.last_chunk::<8>().is_some_and(|last| plain_word(*last)) {
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>())
+        && plain_word(*first)
+        && plain_word(*last)
+    {
         return bytes.len();
     }
-    at + rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len())
+    let done = bytes.len() - rest.len();
+    done + rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len())
+}
+
+/// Whether all sixteen bytes are plain, in one step: there is no early end.
+#[inline]
+fn plain_chunk(chunk: &[u8; 16]) -> bool {
+    chunk.iter().fold(true, |all, byte| all & plain(*byte))
 }
 
 /// Whether all eight bytes are plain.

@@ -4,7 +4,7 @@
 //! A cut value is replaced only by one that begins with it, so that a header which VCL has
 //! changed since never stands in for the one that was logged.
 
-use super::program::{HeaderWatch, Program, Which, hidden, slot};
+use super::program::{HeaderWatch, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Address, Handling, Message, Part, Side, Structs, Task};
 use super::text::{basic, header, trim};
@@ -18,12 +18,9 @@ const HEADERS_MAX: usize = 65_535;
 const ADDED: [&[u8]; 2] = [b"X-Forwarded-For", b"Via"];
 
 /// Mends `found`; what cannot be mended sets `found.incomplete`.
-pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'a>) {
+pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
     if !program.heal {
         found.incomplete |= found.cut && found.slots.iter().any(|slot| slot.cut);
-        return;
-    }
-    if found.whole && !found.cut && task.mask.is_empty() {
         return;
     }
     let mut healer = Healer { program, task, structs: task.structs, found };
@@ -46,19 +43,19 @@ pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     healer.handling();
 }
 
-struct Healer<'h, 'p, 'a> {
+struct Healer<'h, 's, 'p, 'a> {
     program: &'p Program,
     task: &'h Task<'a>,
     structs: &'a dyn Structs,
-    found: &'h mut Captured<'a>,
+    found: &'h mut Captured<'s, 'a>,
 }
 
-impl<'a> Healer<'_, '_, 'a> {
+impl<'a> Healer<'_, '_, '_, 'a> {
     /// Whether a value of `tag` that is absent may have been there.
     fn doubtful(&self, tag: Tag) -> bool {
         let response = matches!(tag, Tag::RespHeader | Tag::BerespHeader);
         let logged = self.found.whole || response && self.found.answered;
-        !logged || self.program.masked(self.task.mask, tag)
+        !logged || self.program.masked(self.task, tag)
     }
 
     fn wants(&self, slot: u16, tag: Tag) -> bool {
@@ -126,6 +123,7 @@ impl<'a> Healer<'_, '_, 'a> {
         }
     }
 
+    #[inline]
     fn named(&mut self, slot: u16, name: &[u8], message: Message, tag: Tag, first: bool) {
         if !self.wants(slot, tag) {
             return;
@@ -136,6 +134,7 @@ impl<'a> Healer<'_, '_, 'a> {
         self.search(slot, name, message, first, pick);
     }
 
+    #[inline]
     fn headers(&mut self, watches: &[HeaderWatch], message: Message, tag: Tag, first: bool) {
         for watch in watches {
             if self.wants(watch.slot, tag) {
@@ -150,6 +149,7 @@ impl<'a> Healer<'_, '_, 'a> {
     }
 
     /// Looks a header up in a message; one that is not there is an answer too.
+    #[inline(never)]
     fn search(
         &mut self,
         slot: u16,
@@ -200,7 +200,7 @@ impl<'a> Healer<'_, '_, 'a> {
 
     /// With `tag` hidden, a header in the log may have been taken away after it was logged.
     fn unset(&mut self, watches: &[HeaderWatch], message: Message, tag: Tag) {
-        if !self.program.masked(self.task.mask, tag) {
+        if watches.is_empty() || !self.program.masked(self.task, tag) {
             return;
         }
         for watch in watches {
@@ -238,8 +238,8 @@ impl<'a> Healer<'_, '_, 'a> {
         }
         for watch in &self.program.any {
             let value = self.found.get(watch.slot);
-            let lost = !self.found.whole || hidden(self.task.mask, watch.number);
-            if value.cut || value.bytes.is_none() && lost {
+            let lost = || !self.found.whole || (self.task.mask)(watch.number);
+            if value.cut || value.bytes.is_none() && lost() {
                 self.found.incomplete = true;
             }
         }
@@ -251,13 +251,12 @@ impl<'a> Healer<'_, '_, 'a> {
         }
         // Each of these tags alone can tell one outcome from another.
         let tags = [Tag::VclCall, Tag::VclReturn, Tag::HitMiss, Tag::HitPass];
-        let masked = tags.iter().any(|tag| self.program.masked(self.task.mask, *tag));
+        let masked = tags.iter().any(|tag| self.program.masked(self.task, *tag));
         let lost = self.found.handling.is_none() && !self.found.whole;
         if !masked && !lost {
             return;
         }
-        let logged =
-            self.found.handling.filter(|_| !self.program.masked(self.task.mask, Tag::VclCall));
+        let logged = self.found.handling.filter(|_| !self.program.masked(self.task, Tag::VclCall));
         let handling = match (self.structs.handling(), logged) {
             (Some(known), None) => Some(known),
             (Some(known @ (Handling::HitMiss | Handling::HitPass | Handling::Pipe)), _) => {

@@ -13,17 +13,18 @@ pub(super) type Strings = SmallVec<[(usize, usize); 32]>;
 /// Appends literals and values to one line.
 pub(super) struct Line<'p, 'o> {
     program: &'p Program,
-    strings: Strings,
+    strings: &'o mut Strings,
     out: &'o mut Vec<u8>,
 }
 
 impl<'p, 'o> Line<'p, 'o> {
-    pub(super) fn new(program: &'p Program, out: &'o mut Vec<u8>) -> Self {
-        Self { program, strings: Strings::new(), out }
-    }
-
-    pub(super) fn into_strings(self) -> Strings {
-        self.strings
+    /// Appends to `out`, and to `strings` where in it its JSON strings' values lie.
+    pub(super) fn new(
+        program: &'p Program,
+        strings: &'o mut Strings,
+        out: &'o mut Vec<u8>,
+    ) -> Self {
+        Self { program, strings, out }
     }
 
     /// Appends the operator's own text, or text that needs no escape inside a value.
@@ -55,7 +56,17 @@ impl<'p, 'o> Line<'p, 'o> {
     }
 
     /// Escapes a part of a value.
+    #[inline]
     pub(super) fn part(&mut self, bytes: &[u8]) {
+        if escape::is_plain(bytes) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.escaped(bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn escaped(&mut self, bytes: &[u8]) {
         match self.program.escape {
             Escape::Clf => {
                 escape::clf(bytes, self.program.dialect == Dialect::Apache, self.out);
@@ -68,9 +79,10 @@ impl<'p, 'o> Line<'p, 'o> {
 
     /// Prints a value of any bytes.
     pub(super) fn text(&mut self, place: Place, bytes: &[u8]) {
-        if place == Place::Bare && escape::bare(bytes) {
-            self.out.extend_from_slice(bytes);
-            return;
+        match place {
+            Place::Text => return self.part(bytes),
+            Place::Bare if escape::bare(bytes) => return self.out.extend_from_slice(bytes),
+            _ => {}
         }
         let from = self.open(place);
         self.part(bytes);

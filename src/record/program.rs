@@ -1,9 +1,10 @@
 //! What a format compiles to: a list of operations and the values they watch for.
 
+use super::filter::Filter;
 use super::options::{Dialect, Escape, MessageType};
 use super::sample::Sample;
 use super::tags::{Tag, TagTable};
-use super::task::Address;
+use super::task::{Address, Task};
 use super::text;
 use super::time::Layout;
 
@@ -120,32 +121,6 @@ pub(super) struct HeaderWatch {
     pub(super) slot: u16,
 }
 
-/// The letters, of either case, that a list of names begins with: most headers of a message are
-/// not looked for, and are passed over by one look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Initials([bool; 256]);
-
-impl Initials {
-    pub(super) fn of(watches: &[HeaderWatch]) -> Self {
-        let mut letters = [false; 256];
-        for first in watches.iter().filter_map(|watch| watch.name.first()) {
-            for letter in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
-                if let Some(place) = letters.get_mut(usize::from(letter)) {
-                    *place = true;
-                }
-            }
-        }
-        Self(letters)
-    }
-
-    /// Whether some name begins as `text` does.
-    #[inline]
-    pub(super) fn has(&self, text: &[u8]) -> bool {
-        let [first, ..] = text else { return false };
-        self.0.get(usize::from(*first)).is_some_and(|wanted| *wanted)
-    }
-}
-
 /// A `std.log("key: value")` that some operation prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogWatch {
@@ -173,12 +148,11 @@ pub struct Program {
     pub(super) tags: TagTable,
     /// The tags that some operation needs, by number; the walk skips the others.
     pub(super) needed: [Tag; 256],
-    /// The numbers of all tags that some operation prints from.
-    pub(super) reads: Vec<u8>,
+    pub(super) filter: Filter,
+    /// What still says something once the request has been received.
+    pub(super) later: Filter,
     pub(super) request: Vec<HeaderWatch>,
     pub(super) response: Vec<HeaderWatch>,
-    /// What the names in `request` and in `response` begin with.
-    pub(super) initials: (Initials, Initials),
     pub(super) logs: Vec<LogWatch>,
     pub(super) any: Vec<TagWatch>,
     /// Bit n: slot n of the fixed ones is printed by some operation.
@@ -207,62 +181,13 @@ impl Program {
 
     /// What the walk does with records of tag number `number`.
     #[inline]
-    pub(super) fn needed(&self, number: u8) -> Tag {
+    pub(super) fn kind(&self, number: u8) -> Tag {
         self.needed.get(usize::from(number)).copied().unwrap_or(Tag::Other)
     }
 
-    /// Leaves in `needed` the tags that some operation prints from.
-    pub(super) fn prune(&mut self) {
-        let any = |slots: &[u16]| slots.iter().any(|slot| self.used & (1 << slot) != 0);
-        let request = !self.request.is_empty() || any(&[slot::HOST, slot::AUTH]);
-        let response = !self.response.is_empty();
-        let line = any(&[slot::METHOD, slot::PATH, slot::QUERY, slot::PROTOCOL]);
-        // Where the received request ends decides which of its values are taken.
-        let calls = self.uses_handling || request || response || line || any(&[slot::STATUS]);
-        let wanted = |tag| match tag {
-            Tag::Timestamp => any(&[slot::START, slot::END, slot::FIRST_BYTE]),
-            Tag::PipeAcct => any(&[slot::PIPE_IN, slot::PIPE_OUT]),
-            Tag::BackendOpen => any(&[slot::HOST_IP]),
-            Tag::ReqStart => any(&[slot::HOST_IP, slot::PORT]),
-            Tag::ReqMethod | Tag::BereqMethod => any(&[slot::METHOD]),
-            Tag::ReqUrl | Tag::BereqUrl => any(&[slot::PATH, slot::QUERY]),
-            Tag::ReqProtocol | Tag::BereqProtocol => any(&[slot::PROTOCOL]),
-            Tag::RespStatus | Tag::BerespStatus => response || any(&[slot::STATUS]),
-            Tag::ReqHeader | Tag::BereqHeader => request,
-            Tag::ReqUnset | Tag::BereqUnset => !self.request.is_empty(),
-            Tag::RespHeader | Tag::RespUnset | Tag::BerespHeader | Tag::BerespUnset => response,
-            Tag::HitMiss | Tag::HitPass | Tag::VclReturn => self.uses_handling,
-            Tag::VclCall => calls,
-            Tag::VclLog => !self.logs.is_empty(),
-            _ => false,
-        };
-        let mut needed = self.needed;
-        for kind in &mut needed {
-            if !wanted(*kind) {
-                *kind = Tag::Other;
-            }
-        }
-        self.needed = needed;
-        let number = |any: &TagWatch| any.number;
-        let mut reads: Vec<u8> = self.any.iter().map(number).collect();
-        reads.extend((0..=255).filter(|number| self.needed(*number) != Tag::Other));
-        reads.sort_unstable();
-        reads.dedup();
-        self.reads = reads;
-        self.initials = (Initials::of(&self.request), Initials::of(&self.response));
-    }
-
-    pub(super) fn masked(&self, mask: &[u8], tag: Tag) -> bool {
-        if mask.is_empty() {
-            return false;
-        }
-        self.tags.number(tag).is_none_or(|number| hidden(mask, number))
-    }
-
-    /// The numbers of the tags whose records the format prints from.
-    #[must_use]
-    pub fn tags_read(&self) -> &[u8] {
-        &self.reads
+    /// Whether `vsl_mask` hides records of `tag`; one that Varnish does not have is hidden.
+    pub(super) fn masked(&self, task: &Task<'_>, tag: Tag) -> bool {
+        self.tags.number(tag).is_none_or(|number| (task.mask)(number))
     }
 
     /// Which transactions have a record.
@@ -280,8 +205,7 @@ impl Program {
     /// Whether the format prints from a response's header `line`, `Name: value`.
     #[must_use]
     pub fn prints_response_header(&self, line: &[u8]) -> bool {
-        self.initials.1.has(line)
-            && self.response.iter().any(|watch| text::header(line, &watch.name).is_some())
+        self.response.iter().any(|watch| text::header(line, &watch.name).is_some())
     }
 
     /// How the values of this program are escaped.
@@ -289,9 +213,4 @@ impl Program {
     pub fn escape(&self) -> Escape {
         self.escape
     }
-}
-
-/// Whether `mask` hides records of tag `number`; an empty one hides none.
-pub(super) fn hidden(mask: &[u8], number: u8) -> bool {
-    mask.get(usize::from(number >> 3)).is_some_and(|byte| byte & (0x80 >> (number & 7)) != 0)
 }

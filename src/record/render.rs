@@ -12,7 +12,7 @@ use super::program::{Op, Program, slot};
 use super::task::Task;
 use super::times::Times;
 use super::values::Values;
-use super::walk::{Captured, Slot, walk};
+use super::walk::{Captured, INLINE, Slot, walk};
 
 /// What there is to count about a rendered line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,13 +29,24 @@ impl Program {
     /// Appends exactly one line, with its newline, to `out`.
     pub fn render(&self, task: &Task<'_>, out: &mut Vec<u8>) -> Rendered {
         let start = out.len();
-        let mut found = Captured::new(self.slots);
+        let mut inline = [Slot::EMPTY; INLINE];
+        let mut heap = Vec::new();
+        let count = usize::from(self.slots);
+        let slots = match inline.get_mut(..count) {
+            Some(slots) => slots,
+            None => {
+                heap.resize(count, Slot::EMPTY);
+                heap.as_mut_slice()
+            }
+        };
+        let mut found = Captured::new(slots);
         walk(self, task, &mut found);
         heal(self, task, &mut found);
         let times = Times::new(self, task, &mut found);
         self.prefix.write(times.end.or(times.start), out);
         let found = &mut found;
-        let line = Line::new(self, out);
+        let mut strings = line::Strings::new();
+        let line = Line::new(self, &mut strings, out);
         let mut values = Values { program: self, task, found, times, line };
         for op in &self.ops {
             match op {
@@ -45,7 +56,6 @@ impl Program {
         }
         let incomplete = values.found.incomplete;
         let status = status(&values.found.get(slot::STATUS)).or_else(|| task.structs.status());
-        let strings = values.line.into_strings();
         let truncated = self.end(out, start, (self.escape == Escape::Json).then_some(&strings));
         Rendered { truncated, incomplete, status }
     }

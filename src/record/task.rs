@@ -167,6 +167,12 @@ pub struct NoStructs;
 
 impl Structs for NoStructs {}
 
+/// The mask that hides nothing.
+#[must_use]
+pub fn unmasked(_tag: u8) -> bool {
+    false
+}
+
 /// A finished task.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
@@ -178,9 +184,8 @@ pub struct Task<'a> {
     pub overhead: usize,
     /// `vsl_reclen`: a record this long is taken to be cut.
     pub reclen: usize,
-    /// `vsl_mask` as the bitmap Varnish keeps (bit `0x80 >> (tag & 7)` of byte `tag >> 3`);
-    /// empty when it hides no tag that the format prints from.
-    pub mask: &'a [u8],
+    /// Whether `vsl_mask` hides records of a tag's number. Asked only where a value is missing.
+    pub mask: &'a dyn Fn(u8) -> bool,
     /// The transaction's number.
     pub vxid: u64,
     /// 0 for a request of its own, more for an ESI fragment.

@@ -20,8 +20,7 @@ pub(super) fn basic(value: &[u8]) -> Option<&[u8]> {
 /// `eq_ignore_ascii_case` with fewer instructions where the letters mostly agree.
 #[inline]
 pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    let other_case = |a: u8, b: u8| a ^ b == 0x20 && a.is_ascii_alphabetic();
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || other_case(*a, *b))
+    a.len() == b.len() && (a == b || a.eq_ignore_ascii_case(b))
 }
 
 pub(super) fn after_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -40,12 +39,25 @@ fn skip_spaces(text: &[u8]) -> &[u8] {
 /// C's `isspace` in the C locale.
 #[inline]
 fn space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+    byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
 /// Without white space at either end.
 #[inline]
 pub(super) fn trim(text: &[u8]) -> &[u8] {
+    // Nearly always it is the space of `Name: value` alone.
+    let text = text.strip_prefix(b" ").unwrap_or(text);
+    if let ([first, ..], [.., last]) = (text, text)
+        && *first > b' '
+        && *last > b' '
+    {
+        return text;
+    }
+    trim_ends(text)
+}
+
+#[cold]
+fn trim_ends(text: &[u8]) -> &[u8] {
     let mut text = text;
     while let [first, rest @ ..] = text
         && space(*first)

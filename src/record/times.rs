@@ -13,13 +13,13 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn new(program: &Program, task: &Task<'_>, found: &mut Captured<'_>) -> Self {
+    pub(super) fn new(program: &Program, task: &Task<'_>, found: &mut Captured<'_, '_>) -> Self {
         let start = found.get(slot::START).bytes.and_then(time::parse);
         let end = found.get(slot::END).bytes.and_then(time::parse);
         let mut times = Self { start, end };
         let lost = |slot, time: Option<f64>| program.uses(slot) && time.is_none();
         let some = lost(slot::START, start) || lost(slot::END, end);
-        let masked = || program.masked(task.mask, Tag::Timestamp);
+        let masked = || program.masked(task, Tag::Timestamp);
         if some && program.heal && (!found.whole || masked()) {
             let ask = |moment| {
                 let time = task.structs.moment(moment).filter(|time| time.is_finite());

@@ -17,7 +17,7 @@ use super::walk::Captured;
 pub(super) struct Values<'l, 'p, 'o, 'a> {
     pub(super) program: &'p Program,
     pub(super) task: &'l Task<'a>,
-    pub(super) found: &'l mut Captured<'a>,
+    pub(super) found: &'l mut Captured<'l, 'a>,
     pub(super) times: Times,
     pub(super) line: Line<'p, 'o>,
 }
@@ -109,7 +109,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
         } else if let Some(count) = self.acct(self.task.side, field) {
             self.line.number(count);
         } else {
-            let masked = self.program.masked(self.task.mask, Tag::PipeAcct);
+            let masked = self.program.masked(self.task, Tag::PipeAcct);
             self.found.incomplete |= masked || !self.found.whole;
             self.line.absent(place, Missing::Int);
         }
@@ -140,7 +140,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
         };
         // A pipe has no status of its own.
         let piped = self.task.side == Side::Client && self.task.acct.is_none();
-        if program.heal && !piped && (!self.found.whole || program.masked(self.task.mask, tag)) {
+        if program.heal && !piped && (!self.found.whole || program.masked(self.task, tag)) {
             match self.task.structs.status().filter(|status| *status != 0) {
                 Some(status) => return self.line.number(u64::from(status)),
                 None => self.found.incomplete = true,
@@ -246,8 +246,8 @@ impl<'a> Values<'_, '_, '_, 'a> {
         if let Some(bytes) = self.found.get(slot::FIRST_BYTE).bytes {
             return self.line.text(place, bytes);
         }
-        let masked = self.program.masked(self.task.mask, Tag::Timestamp);
-        if self.program.heal && (!self.found.whole || masked) {
+        let masked = || self.program.masked(self.task, Tag::Timestamp);
+        if self.program.heal && (!self.found.whole || masked()) {
             let first = self.task.structs.moment(Moment::FirstByte).filter(|t| t.is_finite());
             let start = self.task.structs.moment(Moment::Start).filter(|t| t.is_finite());
             if let (Some(first), Some(start)) = (first, start) {

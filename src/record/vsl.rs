@@ -11,6 +11,8 @@
 //! Words are in the machine's order. The walk is bounded by the slice it was given: whatever
 //! the bytes say, it neither panics nor reads beyond them, and it ends.
 
+use super::filter::Filter;
+
 /// One record: its tag number and its text with the NUL that ends it, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -23,9 +25,8 @@ pub struct Record<'a> {
 /// Iterates over the records between `wlb` and `wlp`.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
-    log: &'a [u8],
-    /// Where in it the next record begins.
-    at: usize,
+    /// From the next record on.
+    rest: &'a [u8],
     header: usize,
 }
 
@@ -34,7 +35,25 @@ impl<'a> Records<'a> {
     /// on, 2 before. A smaller number is taken as 1, so that every step moves on.
     #[must_use]
     pub fn new(log: &'a [u8], overhead: usize) -> Self {
-        Self { log, at: 0, header: overhead.clamp(1, 16) * 4 }
+        Self { rest: log, header: overhead.clamp(1, 16) * 4 }
+    }
+
+    /// The next record that `filter` wants.
+    #[inline]
+    pub(super) fn find(&mut self, filter: &Filter) -> Option<Record<'a>> {
+        let mut rest = self.rest;
+        loop {
+            let word = u32::from_ne_bytes(*rest.first_chunk::<4>()?);
+            let (tag, length) = ((word >> 24) as u8, (word & 0xffff) as usize);
+            let next = self.header + ((length + 3) & !3);
+            let first = || rest.get(self.header).copied().unwrap_or_default();
+            if filter.wants(tag, first) {
+                self.rest = rest.get(next..).unwrap_or_default();
+                let bytes = rest.get(self.header..self.header + length)?;
+                return Some(Record { tag, bytes });
+            }
+            rest = rest.get(next..)?;
+        }
     }
 }
 
@@ -43,11 +62,11 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let word = u32::from_ne_bytes(*self.log.get(self.at..)?.first_chunk::<4>()?);
+        let word = u32::from_ne_bytes(*self.rest.first_chunk::<4>()?);
         let length = (word & 0xffff) as usize;
-        let start = self.at + self.header;
-        let bytes = self.log.get(start..start + length)?;
-        self.at = start + length.next_multiple_of(4);
+        let text = self.rest.get(self.header..)?;
+        let bytes = text.get(..length)?;
+        self.rest = text.get((length + 3) & !3..).unwrap_or_default();
         Some(Record { tag: (word >> 24) as u8, bytes })
     }
 }
@@ -57,11 +76,14 @@ impl<'a> Iterator for Records<'a> {
 #[inline]
 pub fn text(bytes: &[u8]) -> &[u8] {
     match bytes {
-        // As Varnish writes it.
-        [head @ .., last, 0] if *last != 0 => bytes.get(..head.len() + 1).unwrap_or_default(),
-        _ => {
-            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            bytes.get(..end).unwrap_or_default()
-        }
+        // One, as Varnish writes it.
+        [head @ .., 0] if head.last().is_none_or(|last| *last != 0) => head,
+        _ => without_nuls(bytes),
     }
+}
+
+#[cold]
+fn without_nuls(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    bytes.get(..end).unwrap_or_default()
 }

@@ -8,8 +8,7 @@
 //! | of the response | the last | the first, until `VCL_call BACKEND_RESPONSE` |
 //! | anything else | the first | the first |
 
-use smallvec::SmallVec;
-
+use super::filter::Filter;
 use super::program::{HeaderWatch, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Handling, Side, Task};
@@ -17,10 +16,10 @@ use super::text::{after_prefix, basic, field, header, same, trim};
 use super::vsl::{Records, text};
 
 /// Captured values that need no allocation.
-const INLINE: usize = 32;
+pub(super) const INLINE: usize = 32;
 
 /// A captured value.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Slot<'a> {
     pub(super) bytes: Option<&'a [u8]>,
     /// The value ends where Varnish cut its record.
@@ -29,10 +28,14 @@ pub(super) struct Slot<'a> {
     pub(super) gone: bool,
 }
 
+impl Slot<'_> {
+    pub(super) const EMPTY: Self = Self { bytes: None, cut: false, gone: false };
+}
+
 /// What one walk found.
 #[derive(Debug)]
-pub(super) struct Captured<'a> {
-    pub(super) slots: SmallVec<[Slot<'a>; INLINE]>,
+pub(super) struct Captured<'s, 'a> {
+    pub(super) slots: &'s mut [Slot<'a>],
     pub(super) handling: Option<Handling>,
     /// The text `hitmiss` has apart from `handling`: the last event decides both.
     pub(super) hit: Option<bool>,
@@ -49,16 +52,11 @@ pub(super) struct Captured<'a> {
     pub(super) incomplete: bool,
 }
 
-impl<'a> Captured<'a> {
-    /// Nothing found yet of `slots` values.
-    pub(super) fn new(slots: u16) -> Self {
-        let count = usize::from(slots);
+impl<'s, 'a> Captured<'s, 'a> {
+    /// Nothing found yet, for `slots`, which are empty.
+    pub(super) fn new(slots: &'s mut [Slot<'a>]) -> Self {
         Self {
-            slots: if count <= INLINE {
-                SmallVec::from_buf_and_len([Slot::default(); INLINE], count)
-            } else {
-                smallvec::smallvec![Slot::default(); count]
-            },
+            slots,
             handling: None,
             hit: None,
             piped: false,
@@ -70,7 +68,7 @@ impl<'a> Captured<'a> {
     }
 
     pub(super) fn get(&self, slot: u16) -> Slot<'a> {
-        self.slots.get(usize::from(slot)).copied().unwrap_or_default()
+        self.slots.get(usize::from(slot)).copied().unwrap_or(Slot::EMPTY)
     }
 
     pub(super) fn put(&mut self, slot: u16, bytes: &'a [u8], cut: bool) {
@@ -86,15 +84,6 @@ impl<'a> Captured<'a> {
             slot.gone = true;
         }
     }
-
-    fn empty(&self, slot: u16) -> bool {
-        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.bytes.is_none())
-    }
-
-    fn handled(&mut self, handling: Option<Handling>, hit: Option<bool>) {
-        self.handling = handling;
-        self.hit = hit;
-    }
 }
 
 /// When a record's value is taken.
@@ -105,48 +94,75 @@ enum Policy {
     Response,
 }
 
+/// What is known in the middle of a walk; [`Captured`] says what the fields mean.
 struct Walk<'w, 'p, 'a> {
     program: &'p Program,
     side: Side,
+    whole: bool,
     /// The request's values were taken, or cannot be told from VCL's.
     received: bool,
+    filter: &'p Filter,
     /// A response's status was logged.
     status: bool,
-    found: &'w mut Captured<'a>,
+    slots: &'w mut [Slot<'a>],
+    handling: Option<Handling>,
+    hit: Option<bool>,
+    piped: bool,
+    answered: bool,
+    /// Some captured value was cut.
+    cuts: bool,
+    /// This record was.
     cut: bool,
 }
 
 /// Walks `task`'s log and puts what it finds into `found`, which is new.
-pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'a>) {
+#[inline(never)]
+pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
     let mut records = Records::new(task.log, task.overhead);
     let first = records.clone().next();
-    found.whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
+    let whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
     // After a flush, or without VCL_call, nobody can tell whether a request's header was received
     // or set by VCL.
-    let torn = !found.whole || program.masked(task.mask, Tag::VclCall);
+    let torn = !whole || program.heal && program.masked(task, Tag::VclCall);
     let received = torn && program.heal && task.side == Side::Client;
-    let mut walk = Walk { program, side: task.side, received, status: false, found, cut: false };
+    let mut walk = Walk {
+        program,
+        side: task.side,
+        whole,
+        received: false,
+        filter: &program.filter,
+        status: false,
+        slots: found.slots,
+        handling: None,
+        hit: None,
+        piped: false,
+        answered: false,
+        cuts: false,
+        cut: false,
+    };
     let any = !program.any.is_empty();
-    for record in &mut records {
-        let tag = program.needed(record.tag);
-        if tag == Tag::Other && !any {
-            continue;
-        }
-        walk.cut = record.bytes.len() >= task.reclen;
-        if tag != Tag::Other {
-            walk.record(tag, text(record.bytes));
-        }
+    let reclen = task.reclen;
+    if received {
+        walk.receive();
+    }
+    while let Some(record) = records.find(walk.filter) {
+        let tag = program.kind(record.tag);
+        walk.cut = record.bytes.len() >= reclen;
+        walk.record(tag, text(record.bytes));
         if any {
             walk.any(record.tag, record.bytes);
         }
     }
+    let Walk { handling, hit, piped, answered, cuts, .. } = walk;
+    (found.handling, found.hit, found.whole) = (handling, hit, whole);
+    (found.piped, found.answered, found.cut) = (piped, answered, cuts);
 }
 
 impl<'a> Walk<'_, '_, 'a> {
     fn record(&mut self, tag: Tag, text: &'a [u8]) {
         match tag {
             Tag::PipeAcct => {
-                self.found.piped = true;
+                self.piped = true;
                 self.field(text, 3, slot::PIPE_IN);
                 self.field(text, 4, slot::PIPE_OUT);
             }
@@ -169,15 +185,42 @@ impl<'a> Walk<'_, '_, 'a> {
             Tag::BereqUnset | Tag::ReqUnset => self.request_header(text, true),
             Tag::BerespHeader | Tag::RespHeader => self.response_header(text, false),
             Tag::BerespUnset | Tag::RespUnset => self.response_header(text, true),
-            Tag::HitMiss => self.found.handled(Some(Handling::HitMiss), Some(false)),
-            Tag::HitPass => self.found.handled(Some(Handling::HitPass), Some(false)),
+            Tag::HitMiss => self.handled(Some(Handling::HitMiss), Some(false)),
+            Tag::HitPass => self.handled(Some(Handling::HitPass), Some(false)),
             Tag::VclCall => self.call(text),
             Tag::VclReturn if same(text, b"pipe") => {
-                self.found.handled(Some(Handling::Pipe), Some(false));
+                self.handled(Some(Handling::Pipe), Some(false));
             }
             Tag::VclLog => self.log(text),
             _ => {}
         }
+    }
+
+    #[inline]
+    fn put(&mut self, slot: u16, bytes: &'a [u8], cut: bool) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            *place = Slot { bytes: Some(bytes), cut, gone: false };
+            self.cuts |= cut;
+        }
+    }
+
+    #[inline]
+    fn empty(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.bytes.is_none())
+    }
+
+    /// The request's values are complete.
+    fn receive(&mut self) {
+        self.received = true;
+        // What a log without its beginning lacks is told from all of its tags.
+        if self.whole {
+            self.filter = &self.program.later;
+        }
+    }
+
+    fn handled(&mut self, handling: Option<Handling>, hit: Option<bool>) {
+        self.handling = handling;
+        self.hit = hit;
     }
 
     /// Whether `slot` takes a value now.
@@ -194,12 +237,12 @@ impl<'a> Walk<'_, '_, 'a> {
             Which::First => true,
             Which::Last => false,
         };
-        open && (!first || self.found.empty(slot))
+        open && (!first || self.empty(slot))
     }
 
     fn line(&mut self, policy: Policy, text: &'a [u8], slot: u16) {
         if self.program.uses(slot) && self.wants(policy, Which::Usual, slot) {
-            self.found.put(slot, trim(text), self.cut);
+            self.put(slot, trim(text), self.cut);
         }
     }
 
@@ -208,7 +251,7 @@ impl<'a> Walk<'_, '_, 'a> {
             && self.wants(Policy::Internal, Which::Usual, slot)
             && let Some((word, last)) = field(text, number)
         {
-            self.found.put(slot, word, self.cut && last);
+            self.put(slot, word, self.cut && last);
         }
     }
 
@@ -265,9 +308,7 @@ impl<'a> Walk<'_, '_, 'a> {
             return;
         }
         let program = self.program;
-        if program.initials.0.has(text) {
-            self.headers(&program.request, Policy::Request, text, unset);
-        }
+        self.headers(&program.request, Policy::Request, text, unset);
         if unset {
             return;
         }
@@ -284,9 +325,7 @@ impl<'a> Walk<'_, '_, 'a> {
 
     fn response_header(&mut self, text: &'a [u8], unset: bool) {
         let program = self.program;
-        if program.initials.1.has(text) {
-            self.headers(&program.response, Policy::Response, text, unset);
-        }
+        self.headers(&program.response, Policy::Response, text, unset);
     }
 
     #[inline]
@@ -296,9 +335,9 @@ impl<'a> Walk<'_, '_, 'a> {
                 && self.wants(policy, watch.which, watch.slot)
             {
                 // varnishncsa prints "-" for a header that was taken away, and keeps to it.
-                self.found.put(watch.slot, trim(value), self.cut && !unset);
-                if unset {
-                    self.found.take_away(watch.slot);
+                self.put(watch.slot, trim(value), self.cut && !unset);
+                if unset && let Some(slot) = self.slots.get_mut(usize::from(watch.slot)) {
+                    slot.gone = true;
                 }
             }
         }
@@ -306,34 +345,34 @@ impl<'a> Walk<'_, '_, 'a> {
 
     fn call(&mut self, text: &'a [u8]) {
         let is = |name: &[u8]| same(text, name);
-        let now = self.found.handling;
-        if self.status && !self.found.whole {
+        let now = self.handling;
+        if self.status && !self.whole {
             let got = is(b"DELIVER") || is(b"SYNTH");
-            self.found.answered |= got || is(b"BACKEND_RESPONSE") || is(b"BACKEND_ERROR");
+            self.answered |= got || is(b"BACKEND_RESPONSE") || is(b"BACKEND_ERROR");
         }
         match text.first().map(u8::to_ascii_lowercase) {
             Some(b'r') if is(b"RECV") => {
-                self.received = true;
-                self.found.handled(None, None);
+                self.receive();
+                self.handled(None, None);
             }
-            Some(b'h') if is(b"HIT") => self.found.handled(Some(Handling::Hit), Some(true)),
+            Some(b'h') if is(b"HIT") => self.handled(Some(Handling::Hit), Some(true)),
             Some(b'm') if is(b"MISS") && now != Some(Handling::HitMiss) => {
-                self.found.handled(Some(Handling::Miss), Some(false));
+                self.handled(Some(Handling::Miss), Some(false));
             }
             Some(b'p') if is(b"PASS") && now != Some(Handling::HitPass) => {
-                self.found.handled(Some(Handling::Pass), Some(false));
+                self.handled(Some(Handling::Pass), Some(false));
             }
             Some(b's') if is(b"SYNTH") => {
-                self.found.handled(Some(Handling::Synth), Some(false));
+                self.handled(Some(Handling::Synth), Some(false));
             }
-            Some(b'b') if is(b"BACKEND_RESPONSE") => self.received = true,
+            Some(b'b') if is(b"BACKEND_RESPONSE") => self.receive(),
             _ => {}
         }
     }
 
     /// The first value counts, and in a log that has lost its beginning nobody knows the first.
     fn first_is_lost(&self) -> bool {
-        self.program.heal && !self.found.whole
+        self.program.heal && !self.whole
     }
 
     fn log(&mut self, text: &'a [u8]) {
@@ -344,7 +383,7 @@ impl<'a> Walk<'_, '_, 'a> {
             if let Some(value) = text.strip_prefix(watch.key.as_slice())
                 && self.wants(Policy::Internal, Which::Usual, watch.slot)
             {
-                self.found.put(watch.slot, trim(value), self.cut);
+                self.put(watch.slot, trim(value), self.cut);
             }
         }
     }
@@ -360,9 +399,9 @@ impl<'a> Walk<'_, '_, 'a> {
             let all = if watch.raw { bytes } else { text(bytes) };
             let Some(value) = after_prefix(all, &watch.prefix) else { continue };
             if watch.field == 0 {
-                self.found.put(watch.slot, trim(value), self.cut);
+                self.put(watch.slot, trim(value), self.cut);
             } else if let Some((word, last)) = field(value, watch.field) {
-                self.found.put(watch.slot, word, self.cut && last);
+                self.put(watch.slot, word, self.cut && last);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Two of the running varnishd's parameters, of which a module has no other sight.
 //!
-//! `vsl_mask` is asked for by `VSL_tag_is_masked`, at each request, for the tags of its format. The
-//! masks of a request's first and last moment may differ; what is missing then is told by neither.
+//! `vsl_mask` is asked for by `VSL_tag_is_masked`, for the tag of each value that a request's log
+//! lacks. The masks of a request's first and last moment may differ; what is missing then is told by
+//! neither.
 //!
 //! `vsl_reclen` is measured: `VSLb` into a buffer of our own, which nobody flushes, cuts a long text
 //! at it. That costs as much as copying 4 KB, so one request a second does it. Up to a second after
@@ -13,7 +14,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use varnish::ffi;
 
 use super::version::VSL_OVERHEAD;
-use crate::record::Program;
 
 /// `vsl_reclen`'s default, for as long as nothing was measured.
 const DEFAULT: usize = 255;
@@ -75,18 +75,8 @@ unsafe extern "C" {
     fn tag_is_masked(tag: c_uint) -> c_int;
 }
 
-/// `vsl_mask` as Varnish keeps it, or `None` if it hides nothing that `program` prints from.
-pub(super) fn mask(program: &Program) -> Option<[u8; 32]> {
-    let mut mask = [0; 32];
-    let mut any = false;
-    for number in program.tags_read() {
-        // SAFETY: reads the parameter alone; the running Varnish has a tag of this number.
-        if unsafe { tag_is_masked(c_uint::from(*number)) } != 0 {
-            any = true;
-            if let Some(byte) = mask.get_mut(usize::from(number >> 3)) {
-                *byte |= 0x80 >> (number & 7);
-            }
-        }
-    }
-    any.then_some(mask)
+/// Whether `vsl_mask` hides records of tag `number`, which is one that the running Varnish has.
+pub(super) fn masked(number: u8) -> bool {
+    // SAFETY: reads the parameter alone.
+    unsafe { tag_is_masked(c_uint::from(number)) != 0 }
 }

@@ -303,13 +303,12 @@ fn write(
     if !stream.program.sample().has(vxid) {
         return;
     }
-    let mask = params::mask(&stream.program);
     let task = Task {
         side: about.side,
         log: log_of(vsl),
         overhead: version::VSL_OVERHEAD,
         reclen: params::reclen(about.now),
-        mask: mask.as_ref().map_or(&[], |mask| mask.as_slice()),
+        mask: &params::masked,
         vxid,
         esi_level: about.esi_level,
         restarts: about.restarts,

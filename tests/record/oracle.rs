@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use vmod_s3log::record::task::NoStructs;
+use vmod_s3log::record::task::{NoStructs, unmasked};
 use vmod_s3log::record::{Acct, Dialect, Escape, Options, Program, Side, TagTable, Task};
 
 /// What `varnishlog -w` begins its files with (`lib/libvarnishapi/vsl.c`).
@@ -238,7 +238,7 @@ fn both(format: &str, json: bool, count: u64, seed: u64) -> Option<Vec<(Vec<u8>,
             log: &one.log,
             overhead: 3,
             reclen: 255,
-            mask: &[],
+            mask: &unmasked,
             vxid: one.vxid,
             esi_level: 0,
             restarts: 0,

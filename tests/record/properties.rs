@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use vmod_s3log::record::{
     Acct, Dialect, Escape, MessageType, Options, Program, Side, Structs, TagTable, Task, escape,
-    vsl::Records,
+    task::unmasked, vsl::Records,
 };
 
 /// Everything a client may choose, in one place.
@@ -27,7 +27,7 @@ fn task<'a>(log: &'a [u8], structs: &'a dyn Structs) -> Task<'a> {
         log,
         overhead: 3,
         reclen: 255,
-        mask: &[],
+        mask: &unmasked,
         vxid: 7,
         esi_level: 0,
         restarts: 0,

@@ -85,7 +85,7 @@ fn a_flushed_log_is_answered_by_the_structs() {
     assert_eq!(
         String::from_utf8_lossy(&line),
         "192.0.2.7 [14/Nov/2023:22:13:20 +0000] GET /flushed?q HTTP/1.1 206 as received - \
-         text/html miss miss 250000 0.076544 51234"
+         text/html miss miss 250000 0.076543 51234"
     );
     assert!(!rendered.incomplete);
 }
@@ -147,9 +147,7 @@ fn a_masked_tag_is_answered_by_the_structs() {
         .rec("Begin", "req 1 rxreq")
         .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
         .rec("VCL_call", "RECV");
-    let mut mask = [0u8; 32];
-    let number = tag_number("ReqHeader");
-    mask[usize::from(number >> 3)] |= 0x80 >> (number & 7);
+    let mask = |number| number == tag_number("ReqHeader");
     let known = Known { received: vec![b"X: here".to_vec()], ..Known::default() };
     let task = Task { structs: &known, mask: &mask, ..task(&log, Side::Client) };
     assert_eq!(full("%{X}i", &apache(), &task).0, b"here");

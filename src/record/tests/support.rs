@@ -1,6 +1,8 @@
 //! A task built by hand: the records a Varnish would have written, in its own layout.
 
-use crate::record::task::{Address, Connection, Handling, Message, Moment, NoStructs, Part};
+use crate::record::task::{
+    Address, Connection, Handling, Message, Moment, NoStructs, Part, unmasked,
+};
 use crate::record::{
     Acct, Dialect, Escape, Options, Program, Rendered, Side, Structs, TagTable, Task, Zone,
 };
@@ -132,7 +134,7 @@ pub(crate) fn task(log: &Log, side: Side) -> Task<'_> {
         log: &log.bytes,
         overhead: 3,
         reclen: log.reclen,
-        mask: &[],
+        mask: &unmasked,
         vxid: 32_771,
         esi_level: 0,
         restarts: 0,
