@@ -102,6 +102,10 @@ stats! {
     quarantined_records,
     /// g: bytes of those.
     quarantined_bytes,
+    /// g: routes of the stream that no VCL has and for which records wait.
+    waiting_routes,
+    /// g: of those routes, the ones that cannot be started.
+    stuck_routes,
     /// g: seconds since the first record of the oldest block that is not uploaded.
     oldest_unsent,
     /// g: seconds since the packer last made a round; more than a few: its thread is held up.

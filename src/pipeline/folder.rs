@@ -56,6 +56,12 @@ impl Folder {
         self.saved.as_ref().is_some_and(Saved::is_external)
     }
 
+    /// Whether it is one of `stream`, as far as it says: names of several streams may look alike in
+    /// the names of folders.
+    fn is_of(&self, stream: &str) -> bool {
+        self.saved.as_ref().is_none_or(|saved| saved.stream() == stream)
+    }
+
     /// Whether there is something in it that has to be sent, or may be: a ring that cannot be read is
     /// kept for whoever can read it. Reads no more than it must.
     #[must_use]
@@ -98,6 +104,13 @@ pub(super) fn save(folder: &Path, settings: &Settings) -> io::Result<()> {
 /// The folders of `stream` in `directory`, that of its name first.
 #[must_use]
 pub fn all(directory: &Path, stream: &str) -> Vec<Folder> {
+    let mut folders = named(directory, stream);
+    folders.retain(|folder| folder.is_of(stream));
+    folders
+}
+
+/// The folders with names of `stream`.
+fn named(directory: &Path, stream: &str) -> Vec<Folder> {
     let name = sanitise(stream);
     let mut paths: Vec<PathBuf> = fs::read_dir(directory)
         .into_iter()
@@ -117,16 +130,23 @@ pub fn all(directory: &Path, stream: &str) -> Vec<Folder> {
     paths.into_iter().map(Folder::read).collect()
 }
 
-/// The folder for these settings, which need not be there yet.
-pub(super) fn choose(directory: &Path, settings: &Settings) -> PathBuf {
+/// The folder for these settings, which need not be there yet. `taken` says whether another route is
+/// just opening or closing a folder.
+pub(super) fn choose(
+    directory: &Path,
+    settings: &Settings,
+    taken: &dyn Fn(&Path) -> bool,
+) -> PathBuf {
     let route = settings.route();
-    let folders = all(directory, &settings.stream);
-    if let Some(own) = folders.iter().find(|folder| folder.route() == Some(route)) {
+    let folders = named(directory, &settings.stream);
+    let own = |folder: &&Folder| folder.route() == Some(route) && folder.is_of(&settings.stream);
+    if let Some(own) = folders.iter().find(own) {
         return own.path.clone();
     }
     let first = directory.join(sanitise(&settings.stream));
     let other = || directory.join(format!("{}{SEPARATOR}{route}", sanitise(&settings.stream)));
     match folders.iter().find(|folder| folder.path == first) {
+        _ if taken(&first) => other(),
         None => first,
         Some(folder) if folder.route().is_some() => other(),
         // One that could be damaged is nobody's to adopt.

@@ -32,8 +32,12 @@ struct State {
     until: Duration,
     /// Failures since the last success.
     streak: u32,
-    /// Somebody asks whether it works again.
-    probing: bool,
+    /// Who asks whether it works again, by number.
+    probe: Option<u64>,
+    /// The number of the next probe.
+    next: u64,
+    /// Goes up with each change of settings: an attempt with those before tells nothing of these.
+    era: u64,
 }
 
 impl State {
@@ -43,7 +47,21 @@ impl State {
             shut: false,
             until: Duration::ZERO,
             streak: 0,
-            probing: false,
+            probe: None,
+            next: 0,
+            era: 0,
+        }
+    }
+
+    /// Opens it; attempts that are under way stay known.
+    fn reopen(&mut self) {
+        *self = Self { next: self.next, era: self.era, ..Self::open() };
+    }
+
+    /// An attempt is over.
+    fn end(&mut self, pass: &Pass) {
+        if pass.probe.is_some() && self.probe == pass.probe {
+            self.probe = None;
         }
     }
 }
@@ -51,13 +69,14 @@ impl State {
 /// Leave for one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pass {
-    probe: bool,
+    probe: Option<u64>,
+    era: u64,
 }
 
 impl Pass {
     /// Whether it is the only one: then each block has its turn, for the oldest may be what fails.
     pub(super) fn is_probe(&self) -> bool {
-        self.probe
+        self.probe.is_some()
     }
 }
 
@@ -87,34 +106,43 @@ impl Gate {
     /// Leave for one attempt, to be handed to one of the methods below; or the time to ask again.
     pub(super) fn enter(&self, now: Duration) -> Result<Pass, Duration> {
         let mut state = self.state();
+        let era = state.era;
         if !state.shut {
-            return Ok(Pass { probe: false });
+            return Ok(Pass { probe: None, era });
         }
         if now < state.until {
             return Err(state.until);
         }
-        if state.probing {
+        if state.probe.is_some() {
             return Err(now.saturating_add(PROBED));
         }
-        state.probing = true;
-        Ok(Pass { probe: true })
+        let number = state.next;
+        state.next += 1;
+        state.probe = Some(number);
+        Ok(Pass { probe: Some(number), era })
     }
 
     /// No attempt was made, or it told nothing of the gateway.
     pub(super) fn unused(&self, pass: Pass) {
-        let mut state = self.state();
-        state.probing = state.probing && !pass.probe;
+        self.state().end(&pass);
     }
 
     /// The gateway works.
-    pub(super) fn works(&self, _: Pass) {
-        *self.state() = State::open();
+    pub(super) fn works(&self, pass: Pass) {
+        let mut state = self.state();
+        state.end(&pass);
+        if pass.era == state.era {
+            state.reopen();
+        }
     }
 
     /// The attempt failed.
     pub(super) fn failed(&self, pass: Pass, failed: Failed, now: Duration) {
         let mut state = self.state();
-        state.probing = state.probing && !pass.probe;
+        state.end(&pass);
+        if pass.era != state.era {
+            return;
+        }
         state.streak = state.streak.saturating_add(1);
         if !failed.everyones && state.streak < STREAK {
             return;
@@ -131,7 +159,9 @@ impl Gate {
 
     /// Other settings are in force.
     pub(super) fn open(&self) {
-        *self.state() = State::open();
+        let mut state = self.state();
+        state.reopen();
+        state.era += 1;
     }
 }
 
@@ -175,6 +205,38 @@ mod tests {
         assert!((150..=400).contains(&asked), "{asked}");
         let pass = gate.enter(Duration::MAX).unwrap();
         gate.works(pass);
-        assert_eq!(gate.enter(Duration::ZERO), Ok(Pass { probe: false }));
+        assert!(!gate.enter(Duration::ZERO).unwrap().is_probe());
+    }
+
+    #[test]
+    fn an_attempt_with_the_settings_before_says_nothing_of_those_in_force() {
+        let gate = Gate::default();
+        let failed = Failed { everyones: true, operators: true, ..FAILED };
+        let pass = gate.enter(PAUSE).unwrap();
+        gate.failed(pass, failed, PAUSE);
+        let later = PAUSE + Duration::from_secs(60);
+        let slow = gate.enter(later).unwrap();
+        assert!(slow.is_probe());
+        // The credentials are corrected while it waits for its answer.
+        gate.open();
+        gate.failed(slow, failed, later);
+        assert!(!gate.enter(later).unwrap().is_probe(), "the gate is open");
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_probe_does_not_let_a_second_one_in() {
+        let gate = Gate::default();
+        let failed = Failed { everyones: true, ..FAILED };
+        let at = |minutes: u32| Duration::from_secs(60) * minutes;
+        gate.failed(gate.enter(at(0)).unwrap(), failed, at(0));
+        let before = gate.enter(at(1)).unwrap();
+        gate.open();
+        gate.failed(gate.enter(at(1)).unwrap(), failed, at(1));
+        let probe = gate.enter(at(2)).unwrap();
+        assert!(probe.is_probe());
+        gate.failed(before, failed, at(2));
+        assert!(gate.enter(at(10)).is_err(), "one asks already");
+        gate.unused(probe);
+        assert!(gate.enter(at(10)).unwrap().is_probe());
     }
 }

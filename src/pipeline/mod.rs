@@ -18,28 +18,33 @@
 //! Limits: the packer looks at the ring every 20 ms at the latest; its memory is one chunk and
 //! what the codec needs.
 
+mod claims;
 mod error;
 mod external;
 mod folder;
 mod gate;
+mod labels;
 pub mod ledger;
+mod names;
 mod outlet;
 pub mod packer;
 mod publish;
 mod registry;
 mod rest;
+mod resume;
 mod secrets;
 mod ship;
 mod spread;
 mod staff;
 mod start;
+mod stuck;
 mod take_up;
 mod threads;
 pub mod uploader;
 mod uploads;
 mod view;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -141,6 +146,13 @@ struct Identity {
     fresh: bool,
     /// The folder is this route's from now on; else it is only emptied.
     keeps: bool,
+}
+
+impl Identity {
+    /// Where the folders of the stream's routes are; `None` in memory.
+    fn directory(&self) -> Option<&Path> {
+        self.folder.as_deref().and_then(Path::parent)
+    }
 }
 
 /// A stream at work.

@@ -322,21 +322,23 @@ impl Packer {
     }
 
     /// Sees to it that the open block is one of the settings in force: one that was begun with
-    /// another name, codec or key is sealed first.
+    /// another name or key is sealed first. Another codec holds from the next block on: two VCLs of
+    /// one route that write in turns would make a block of each turn.
     fn begin_or_keep_block(
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
     ) -> Result<(), SpoolError> {
         let settings = &target.settings;
-        let other =
-            self.ledger.spool().is_other(settings.codec.kind(), &settings.naming, &settings.host)
-                || self.sealing != settings.sealing;
-        if self.ledger.spool().open_len() > 0 && other {
+        let spool = self.ledger.spool();
+        let other = spool.is_other(self.codec.kind(), &settings.naming, &settings.host)
+            || self.sealing != settings.sealing;
+        if spool.open_len() > 0 && other {
             self.seal(pipeline, target)?;
         }
-        self.configure(target);
-        if self.codec != settings.codec {
+        let begins = self.ledger.spool().open_len() == 0;
+        self.configure(target, begins);
+        if begins && self.codec != settings.codec {
             self.encoder = ChunkEncoder::new(settings.codec)
                 .map_err(SpoolError::io("compress", format!("as {}", settings.codec)))?;
             self.codec = settings.codec;
@@ -405,10 +407,11 @@ impl Packer {
 
     /// Limits hold at once; names and codec for blocks that are begun from now on, see
     /// [`Packer::begin_or_keep_block`].
-    fn configure(&mut self, target: &Target) {
+    fn configure(&mut self, target: &Target, begins: bool) {
         let settings = &target.settings;
+        let codec = if begins { settings.codec } else { self.codec };
         self.ledger.configure(|options| {
-            options.codec = settings.codec.kind();
+            options.codec = codec.kind();
             options.naming = settings.naming.clone();
             options.host.clone_from(&settings.host);
             options.spool_max = settings.spool_max;

@@ -1,37 +1,33 @@
 //! Which streams are at work in this process.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::claims::{Claim, Claims, Id};
 use super::error::StartError;
 use super::folder::{self, Folder};
+use super::labels::Labels;
 use super::start::{self, start};
-use super::{Environment, FOREVER, Identity, Pipeline, Target};
-use crate::block::sanitise;
+use super::stuck::StuckRoutes;
+use super::{Environment, Identity, Pipeline, Target};
 use crate::clock::Clock;
 use crate::events::Level;
 use crate::priority::Priority;
 use crate::ring::Record;
-use crate::settings::{OnFull, Place, RouteId, Settings};
-use crate::spool::{Disk, DiskError};
-use crate::stats::Stats;
+use crate::settings::{OnFull, Place, Settings};
+use crate::spool::DiskError;
+use crate::stats::{Stats, set};
 use crate::thread;
-
-/// Between two attempts to start what waits for a route that no VCL has.
-const RESUME_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long `attach` waits for a pipeline of the same spool that is just closing.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// Between two looks of the observers.
 const PUBLISH: Duration = Duration::from_millis(100);
-
-/// What tells one pipeline from another: the stream's name, where its spool is, and its route.
-type Id = (String, Option<PathBuf>, RouteId);
 
 /// A holder's ticket, and its way into the ring.
 #[derive(Debug)]
@@ -68,19 +64,43 @@ type Pipelines = HashMap<Id, Arc<Pipeline>>;
 #[derive(Debug, Default, Clone)]
 pub struct Registry {
     pipelines: Arc<Mutex<Pipelines>>,
-    /// Held while a folder is looked for and opened, so that two do not open one.
-    opening: Arc<Mutex<()>>,
+    claims: Claims,
+    stuck: StuckRoutes,
+    waiting_labels: Labels,
+    opening_labels: Labels,
     /// There is a thread that publishes.
     publishing: Arc<AtomicBool>,
 }
 
-fn lock(pipelines: &Mutex<Pipelines>) -> MutexGuard<'_, Pipelines> {
-    pipelines.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Pipelines> {
-        lock(&self.pipelines)
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub(super) fn stuck(&self) -> &StuckRoutes {
+        &self.stuck
+    }
+
+    pub(super) fn waiting_labels(&self) -> &Labels {
+        &self.waiting_labels
+    }
+
+    pub(super) fn opening_labels(&self) -> &Labels {
+        &self.opening_labels
+    }
+
+    /// Whether a pipeline is called so.
+    pub(super) fn has_label(&self, label: &str) -> bool {
+        self.lock().values().any(|one| one.identity.label == label)
+    }
+
+    /// Whether a pipeline has this folder open.
+    pub(super) fn has_open(&self, folder: &Path) -> bool {
+        self.lock().values().any(|one| one.identity.folder.as_deref() == Some(folder))
     }
 
     /// Joins the pipeline of this stream, spool and route, or starts it. What waits in the stream's
@@ -104,42 +124,61 @@ impl Registry {
             Place::Memory => None,
         };
         let id = (settings.stream.clone(), place.clone(), settings.route());
-        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let end = environment.clock.monotonic().saturating_add(CLOSING);
         loop {
             let running = self.lock().get(&id).cloned();
-            let Some(pipeline) = running else { break };
-            if let Some(ticket) = pipeline.attach(Arc::clone(&target)) {
-                return Ok(Attachment { pipeline, target, ticket, wait });
+            if let Some(pipeline) = running {
+                if let Some(ticket) = pipeline.attach(Arc::clone(&target)) {
+                    return Ok(Attachment { pipeline, target, ticket, wait });
+                }
+                drop(pipeline);
+                if environment.clock.monotonic() > end {
+                    return Err(StartError::Closing { stream: id.0 });
+                }
+                environment.clock.sleep(Duration::from_millis(5));
+                continue;
             }
-            drop(pipeline);
-            if environment.clock.monotonic() > end {
-                return Err(StartError::Closing { stream: id.0 });
+            let claim = self.claims.wait(&id, |taken| {
+                place.as_deref().map(|directory| folder::choose(directory, settings, taken))
+            });
+            if self.lock().contains_key(&id) {
+                // Opened since, for what waits in its folder.
+                continue;
             }
-            environment.clock.sleep(Duration::from_millis(5));
+            let pipeline = self.open_when_free(&id, &claim, &target, environment, end)?;
+            let ticket = pipeline
+                .attach(Arc::clone(&target))
+                .ok_or_else(|| StartError::Closing { stream: pipeline.identity.stream.clone() })?;
+            drop(claim);
+            self.resume_later(&pipeline, environment);
+            return Ok(Attachment { pipeline, target, ticket, wait });
         }
-        let folder = place.as_deref().map(|directory| folder::choose(directory, settings));
-        let pipeline = loop {
-            match self.open(id.clone(), folder.clone(), &target, environment, true) {
-                // Somebody still looks at the one that has closed.
+    }
+
+    /// Opens what was claimed, until `end` again where somebody still looks at the pipeline that has
+    /// closed.
+    fn open_when_free(
+        &self,
+        id: &Id,
+        claim: &Claim,
+        target: &Arc<Target>,
+        environment: &Environment,
+        end: Duration,
+    ) -> Result<Arc<Pipeline>, StartError> {
+        loop {
+            match self.open(id.clone(), claim.folder().cloned(), target, environment, true) {
                 Err(StartError::Disk { source: DiskError::InUse { pid, .. }, .. })
                     if pid == Some(std::process::id()) && environment.clock.monotonic() < end =>
                 {
                     environment.clock.sleep(Duration::from_millis(5));
                 }
-                opened => break opened?,
+                opened => return opened,
             }
-        };
-        let ticket = pipeline
-            .attach(Arc::clone(&target))
-            .ok_or_else(|| StartError::Closing { stream: pipeline.identity.stream.clone() })?;
-        drop(opening);
-        self.resume_later(&pipeline, environment);
-        Ok(Attachment { pipeline, target, ticket, wait })
+        }
     }
 
     /// Starts a pipeline that nobody holds yet.
-    fn open(
+    pub(super) fn open(
         &self,
         id: Id,
         folder: Option<PathBuf>,
@@ -153,17 +192,20 @@ impl Registry {
             route: id.2,
             fresh: folder.as_ref().is_some_and(|folder| !folder.exists()),
             folder,
-            label,
+            label: label.to_string(),
             keeps,
         };
-        let registry = Arc::clone(&self.pipelines);
         let closed = {
-            let id = id.clone();
-            Box::new(move |pipeline: Arc<Pipeline>| close(&registry, &id, pipeline))
+            let (registry, id) = (self.clone(), id.clone());
+            Box::new(move |pipeline: Arc<Pipeline>| registry.close(&id, pipeline))
         };
         let observer = (environment.observer)(&identity.label);
         let pipeline = start(Arc::clone(target), identity, environment, observer, closed)?;
         self.lock().insert(id, Arc::clone(&pipeline));
+        drop(label);
+        if let Some(folder) = &pipeline.identity.folder {
+            self.stuck.forget(folder);
+        }
         self.publish(&pipeline);
         Ok(pipeline)
     }
@@ -173,21 +215,24 @@ impl Registry {
         if self.publishing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (pipelines, publishing) = (Arc::clone(&self.pipelines), Arc::clone(&self.publishing));
+        let registry = self.clone();
         let body = move || {
             loop {
                 std::thread::sleep(PUBLISH);
                 let all: Vec<_> = {
-                    let pipelines = lock(&pipelines);
+                    let pipelines = registry.lock();
                     if pipelines.is_empty() {
                         // Under the lock: who comes next starts another thread.
-                        publishing.store(false, Ordering::SeqCst);
+                        registry.publishing.store(false, Ordering::SeqCst);
                         return;
                     }
                     pipelines.values().cloned().collect()
                 };
-                for pipeline in all {
-                    let publish = AssertUnwindSafe(|| pipeline.publish());
+                for pipeline in &all {
+                    let publish = AssertUnwindSafe(|| {
+                        registry.count_waiting(&all, pipeline);
+                        pipeline.publish();
+                    });
                     let _ = catch_unwind(publish);
                 }
             }
@@ -199,50 +244,12 @@ impl Registry {
         }
     }
 
-    /// A name that no other pipeline of this process has.
-    fn label(&self, id: &Id, folder: Option<&PathBuf>) -> String {
-        let name = sanitise(&id.0);
-        let folder = folder
-            .and_then(|path| path.file_name())
-            .map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned());
-        let pipelines = self.lock();
-        let taken = |label: &String| pipelines.values().any(|one| one.identity.label == *label);
-        let with_route = format!("{name}@{}", id.2);
-        let more = (2_u64..).map(|number| format!("{with_route}-{number}"));
-        let mut labels = [folder, with_route.clone()].into_iter().chain(more);
-        labels.find(|label| !taken(label)).unwrap_or(name)
-    }
-
-    /// Calls [`Registry::resume`] when the other VCLs have had the time to load, from a thread of its
-    /// own: opening a spool may take long.
-    fn resume_later(&self, pipeline: &Arc<Pipeline>, environment: &Environment) {
-        let registry = self.clone();
-        let weak = Arc::downgrade(pipeline);
-        let later = environment.clone();
-        let waits = move || {
-            let (mut wait, mut told) = (later.grace, HashSet::new());
-            loop {
-                let end = later.clock.monotonic().saturating_add(wait);
-                while later.clock.monotonic() < end {
-                    if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
-                        return;
-                    }
-                    let left = end.saturating_sub(later.clock.monotonic());
-                    later.clock.sleep(left.min(Duration::from_millis(100)));
-                }
-                let pipeline = weak.upgrade().filter(|pipeline| !pipeline.is_closed());
-                if pipeline.is_none_or(|pipeline| registry.resume(&pipeline, &later, &mut told)) {
-                    return;
-                }
-                wait = RESUME_AGAIN;
-            }
-        };
-        if pipeline.identity.folder.is_some()
-            && let Err(error) = thread::spawn("s3log-route", waits)
-        {
-            let text = format!("what waits for other routes is not taken up now: {error}");
-            pipeline.tell(Level::Warn, &text);
-        }
+    /// Counts the other routes of the stream that no VCL has.
+    fn count_waiting(&self, all: &[Arc<Pipeline>], pipeline: &Arc<Pipeline>) {
+        let left = all.iter().filter(|one| is_sibling(one, pipeline) && one.is_left()).count();
+        let stuck = self.stuck.of(pipeline.identity.directory(), &pipeline.identity.stream).len();
+        set(&pipeline.stats.waiting_routes, (left + stuck) as u64);
+        set(&pipeline.stats.stuck_routes, stuck as u64);
     }
 
     /// Takes up a folder whoever its records are for, sends them as `settings` say, for at most
@@ -265,82 +272,6 @@ impl Registry {
         let stats = Arc::clone(pipeline.stats());
         pipeline.leave(timeout);
         Ok(stats)
-    }
-
-    /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which
-    /// nothing does. Whether all that wait are started; each reason why not is said once.
-    fn resume(
-        &self,
-        pipeline: &Pipeline,
-        environment: &Environment,
-        told: &mut HashSet<String>,
-    ) -> bool {
-        let Some(own) = &pipeline.identity.folder else { return true };
-        let Some(directory) = own.parent() else { return true };
-        let mut all = true;
-        let stream = &pipeline.identity.stream;
-        for folder in folder::all(directory, stream) {
-            let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = |one: &Arc<Pipeline>| one.identity.folder.as_ref() == Some(&folder.path);
-            if self.lock().values().any(open) {
-                continue;
-            }
-            if !folder.has_records() {
-                // Not while another process has it.
-                let open = if folder.is_external() { Disk::open_shared } else { Disk::open };
-                if let Ok(held) = open(&folder.path) {
-                    let _ = folder::remove(&folder.path);
-                    drop(held);
-                }
-                continue;
-            }
-            let path = folder.path.display().to_string();
-            if let Err(problem) = self.resume_folder(stream, folder, environment) {
-                let text = format!(
-                    "stream {stream}: {path} has records of a route that no VCL has, and they wait: \
-                     {problem}"
-                );
-                all = false;
-                if told.insert(text.clone()) {
-                    environment.events.event(Level::Error, &text);
-                }
-            }
-        }
-        all
-    }
-
-    fn resume_folder(
-        &self,
-        stream: &str,
-        folder: Folder,
-        environment: &Environment,
-    ) -> Result<(), String> {
-        let Some(saved) = &folder.saved else {
-            return Err(
-                "the file route in it cannot be read, or was never written; load a VCL with \
-                        the stream as it was, with its keys"
-                    .to_owned(),
-            );
-        };
-        let directory = folder.path.parent().unwrap_or(&folder.path);
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let arguments = saved.arguments(directory);
-        let settings = saved.settings(&arguments).map_err(|error| text(&error))?;
-        let route = folder.route().ok_or("its route is unknown")?;
-        let destination = settings.destination();
-        let target = Target::new(settings, environment).map_err(|error| text(&error))?;
-        let id = (stream.to_owned(), Some(directory.to_owned()), route);
-        let pipeline = self
-            .open(id, Some(folder.path.clone()), &Arc::new(target), environment, true)
-            .map_err(|error| text(&error))?;
-        pipeline.leave(FOREVER);
-        pipeline.tell(
-            Level::Warn,
-            &format!(
-                "records wait for a route that no VCL has; they are sent as it says: {destination}"
-            ),
-        );
-        Ok(())
     }
 
     /// Says so when a stream is loaded with fewer readers than one of the same name that is at work,
@@ -403,11 +334,9 @@ impl Registry {
     pub fn status(&self, pipeline: &Arc<Pipeline>) -> String {
         let mut status = pipeline.state();
         let pipelines = self.lock();
-        let waiting: Vec<_> = pipelines
-            .values()
-            .filter(|one| is_sibling(one, pipeline) && one.is_left())
-            .map(|one| one.waiting())
-            .collect();
+        let left = pipelines.values().filter(|one| is_sibling(one, pipeline) && one.is_left());
+        let mut waiting: Vec<_> = left.map(|one| one.waiting()).collect();
+        waiting.extend(self.stuck.of(pipeline.identity.directory(), &pipeline.identity.stream));
         if let Some(object) = status.as_object_mut() {
             object.insert("waiting_routes".to_owned(), waiting.into());
         }
@@ -445,38 +374,39 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
+
+    /// What the packer's thread does last.
+    fn close(&self, id: &Id, pipeline: Arc<Pipeline>) {
+        // Whoever finds the stream gone may open its spool at once, so nobody may have it open then: a
+        // holder that has let go may still be about to drop its reference.
+        let clock = Arc::clone(&pipeline.environment.clock);
+        let end = clock.monotonic().saturating_add(CLOSING);
+        while Arc::strong_count(&pipeline) > 2 && clock.monotonic() < end {
+            clock.sleep(Duration::from_millis(1));
+        }
+        let all = self.lock();
+        let replaced = all.values().any(|one| is_sibling(one, &pipeline) && !one.is_left());
+        drop(all);
+        let folder = pipeline.identity.folder.as_deref();
+        let claim = folder.and_then(|folder| self.claims.try_folder(id, folder));
+        if let Some(folder) = claim.as_ref().and_then(Claim::folder)
+            && pipeline.ring.usage().used == 0
+            && (replaced || pipeline.identity.fresh && start::was_never_used(&pipeline))
+        {
+            // Something is in it, or it stays for another reason: the next start sees it again.
+            let _ = folder::remove(folder);
+        }
+        // Free only once the spool's lock is: nobody finds the one without the other.
+        let mut pipelines = self.lock();
+        pipelines.remove(id);
+        drop(pipeline);
+        drop(pipelines);
+    }
 }
 
 /// Whether both are routes of one stream in one spool.
 fn is_sibling(one: &Arc<Pipeline>, other: &Arc<Pipeline>) -> bool {
-    let parent = |pipeline: &Arc<Pipeline>| {
-        pipeline.identity.folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from)
-    };
     !Arc::ptr_eq(one, other)
         && one.identity.stream == other.identity.stream
-        && parent(one) == parent(other)
-}
-
-/// What the packer's thread does last.
-fn close(registry: &Mutex<Pipelines>, id: &Id, pipeline: Arc<Pipeline>) {
-    // Whoever finds the stream gone may open its spool at once, so nobody may have it open then: a
-    // holder that has let go may still be about to drop its reference.
-    let clock = Arc::clone(&pipeline.environment.clock);
-    let end = clock.monotonic().saturating_add(CLOSING);
-    while Arc::strong_count(&pipeline) > 2 && clock.monotonic() < end {
-        clock.sleep(Duration::from_millis(1));
-    }
-    let replaced = lock(registry).values().any(|one| is_sibling(one, &pipeline) && !one.is_left());
-    if let Some(folder) = &pipeline.identity.folder
-        && pipeline.ring.usage().used == 0
-        && (replaced || pipeline.identity.fresh && start::was_never_used(&pipeline))
-    {
-        // Something is in it, or it stays for another reason: the next start sees it again.
-        let _ = folder::remove(folder);
-    }
-    // Free only once the spool's lock is: nobody finds the one without the other.
-    let mut pipelines = lock(registry);
-    pipelines.remove(id);
-    drop(pipeline);
-    drop(pipelines);
+        && one.identity.directory() == other.identity.directory()
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 
@@ -41,6 +41,7 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
             continue;
         }
         renew(pipeline);
+        let news = pipeline.news();
         match claim(pipeline) {
             Ok((number, pass)) => {
                 let spare = pass.clone();
@@ -56,14 +57,37 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
                     panicked(pipeline, number)
                 });
                 if let Some(wait) = wait {
+                    // With other settings it need not wait for what was wrong before.
+                    let wait = if pipeline.news() == news { wait } else { Duration::ZERO };
                     let now = pipeline.environment.clock.monotonic();
                     pipeline.store.release_until(number, now.saturating_add(wait));
                 }
                 // Release pairs with the packer's Acquire: the block is in its place again.
                 pipeline.busy.fetch_sub(1, Ordering::Release);
             }
-            Err(wait) => woken.park_timeout(wait.clamp(Duration::from_millis(1), IDLE)),
+            Err(wait) => {
+                woken.park_timeout(wait.clamp(Duration::from_millis(1), IDLE));
+                look_at_credentials(pipeline);
+            }
         }
+    }
+}
+
+/// Where blocks wait for another attempt and the credentials' files have changed since they were
+/// read, none waits any longer. Looks once a second.
+fn look_at_credentials(pipeline: &Pipeline) {
+    let uploads = &pipeline.uploads;
+    if uploads.tried().is_empty() {
+        return;
+    }
+    let Ok(mut looked) = uploads.looked.try_lock() else { return };
+    if looked.is_some_and(|looked| looked.elapsed() < IDLE) {
+        return;
+    }
+    *looked = Some(Instant::now());
+    let Some(target) = pipeline.target() else { return };
+    if target.client.as_ref().is_some_and(|client| client.credentials().is_outdated()) {
+        pipeline.changed();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::gate::Gate;
 use crate::events::RateLimit;
@@ -16,6 +17,8 @@ pub(super) struct Uploads {
     /// The [news](super::Pipeline::news) that the waits belong to.
     pub(super) news: Mutex<u64>,
     pub(super) limit: RateLimit,
+    /// When the files of credentials were last looked at, by the machine's clock.
+    pub(super) looked: Mutex<Option<Instant>>,
 }
 
 impl Uploads {

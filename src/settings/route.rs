@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Arguments, Error, Settings};
+use crate::block::sanitise;
 use crate::s3::object::SecondsOrDate;
 use crate::seal::Sealing;
 
@@ -78,8 +79,17 @@ impl Settings {
             ("path", self.naming.path().to_owned()),
             ("timestamp_format", self.naming.timestamp_format().to_owned()),
             ("hostname", self.host.clone()),
+            // Keys and folders have it sanitised, and two names may be one there.
+            (
+                "stream",
+                if sanitise(&self.stream) == self.stream {
+                    String::new()
+                } else {
+                    self.stream.clone()
+                },
+            ),
             ("encrypt_to", self.readers().join(" ")),
-            ("sign_key", self.signer.as_ref().map_or_else(String::new, |key| key.id().to_string())),
+            ("sign_key", self.signer_id()),
             ("gateway", given("gateway")),
             ("content_type", object.content_type.clone()),
             ("acl", text(&object.acl)),
@@ -125,6 +135,11 @@ impl Settings {
         }
     }
 
+    /// The id of the key that signs; empty for none.
+    fn signer_id(&self) -> String {
+        self.signer.as_ref().map_or_else(String::new, |key| key.id().to_string())
+    }
+
     /// Where records go, in words for the operator.
     #[must_use]
     pub fn destination(&self) -> String {
@@ -148,6 +163,9 @@ pub struct Saved {
     stream: String,
     /// See [`Settings::readers`]: what is sealed later must be sealed to exactly these.
     readers: Vec<String>,
+    /// Id of the key that signs, empty for none; what a release left that did not note it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
     /// The arguments, passwords and secret keys left out.
     arguments: BTreeMap<String, String>,
     /// The settings file, for what may stand only there.
@@ -185,6 +203,7 @@ impl Saved {
             route: settings.route().to_string(),
             stream: settings.stream.clone(),
             readers: settings.readers(),
+            signer: Some(settings.signer_id()),
             arguments,
             file: settings.arguments.file().map(Path::to_owned),
         }
@@ -268,13 +287,29 @@ impl Saved {
     /// credentials.
     ///
     /// # Errors
-    /// They cannot be used any more, or would seal to other keys.
+    /// They cannot be used any more, or would seal to other keys or sign with another.
     pub fn settings(&self, arguments: &Arguments) -> Result<Settings, Error> {
         let settings = Settings::read(arguments)?;
         if settings.readers() != self.readers {
             let problem = "the keys that blocks of this route are encrypted to are not those it was \
                            begun with";
             return Err(arguments.problem("encrypt_to", problem));
+        }
+        let now = settings.signer_id();
+        let same = match &self.signer {
+            Some(signer) => now == *signer,
+            // The route has it in its digest.
+            None => settings.route().to_string() == self.route,
+        };
+        if !same {
+            let (was, now) = (self.signer.as_deref().unwrap_or("another"), &*now);
+            let [was, now] = [was, now].map(|id| if id.is_empty() { "none" } else { id });
+            let problem = format!(
+                "the file has key {now}, but blocks of this route are signed by key {was}; put that \
+                 key back, or move the blocks to the present route: s3log requeue --from {}",
+                self.route
+            );
+            return Err(arguments.problem("sign_key", problem));
         }
         Ok(settings)
     }

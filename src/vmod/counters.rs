@@ -112,6 +112,12 @@ struct Counters {
     /// Bytes of blocks in quarantine
     #[gauge(format = "bytes")]
     quarantined_bytes: AtomicU64,
+    /// Routes that no VCL has, with records that wait
+    #[gauge]
+    waiting_routes: AtomicU64,
+    /// Of those, routes that cannot be started
+    #[gauge]
+    stuck_routes: AtomicU64,
     /// Age of the oldest record not uploaded
     #[gauge(format = "duration")]
     oldest_unsent: AtomicU64,
@@ -176,6 +182,6 @@ impl Observer for Publisher {
             uploaded_records uploaded_bytes upload_retries blocks_quarantined
             spool_errors ring_used ring_high_water ring_size spooled_blocks
             spooled_records spooled_bytes held_blocks held_records quarantined_blocks quarantined_records
-            quarantined_bytes oldest_unsent packer_silent upload_silent shipper_silent last_status last_upload_ms);
+            quarantined_bytes waiting_routes stuck_routes oldest_unsent packer_silent upload_silent shipper_silent last_status last_upload_ms);
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::child;
 use super::counters::Publisher;
 use super::events::Varnish;
-use crate::block::sanitise;
 use crate::clock::System;
 use crate::pipeline::{
     Attachment, Environment, Observer, Outlet, Outlets, Refusal, Registry, Starter,
@@ -62,7 +61,7 @@ impl Starter for OfVcl {
     }
 
     fn observer(&self) -> Box<dyn Observer> {
-        Box::new(Publisher::new(&sanitise(self.0.stream())))
+        PROCESS.registry.observer_while_waiting(self.0.stream(), &PROCESS.environment)
     }
 }
 

@@ -2,12 +2,25 @@
 //! no VCL has is sent as that route says.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use vmod_s3log::clock::Clock as _;
+use vmod_s3log::pipeline::Observer;
+use vmod_s3log::priority::Priority;
+use vmod_s3log::settings::table::ARGUMENTS;
+use vmod_s3log::settings::{Arguments, Settings};
+use vmod_s3log::stats::Stats;
+
+use crate::common::clock::Shifted;
 use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, expected, lines, objects, wait_for};
+use crate::faults::promptly;
 
 const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 const SHORT: (&str, &str) = ("period", "100ms");
@@ -142,10 +155,18 @@ fn a_route_that_cannot_be_started_is_tried_again_until_it_can() {
     let second = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
     let waits = |text: &String| text.contains("and they wait");
     wait_for("the message", || process.messages().iter().any(waits));
+    let status: serde_json::Value =
+        serde_json::from_str(&process.registry.status(&second.pipeline)).unwrap();
+    let stuck = &status["waiting_routes"][0];
+    assert_eq!((&stuck["records"], &stuck["blocks"]), (&10.into(), &1.into()), "{status}");
+    assert!(stuck["problem"].as_str().unwrap().contains("credentials"), "{status}");
+    second.wait_stat("stuck_routes", 1);
+    assert_eq!(second.stat("waiting_routes"), 1);
     fs::write(&own, &keys).unwrap();
     wait_for("the old route to be taken up and closed", || {
         folders(&process).len() == 1 && process.registry.len() == 1
     });
+    wait_for("the gauges", || second.stat("waiting_routes") + second.stat("stuck_routes") == 0);
     assert_eq!(process.messages().iter().filter(|text| waits(text)).count(), 1);
     let root = server.root().join(crate::common::s3_server::BUCKET);
     assert_eq!(fs::read_dir(root.join("old")).unwrap().count(), 1);
@@ -211,4 +232,200 @@ fn the_secrets_of_a_route_are_not_in_its_folder() {
     assert!(kept.contains("\"bucket\""), "{kept}");
     assert!(!kept.contains("unmistakable"), "{kept}");
     drop(holder);
+}
+
+/// Two VCLs with settings that differ in `name` write in turns, long enough for each to have its
+/// settings in force: how many blocks that makes before any is due.
+fn blocks_of_turns(name: &'static str, values: [&str; 2]) -> u64 {
+    let server = S3Server::start();
+    let clock = Arc::new(Shifted::default());
+    let mut process = Process::new();
+    process.environment.clock = clock.clone();
+    let [first, second] = values.map(|value| process.attach(&server.endpoint(), &[(name, value)]));
+    assert!(Arc::ptr_eq(&first.pipeline, &second.pipeline));
+    for turn in 0..6 {
+        clock.sleep(Duration::from_secs(2));
+        let writer = if turn % 2 == 0 { &first } else { &second };
+        // A quarter of the ring is a chunk, which goes into the open block.
+        for _ in 0..30 {
+            writer.push_line(&"x".repeat(10_000));
+        }
+        first.wait_stat("records", 27 * (turn + 1));
+    }
+    let sealed = first.stat("blocks_sealed");
+    drop((first, second));
+    process.wait_closed();
+    sealed
+}
+
+#[test]
+fn two_vcls_of_one_route_with_other_compression_that_write_in_turns_share_a_block() {
+    assert_eq!(blocks_of_turns("compression", ["gzip", "zstd"]), 0);
+}
+
+#[test]
+fn the_same_keys_in_another_order_share_a_block() {
+    let key = || age::x25519::Identity::generate().to_public().to_string();
+    let (one, two) = (key(), key());
+    let values = [format!("{one} {two}"), format!("{two} {one}")];
+    assert_eq!(blocks_of_turns("encrypt_to", [&values[0], &values[1]]), 0);
+}
+
+/// A secret key without a password, as `minisign -G -W` makes it.
+fn write_key(path: &Path, seed: u8) {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+    let mut bytes = b"Ed\0\0B2".to_vec();
+    bytes.extend([0; 48]);
+    bytes.extend([seed; 8]);
+    bytes.extend(key.to_keypair_bytes());
+    bytes.extend([0; 32]);
+    let text = format!("untrusted comment: a key\n{}\n", STANDARD.encode(bytes));
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_key_that_was_replaced_does_not_sign_what_waits_for_the_route_of_the_one_before() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let key = process.directory.path().join("key");
+    write_key(&key, 1);
+    let sign_key = ("sign_key", key.to_str().unwrap());
+    let old = process.attach(&gate.endpoint(), &[("exit_timeout", "100ms"), sign_key]);
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    write_key(&key, 2);
+    gate.open(&server);
+    let new = process.attach(&gate.endpoint(), &[SHORT, sign_key]);
+    let waits = |text: &String| text.contains("and they wait") && text.contains("sign_key");
+    wait_for("the message", || process.messages().iter().any(waits));
+    new.push("new", 0..10);
+    new.wait_stat("uploaded_records", 10);
+    assert_eq!(lines(&server), expected(&[("new", 0..10)]));
+    assert_eq!(folders(&process).len(), 2);
+}
+
+/// The arguments of `process`, for a stream of another name.
+fn of_stream(process: &Process, endpoint: &str, stream: &str) -> Settings {
+    let given = process.arguments(endpoint, &[SHORT]);
+    let mut arguments = Arguments::new(stream);
+    for known in ARGUMENTS {
+        arguments.set(known.name, given.get(known.name).map(str::to_owned));
+    }
+    Settings::read(&arguments).unwrap()
+}
+
+#[test]
+fn streams_whose_names_are_equal_in_keys_have_folders_of_their_own() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let streams = ["a b", "a:b", "a_b"];
+    let all = streams.map(|name| process.hold(of_stream(&process, &server.endpoint(), name)));
+    for (holder, name) in all.iter().zip(streams) {
+        holder.push(name, 0..5);
+    }
+    for holder in &all {
+        holder.wait_stat("uploaded_records", 5);
+    }
+    assert_eq!(lines(&server), expected(&streams.map(|name| (name, 0..5))));
+    assert_eq!(folders(&process).len(), 3);
+    // Each finds its own again.
+    let before = folders(&process);
+    drop(all);
+    process.wait_closed();
+    let again = streams.map(|name| process.hold(of_stream(&process, &server.endpoint(), name)));
+    assert_eq!(folders(&process), before);
+    drop(again);
+}
+
+/// Holds up whoever makes an observer of this name.
+struct HeldUp {
+    name: &'static str,
+    held: AtomicBool,
+    free: AtomicBool,
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&mut self, _stats: &Stats) {}
+}
+
+#[test]
+fn a_load_does_not_wait_for_a_route_that_is_just_being_taken_up() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let old = process.attach(&gate.endpoint(), &[("path", "old/"), ("exit_timeout", "100ms")]);
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    gate.open(&server);
+    let held_up = Arc::new(HeldUp {
+        name: "access",
+        held: AtomicBool::new(false),
+        free: AtomicBool::new(false),
+    });
+    let observed = Arc::clone(&held_up);
+    process.environment.observer = Arc::new(move |name| {
+        if name == observed.name {
+            observed.held.store(true, Ordering::SeqCst);
+            wait_for("to be let go", || observed.free.load(Ordering::SeqCst));
+        }
+        Box::new(Nobody)
+    });
+    let process = Arc::new(process);
+    let new = process.attach(&gate.endpoint(), &[("path", "new/"), SHORT]);
+    wait_for("the old route to be taken up", || held_up.held.load(Ordering::SeqCst));
+    let loaded = {
+        let (process, endpoint) = (Arc::clone(&process), gate.endpoint());
+        promptly("the load", move || {
+            let settings = process.settings(&endpoint, &[("path", "more/"), SHORT]);
+            process.registry.attach(settings, &process.environment).unwrap()
+        })
+    };
+    assert!(!held_up.free.swap(true, Ordering::SeqCst));
+    loaded.push(b"more 0\n".into(), Priority::Normal);
+    new.push("new", 0..1);
+    let all = expected(&[("old", 0..10), ("new", 0..1), ("more", 0..1)]);
+    wait_for("all lines", || lines(&server) == all);
+    process.registry.detach(&loaded);
+}
+
+#[test]
+fn routes_that_come_and_go_at_once_find_their_folders() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let routes = [("path", "a/"), ("path", "b/"), ("path", "c/")];
+    let anchor = process.attach(&server.endpoint(), &[("path", "anchor/")]);
+    for round in 0..40 {
+        let holder = process.attach(&server.endpoint(), &[routes[round % 3], SHORT]);
+        holder.push("round", round..round + 1);
+    }
+    wait_for("all lines", || lines(&server) == expected(&[("round", 0..40)]));
+    wait_for("the folders to go", || process.registry.len() == 1 && folders(&process).len() == 1);
+    drop(anchor);
+}
+
+#[test]
+fn credentials_that_are_corrected_end_the_wait_at_once() {
+    let server = S3Server::start();
+    let clock = Arc::new(Shifted::default());
+    let mut process = Process::new();
+    process.environment.clock = clock.clone();
+    let gate = Gate::shut();
+    let file = process.directory.path().join("credentials");
+    let good = fs::read(&file).unwrap();
+    let holder = process.attach(&gate.endpoint(), &[SHORT]);
+    fs::write(&file, "not credentials").unwrap();
+    holder.push("line", 0..3);
+    wait_for("a message about the credentials", || {
+        clock.sleep(Duration::from_millis(100));
+        process.messages().iter().any(|text| text.contains("credentials"))
+    });
+    gate.open(&server);
+    // From here on no time passes for whoever waits.
+    fs::write(&file, &good).unwrap();
+    holder.wait_stat("uploaded_records", 3);
 }

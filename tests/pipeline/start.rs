@@ -1,9 +1,10 @@
 //! Streams that cannot be started when their VCL is loaded.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
@@ -21,10 +22,17 @@ use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
 use crate::faults::{mkfifo, promptly};
 
-struct Nobody;
+/// What was last shown under each name.
+#[derive(Default)]
+struct Shown(Mutex<BTreeMap<String, [u64; 2]>>);
 
-impl Observer for Nobody {
-    fn observe(&mut self, _stats: &Stats) {}
+struct Shows(Arc<Shown>, String);
+
+impl Observer for Shows {
+    fn observe(&mut self, stats: &Stats) {
+        let counts = [get(&stats.records_unspooled), get(&stats.records)];
+        self.0.0.lock().unwrap().insert(self.1.clone(), counts);
+    }
 }
 
 /// A VCL that names the stream `access`.
@@ -55,7 +63,8 @@ impl Starter for Vcl {
     }
 
     fn observer(&self) -> Box<dyn Observer> {
-        Box::new(Nobody)
+        let registry = &self.process.registry;
+        registry.observer_while_waiting("access", &self.process.environment)
     }
 }
 
@@ -139,6 +148,38 @@ fn with_serve_lines_wait_in_memory_until_the_spool_can_be_used() {
     assert_eq!(lines(&world.server), expected(&[("waited", 0..100), ("after", 0..100)]));
     let taken_up = "warning: stream access: it has started; 100 lines that waited in memory are";
     assert!(world.said(taken_up), "{:?}", world.process.messages());
+}
+
+#[test]
+fn a_stream_that_waits_shows_its_counters_under_no_name_of_a_running_one() {
+    let shown = Arc::new(Shown::default());
+    let mut world = World::new();
+    let shows = Arc::clone(&shown);
+    let process = Arc::get_mut(&mut world.process).unwrap();
+    process.environment.observer =
+        Arc::new(move |name| Box::new(Shows(Arc::clone(&shows), name.to_owned())));
+    world.block();
+    let waiting = world.open(true, &[]).unwrap();
+    push(&waiting, "waited", 0..7);
+    let last = |name: &str| shown.0.lock().unwrap().get(name).copied();
+    wait_for("its own name", || last("access") == Some([7, 0]));
+    // One of its name with another spool starts, and takes the name.
+    let other = world.process.directory.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let running = world.open(false, &[("spool", other.to_str().unwrap())]).unwrap();
+    push(&running, "runs", 0..3);
+    wait_for("the name to change", || last("access@waiting") == Some([7, 0]));
+    wait_for("the uploads", || get(&running.stats().uploaded_records) == 3);
+    wait_for("the running one's", || last("access") == Some([0, 3]));
+    shown.0.lock().unwrap().clear();
+    wait_for("both once more", || last("access").is_some() && last("access@waiting").is_some());
+    assert_eq!((last("access"), last("access@waiting")), (Some([0, 3]), Some([7, 0])));
+    // What waited has a pipeline of its own.
+    world.unblock();
+    world.wait_open(&waiting);
+    let names = || shown.0.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+    wait_for("three names", || names().len() == 3);
+    assert!(names()[1].starts_with("access@"), "{:?}", names());
 }
 
 #[test]

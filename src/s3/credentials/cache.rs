@@ -161,6 +161,14 @@ impl Cache {
         }
     }
 
+    /// Whether a file was changed since it was read.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let stamps = self.stamps();
+        let state = self.state();
+        !state.stamps.is_empty() && state.stamps != stamps
+    }
+
     /// Changes when what any provider has read changes.
     #[must_use]
     pub fn stamp(&self) -> Stamp {

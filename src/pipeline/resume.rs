@@ -1,0 +1,134 @@
+//! Takes up what waits in a stream's folders for routes that no VCL has.
+//!
+//! A thread looks when the other VCLs have had the time to load, and again every ten seconds while
+//! something cannot be started. Opening a spool may take long, and no load waits for it.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::folder::{self, Folder};
+use super::{Environment, FOREVER, Pipeline, Registry, Target};
+use crate::events::Level;
+use crate::spool::Disk;
+use crate::thread;
+
+/// Between two attempts to start what waits for a route that no VCL has.
+const AGAIN: Duration = Duration::from_secs(10);
+
+impl Registry {
+    /// Calls [`Registry::resume`] when the other VCLs have had the time to load, from a thread of its
+    /// own.
+    pub(super) fn resume_later(&self, pipeline: &Arc<Pipeline>, environment: &Environment) {
+        let registry = self.clone();
+        let weak = Arc::downgrade(pipeline);
+        let later = environment.clone();
+        let waits = move || {
+            let (mut wait, mut told) = (later.grace, HashSet::new());
+            loop {
+                let end = later.clock.monotonic().saturating_add(wait);
+                while later.clock.monotonic() < end {
+                    if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+                        return;
+                    }
+                    let left = end.saturating_sub(later.clock.monotonic());
+                    later.clock.sleep(left.min(Duration::from_millis(100)));
+                }
+                let pipeline = weak.upgrade().filter(|pipeline| !pipeline.is_closed());
+                if pipeline.is_none_or(|pipeline| registry.resume(&pipeline, &later, &mut told)) {
+                    return;
+                }
+                wait = AGAIN;
+            }
+        };
+        if pipeline.identity.folder.is_some()
+            && let Err(error) = thread::spawn("s3log-route", waits)
+        {
+            let text = format!("what waits for other routes is not taken up now: {error}");
+            pipeline.tell(Level::Warn, &text);
+        }
+    }
+
+    /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which
+    /// nothing does. Whether all that wait are started; each reason why not is said once.
+    fn resume(
+        &self,
+        pipeline: &Pipeline,
+        environment: &Environment,
+        told: &mut HashSet<String>,
+    ) -> bool {
+        let Some(directory) = pipeline.identity.directory() else { return true };
+        let stream = &pipeline.identity.stream;
+        let mut all = true;
+        for folder in folder::all(directory, stream) {
+            let route = folder.route().unwrap_or(pipeline.identity.route);
+            let id = (stream.clone(), Some(directory.to_owned()), route);
+            let Some(_claim) = self.claims().try_folder(&id, &folder.path) else {
+                // Whoever opens it may fail.
+                all = false;
+                continue;
+            };
+            if self.has_open(&folder.path) {
+                continue;
+            }
+            if !folder.has_records() {
+                self.stuck().forget(&folder.path);
+                // Not while another process has it.
+                let open = if folder.is_external() { Disk::open_shared } else { Disk::open };
+                if let Ok(held) = open(&folder.path) {
+                    let _ = folder::remove(&folder.path);
+                    drop(held);
+                }
+                continue;
+            }
+            let Err(problem) = self.resume_folder(stream, directory, &folder, environment) else {
+                continue;
+            };
+            all = false;
+            self.stuck().note(stream, &folder, &problem);
+            let text = format!(
+                "stream {stream}: {} has records of a route that no VCL has, and they wait: {problem}",
+                folder.path.display()
+            );
+            if told.insert(text.clone()) {
+                environment.events.event(Level::Error, &text);
+            }
+        }
+        all
+    }
+
+    fn resume_folder(
+        &self,
+        stream: &str,
+        directory: &Path,
+        folder: &Folder,
+        environment: &Environment,
+    ) -> Result<(), String> {
+        let Some(saved) = &folder.saved else {
+            return Err(
+                "the file route in it cannot be read, or was never written; load a VCL with \
+                        the stream as it was, with its keys"
+                    .to_owned(),
+            );
+        };
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let arguments = saved.arguments(directory);
+        let settings = saved.settings(&arguments).map_err(|error| text(&error))?;
+        let route = folder.route().ok_or("its route is unknown")?;
+        let destination = settings.destination();
+        let target = Target::new(settings, environment).map_err(|error| text(&error))?;
+        let id = (stream.to_owned(), Some(directory.to_owned()), route);
+        let pipeline = self
+            .open(id, Some(folder.path.clone()), &Arc::new(target), environment, true)
+            .map_err(|error| text(&error))?;
+        pipeline.leave(FOREVER);
+        pipeline.tell(
+            Level::Warn,
+            &format!(
+                "records wait for a route that no VCL has; they are sent as it says: {destination}"
+            ),
+        );
+        Ok(())
+    }
+}
