@@ -11,18 +11,205 @@
 //!
 //! holds: `records` counts what left the ring, and what never entered it is in `dropped_ring` and
 //! `dropped_panic`.
+//!
+//! [`stats_table`] has them all, once: this file makes [`Stats`] and [`STATS`] of it, and `vmod` what
+//! varnishstat shows. `tests/docs/counters.rs` holds the documentation and the Prometheus rules to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::priority::Priority;
 
+/// Hands every counter to the macro of this name: whether it is a counter or a gauge, with its level and
+/// its unit; what varnishstat says of it, in one line and then in more words; its name.
+macro_rules! stats_table {
+    ($apply:ident) => {
+        $apply! {
+            #[counter]
+            /// Records taken from the ring
+            records,
+            #[counter(format = "bytes")]
+            /// Bytes of records, uncompressed
+            raw_bytes,
+            #[counter(format = "bytes")]
+            /// Bytes written to the spool, compressed
+            stored_bytes,
+            #[counter]
+            /// Records found in the ring and the spool at start
+            ///
+            /// Records that an earlier process left in the ring and in blocks.
+            recovered,
+            #[counter(level = "diag")]
+            /// Torn records found in the ring
+            ///
+            /// A worker died while it wrote them, or their memory was overwritten.
+            torn,
+            #[counter]
+            /// Records dropped: no room in the ring for their priority
+            dropped_ring,
+            #[counter]
+            /// Records of low priority among dropped_ring
+            shed_low,
+            #[counter]
+            /// Records of normal priority among dropped_ring
+            shed_normal,
+            #[counter]
+            /// Records of high priority among dropped_ring
+            shed_high,
+            #[counter]
+            /// Records dropped: spool full or damaged
+            dropped_spool,
+            #[counter]
+            /// Records dropped: the module did not see the request's end
+            ///
+            /// Or VCL called `.log()` outside of a task.
+            dropped_end,
+            #[counter]
+            /// Records logged while the stream could not be started
+            ///
+            /// They wait in memory.
+            records_unspooled,
+            #[counter]
+            /// Records dropped: panic caught in the module
+            dropped_panic,
+            #[counter]
+            /// Lines cut at max_line
+            truncated,
+            #[counter]
+            /// Lines with at least one missing value
+            incomplete,
+            #[counter]
+            /// Blocks closed
+            blocks_sealed,
+            #[counter]
+            /// Blocks stored by the gateway
+            blocks_uploaded,
+            #[counter]
+            /// Records in uploaded blocks
+            uploaded_records,
+            #[counter(format = "bytes")]
+            /// Bytes of uploaded blocks
+            uploaded_bytes,
+            #[counter]
+            /// Upload attempts that failed and were repeated
+            upload_retries,
+            #[counter]
+            /// Blocks that the gateway refused for good
+            ///
+            /// Since the start; see quarantined_blocks for those that are there now.
+            blocks_quarantined,
+            #[counter]
+            /// Writes to the spool that failed and are repeated
+            spool_errors,
+            #[gauge(format = "bytes")]
+            /// Bytes of the ring in use
+            ring_used,
+            #[gauge(level = "diag", format = "bytes")]
+            /// Most bytes of the ring in use so far
+            ring_high_water,
+            #[gauge(level = "diag", format = "bytes")]
+            /// Size of the ring
+            ring_size,
+            #[gauge]
+            /// Blocks not uploaded yet
+            ///
+            /// The open block included.
+            spooled_blocks,
+            #[gauge]
+            /// Records in blocks not uploaded yet
+            spooled_records,
+            #[gauge(format = "bytes")]
+            /// Bytes of blocks not uploaded yet
+            spooled_bytes,
+            #[gauge]
+            /// Blocks that wait for an encryption key
+            ///
+            /// They are unencrypted, and are not uploaded before there is a key.
+            held_blocks,
+            #[gauge]
+            /// Records in blocks that wait for an encryption key
+            held_records,
+            #[gauge]
+            /// Blocks in quarantine
+            ///
+            /// Those of earlier starts included.
+            quarantined_blocks,
+            #[gauge]
+            /// Records in blocks in quarantine
+            quarantined_records,
+            #[gauge(format = "bytes")]
+            /// Bytes of blocks in quarantine
+            quarantined_bytes,
+            #[gauge]
+            /// Routes without a VCL for which records wait
+            waiting_routes,
+            #[gauge]
+            /// Routes among waiting_routes that cannot be started
+            stuck_routes,
+            #[gauge(format = "duration")]
+            /// Age of the oldest record not uploaded
+            oldest_unsent,
+            #[gauge(format = "duration")]
+            /// Time since the packer's last round
+            ///
+            /// More than a few seconds: its thread is held up, by a disk for example.
+            packer_silent,
+            #[gauge(format = "duration")]
+            /// Time since the last upload
+            ///
+            /// Or since the start.
+            upload_silent,
+            #[gauge(format = "duration")]
+            /// Time since s3log ship was last at work
+            ///
+            /// With `upload = "external"`.
+            shipper_silent,
+            #[gauge(level = "diag")]
+            /// HTTP status of the gateway's last answer
+            ///
+            /// 0 before the first.
+            last_status,
+            #[gauge(level = "diag")]
+            /// Milliseconds the last upload took
+            ///
+            /// All its attempts together.
+            last_upload_ms,
+        }
+    };
+}
+pub(crate) use stats_table;
+
+/// What is known of a counter, beside its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// As in `S3LOG.STREAM.name`.
+    pub name: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// `level` and `format`, where they are not `info` and a plain number.
+    pub more: &'static [(&'static str, &'static str)],
+    /// The line that varnishstat has beside it.
+    pub text: &'static str,
+}
+
 macro_rules! stats {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($(
+        #[$kind:ident $(($($key:ident = $value:literal),+))?]
+        #[doc = $text:tt] $(#[doc = $more:tt])*
+        $name:ident,
+    )+) => {
         /// The counters and gauges of one stream.
         #[derive(Debug, Default)]
         pub struct Stats {
-            $($(#[doc = $doc])+ pub $name: AtomicU64,)+
+            $(#[doc = $text] $(#[doc = $more])* pub $name: AtomicU64,)+
         }
+
+        /// All of them, in the order of [`Stats::snapshot`].
+        pub const STATS: &[Stat] = &[$(Stat {
+            name: stringify!($name),
+            kind: stringify!($kind),
+            more: &[$($((stringify!($key), $value),)+)?],
+            text: $text.trim_ascii(),
+        },)+];
 
         impl Stats {
             /// Every name with its value now, in the order of the declaration.
@@ -35,90 +222,7 @@ macro_rules! stats {
     };
 }
 
-stats! {
-    /// c: records that left the ring for a block.
-    records,
-    /// c: bytes of those records, uncompressed.
-    raw_bytes,
-    /// c: bytes of chunks written to the spool, compressed.
-    stored_bytes,
-    /// c: records found in the ring and in blocks of an earlier process.
-    recovered,
-    /// c: torn records: a worker died while writing them, or they were damaged in the ring.
-    torn,
-    /// c: records lost because the ring had no room for their priority.
-    dropped_ring,
-    /// c: of those, the ones of low priority.
-    shed_low,
-    /// c: of those, the ones of normal priority.
-    shed_normal,
-    /// c: of those, the ones of high priority.
-    shed_high,
-    /// c: records lost because the spool was full or a block's file was gone.
-    dropped_spool,
-    /// c: records lost because the module did not see the end of their requests.
-    dropped_end,
-    /// c: records logged while the stream could not be started: they wait in memory.
-    records_unspooled,
-    /// c: records lost to a panic caught at the module's edge.
-    dropped_panic,
-    /// c: lines cut at max_line.
-    truncated,
-    /// c: lines in which a value was not to be had any more and stands as absent.
-    incomplete,
-    /// c: blocks closed.
-    blocks_sealed,
-    /// c: blocks that the gateway has.
-    blocks_uploaded,
-    /// c: records in those blocks.
-    uploaded_records,
-    /// c: bytes of those blocks.
-    uploaded_bytes,
-    /// c: upload attempts that did not succeed and are made again.
-    upload_retries,
-    /// c: blocks set aside because the gateway will never take them.
-    blocks_quarantined,
-    /// c: writes to the spool that failed and are made again.
-    spool_errors,
-    /// g: bytes of the ring in use.
-    ring_used,
-    /// g: the most bytes of the ring that were in use.
-    ring_high_water,
-    /// g: bytes the ring can hold.
-    ring_size,
-    /// g: blocks in the spool that are not uploaded, the open one included.
-    spooled_blocks,
-    /// g: records in those blocks.
-    spooled_records,
-    /// g: bytes of those blocks.
-    spooled_bytes,
-    /// g: of those blocks, the ones in clear that wait for a key to be encrypted to.
-    held_blocks,
-    /// g: records in those.
-    held_records,
-    /// g: blocks in the spool's quarantine, those of earlier starts included.
-    quarantined_blocks,
-    /// g: records in those.
-    quarantined_records,
-    /// g: bytes of those.
-    quarantined_bytes,
-    /// g: routes of the stream that no VCL has and for which records wait.
-    waiting_routes,
-    /// g: of those routes, the ones that cannot be started.
-    stuck_routes,
-    /// g: seconds since the first record of the oldest block that is not uploaded.
-    oldest_unsent,
-    /// g: seconds since the packer last made a round; more than a few: its thread is held up.
-    packer_silent,
-    /// g: seconds since a block was last uploaded, or since the start.
-    upload_silent,
-    /// g: seconds since `s3log ship` last said that it is at work, where it is to upload.
-    shipper_silent,
-    /// g: HTTP status of the last answer of the gateway, 0 for none.
-    last_status,
-    /// g: milliseconds that the last upload took.
-    last_upload_ms,
-}
+stats_table!(stats);
 
 impl Stats {
     /// Counts a record that found no room in the ring.

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod counters;
 #[cfg(feature = "vmod")]
 mod gateways;
 mod install;
