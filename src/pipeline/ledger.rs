@@ -263,10 +263,17 @@ impl Ledger {
         Ok(done?)
     }
 
-    /// What the spool has lost of the open block is read again, if the ring still has it.
+    /// What the spool has lost of the open block is read again, if the ring still has it. Else that it
+    /// is lost is on the disk before its file has another content, which the commit before would take
+    /// for its own.
     fn or_back<T>(&mut self, done: Result<T, SpoolError>) -> Result<T, SpoolError> {
-        if self.defers() && matches!(done, Err(SpoolError::Reverted(_))) {
-            self.reader.back_to_commit();
+        if matches!(done, Err(SpoolError::Reverted(_))) {
+            if self.defers() {
+                self.reader.back_to_commit();
+            } else if self.sync != SyncPolicy::None {
+                // A disk that fails this as well is one that a later commit reports.
+                let _ = self.commit_synced();
+            }
         }
         done
     }

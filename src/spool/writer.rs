@@ -182,8 +182,8 @@ impl Spool {
         if let Err(source) = written {
             self.heal.tail = true;
             // Gives a full disk its bytes back at once; if that fails, the next call tries again.
-            let _ = self.heal();
-            return Err(SpoolError::Io { doing: "write", name: name.to_string(), source });
+            let error = SpoolError::Io { doing: "write", name: name.to_string(), source };
+            return Err(self.heal_after(error));
         }
         self.hasher.update(chunk);
         let state = &mut self.state;
@@ -262,8 +262,7 @@ impl Spool {
                 if matches!(&error, SpoolError::Io { doing: "sync", name, .. } if of_data(name)) {
                     self.heal.unsure = true;
                 }
-                let _ = self.heal();
-                return Err(error);
+                return Err(self.heal_after(error));
             }
         };
         self.heal.seal = false;
@@ -302,7 +301,8 @@ impl Spool {
             let files = &*self.store.files;
             if let Err(source) = files.sync_file(&name.to_string()) {
                 self.heal.unsure = true;
-                return Err(SpoolError::Io { doing: "sync", name: name.to_string(), source });
+                let error = SpoolError::Io { doing: "sync", name: name.to_string(), source };
+                return Err(self.heal_after(error));
             }
             files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
         }
@@ -384,6 +384,15 @@ impl Spool {
             self.heal.directory = false;
         }
         Ok(())
+    }
+
+    /// What the caller is told of a call that failed with `error`: that records are to be read again
+    /// matters more.
+    fn heal_after(&mut self, error: SpoolError) -> SpoolError {
+        match self.heal() {
+            Err(reverted @ SpoolError::Reverted(_)) => reverted,
+            _ => error,
+        }
     }
 
     const fn syncs(&self) -> bool {

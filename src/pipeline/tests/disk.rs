@@ -1,14 +1,20 @@
 //! A disk that loses power: what is in memory, and what would be left of it.
 //!
 //! A write is on the disk once its file was synced, a name once the directory was. Until then a power
-//! cut keeps any subset of the writes, and tears them; and of the changes of names, independently of
-//! the writes, those up to any one of them, as the journals of ext4, XFS and btrfs do. A sync that fails has written nothing, and what it
-//! failed to write counts as written from then on, as in Linux; the memory may then be dropped.
-//! A failed sync of the directory lies
-//! about nothing: a journal that cannot be written takes the file system down.
+//! cut keeps any subset of the writes, and tears them. Of the changes of names it keeps, independently
+//! of the writes, those up to any one of them, as the journals of ext4 and XFS do, or any subset in
+//! which no removal comes before what was done before it: the log of btrfs keeps the names of the files
+//! that were synced. A sync that fails has written nothing, or some of it, and what it failed to
+//! write counts as written from then on, as in Linux; the memory may then be dropped. A failed sync of
+//! the directory lies about nothing: a journal that cannot be written takes the file system down.
+//!
+//! The process, or the machine, can end before any operation: that is a panic with a [`Stop`], so
+//! that nothing is done after it. A process is not killed between a sync that fails and the copy that
+//! makes it good: the next one could not know.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::spool::Files;
@@ -24,13 +30,25 @@ struct Inode {
     memory: Vec<u8>,
     disk: Vec<u8>,
     pending: Vec<Change>,
+    /// A sync has failed, and the next one lies.
+    lies: bool,
 }
 
+/// A file has one name at most.
 #[derive(Debug, Clone)]
 enum Named {
-    Link(String, u64),
-    Rename(String, String),
-    Remove(String),
+    /// It has this one from now on.
+    Link(u64, String),
+    Remove(u64),
+}
+
+/// How everything ends before an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The process is killed.
+    Kill,
+    /// The power is cut.
+    Cut,
 }
 
 #[derive(Debug, Default)]
@@ -40,11 +58,12 @@ struct State {
     memory: BTreeMap<String, u64>,
     disk: BTreeMap<String, u64>,
     pending: Vec<Named>,
-    /// Operations until the power is cut.
-    cut_in: Option<u32>,
-    cut: bool,
+    /// Operations until the end.
+    stop_in: Option<(u32, Stop)>,
     /// Syncs until one fails, and whether the memory is dropped then.
     fail_in: Option<(u32, bool)>,
+    /// Writes until one finds the disk full.
+    full_in: Option<u32>,
     /// Syncs that have failed.
     failed: u32,
 }
@@ -103,14 +122,10 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 fn apply_name(names: &mut BTreeMap<String, u64>, change: &Named) {
-    match change {
-        Named::Link(name, inode) => drop(names.insert(name.clone(), *inode)),
-        Named::Rename(from, to) => {
-            if let Some(inode) = names.remove(from) {
-                names.insert(to.clone(), inode);
-            }
-        }
-        Named::Remove(name) => drop(names.remove(name)),
+    let (Named::Link(inode, _) | Named::Remove(inode)) = change;
+    names.retain(|_, named| named != inode);
+    if let Named::Link(inode, name) = change {
+        names.insert(name.clone(), *inode);
     }
 }
 
@@ -119,9 +134,9 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// The power goes before the operation after the next `operations`.
-    pub(super) fn cut_in(&self, operations: u32) {
-        self.lock().cut_in = Some(operations);
+    /// Everything ends before the operation after the next `operations`.
+    pub(super) fn stop_in(&self, operations: u32, stop: Stop) {
+        self.lock().stop_in = Some((operations, stop));
     }
 
     /// The sync after the next `syncs` fails.
@@ -129,23 +144,72 @@ impl Disk {
         self.lock().fail_in = Some((syncs, drops_memory));
     }
 
-    pub(super) fn is_cut(&self) -> bool {
-        self.lock().cut
+    /// The write after the next `writes` finds the disk full half way.
+    pub(super) fn full_in(&self, writes: u32) {
+        self.lock().full_in = Some(writes);
+    }
+
+    /// Nothing fails or ends any more.
+    pub(super) fn behave(&self) {
+        let mut state = self.lock();
+        (state.stop_in, state.fail_in, state.full_in) = (None, None, None);
     }
 
     pub(super) fn failed(&self) -> u32 {
         self.lock().failed
     }
 
-    /// Counts an operation; an error once the power is gone.
-    pub(super) fn ask(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        match &mut state.cut_in {
-            Some(0) => state.cut = true,
-            Some(left) => *left -= 1,
-            None => {}
+    /// Counts an operation.
+    pub(super) fn ask(&self) {
+        let stop = {
+            let mut state = self.lock();
+            match state.stop_in {
+                Some((0, Stop::Kill)) if state.lies() => None,
+                Some((0, stop)) => {
+                    state.stop_in = None;
+                    Some(stop)
+                }
+                Some((left, stop)) => {
+                    state.stop_in = Some((left - 1, stop));
+                    None
+                }
+                None => None,
+            }
+        };
+        if let Some(stop) = stop {
+            resume_unwind(Box::new(stop));
         }
-        if state.cut { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+
+    /// How much of a write is done.
+    fn room(&self, length: usize) -> Result<usize, usize> {
+        let mut state = self.lock();
+        match state.full_in {
+            // One fault at a time.
+            Some(0) if state.lies() => Ok(length),
+            Some(0) => {
+                state.full_in = None;
+                Err(length / 2)
+            }
+            Some(left) => {
+                state.full_in = Some(left - 1);
+                Ok(length)
+            }
+            None => Ok(length),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], from: Option<usize>) -> io::Result<()> {
+        let room = self.room(bytes.len());
+        let (Ok(length) | Err(length)) = room;
+        self.with(name, |inode| {
+            if from.is_some() {
+                inode.change(Change::Cut(0));
+            }
+            let at = from.unwrap_or(inode.memory.len());
+            inode.change(Change::Write(at, bytes[..length].to_vec()));
+        })?;
+        room.map(drop).map_err(|_| io::ErrorKind::StorageFull.into())
     }
 
     /// Whether a sync fails now; with whether the memory is dropped.
@@ -165,12 +229,6 @@ impl Disk {
         }
     }
 
-    /// The process ends; the machine does not.
-    pub(super) fn kill(&self) {
-        let mut state = self.lock();
-        (state.cut_in, state.cut, state.fail_in) = (None, false, None);
-    }
-
     /// The machine comes back with what the disk has.
     pub(super) fn come_back(&self, chance: &mut Chance) {
         let mut state = self.lock();
@@ -178,21 +236,35 @@ impl Disk {
             inode.write_some(chance);
             inode.memory.clone_from(&inode.disk);
         }
-        let pending = std::mem::take(&mut state.pending);
-        for change in pending.iter().take(chance.up_to(pending.len())) {
+        let mut pending = std::mem::take(&mut state.pending);
+        if chance.flip() {
+            pending.truncate(chance.up_to(pending.len()));
+        } else {
+            let mut all = true;
+            pending.retain(|change| {
+                let kept = chance.keeps() && (all || matches!(change, Named::Link(..)));
+                all &= kept;
+                kept
+            });
+        }
+        for change in &pending {
             apply_name(&mut state.disk, change);
         }
         state.memory = state.disk.clone();
         let named: Vec<u64> = state.disk.values().copied().collect();
         state.inodes.retain(|inode, _| named.contains(inode));
         drop(state);
-        self.kill();
+        self.behave();
     }
 
     fn name(&self, change: Named) {
         let mut state = self.lock();
         apply_name(&mut state.memory, &change);
         state.pending.push(change);
+    }
+
+    fn inode(&self, name: &str) -> io::Result<u64> {
+        Ok(*self.lock().memory.get(name).ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn with<T>(&self, name: &str, act: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
@@ -203,6 +275,13 @@ impl Disk {
 
     pub(super) fn contents(&self, name: &str) -> Option<Vec<u8>> {
         self.with(name, |inode| inode.memory.clone()).ok()
+    }
+}
+
+impl State {
+    /// Whether a file is in use that a sync has failed on.
+    fn lies(&self) -> bool {
+        self.memory.values().any(|inode| self.inodes[inode].lies)
     }
 }
 
@@ -233,7 +312,7 @@ impl Inode {
 
 impl Files for Disk {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.ask()?;
+        self.ask();
         if self.contents(name).is_none() {
             let inode = {
                 let mut state = self.lock();
@@ -242,35 +321,32 @@ impl Files for Disk {
                 state.inodes.insert(inode, Inode::default());
                 inode
             };
-            self.name(Named::Link(name.to_owned(), inode));
+            self.name(Named::Link(inode, name.to_owned()));
         }
-        self.with(name, |inode| {
-            inode.change(Change::Cut(0));
-            inode.change(Change::Write(0, bytes.to_vec()));
-        })
+        self.write(name, bytes, Some(0))
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.ask()?;
-        self.with(name, |inode| inode.change(Change::Write(inode.memory.len(), bytes.to_vec())))
+        self.ask();
+        self.write(name, bytes, None)
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
-        self.ask()?;
+        self.ask();
         self.with(name, |inode| inode.change(Change::Cut(usize::try_from(length).unwrap())))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.ask()?;
-        self.with(from, |_| ())?;
-        self.name(Named::Rename(from.to_owned(), to.to_owned()));
+        self.ask();
+        let inode = self.inode(from)?;
+        self.name(Named::Link(inode, to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.ask()?;
-        self.with(name, |_| ())?;
-        self.name(Named::Remove(name.to_owned()));
+        self.ask();
+        let inode = self.inode(name)?;
+        self.name(Named::Remove(inode));
         Ok(())
     }
 
@@ -300,10 +376,11 @@ impl Files for Disk {
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
-        self.ask()?;
+        self.ask();
         let fails = self.sync_fails();
         self.with(name, |inode| match fails {
             Some(drops) => {
+                inode.lies = true;
                 inode.write_some(&mut Chance::new(inode.memory.len() as u64));
                 if drops {
                     inode.memory.clone_from(&inode.disk);
@@ -319,7 +396,7 @@ impl Files for Disk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.ask()?;
+        self.ask();
         if self.sync_fails().is_some() {
             return Err(io::Error::other("input/output error"));
         }

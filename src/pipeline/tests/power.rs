@@ -12,17 +12,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use age::secrecy::ExposeSecret as _;
 use proptest::prelude::*;
 
-use super::disk::{Chance, Disk};
+use super::disk::{Chance, Disk, Stop};
 use crate::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
 use crate::pipeline::ledger::{self, Ledger};
 use crate::ring::{Backing, Capacity, Opened, Ring};
-use crate::spool::{ChunkStats, Files, Options, Spool, SyncPolicy};
+use crate::seal::{Identities, Recipients, Sealing};
+use crate::spool::{ChunkStats, Files, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy};
 
 const PAGE: usize = 4096;
 
@@ -42,8 +45,11 @@ enum Action {
     /// The kernel writes pages of the ring by itself.
     Writeback(u64),
     PowerCut(u64),
+    /// Before that operation, of a start as well.
+    KillIn(u32),
     PowerCutIn(u32, u64),
     SyncFailsIn(u32, bool),
+    FullIn(u32),
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -59,8 +65,10 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Kill),
         1 => any::<u64>().prop_map(Action::Writeback),
         2 => any::<u64>().prop_map(Action::PowerCut),
+        1 => (0..14_u32).prop_map(Action::KillIn),
         2 => (0..14_u32, any::<u64>()).prop_map(|(n, seed)| Action::PowerCutIn(n, seed)),
         2 => (0..4_u32, any::<bool>()).prop_map(|(n, drops)| Action::SyncFailsIn(n, drops)),
+        1 => (0..3_u32).prop_map(Action::FullIn),
     ]
 }
 
@@ -90,9 +98,44 @@ impl Pages {
     }
 }
 
+/// What a stream's settings say.
+#[derive(Debug, Clone)]
+struct Setup {
+    codec: Codec,
+    encrypted: bool,
+    /// `spool_max`, and what gives way.
+    room: Option<(u64, OnSpoolFull)>,
+}
+
+impl Setup {
+    const PLAIN: Self = Self { codec: Codec::Gzip(1), encrypted: false, room: None };
+}
+
+/// A key, and what was read with it: decryption is what takes the time.
+struct Key {
+    sealing: Sealing,
+    identities: Identities,
+    read: BTreeMap<[u8; 32], Vec<u8>>,
+}
+
+impl Key {
+    fn new() -> Self {
+        let identity = age::x25519::Identity::generate();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, identity.to_string().expose_secret()).unwrap();
+        Self {
+            sealing: Sealing::Age(Recipients::read(&identity.to_public().to_string()).unwrap()),
+            identities: Identities::read(&path).unwrap(),
+            read: BTreeMap::new(),
+        }
+    }
+}
+
 struct World {
     sync: SyncPolicy,
-    codec: Codec,
+    setup: Setup,
+    key: Option<Key>,
     directory: tempfile::TempDir,
     disk: Disk,
     pages: Arc<Mutex<Pages>>,
@@ -113,10 +156,11 @@ struct World {
 }
 
 impl World {
-    fn new(sync: SyncPolicy, codec: Codec) -> Self {
+    fn new(sync: SyncPolicy, setup: &Setup) -> Self {
         let mut world = Self {
             sync,
-            codec,
+            setup: setup.clone(),
+            key: setup.encrypted.then(Key::new),
             directory: tempfile::tempdir().unwrap(),
             disk: Disk::default(),
             pages: Arc::default(),
@@ -140,8 +184,25 @@ impl World {
         self.directory.path().join("ring")
     }
 
-    /// As the pipeline's start does.
+    /// Until a start comes to its end.
     fn start(&mut self) {
+        let cuts = self.cuts;
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.open())) {
+            if Self::stop(panic) == Stop::Cut {
+                self.lose();
+            }
+        }
+        if self.cuts > cuts {
+            self.check(true);
+        }
+    }
+
+    fn stop(panic: Box<dyn std::any::Any + Send>) -> Stop {
+        *panic.downcast().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// As the pipeline's start does.
+    fn open(&mut self) {
         self.boots += 1;
         let capacity = Capacity::tiny(2048);
         let backing = self.path();
@@ -160,41 +221,51 @@ impl World {
         }
         let (disk, pages, path) = (self.disk.clone(), Arc::clone(&self.pages), self.path());
         ring.simulate_disk(Box::new(move |range| {
-            disk.ask()?;
+            disk.ask();
             let fails = disk.sync_fails().is_some();
             pages.lock().unwrap().write(&std::fs::read(&path)?, range, fails);
             if fails { Err(std::io::Error::other("input/output error")) } else { Ok(()) }
         }));
+        // One that fails is tried again.
+        let spool = (0..4).find_map(|_| {
+            let files = Arc::new(self.disk.clone()) as Arc<dyn Files>;
+            Spool::open(files, self.options(), recovered.payload.as_deref()).ok()
+        });
+        let (spool, _) = spool.unwrap();
+        let _ = ledger::begin(&mut reader, &spool);
+        self.ledger = Some(Ledger::new(reader, spool));
+        self.ring = Some(ring);
+    }
+
+    fn options(&self) -> Options {
         let mut options = Options::new("access", "node-1", BootId::new(1_800_000_000, self.boots));
-        options.codec = self.codec.kind();
+        options.codec = self.setup.codec.kind();
         options.sync = self.sync;
         options.kernel = [self.kernel; 16];
-        let files = Arc::new(self.disk.clone()) as Arc<dyn Files>;
-        match Spool::open(files, options, recovered.payload.as_deref()) {
-            Ok((spool, _)) => {
-                let _ = ledger::begin(&mut reader, &spool);
-                self.ledger = Some(Ledger::new(reader, spool));
-                self.ring = Some(ring);
-            }
-            Err(error) => {
-                assert!(self.disk.is_cut(), "{error}");
-                drop((reader, ring));
-                self.cut();
-            }
+        options.sealing = self.key.as_ref().map(|key| key.sealing.clone());
+        if let Some((max, on_full)) = self.setup.room {
+            (options.spool_max, options.on_full) = (max, on_full);
         }
+        options
     }
 
     fn kill(&mut self) {
         (self.ledger, self.ring) = (None, None);
-        self.disk.kill();
         self.start();
     }
 
     fn cut(&mut self) {
+        self.lose();
+        self.start();
+    }
+
+    /// What a power cut leaves.
+    fn lose(&mut self) {
         (self.ledger, self.ring) = (None, None);
         self.cuts += 1;
         self.kernel += 1;
         let mut chance = Chance::new(self.seed);
+        self.seed = self.seed.wrapping_mul(31).wrapping_add(1);
         let mut now = std::fs::read(self.path()).unwrap();
         let mut pages = self.pages.lock().unwrap();
         for (page, disk) in now.chunks_mut(PAGE).zip(pages.disk.chunks(PAGE)) {
@@ -213,7 +284,6 @@ impl World {
         drop(pages);
         std::fs::write(self.path(), &now).unwrap();
         self.disk.come_back(&mut chance);
-        self.start();
     }
 
     fn ledger(&mut self) -> &mut Ledger {
@@ -230,7 +300,7 @@ impl World {
     }
 
     fn pack(&mut self, count: u8) {
-        let codec = self.codec;
+        let codec = self.setup.codec;
         let ledger = self.ledger();
         ledger.rewind();
         let mut raw = Vec::new();
@@ -246,8 +316,14 @@ impl World {
         stats.raw_bytes = raw.len() as u64;
         let mut chunk = Vec::new();
         ChunkEncoder::new(codec).unwrap().encode(&raw, &mut chunk).unwrap();
-        if ledger.append(&chunk, stats).is_err() {
-            ledger.rewind();
+        match ledger.append(&chunk, stats) {
+            Ok(()) => {}
+            Err(SpoolError::Full { .. }) => {
+                ledger.drop_read(&Drops { spool: stats.records, ..Drops::default() });
+                let text = String::from_utf8(raw).unwrap();
+                self.gone.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
+            }
+            Err(_) => ledger.rewind(),
         }
     }
 
@@ -257,14 +333,13 @@ impl World {
         else {
             return;
         };
-        // A power cut in the middle of it has no answer.
-        if self.disk.is_cut() || sealed.unsynced.is_some() || unsynced.is_some() {
+        if sealed.unsynced.is_some() || unsynced.is_some() {
             return;
         }
         let mut block = self.ledger().spool().store().open_block(sealed.number).unwrap();
         let mut bytes = Vec::new();
         block.content.read_to_end(&mut bytes).unwrap();
-        let ids = ids(&bytes, &block.meta);
+        let ids = self.ids(&bytes, &block.meta);
         self.sealed.extend(ids);
     }
 
@@ -281,7 +356,7 @@ impl World {
             }
         }
         let pushed = self.pushed;
-        if self.ledger().sync().is_ok() && !self.disk.is_cut() && !self.ledger().must_pack() {
+        if self.ledger().sync().is_ok() && !self.ledger().must_pack() {
             self.synced = pushed;
         }
     }
@@ -306,7 +381,7 @@ impl World {
     fn upload(&mut self, noted: bool) {
         let store = self.ledger().spool().store();
         let Some(number) = store.claim(Duration::ZERO) else { return };
-        if self.disk.is_cut() || !self.put(number) {
+        if !self.put(number) {
             store.release(number);
         } else if noted {
             let _ = store.uploaded(number);
@@ -315,7 +390,39 @@ impl World {
         }
     }
 
+    /// Records by block, of those that may make room.
+    fn stock(&mut self) -> BTreeMap<u64, Vec<u64>> {
+        if self.setup.room.is_none() {
+            return BTreeMap::new();
+        }
+        let blocks = self.blocks();
+        blocks.into_iter().map(|(_, meta, bytes)| (meta.number, self.ids(&bytes, &meta))).collect()
+    }
+
     fn run(&mut self, action: &Action) {
+        let mut stock = self.stock();
+        let done = catch_unwind(AssertUnwindSafe(|| self.act(action)));
+        // What is left of them: the rest has made room, or is in the bucket.
+        stock.retain(|number, _| {
+            let name = format!("{number:010}.json");
+            let aside = format!("quarantine/{name}");
+            self.disk.contents(&name).or_else(|| self.disk.contents(&aside)).is_none()
+        });
+        self.gone.extend(stock.into_values().flatten());
+        match done.map_err(Self::stop) {
+            Ok(()) => {}
+            Err(Stop::Kill) => {
+                self.kill();
+                self.check(false);
+            }
+            Err(Stop::Cut) => {
+                self.cut();
+                self.check(true);
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
         match *action {
             Action::Push(count) => self.push(count),
             Action::Pack(count) => self.pack(count),
@@ -362,24 +469,18 @@ impl World {
                 self.cut();
                 self.check(true);
             }
+            Action::KillIn(operations) => self.disk.stop_in(operations, Stop::Kill),
             Action::PowerCutIn(operations, seed) => {
                 self.seed = seed;
-                self.disk.cut_in(operations);
+                self.disk.stop_in(operations, Stop::Cut);
             }
             Action::SyncFailsIn(syncs, drops) => self.disk.fail_in(syncs, drops),
-        }
-        if self.disk.is_cut() {
-            self.cut();
-            self.check(true);
+            Action::FullIn(writes) => self.disk.full_in(writes),
         }
     }
 
-    /// What is where, right after a start.
-    fn check(&mut self, cut: bool) {
-        let mut blocks: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for (key, (meta, bytes)) in &self.bucket {
-            blocks.insert(key.clone(), ids(bytes, meta));
-        }
+    /// What waits and what is in quarantine: keys, what the blocks say of themselves, and bytes.
+    fn blocks(&mut self) -> Vec<(String, Meta, Vec<u8>)> {
         let store = self.ledger().spool().store();
         let mut waiting = Vec::new();
         for number in store.sealed() {
@@ -397,15 +498,39 @@ impl World {
             let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
             let key = value["key"].as_str().unwrap().to_owned();
             let meta: Meta = serde_json::from_value(value["meta"].clone()).unwrap();
-            let bytes = self.disk.contents(&format!("quarantine/{stem}.data"));
+            let suffix = if value["transformed"] == true { "sealed" } else { "data" };
+            let bytes = self.disk.contents(&format!("quarantine/{stem}.{suffix}"));
             waiting.push((key, meta, bytes.unwrap_or_default()));
         }
-        for (key, meta, bytes) in waiting {
-            if Digest::of(&bytes) != meta.sha256 {
-                assert_eq!(self.sync, SyncPolicy::None, "a sealed block is damaged");
-                continue;
-            }
-            blocks.insert(key, ids(&bytes, &meta));
+        waiting.retain(|(_, meta, bytes)| {
+            let whole = Digest::of(bytes) == meta.sha256;
+            assert!(whole || self.sync == SyncPolicy::None, "a sealed block is damaged");
+            whole
+        });
+        waiting
+    }
+
+    /// Records in a block as it is stored.
+    fn ids(&mut self, bytes: &[u8], meta: &Meta) -> Vec<u64> {
+        let Some(key) = &mut self.key else { return lines(bytes, meta.codec) };
+        let clear = key.read.entry(meta.sha256.0).or_insert_with(|| {
+            let mut clear = Vec::new();
+            key.identities.open(bytes).unwrap().read_to_end(&mut clear).unwrap();
+            clear
+        });
+        lines(clear, meta.codec)
+    }
+
+    /// What is where, right after a start.
+    fn check(&mut self, cut: bool) {
+        let mut blocks: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        let stored = self
+            .bucket
+            .iter()
+            .map(|(key, (meta, bytes))| (key.clone(), meta.clone(), bytes.clone()));
+        let stored: Vec<_> = stored.collect();
+        for (key, meta, bytes) in stored.into_iter().chain(self.blocks()) {
+            blocks.insert(key, self.ids(&bytes, &meta));
         }
         let ledger = self.ledger();
         let (number, length) = (ledger.spool().open_number(), ledger.spool().open_len());
@@ -415,7 +540,7 @@ impl World {
             assert!(open.len() as u64 >= length);
             open.truncate(usize::try_from(length).unwrap());
         }
-        let open = lines(&open, self.codec.kind());
+        let open = lines(&open, self.setup.codec.kind());
         let mut ring = Vec::new();
         let ledger = self.ledger();
         while let Some(record) = ledger.next_record() {
@@ -450,21 +575,18 @@ fn lines(bytes: &[u8], codec: crate::block::Kind) -> Vec<u64> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
-fn ids(bytes: &[u8], meta: &Meta) -> Vec<u64> {
-    lines(bytes, meta.codec)
-}
-
-fn lives(sync: SyncPolicy, codec: Codec, actions: &[Action]) -> u32 {
-    let mut world = World::new(sync, codec);
+fn lives(sync: SyncPolicy, setup: &Setup, actions: &[Action]) {
+    let mut world = World::new(sync, setup);
     for action in actions {
         world.run(action);
     }
+    world.disk.behave();
     world.kill();
     world.check(false);
     // All that is there can still get out.
     for _ in 0..200 {
         let before = world.ledger().read_position();
-        world.pack(50);
+        world.run(&Action::Pack(50));
         if world.ledger().read_position() == before {
             break;
         }
@@ -479,11 +601,19 @@ fn lives(sync: SyncPolicy, codec: Codec, actions: &[Action]) -> u32 {
     world.kill();
     world.check(false);
     assert_eq!(world.ledger().spool().open_len(), 0);
-    world.cuts
 }
 
-fn codec() -> impl Strategy<Value = Codec> {
-    prop_oneof![2 => Just(Codec::Gzip(1)), 1 => Just(Codec::Zstd(1))]
+fn setup() -> impl Strategy<Value = Setup> {
+    let codec = prop_oneof![2 => Just(Codec::Gzip(1)), 1 => Just(Codec::Zstd(1))];
+    // Some chunks, or some encrypted blocks.
+    let max = prop_oneof![60..300_u64, 300..1500_u64];
+    let full = prop_oneof![2 => Just(OnSpoolFull::DropOldest), 1 => Just(OnSpoolFull::DropNewest)];
+    let room = prop_oneof![2 => Just(None), 1 => (max, full).prop_map(Some)];
+    (codec, prop::bool::weighted(0.25), room).prop_map(|(codec, encrypted, room)| Setup {
+        codec,
+        encrypted,
+        room,
+    })
 }
 
 proptest! {
@@ -496,26 +626,26 @@ proptest! {
 
     #[test]
     fn under_a_duration_a_power_cut_loses_only_what_came_since_the_last_sync(
-        codec in codec(),
+        setup in setup(),
         actions in prop::collection::vec(action(), 1..60),
     ) {
-        lives(SyncPolicy::Every(Duration::from_secs(1)), codec, &actions);
+        lives(SyncPolicy::Every(Duration::from_secs(1)), &setup, &actions);
     }
 
     #[test]
     fn under_block_a_power_cut_loses_no_sealed_block_and_repeats_no_record(
-        codec in codec(),
+        setup in setup(),
         actions in prop::collection::vec(action(), 1..60),
     ) {
-        lives(SyncPolicy::Block, codec, &actions);
+        lives(SyncPolicy::Block, &setup, &actions);
     }
 
     #[test]
     fn under_none_a_start_takes_up_what_a_power_cut_left_and_no_key_gets_other_content(
-        codec in codec(),
+        setup in setup(),
         actions in prop::collection::vec(action(), 1..60),
     ) {
-        lives(SyncPolicy::None, codec, &actions);
+        lives(SyncPolicy::None, &setup, &actions);
     }
 }
 
@@ -537,5 +667,56 @@ fn a_chunk_that_a_start_has_removed_does_not_come_back_behind_a_later_commit() {
         Action::Pack(1),
         Action::PowerCut(11_346_169_544_837_774_220),
     ];
-    lives(SyncPolicy::Block, Codec::Gzip(1), &actions);
+    lives(SyncPolicy::Block, &Setup::PLAIN, &actions);
+}
+
+/// A write found the disk full, what it had left could not be cut off on the disk, and the kernel
+/// dropped the rest of the block: its records were not read again.
+#[test]
+fn records_that_the_kernel_dropped_while_a_failed_write_was_undone_are_read_again() {
+    let actions = [
+        Action::SyncFailsIn(3, false),
+        Action::Sync,
+        Action::Push(1),
+        Action::Sync,
+        Action::FullIn(2),
+        Action::Push(10),
+        Action::Pack(1),
+        Action::Push(11),
+        Action::SyncFailsIn(0, true),
+        Action::Sync,
+    ];
+    lives(SyncPolicy::Every(Duration::from_secs(1)), &Setup::PLAIN, &actions);
+}
+
+/// The kernel dropped a block that it could not write; the commit before, which told of it, found
+/// what was packed next in its place.
+#[test]
+fn a_block_that_the_kernel_dropped_is_gone_for_every_commit_that_a_power_cut_can_leave() {
+    let actions = [
+        Action::Push(6),
+        Action::PowerCutIn(0, 6_066_348_879_712_379_222),
+        Action::Seal,
+        Action::SyncFailsIn(2, true),
+        Action::Pack(3),
+        Action::Seal,
+        Action::Pack(1),
+        Action::PowerCut(10_016_504_652_807_595_707),
+    ];
+    lives(SyncPolicy::Block, &Setup::PLAIN, &actions);
+}
+
+/// The name of a sidecar came to the disk before that of the encrypted block.
+#[test]
+fn an_encrypted_block_whose_name_a_power_cut_has_not_kept_is_open_again() {
+    let actions = [
+        Action::Push(1),
+        Action::PowerCut(593_399_215_610_735_984),
+        Action::Sync,
+        Action::Pack(1),
+        Action::PowerCutIn(9, 9_130_226_189_337_639_751),
+        Action::Seal,
+    ];
+    let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
+    lives(SyncPolicy::Every(Duration::from_secs(1)), &encrypted, &actions);
 }

@@ -151,6 +151,9 @@ impl Recovery<'_> {
         }
         if sidecar {
             match load(self.files, &Name::Sidecar(number).to_string()) {
+                Ok(sidecar) if self.came_too_early(&sidecar, found) => {
+                    self.remove(true, Name::Sidecar(number))?;
+                }
                 Ok(sidecar) => return self.sealed(number, &sidecar, found),
                 Err(SpoolError::Damaged { name }) => self.put_aside(&name),
                 Err(error) => return Err(error),
@@ -176,6 +179,14 @@ impl Recovery<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a power cut has kept a sidecar and not the encrypted block that it describes, whose
+    /// members are still there. A file system that logs its changes one by one may do that, and only
+    /// before the directory's sync, so that the block was never sent.
+    fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> bool {
+        let waits = |number| self.held.iter().any(|(held, _)| *held == number);
+        sidecar.transformed && !found.sealed && (found.data || sidecar.held.is_some_and(waits))
     }
 
     /// A block with a good sidecar.

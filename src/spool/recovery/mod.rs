@@ -153,6 +153,10 @@ impl Spool {
             deferred: false,
         };
         spool.mark();
+        if heal.unsure {
+            // Else the payload may tell of bytes that the kernel has dropped.
+            let _ = spool.heal();
+        }
         if other_codec && !spool.lacks_key() {
             // A disk that is full must not keep the stream from starting: `append` tries again.
             let _ = spool.seal(&Drops::default());
