@@ -20,14 +20,15 @@
 //! | `codec` | `gzip`, `zstd`, `snappy` or `none` |
 //! | `sha256` | of the object's bytes, 64 hexadecimal digits |
 //! | `previous` | `sha256` of the block before; absent for a stream's first block |
+//! | `route` | see [`RouteId`]; absent in blocks that an older release sealed |
 //! | `signature`, `global-signature` | see [`Signature`]; absent without `sign_key` |
 
 use serde::{Deserialize, Serialize};
 
-use super::{BootId, Digest, Kind, sanitise};
+use super::{BootId, Digest, Kind, RouteId, sanitise};
 
 /// The pairs that a statement is made of, in its order.
-const STATED: [&str; 15] = [
+const STATED: [&str; 16] = [
     "format",
     "stream",
     "host",
@@ -43,6 +44,7 @@ const STATED: [&str; 15] = [
     "codec",
     "sha256",
     "previous",
+    "route",
 ];
 
 /// The metadata as one text, which is what is signed: a line `name=value` for each pair above that
@@ -146,6 +148,9 @@ pub struct Meta {
     /// Digest of the block with the number before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
+    /// Where it goes and who can read it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteId>,
     /// Of the statement of all the above, by the node's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
@@ -191,6 +196,7 @@ impl Meta {
             codec: Kind::Snappy,
             sha256: Digest([0xff; 32]),
             previous: Some(Digest([0xff; 32])),
+            route: Some(RouteId::new([0xff; 8])),
             signature: signed.then(signature),
         }
     }
@@ -217,6 +223,9 @@ impl Meta {
         ];
         if let Some(previous) = self.previous {
             pairs.push(("previous", previous.to_string()));
+        }
+        if let Some(route) = self.route {
+            pairs.push(("route", route.to_string()));
         }
         if let Some(Signature { signature, global }) = &self.signature {
             pairs.push(("signature", signature.clone()));
@@ -254,6 +263,10 @@ impl Meta {
             sha256: text("sha256")?.parse().map_err(|_| MetaError::Bad("sha256"))?,
             previous: match get("previous") {
                 Some(hex) => Some(hex.parse().map_err(|_| MetaError::Bad("previous"))?),
+                None => None,
+            },
+            route: match get("route") {
+                Some(hex) => Some(hex.parse().map_err(|_| MetaError::Bad("route"))?),
                 None => None,
             },
             signature: get("signature")

@@ -17,6 +17,7 @@ mod encoder;
 mod key;
 mod meta;
 mod names;
+mod route;
 mod snappy;
 
 pub use codec::{Codec, CodecError, Kind};
@@ -26,6 +27,7 @@ pub use encoder::ChunkEncoder;
 pub use key::{KEY_MAX, KeyParts, NameError, Naming};
 pub use meta::{Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment};
 pub use names::{BootId, NAME_MAX, sanitise};
+pub use route::{NotARoute, RouteId};
 
 #[cfg(test)]
 mod tests;

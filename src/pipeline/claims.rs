@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::settings::RouteId;
+use crate::block::RouteId;
 
 /// What tells one pipeline from another: the stream's name, where its spool is, and its route.
 pub(super) type Id = (String, Option<PathBuf>, RouteId);

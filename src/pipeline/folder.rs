@@ -11,8 +11,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::block::sanitise;
-use crate::settings::{RouteId, Saved, Settings};
+use crate::block::{RouteId, sanitise};
+use crate::settings::{Saved, Settings};
 use crate::{regular_file, ring, spool};
 
 /// The file that says whose folder it is.

@@ -10,7 +10,7 @@
 //!                 attached again
 //! ```
 //!
-//! Two VCLs that name the same stream, spool and route (`settings::RouteId`) share one pipeline, so
+//! Two VCLs that name the same stream, spool and route (`block::RouteId`) share one pipeline, so
 //! that a reload neither splits blocks nor doubles threads; another route is another pipeline. What
 //! is not part of the route, `period` or the credentials, comes from the VCL whose task wrote the
 //! latest record. A route that no VCL has any more is sent to its end as its settings say.
@@ -51,12 +51,13 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Unparker;
 
+use crate::block::RouteId;
 use crate::clock::Clock;
 use crate::events::{Events, Level};
 use crate::priority::Priority;
 use crate::ring::{PushError, Record, Ring};
 use crate::s3::Client;
-use crate::settings::{RouteId, Settings, Upload};
+use crate::settings::{Settings, Upload};
 use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 

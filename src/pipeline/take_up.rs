@@ -10,7 +10,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
@@ -19,7 +20,7 @@ use super::error::StartError;
 use super::view::milliseconds;
 use super::{Environment, Folder, Pipeline, Target, folder, ledger};
 use crate::block::{BootId, ChunkEncoder};
-use crate::clock::nanoseconds;
+use crate::clock::{Clock, nanoseconds};
 use crate::events::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
 use crate::settings::{Settings, Upload};
@@ -222,8 +223,9 @@ impl Opening {
 
     fn options(&self) -> Options {
         let settings = &self.target.settings;
-        let boot = BootId::new(self.environment.clock.unix().as_secs(), fastrand::u16(..));
+        let boot = boot(&*self.environment.clock);
         Options {
+            route: Some(settings.route()),
             codec: settings.codec.kind(),
             naming: settings.naming.clone(),
             spool_max: settings.spool_max,
@@ -378,6 +380,14 @@ fn set_aside(path: &Path, now: Duration) -> io::Result<PathBuf> {
         return Ok(aside);
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// This start of a spool. Routes of one stream may be started in one second and store under one path:
+/// no two of this process have one number.
+fn boot(clock: &dyn Clock) -> BootId {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    // Relaxed: only that the numbers differ matters.
+    BootId::new(clock.unix().as_secs(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// This start of the kernel; zeroes when it does not say.

@@ -28,7 +28,7 @@ use crate::units;
 pub use arguments::{Arguments, Error};
 use destination::host;
 pub use line::{format, line};
-pub use route::{NotARoute, RouteId, Saved};
+pub use route::Saved;
 pub use table::DEFAULT_SPOOL;
 
 /// Where blocks wait for the gateway.

@@ -6,42 +6,15 @@
 //! secrets, so that what waits is sent as they say although no VCL has them any more.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Arguments, Error, Settings};
-use crate::block::sanitise;
+use crate::block::{RouteId, sanitise};
 use crate::s3::object::SecondsOrDate;
 use crate::seal::Sealing;
-
-/// The first eight bytes of the SHA-256 of what a route consists of, 16 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteId([u8; 8]);
-
-impl fmt::Display for RouteId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// A text that is not 16 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a route is 16 hexadecimal digits")]
-pub struct NotARoute;
-
-impl FromStr for RouteId {
-    type Err = NotARoute;
-
-    fn from_str(text: &str) -> Result<Self, NotARoute> {
-        let number = u64::from_str_radix(text, 16).map_err(|_| NotARoute)?;
-        let route = Self(number.to_be_bytes());
-        if route.to_string() == text { Ok(route) } else { Err(NotARoute) }
-    }
-}
 
 impl Settings {
     /// Which route these settings describe.
@@ -58,7 +31,7 @@ impl Settings {
         let digest: [u8; 32] = hash.finalize().into();
         let mut id = [0; 8];
         id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        RouteId(id)
+        RouteId::new(id)
     }
 
     /// What the route consists of, names as in the table, defaults filled in.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::block::{BootId, Kind, Meta, Naming, statement, trusted_comment};
+use crate::block::{BootId, Kind, Meta, Naming, RouteId, statement, trusted_comment};
 use crate::seal::{Sealing, Signer};
 
 /// What happens to records when the spool has reached `spool_max`.
@@ -38,6 +38,8 @@ pub struct Options {
     pub host: String,
     /// This start of the process.
     pub boot: BootId,
+    /// Where blocks go and who can read them there, for metadata.
+    pub route: Option<RouteId>,
     /// This start of the kernel, as `/proc/sys/kernel/random/boot_id` has it; zeroes when it is not
     /// known. A block that goes on after another one gets this `boot`: without syncing, what it was
     /// may be in the bucket under its key.
@@ -84,6 +86,7 @@ impl Options {
             stream: stream.to_owned(),
             host: host.to_owned(),
             boot,
+            route: None,
             kernel: [0; 16],
             codec: Kind::Gzip,
             naming: Naming::default(),
@@ -103,6 +106,7 @@ impl fmt::Debug for Options {
             .field("stream", &self.stream)
             .field("host", &self.host)
             .field("boot", &self.boot)
+            .field("route", &self.route)
             .field("codec", &self.codec)
             .field("naming", &self.naming)
             .field("spool_max", &self.spool_max)

@@ -70,6 +70,7 @@ pub(super) fn write_sealed(
         codec: state.codec,
         sha256,
         previous: state.previous,
+        route: options.route,
         signature: None,
     });
     let sidecar = Sidecar {

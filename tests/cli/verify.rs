@@ -2,7 +2,7 @@
 //! passes.
 
 use crate::common::logs::{Logs, Ran, pairs};
-use vmod_s3log::block::Digest;
+use vmod_s3log::block::{Digest, RouteId};
 
 /// A finding has this word and all of these texts in its lines.
 fn found(ran: &Ran, word: &str, texts: &[&str]) {
@@ -359,4 +359,52 @@ fn a_gateway_that_cannot_be_asked_is_neither_complete_nor_incomplete() {
     assert!(ran.err.contains("the gateway refuses the credentials"), "{}", ran.err);
     assert!(!ran.err.contains("wrong"), "{}", ran.err);
     assert_eq!(logs.s3log(&["verify", "access", "--no-such-flag"]).code, 2);
+}
+
+/// Blocks of two routes of one host: one of the first, three of the second.
+fn of_two_routes() -> (Logs, [RouteId; 2]) {
+    let mut logs = Logs::start();
+    let routes = [RouteId::new([0xaa; 8]), RouteId::new([0xbb; 8])];
+    for (route, blocks) in routes.into_iter().zip([1, 3]) {
+        logs.route = Some(route);
+        for _ in 0..blocks {
+            logs.block("access", "edge-1", 1, 5);
+        }
+    }
+    (logs, routes)
+}
+
+#[test]
+fn a_route_that_was_replaced_is_no_gap_and_a_gap_in_it_is_its_own() {
+    let (logs, [first, second]) = of_two_routes();
+    let ran = logs.s3log(&["verify", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let note = format!("the chain of another route starts, {second} beside {first}");
+    assert!(ran.out.contains(&note), "{}", ran.out);
+    let chain = format!("edge-1, route {second}: blocks 1 to 3 (3)");
+    assert!(ran.out.contains(&chain), "{}", ran.out);
+    // Without the routes its second block would seem to follow the other one's first.
+    let blocks = logs.of("edge-1");
+    logs.delete(&blocks[1].key);
+    let ran = logs.s3log(&["verify", "access"]);
+    let text = format!("edge-1 block 1: the chain of route {second} does not start with block 1");
+    found(&ran, "MISSING", &[&text]);
+    assert_eq!(findings(&ran), 1, "{}", ran.out);
+    let (logs, _) = of_two_routes();
+    let blocks = logs.of("edge-1");
+    logs.delete(&blocks[2].key);
+    let ran = logs.s3log(&["verify", "access"]);
+    found(&ran, "MISSING", &["edge-1 block 2: ", &blocks[1].key, &blocks[3].key]);
+    assert_eq!(findings(&ran), 1, "{}", ran.out);
+}
+
+#[test]
+fn a_checkpoint_remembers_each_route() {
+    let (logs, _) = of_two_routes();
+    let file = logs.path("checkpoint").display().to_string();
+    let verify = || logs.s3log(&["verify", "--checkpoint", &file, "access"]);
+    assert_eq!(verify().code, 0);
+    let blocks = logs.of("edge-1");
+    logs.delete(&blocks[0].key);
+    found(&verify(), "MISSING", &["edge-1 block 1: an earlier run saw this block"]);
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming};
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Digest, Drops, Meta, Naming, RouteId};
 use vmod_s3log::clock::System;
 use vmod_s3log::s3::{Action, Client, ObjectOptions, Options as S3Options, PutObject};
 use vmod_s3log::seal::{Sealing, Signer};
@@ -43,6 +43,8 @@ pub struct Logs {
     /// How blocks are encrypted, and who signs them.
     pub sealing: Option<Sealing>,
     pub signer: Option<Signer>,
+    /// The route of the next blocks, which have a spool of their own.
+    pub route: Option<RouteId>,
 }
 
 impl Logs {
@@ -63,6 +65,7 @@ impl Logs {
             codec: Codec::default(),
             sealing: None,
             signer: None,
+            route: None,
         };
         logs.credentials(SECRET_KEY);
         logs.settings(&["access", "errors"]);
@@ -130,14 +133,18 @@ impl Logs {
         boot: u64,
         chunks: impl IntoIterator<Item = T>,
     ) -> (String, Meta) {
-        let name = format!("{host}-{stream}");
+        let route = self.route.map_or_else(String::new, |route| route.to_string());
+        let name = format!("{host}-{stream}{route}");
+        // Each has a boot of its own, as routes of one process have.
+        let random = 7 + u16::try_from(route.bytes().map(u32::from).sum::<u32>()).unwrap();
         let written = {
             let disk = Disk::open(&self.path("hosts").join(&name)).unwrap();
-            let mut options = Options::new(stream, host, BootId::new(START + boot, 7));
+            let mut options = Options::new(stream, host, BootId::new(START + boot, random));
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
             options.sealing = self.sealing.clone();
             options.signer = self.signer.clone();
+            options.route = self.route;
             let payload = self.payloads.get(&name).cloned();
             let (mut spool, _) = Spool::open(Arc::new(disk), options, payload.as_deref()).unwrap();
             if spool.lacks_key() {

@@ -17,20 +17,22 @@ const PUBLIC: &str = "RWQSIXy0zqvOt8P4RUUcS7jjVdDk+YgY1ixPoBS/7fHCYkSWkHWHq8/H";
 const FIRST: &str = "format=1\nstream=access\nhost=edge-1\nboot=6b02c5e00001\nnumber=1\nrecords=1\n\
     raw-bytes=6\nbytes=6\nfirst=1795341600000000000\nlast=1795341600000000000\ndropped=0,0,0,0\n\
     cut=0\ncodec=none\n\
-    sha256=5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\n";
+    sha256=5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\n\
+    route=5f0e4c2ab1d38e67\n";
 
 const SECOND: &str = "format=1\nstream=access\nhost=edge-1\nboot=6b02c5e00001\nnumber=2\nrecords=1\n\
     raw-bytes=6\nbytes=6\nfirst=1795341600000000001\nlast=1795341600000000001\ndropped=0,0,0,0\n\
     cut=0\ncodec=none\n\
     sha256=e258d248fda94c63753607f7c4494ee0fcbe92f1a76bfdac795c9d84101eb317\n\
-    previous=5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\n";
+    previous=5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\n\
+    route=5f0e4c2ab1d38e67\n";
 
 const COMMENT: &str = "s3log access edge-1 6b02c5e00001 2";
 
 /// Second and fourth line of what `minisign -S` made of [`SECOND`] and [`COMMENT`].
 const SIGNATURE: [&str; 2] = [
-    "RUQSIXy0zqvOt4mYSYyZ8N4yCLvYqI5yYPJWc1P05z8x24g8tlKaBJF4HwMQUTC3f9TrZNR39sXD+INX2lC7xvg3vz37vE7Rewo=",
-    "jGF6ofyFGded7N6v6W//6zQT9FjUFmDAh2v2JHn8r09psgfkwgCBVZvCVX6dDAYem9FGEj/qG6fCm2VazHotBA==",
+    "RUQSIXy0zqvOt2mbpfqyU9YQW/Gd2IEUdXeXkgfye7dzymxcYE5L/Kb3t3l01mYKHXxjoBV1HPikScBpBH9QZ3v3G/cMKJVZqAc=",
+    "eDPgpB7306gSB9WJ7m/fTV/1Tv/VUNGDsyGkMLRDCBc/ffU7rNpodfFbg08Nv0hq+rUSTatKHquGMpdpigSmBw==",
 ];
 
 /// The page's key.
@@ -46,6 +48,7 @@ fn sealed() -> Vec<Meta> {
     let boot: BootId = "6b02c5e00001".parse().unwrap();
     let mut options = Options::new("access", "edge-1", boot);
     options.codec = Kind::None;
+    options.route = Some("5f0e4c2ab1d38e67".parse().unwrap());
     options.signer = Some(signer());
     let files = Arc::new(Sim::new()) as Arc<dyn Files>;
     let (mut spool, _) = Spool::open(files, options, None).unwrap();

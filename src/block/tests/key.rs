@@ -21,6 +21,7 @@ fn meta(host: &str, stream: &str, first: u64) -> Meta {
         codec: Kind::Gzip,
         sha256: Digest::of(b""),
         previous: None,
+        route: None,
         signature: None,
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use crate::block::{BootId, Digest, Drops, Kind, Meta, MetaError, NAME_MAX};
+use crate::block::{BootId, Digest, Drops, Kind, Meta, MetaError, NAME_MAX, RouteId};
 
 fn worst() -> Meta {
     let most = u64::MAX;
@@ -22,6 +22,7 @@ fn worst() -> Meta {
         codec: Kind::Gzip,
         sha256: Digest([0xff; 32]),
         previous: Some(Digest([0xff; 32])),
+        route: Some(RouteId::new([0xff; 8])),
         signature: None,
     }
 }
@@ -31,7 +32,7 @@ fn the_longest_metadata_is_under_half_of_what_s3_allows() {
     // S3 counts the bytes of names and values; the prefix is counted here to be safe.
     let pairs = worst().to_pairs();
     let bytes: usize = pairs.iter().map(|(n, v)| "x-amz-meta-".len() + n.len() + v.len()).sum();
-    assert!(bytes < 1024 + 15 * "x-amz-meta-".len(), "{bytes}");
+    assert!(bytes < 1024 + 16 * "x-amz-meta-".len(), "{bytes}");
     let without: usize = pairs.iter().map(|(n, v)| n.len() + v.len()).sum();
     assert!(without < 1024, "{without}");
     for (name, value) in pairs {
@@ -58,6 +59,7 @@ fn the_pairs_and_the_json_of_a_block_are_these() {
         codec: Kind::Zstd,
         sha256: Digest::of(b"abc"),
         previous: None,
+        route: Some("5f0e4c2ab1d38e67".parse().unwrap()),
         signature: None,
     };
     let pairs: Vec<String> = meta.to_pairs().iter().map(|(n, v)| format!("{n}={v}")).collect();
@@ -65,11 +67,12 @@ fn the_pairs_and_the_json_of_a_block_are_these() {
         pairs.join(" "),
         "format=1 stream=access host=web-1 boot=6b031180beef number=7 records=3 raw-bytes=300 \
          bytes=120 first=1795363200000000001 last=1795363200000000002 dropped=1,2,3,4 cut=5 \
-         codec=zstd sha256=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+         codec=zstd sha256=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad \
+         route=5f0e4c2ab1d38e67"
     );
     assert_eq!(
         serde_json::to_string(&meta).unwrap(),
-        r#"{"format":1,"stream":"access","host":"web-1","boot":"6b031180beef","number":7,"records":3,"raw_bytes":300,"bytes":120,"first":1795363200000000001,"last":1795363200000000002,"dropped":{"ring":1,"spool":2,"panic":3,"lost":4},"cut":5,"codec":"zstd","sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}"#
+        r#"{"format":1,"stream":"access","host":"web-1","boot":"6b031180beef","number":7,"records":3,"raw_bytes":300,"bytes":120,"first":1795363200000000001,"last":1795363200000000002,"dropped":{"ring":1,"spool":2,"panic":3,"lost":4},"cut":5,"codec":"zstd","sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","route":"5f0e4c2ab1d38e67"}"#
     );
 }
 
@@ -112,6 +115,7 @@ proptest! {
             codec: Kind::None,
             sha256: Digest::of(&boot),
             previous: previous.map(Digest),
+            route: previous.map(|bytes| RouteId::new(bytes[..8].try_into().unwrap())),
             signature: None,
         };
         let pairs: HashMap<_, _> = meta.to_pairs().into_iter().collect();
@@ -123,7 +127,7 @@ proptest! {
 
     #[test]
     fn no_values_of_somebody_else_do_harm(value in ".{0,80}") {
-        for name in ["boot", "number", "dropped", "codec", "sha256", "previous", "format"] {
+        for name in ["boot", "number", "dropped", "codec", "sha256", "previous", "route", "format"] {
             let mut pairs: HashMap<_, _> = worst().to_pairs().into_iter().collect();
             pairs.insert(name, value.clone());
             let _ = Meta::from_pairs(|name| pairs.get(name).map(String::as_str));

@@ -1,9 +1,10 @@
 //! The chains of a stream: on each host, numbers that follow one another, each block with the
 //! SHA-256 of the one before, across boots.
 //!
-//! A host has one chain as long as its spool lives. A new spool begins a new one with number 1 and
-//! no predecessor; with `spool = "none"` every start does. So blocks are put to chains by their
-//! links, and where a link is broken by their boot.
+//! A route of a host has one chain as long as its spool lives. A new spool begins a new one with number
+//! 1 and no predecessor; with `spool = "none"` every start does. So blocks are put to chains by their
+//! links, and where a link is broken by their boot and their route. Blocks of older releases name no
+//! route, and may be of any.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,12 +12,15 @@ use serde::Serialize;
 
 use super::finding::{Finding, FindingKind};
 use super::story::Member;
-use crate::block::{BootId, Digest, Drops};
+use crate::block::{BootId, Digest, Drops, RouteId};
 
 /// A chain as far as it was found.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Chain {
     pub(super) host: String,
+    /// Of the last block that names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) route: Option<RouteId>,
     pub(super) first_number: u64,
     pub(super) last_number: u64,
     /// Of the last block.
@@ -48,6 +52,7 @@ impl<'a> Walk<'a> {
         let meta = member.meta;
         let chain = Chain {
             host: meta.host.clone(),
+            route: meta.route,
             first_number: meta.number,
             last_number: meta.number,
             last_sha256: meta.sha256,
@@ -70,6 +75,7 @@ impl<'a> Walk<'a> {
     fn take(&mut self, member: Member<'a>) {
         let meta = member.meta;
         let chain = &mut self.chain;
+        chain.route = meta.route.or(chain.route);
         chain.last_number = meta.number;
         chain.last_sha256 = meta.sha256;
         chain.last_boot = meta.boot;
@@ -84,6 +90,11 @@ impl<'a> Walk<'a> {
         chain.last = chain.last.max(meta.last);
         chain.dropped.add(&meta.dropped);
         self.tail = member;
+    }
+
+    /// Whether `member` may be of this chain's route.
+    fn may_have(&self, member: &Member<'_>) -> bool {
+        may_be_one(self.chain.route, member.meta.route)
     }
 
     /// Whether `member` says that it follows this chain's tail.
@@ -107,14 +118,23 @@ pub(super) fn chains(members: &[Member<'_>], open_start: bool) -> (Vec<Chain>, V
             step(&mut walks, *member, open_start, &mut findings);
         }
         walks.sort_by_key(|walk| (walk.chain.first, walk.chain.first_boot));
-        for pair in walks.windows(2) {
-            if let [before, after] = pair {
-                findings.push(restart(&before.chain, &after.chain));
+        for (at, after) in walks.iter().enumerate() {
+            let earlier = walks.get(..at).unwrap_or_default();
+            let same = earlier.iter().rfind(|one| may_be_one(one.chain.route, after.chain.route));
+            match (same, earlier.last()) {
+                (Some(before), _) => findings.push(restart(&before.chain, &after.chain)),
+                (None, Some(before)) => findings.push(other_route(&before.chain, &after.chain)),
+                (None, None) => {}
             }
         }
         chains.extend(walks.into_iter().map(|walk| walk.chain));
     }
     (chains, findings)
+}
+
+/// Whether two blocks may be of one route, as far as they say.
+fn may_be_one(one: Option<RouteId>, other: Option<RouteId>) -> bool {
+    one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
 /// Puts a block to the chain it belongs to, and says what is wrong there.
@@ -132,6 +152,13 @@ fn step<'a>(
             let finding = Finding::new(FindingKind::Altered, text);
             findings.push(finding.at(&meta.host, meta.number, meta.number).key(member.key));
         }
+        if let (Some(before), Some(now)) = (walk.chain.route, meta.route)
+            && before != now
+        {
+            let text = format!("the chain goes on with route {now} instead of {before}");
+            let finding = Finding::new(FindingKind::Note, text);
+            findings.push(finding.at(&meta.host, meta.number, meta.number).key(member.key));
+        }
         walk.take(member);
         return;
     }
@@ -139,11 +166,12 @@ fn step<'a>(
         walks.push(Walk::begin(member));
         return;
     }
-    // The link is broken: the chain of the same boot, else the one that has come furthest.
+    // The link is broken: the chain of the same boot, else the one of the route that has come furthest.
     let before = |walk: &Walk<'_>| walk.tail.meta.number < meta.number;
     let same = walks.iter().position(|walk| before(walk) && walk.tail.meta.boot == meta.boot);
     let other = || {
-        let fits = walks.iter().enumerate().filter(|(_, walk)| before(walk));
+        let fits = walks.iter().enumerate();
+        let fits = fits.filter(|(_, walk)| before(walk) && walk.may_have(&member));
         fits.max_by_key(|(_, walk)| walk.tail.meta.number).map(|(place, _)| place)
     };
     match same.or_else(other).and_then(|place| walks.get_mut(place)) {
@@ -153,7 +181,8 @@ fn step<'a>(
         }
         None => {
             if !open_start {
-                let mut text = "the chain does not start with block 1".to_owned();
+                let of = meta.route.map_or_else(String::new, |route| format!(" of route {route}"));
+                let mut text = format!("the chain{of} does not start with block 1");
                 if meta.number == 1 {
                     "the first block names a predecessor: its metadata was altered"
                         .clone_into(&mut text);
@@ -203,6 +232,19 @@ fn broken(before: Member<'_>, after: Member<'_>) -> Finding {
         )
     };
     Finding::new(kind, text).at(&two.host, first, last).key(before.key).key(after.key)
+}
+
+/// The first block of a route, after those of another.
+fn other_route(before: &Chain, after: &Chain) -> Finding {
+    let [before, now] = [before, after].map(|chain| chain.route);
+    let show = |route: Option<RouteId>| route.map_or_else(String::new, |route| route.to_string());
+    let text = format!(
+        "the chain of another route starts, {} beside {}: destination, keys or object options were \
+         changed, or another VCL has this stream; this is not a gap",
+        show(now),
+        show(before)
+    );
+    Finding::new(FindingKind::Note, text).at(&after.host, after.first_number, after.first_number)
 }
 
 fn restart(before: &Chain, after: &Chain) -> Finding {

@@ -14,7 +14,7 @@ use super::super::Error;
 use super::chain::Chain;
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
-use crate::block::{BootId, Digest};
+use crate::block::{BootId, Digest, RouteId};
 use crate::regular_file;
 
 /// Largest checkpoint, bytes: some 100,000 chains.
@@ -28,6 +28,8 @@ struct End {
     sha256: Digest,
     /// ns since 1970.
     last: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    route: Option<RouteId>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Checkpoint {
                 boot: chain.last_boot,
                 sha256: chain.last_sha256,
                 last: chain.last,
+                route: chain.route,
             });
         }
         // Hosts that were not asked for this time stay remembered.
@@ -100,7 +103,10 @@ impl Checkpoint {
 
 /// What became of a block that ended a chain.
 fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) -> Option<Finding> {
-    let theirs = |chain: &&Chain| chain.host == host;
+    let theirs = |chain: &&Chain| {
+        let same = end.route.zip(chain.route).is_none_or(|(then, now)| then == now);
+        chain.host == host && same
+    };
     let same = blocks.iter().find_map(|block| {
         let meta = block.meta.as_ref().ok()?;
         (meta.host == host && meta.boot == end.boot && meta.number == end.number).then_some(meta)

@@ -215,10 +215,13 @@ fn tell(
         let word = if finding.kind.counts() { paint.bad(&word) } else { paint.odd(&word) };
         writeln!(out, "{word} {stream} {finding}")?;
     }
+    let routes: HashSet<_> = chains.iter().filter_map(|chain| chain.route).collect();
     for chain in chains {
+        let route = chain.route.filter(|_| routes.len() > 1);
+        let route = route.map_or_else(String::new, |route| format!(", route {route}"));
         writeln!(
             out,
-            "{} {stream} {}: blocks {} to {} ({}), {}, {}, {} raw, {} to {}",
+            "{} {stream} {}{route}: blocks {} to {} ({}), {}, {}, {} raw, {} to {}",
             paint.faint("chain    "),
             printable(&chain.host),
             chain.first_number,

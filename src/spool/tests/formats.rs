@@ -121,6 +121,7 @@ fn sidecar() -> Sidecar {
             codec: Kind::Gzip,
             sha256: Digest([0xcc; 32]),
             previous: Some(Digest([0xdd; 32])),
+            route: None,
             signature: None,
         },
     }
