@@ -3,6 +3,8 @@
 //! Text is cut at its end; JSON in its longest values, so that it stays JSON. Either way the
 //! cut is a character boundary (escapes count as one character) and shows [`MARK`].
 
+use smallvec::SmallVec;
+
 /// What stands where something was cut.
 pub const MARK: &[u8] = b"[cut]";
 
@@ -87,6 +89,14 @@ fn cap(values: &[(usize, usize)], budget: usize) -> usize {
         if sum <= budget { low = middle } else { high = middle - 1 }
     }
     low
+}
+
+/// The longest length that one more value may have behind `values`, whatever comes after it: more
+/// values and more text around them leave less for each.
+pub(super) fn share(values: &[(usize, usize)], budget: usize) -> usize {
+    let values: SmallVec<[(usize, usize); 33]> =
+        values.iter().copied().chain([(0, usize::MAX)]).collect();
+    cap(&values, budget)
 }
 
 fn move_down(out: &mut [u8], to: &mut usize, from: usize, end: usize) {

@@ -1,8 +1,13 @@
 //! One line while it is written: what stands around a value, and how its bytes are escaped.
+//!
+//! What a cut would take away again is not written: a client's header may be much longer than
+//! `max_line`. Limits: text stops within `SLACK` bytes behind `max_line`, and each JSON string
+//! within as many behind the longest share of `max_line` that it may have in the end.
 
 use smallvec::SmallVec;
 
 use super::escape;
+use super::limit;
 use super::options::{Dialect, Escape};
 use super::program::{Missing, Place, Program};
 
@@ -10,21 +15,39 @@ use super::program::{Missing, Place, Program};
 /// too long.
 pub(super) type Strings = SmallVec<[(usize, usize); 32]>;
 
+/// How many bytes of a long value are escaped at a time.
+const PIECE: usize = 256;
+
+/// The longest escape of a byte: `\u00hh`.
+const ESCAPE_MAX: usize = 6;
+
+/// How much more than a cut keeps is written at most: the escapes of one piece, and the one that the
+/// cut looks at. What the tests hold [`Line::part`] to.
+#[cfg(test)]
+pub(super) const SLACK: usize = (PIECE + 1) * ESCAPE_MAX;
+
 /// Appends literals and values to one line.
 pub(super) struct Line<'p, 'o> {
     program: &'p Program,
+    /// Where in `out` the longest line ends that is not cut.
+    most: usize,
+    /// Where in `out` the JSON string under way begins.
+    value: usize,
     strings: &'o mut Strings,
     out: &'o mut Vec<u8>,
 }
 
 impl<'p, 'o> Line<'p, 'o> {
-    /// Appends to `out`, and to `strings` where in it its JSON strings' values lie.
+    /// Appends to `out` what comes behind the prefix of a line that begins at `start`, and is cut
+    /// when it has more than `most` bytes; to `strings` where in `out` its JSON strings' values lie.
     pub(super) fn new(
         program: &'p Program,
+        start: usize,
+        most: usize,
         strings: &'o mut Strings,
         out: &'o mut Vec<u8>,
     ) -> Self {
-        Self { program, strings, out }
+        Self { program, most: start + most, value: start, strings, out }
     }
 
     /// Appends the operator's own text, or text that needs no escape inside a value.
@@ -42,7 +65,8 @@ impl<'p, 'o> Line<'p, 'o> {
         if place == Place::Bare {
             self.out.push(b'"');
         }
-        self.out.len()
+        self.value = self.out.len();
+        self.value
     }
 
     /// Ends what [`Self::open`] began.
@@ -55,10 +79,12 @@ impl<'p, 'o> Line<'p, 'o> {
         }
     }
 
-    /// Escapes a part of a value.
+    /// Escapes a part of a value, as far as a cut could leave it.
     #[inline]
     pub(super) fn part(&mut self, bytes: &[u8]) {
-        if escape::is_plain(bytes) {
+        if self.out.len() + bytes.len() * ESCAPE_MAX > self.most {
+            self.long(bytes);
+        } else if escape::is_plain(bytes) {
             self.out.extend_from_slice(bytes);
         } else {
             self.escaped(bytes);
@@ -75,6 +101,30 @@ impl<'p, 'o> Line<'p, 'o> {
             Escape::Tsv => escape::tsv(bytes, self.out),
             Escape::None => escape::none(bytes, self.out),
         }
+    }
+
+    /// The same for one that may become too long.
+    #[inline(never)]
+    fn long(&mut self, bytes: &[u8]) {
+        let end = self.end();
+        let mut rest = bytes;
+        while !rest.is_empty() && self.out.len() <= end {
+            let (piece, after) = rest.split_at_checked(piece(rest)).unwrap_or((rest, &[]));
+            self.escaped(piece);
+            rest = after;
+        }
+    }
+
+    /// Behind which byte of `out` nothing of the value under way is left by a cut.
+    fn end(&self) -> usize {
+        if self.program.escape != Escape::Json {
+            return self.most;
+        }
+        let strings: usize = self.strings.iter().map(|(_, length)| length).sum();
+        let around = self.value.saturating_sub(strings);
+        let share = limit::share(self.strings, self.most.saturating_sub(around));
+        // The cut looks at what begins where the mark will be, which is a whole escape.
+        self.value + share + ESCAPE_MAX
     }
 
     /// Prints a value of any bytes.
@@ -121,4 +171,15 @@ impl<'p, 'o> Line<'p, 'o> {
     pub(super) fn number(&mut self, number: impl itoa::Integer) {
         self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
+}
+
+/// How many bytes of `text` to escape at once: all, or about [`PIECE`], up to the beginning of a
+/// character.
+fn piece(text: &[u8]) -> usize {
+    if text.len() <= PIECE {
+        return text.len();
+    }
+    let inside = |at: &usize| text.get(*at).is_some_and(|byte| matches!(byte, 0x80..=0xbf));
+    // A character has three such bytes at most: more are no character.
+    (PIECE - 3..=PIECE).rev().find(|at| !inside(at)).unwrap_or(PIECE)
 }

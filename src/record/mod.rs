@@ -16,7 +16,8 @@
 //! | [`privacy`] | pseudonyms for values that VCL sets |
 //!
 //! Limits: a format has at most 1,000 specifiers; a line at most `max_line` bytes (default
-//! 16 KiB, 256 to 65,000), a longer one is cut visibly and counted; nothing but formats with
+//! 16 KiB, 256 to 65,000), a longer one is cut visibly and counted, and little more of it is written
+//! than the cut leaves (`line`); nothing but formats with
 //! more than 32 captured values or unusual time conversions allocates. Nothing here reads a
 //! clock, takes a lock, or knows a type of Varnish's.
 //!

@@ -28,6 +28,17 @@ pub struct Rendered {
 impl Program {
     /// Appends exactly one line, with its newline, to `out`.
     pub fn render(&self, task: &Task<'_>, out: &mut Vec<u8>) -> Rendered {
+        self.render_within(self.room(), task, out)
+    }
+
+    /// The same, where only what cannot be left by a cut to `most` bytes may be missing when the line
+    /// is cut.
+    pub(super) fn render_within(
+        &self,
+        most: usize,
+        task: &Task<'_>,
+        out: &mut Vec<u8>,
+    ) -> Rendered {
         let start = out.len();
         let mut inline = [Slot::EMPTY; INLINE];
         let mut heap = Vec::new();
@@ -46,7 +57,7 @@ impl Program {
         self.prefix.write(times.end.or(times.start), out);
         let found = &mut found;
         let mut strings = line::Strings::new();
-        let line = Line::new(self, &mut strings, out);
+        let line = Line::new(self, start, most, &mut strings, out);
         let mut values = Values { program: self, task, found, times, line };
         for op in &self.ops {
             match op {
@@ -66,6 +77,8 @@ impl Program {
     pub fn render_line(&self, text: &[u8], now: f64, out: &mut Vec<u8>) -> Rendered {
         let start = out.len();
         self.prefix.write(Some(now), out);
+        // What comes after it would be cut away.
+        let text = text.get(..=self.room()).unwrap_or(text);
         for (index, part) in text.split(|byte| *byte == b'\n').enumerate() {
             if index > 0 {
                 out.extend_from_slice(b"\\n");
@@ -76,19 +89,24 @@ impl Program {
         Rendered { truncated, ..Rendered::default() }
     }
 
+    /// The longest line that is not cut, without what goes before it when its length is known.
+    fn room(&self) -> usize {
+        let logplex = self.message == MessageType::Logplex;
+        self.max_line.saturating_sub(if logplex { LENGTH_MAX } else { 0 })
+    }
+
     /// Ends the line that begins at `start`: its newline, its length where a prefix has that, and
     /// the cut of one that is too long, which is JSON where the places of its strings are given.
     fn end(&self, out: &mut Vec<u8>, start: usize, strings: Option<&line::Strings>) -> bool {
         out.push(b'\n');
-        let logplex = self.message == MessageType::Logplex;
-        let most = self.max_line.saturating_sub(if logplex { LENGTH_MAX } else { 0 });
+        let most = self.room();
         let truncated = out.len() - start > most;
         match strings {
             Some(strings) if truncated => limit::cut_values(out, start, most, strings),
             None if truncated => limit::cut_line(out, start, most),
             _ => {}
         }
-        if logplex {
+        if self.message == MessageType::Logplex {
             frame(out, start);
         }
         truncated

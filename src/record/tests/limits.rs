@@ -1,6 +1,10 @@
 //! Lines too long, and the prefixes before them.
 
-use super::support::{Known, apache, client, full, line, task};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::support::{Known, Log, apache, client, compile, full, line, task};
+use crate::record::line::SLACK;
 use crate::record::{Escape, MARK, MessageType, Options, Side, Task};
 
 fn known(value: &[u8]) -> Known {
@@ -110,4 +114,90 @@ fn a_long_logplex_line_counts_what_is_left_of_it() {
     let text = String::from_utf8(line).unwrap();
     let (count, rest) = text.split_once(' ').unwrap();
     assert_eq!(count.parse::<usize>().unwrap(), rest.len() + 1);
+}
+
+/// A piece of a value, whose escapes are of all lengths.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"a".to_vec()),
+        Just("é".into()),
+        Just("\u{ef80}".into()),
+        Just("😀".into()),
+        Just(b"\"".to_vec()),
+        Just(b"\n".to_vec()),
+        Just(b"\x01".to_vec()),
+        Just(b"\xff".to_vec()),
+        Just(b"\x80\x80\x80\x80".to_vec()),
+        Just(b"\xf0\x9f".to_vec()),
+    ];
+    let length = prop_oneof![0..40usize, 240..1_200usize];
+    (vec(piece, 1..6), length).prop_map(|(pieces, length)| {
+        let mut all = pieces.concat().repeat(length);
+        all.truncate(length);
+        all
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_cut_takes_away_need_not_have_been_there(
+        values in vec(bytes(), 3),
+        (escape, format) in prop_oneof![
+            Just((Escape::Clf, r#"%{a}x "%{b}x" %{c}x %r end"#)),
+            Just((Escape::Tsv, r#"%{a}x "%{b}x" %{c}x %r end"#)),
+            Just((Escape::None, r#"%{a}x "%{b}x" %{c}x %r end"#)),
+            Just((Escape::Json, r#"{"a":"%{a}x","b":%{b}x,"c":"is %{c}x","r":"%r","s":%>s}"#)),
+            Just((Escape::Json, r#"{"a":%{a}x,"a2":%{a}x,"r":"%r","b":"%{b}x","c":"%{c}x"}"#)),
+        ],
+        message in prop_oneof![Just(MessageType::Blank), Just(MessageType::Logplex)],
+        max_line in 256..1_500usize,
+        url in bytes(),
+    ) {
+        let url: Vec<u8> = url.into_iter().filter(|byte| *byte != 0).collect();
+        let mut log = Log { reclen: 4_096, ..Log::new() };
+        log.push("ReqMethod", b"GET");
+        log.push("ReqURL", &url);
+        log.push("ReqProtocol", b"HTTP/1.1");
+        let names = [b"a", b"b", b"c"];
+        let values = names.iter().zip(values).map(|(name, value)| (name.to_vec(), value));
+        let known = Known { values: values.collect(), ..Known::default() };
+        let task = Task { structs: &known, ..task(&log, Side::Client) };
+        let options = Options { max_line, message, escape: Some(escape), ..apache() };
+        let program = compile(format, &options);
+        let (mut whole, mut out) = (b"before".to_vec(), b"before".to_vec());
+        let first = program.render_within(usize::MAX / 4, &task, &mut whole);
+        let second = program.render(&task, &mut out);
+        prop_assert_eq!(first, second);
+        prop_assert!(whole == out, "{}\n{}", whole.escape_ascii(), out.escape_ascii());
+    }
+}
+
+#[test]
+fn a_header_of_100_kb_is_not_copied_into_the_line() {
+    let log = client();
+    for byte in [b'x', 0xff, b'\n'] {
+        let known = known(&vec![byte; 100_000]);
+        let task = Task { structs: &known, ..task(&log, Side::Client) };
+        for escape in [Escape::Clf, Escape::Tsv, Escape::None] {
+            let options = Options { max_line: 1_000, escape: Some(escape), ..apache() };
+            // A vector that has to grow gets another capacity.
+            let mut out = Vec::with_capacity(1_000 + SLACK);
+            let format = "%{long}x %{short}x %{long}x %{long}x";
+            assert!(compile(format, &options).render(&task, &mut out).truncated);
+            assert_eq!(out.capacity(), 1_000 + SLACK, "{escape:?}");
+        }
+        // The shares of 1, 2 and 3 strings.
+        let most = 1_000 + 500 + 334 + 3 * SLACK;
+        let mut out = Vec::with_capacity(most);
+        let format = r#"{"a":"%{long}x","b":%{long}x,"c":"%{short}x","d":%{long}x}"#;
+        let options = Options { max_line: 1_000, ..apache() };
+        assert!(compile(format, &options).render(&task, &mut out).truncated);
+        assert_eq!(out.capacity(), most);
+    }
+    let mut out = Vec::with_capacity(1_000 + SLACK);
+    let options = Options { max_line: 1_000, ..apache() };
+    assert!(compile("%s", &options).render_line(&[b'x'; 100_000], 0.0, &mut out).truncated);
+    assert_eq!(out.capacity(), 1_000 + SLACK);
 }
