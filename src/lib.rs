@@ -1,7 +1,8 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `events`, `printable`, `priority`, `regular_file`, `stats`, `thread`, `units`):
+//! leaf (`clock`, `events`, `printable`, `priority`, `regular_file`, `stats`, `thread`, `units`,
+//! `zone`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -36,3 +37,4 @@ pub mod units;
 #[cfg(feature = "vmod")]
 #[allow(unsafe_code)]
 mod vmod;
+pub mod zone;

@@ -23,7 +23,7 @@ ORDER = [
     ["s3", "spool"],
     ["seal"],
     ["block", "ring", "record"],
-    ["clock", "events", "printable", "regular_file", "stats", "units"],
+    ["clock", "events", "printable", "regular_file", "stats", "units", "zone"],
     ["priority", "thread"],
 ]
 

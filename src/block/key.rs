@@ -4,8 +4,8 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | path | strftime in UTC of the first record's time; `/` makes folders |
-//! | timestamp | the same, by default `%Y-%m-%dT%H-%M-%SZ` (no `:`, which many tools trip over) |
+//! | path | strftime of the first record's time, in UTC or another zone; `/` makes folders |
+//! | timestamp | the same, always in UTC, by default `%Y-%m-%dT%H-%M-%SZ` (no `:`, which many tools trip over) |
 //! | host, stream | `[A-Za-z0-9._-]`, at most 128 bytes each |
 //! | boot | 12 hexadecimal digits: seconds since 1970 at the start (8), random (4) |
 //! | number | decimal, at least 10 digits, zero padded: keys of one boot sort by it |
@@ -14,10 +14,11 @@
 //! those of jiff (<https://docs.rs/jiff/latest/jiff/fmt/strtime/>), a superset of POSIX's usual ones.
 
 use jiff::fmt::strtime::BrokenDownTime;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use super::names::{BootId, NAME_MAX, sanitise};
 use super::{Kind, Meta};
+use crate::zone::NamedZone;
 
 /// S3's limit for a key, bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
@@ -65,12 +66,18 @@ pub enum NameError {
 pub struct Naming {
     path: String,
     timestamp_format: String,
+    /// Whose calendar `path` goes by.
+    zone: NamedZone,
 }
 
 impl Default for Naming {
     /// No path, and [`Naming::DEFAULT_TIMESTAMP`].
     fn default() -> Self {
-        Self { path: String::new(), timestamp_format: Self::DEFAULT_TIMESTAMP.to_owned() }
+        Self {
+            path: String::new(),
+            timestamp_format: Self::DEFAULT_TIMESTAMP.to_owned(),
+            zone: NamedZone::utc(),
+        }
     }
 }
 
@@ -90,14 +97,29 @@ impl Naming {
         &self.timestamp_format
     }
 
+    /// Whose calendar `path` goes by.
+    #[must_use]
+    pub fn zone(&self) -> &NamedZone {
+        &self.zone
+    }
+
+    /// [`Naming::in_zone`] for UTC.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn new(path: &str, timestamp_format: &str) -> Result<Self, NameError> {
+        Self::in_zone(NamedZone::utc(), path, timestamp_format)
+    }
+
     /// Checks both formats on times of a whole year, so that none fails later.
     ///
     /// # Errors
     /// A sentence for the operator, see [`NameError`].
-    pub fn new(path: &str, timestamp_format: &str) -> Result<Self, NameError> {
-        let options = [("path", path), ("timestamp_format", timestamp_format)];
+    pub fn in_zone(zone: NamedZone, path: &str, timestamp_format: &str) -> Result<Self, NameError> {
+        let utc = NamedZone::utc();
+        let options = [("path", path, &zone), ("timestamp_format", timestamp_format, &utc)];
         let mut length = 0;
-        for (option, format) in options {
+        for (option, format, zone) in options {
             if format.chars().any(char::is_control) {
                 return Err(NameError::Control { option });
             }
@@ -105,7 +127,7 @@ impl Naming {
             // Every weekday and month, whose names differ in length, in hours of one and two digits.
             for day in 0..366_u64 {
                 let time = 1_767_225_600 + day * 86_400 + (day % 24) * 3_600;
-                let text = strftime(format, time * 1_000_000_000).map_err(|reason| {
+                let text = zone.strftime(format, time * 1_000_000_000).map_err(|reason| {
                     NameError::Directive { option, format: format.to_owned(), reason }
                 })?;
                 if text.chars().any(char::is_control) {
@@ -119,16 +141,23 @@ impl Naming {
         if length > limit {
             return Err(NameError::Long { length, limit });
         }
-        Ok(Self { path: path.to_owned(), timestamp_format: timestamp_format.to_owned() })
+        Ok(Self { path: path.to_owned(), timestamp_format: timestamp_format.to_owned(), zone })
+    }
+
+    /// What keys of blocks begin with whose first record is of this time, in ns since 1970.
+    #[must_use]
+    pub fn path_at(&self, ns: u64) -> String {
+        // The formats were tried on a year of times in `in_zone`; a failure is not to be expected, and
+        // a key stays unique without the part that failed.
+        self.zone.strftime(&self.path, ns).unwrap_or_default()
     }
 
     /// The key of a block; `seal` is what an encryption adds, such as `.age`, or nothing.
     #[must_use]
     pub fn key(&self, meta: &Meta, seal: &str) -> String {
-        // Both formats were tried on a year of times in `new`; a failure is not to be expected, and
-        // the key stays unique without the part that failed.
-        let path = strftime(&self.path, meta.first).unwrap_or_default();
-        let timestamp = strftime(&self.timestamp_format, meta.first).unwrap_or_default();
+        let path = self.path_at(meta.first);
+        let utc = NamedZone::utc();
+        let timestamp = utc.strftime(&self.timestamp_format, meta.first).unwrap_or_default();
         format!(
             "{path}{timestamp}-{}-{}-{}-{:0width$}{}{seal}",
             sanitise(&meta.host),
@@ -153,8 +182,15 @@ impl Naming {
     /// the key was not made with these formats, or they tell less than the second.
     #[must_use]
     pub fn time(&self, parts: &KeyParts<'_>) -> Option<u64> {
-        let format = format!("{}{}", self.path, self.timestamp_format);
-        let (read, _) = BrokenDownTime::parse_prefix(format, parts.head).ok()?;
+        let read = if self.zone.is_utc() {
+            let format = format!("{}{}", self.path, self.timestamp_format);
+            BrokenDownTime::parse_prefix(format, parts.head).ok()?.0
+        } else {
+            // The path tells another clock's time.
+            let (_, length) = BrokenDownTime::parse_prefix(&self.path, parts.head).ok()?;
+            let rest = parts.head.get(length..)?;
+            BrokenDownTime::parse_prefix(&self.timestamp_format, rest).ok()?.0
+        };
         let time = match read.to_timestamp() {
             Ok(time) => time,
             Err(_) => {
@@ -164,15 +200,6 @@ impl Naming {
         };
         u64::try_from(time.as_second()).ok()
     }
-}
-
-/// `format` of a time in ns since 1970, in UTC.
-fn strftime(format: &str, ns: u64) -> Result<String, String> {
-    // 2^64 ns after 1970 is the year 2554, far inside what jiff knows.
-    let time = Timestamp::from_nanosecond(i128::from(ns)).map_err(|error| error.to_string())?;
-    BrokenDownTime::from(&time.to_zoned(TimeZone::UTC))
-        .to_string(format)
-        .map_err(|error| error.to_string())
 }
 
 /// A key taken apart from its end, where every part has a known shape.

@@ -308,8 +308,7 @@ fn write(source: &Source) -> (String, String, Answer) {
     let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     let time = jiff::fmt::strtime::BrokenDownTime::from(&time.to_zoned(jiff::tz::TimeZone::UTC));
-    // The path was tried when the settings were read.
-    let path = time.to_string(settings.naming.path()).unwrap_or_default();
+    let path = settings.naming.path_at(nanoseconds(now));
     let stamp = time.to_string("%Y-%m-%dT%H-%M-%SZ").unwrap_or_default();
     let key =
         format!("{path}{PROBE}{}-{stamp}-{:04x}", sanitise(&settings.host), fastrand::u16(..));

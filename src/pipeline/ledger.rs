@@ -204,6 +204,18 @@ impl Ledger {
         self.note();
     }
 
+    /// Commits which window of the clock is read from now on, see [`Spool::note_reading`], with nothing
+    /// in hand. Whether that can be done now: where what was appended waits for a sync, it was done
+    /// before.
+    pub fn note_reading(&mut self, time: u64) -> bool {
+        if self.holds_space() {
+            return false;
+        }
+        let payload = self.spool.note_reading(time);
+        // The payload's length is a constant that the ring takes.
+        self.reader.commit(payload.as_bytes()).is_ok()
+    }
+
     /// Brings everything to the disk that was pushed before the call.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ mod threads;
 pub mod uploader;
 mod uploads;
 mod view;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,6 +52,7 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Unparker;
 
+use self::windows::Windows;
 use crate::block::RouteId;
 use crate::clock::Clock;
 use crate::events::{Events, Level};
@@ -184,6 +186,7 @@ pub struct Pipeline {
     staff: staff::Staff,
     view: view::View,
     shown: view::Shown,
+    windows: Windows,
 }
 
 impl std::fmt::Debug for Pipeline {

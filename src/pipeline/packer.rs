@@ -18,6 +18,7 @@ use crossbeam_utils::sync::Parker;
 use super::ledger::{Ledger, LedgerError, Seal};
 use super::rest::Rest;
 use super::view::milliseconds;
+use super::windows::Reading;
 use super::{Pipeline, Target, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::clock::nanoseconds;
@@ -56,6 +57,8 @@ pub struct Packer {
     /// Records copied out of the ring and not committed yet.
     pub(super) raw: Vec<u8>,
     pub(super) chunk: ChunkStats,
+    /// What may be read now.
+    pub(super) reading: Reading,
     /// Compressed bytes of the chunk, ready to be appended; empty while it is still open.
     pub(super) member: Vec<u8>,
     /// When the open block's first record was read, in monotonic time.
@@ -182,7 +185,8 @@ impl Packer {
             if matches!(round, Round::Idle) {
                 // Woken or not, the ring is looked at.
                 let (left, draining) = (self.left(target, now), pipeline.draining().is_some());
-                woken.park_timeout(rest.next(usage.capacity, seen_used, left, draining));
+                let due = left.into_iter().chain(self.reading.left(clock.unix())).min();
+                woken.park_timeout(rest.next(usage.capacity, seen_used, due, draining));
                 seen_used = 0;
             }
         }
@@ -209,6 +213,7 @@ impl Packer {
         now: Duration,
     ) -> Result<Round, SpoolError> {
         let full = target.settings.chunk_bytes(usage.capacity);
+        self.keep_to_window(pipeline, target)?;
         self.keep_secrets(pipeline, target, (usage.used, full), now)?;
         if self.member.is_empty() {
             self.fill(pipeline, full, now);
@@ -228,7 +233,9 @@ impl Packer {
             self.tell(pipeline, Level::Error, "damaged", message);
         }
         let draining = pipeline.draining().is_some();
-        let block_due = draining || self.left(target, now).is_some_and(|left| left.is_zero());
+        let over = self.window_is_read();
+        let block_due =
+            draining || over || self.left(target, now).is_some_and(|left| left.is_zero());
         let pressed = presses(usage.used, usage.capacity);
         let whole = self.raw.len() >= full;
         if self.chunk.records > 0 && (whole || block_due || pressed || !self.member.is_empty()) {
@@ -238,13 +245,40 @@ impl Packer {
         if self.ledger.spool().open_len() > 0 && (block_due || grown) {
             self.seal(pipeline, target)?;
         }
-        Ok(if whole { Round::More } else { Round::Idle })
+        // Not where the chunk was given back for want of room in the block.
+        if self.window_is_read() && self.chunk.records == 0 && self.ledger.spool().open_len() == 0 {
+            pipeline.windows.passed();
+        }
+        Ok(if whole || over { Round::More } else { Round::Idle })
     }
 
-    /// Copies records out of the ring until the chunk is full or the ring empty.
+    /// Whether the window is over and read to its end.
+    fn window_is_read(&self) -> bool {
+        self.reading.over && self.ledger.read_position() >= self.reading.until
+    }
+
+    /// Finds out which window of the clock is read now, and ends what belongs to another one.
+    fn keep_to_window(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        let align = target.settings.align.as_ref();
+        let clock = &*pipeline.environment.clock;
+        self.reading = pipeline.windows.reading(align, &pipeline.ring, clock);
+        if self.chunk.records > 0 && !self.reading.continues(self.chunk.first) {
+            self.give_back();
+        }
+        if self.ledger.spool().open_since().is_some_and(|first| !self.reading.continues(first)) {
+            self.seal(pipeline, target)?;
+        }
+        let Some(window) = self.reading.window else { return Ok(()) };
+        if self.chunk.records == 0 && !window.contains(self.ledger.spool().reading()) {
+            self.ledger.note_reading(window.clamp(nanoseconds(clock.unix())));
+        }
+        Ok(())
+    }
+
+    /// Copies records out of the ring until the chunk is full, or all is read that may be.
     pub(super) fn fill(&mut self, pipeline: &Pipeline, full: usize, now: Duration) {
-        let unix = nanoseconds(pipeline.environment.clock.unix());
-        while self.raw.len() < full {
+        let unix = self.reading.date(nanoseconds(pipeline.environment.clock.unix()));
+        while self.raw.len() < full && self.ledger.read_position() < self.reading.until {
             let Some(record) = self.ledger.next_record() else { break };
             self.raw.extend_from_slice(record.bytes);
             self.chunk.records += 1;

@@ -19,6 +19,7 @@ impl Pipeline {
     pub(super) fn publish(&self) {
         let clock = &*self.environment.clock;
         let (stats, view, now) = (&self.stats, &self.view, clock.monotonic());
+        self.windows.look(&self.ring, clock);
         let mut memory = self.shown.lock();
         let memory = &mut *memory;
         if let Some(counts) = self.store.try_counts() {

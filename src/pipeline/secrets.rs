@@ -27,6 +27,8 @@ impl Packer {
                 self.ledger.note();
             }
             (Some(_), None) => {
+                // No secret may stay in the ring, whichever window it is of.
+                self.reading.until = u64::MAX;
                 let mut left = used;
                 while left > 0 {
                     if self.member.is_empty() {

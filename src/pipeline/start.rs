@@ -15,6 +15,7 @@ use super::packer::Packer;
 use super::take_up::Opening;
 use super::uploads::Uploads;
 use super::view::{Shown, View, milliseconds};
+use super::windows::{Reading, Windows};
 use super::{
     Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff, threads,
 };
@@ -83,6 +84,8 @@ pub(super) fn assemble(
     observer: Box<dyn Observer>,
     parts: Parts,
 ) -> Pipeline {
+    let windows = Windows::new(target.settings.align.as_ref());
+    windows.look(&parts.ring, &*environment.clock);
     let pipeline = Pipeline {
         right: parts.right,
         identity,
@@ -110,6 +113,7 @@ pub(super) fn assemble(
         staff: staff::Staff::default(),
         view: View::default(),
         shown: Shown::new(observer),
+        windows,
     };
     let now = milliseconds(environment.clock.monotonic());
     set(&pipeline.view.round, now);
@@ -165,6 +169,7 @@ pub(super) fn start(
             signer,
             raw: Vec::new(),
             chunk: ChunkStats::default(),
+            reading: Reading::ALL,
             member: Vec::new(),
             told: Drops::default(),
             reported: [told, 0, 0, 0, 0],

@@ -48,6 +48,9 @@ pub(super) struct Opening {
     pub(super) opened: Opened,
     /// What the ring's last commit says.
     payload: Option<Vec<u8>>,
+    /// Up to where the ring was filled by the process before, in bytes since it was made; `None` when
+    /// it was empty.
+    filled: Option<u64>,
     /// There already, after a ring was replaced.
     taken: Option<Taken>,
     /// Another user's process uploads from the folder, or did when it was last opened.
@@ -85,6 +88,8 @@ impl Opening {
         Spool::check_format(&*files).map_err(refused)?;
         let opened = open_ring(path.as_deref(), settings, environment, &mut notes)?;
         let payload = opened.recovered.payload.clone();
+        let filled = opened.reader.cursor() + opened.reader.pending_bytes();
+        let filled = (opened.recovered.records > 0).then_some(filled);
         Spool::check_commit(payload.as_deref()).map_err(refused)?;
         if let Some(folder) = folder.as_ref().filter(|_| keeps)
             && let Err(error) = folder::save(folder, settings)
@@ -98,6 +103,7 @@ impl Opening {
             store: Arc::new(SealedBlocks::empty(files)),
             opened,
             payload,
+            filled,
             taken: None,
             shared,
             notes,
@@ -138,6 +144,9 @@ impl Opening {
                 match taken {
                     Ok((spool, records)) => {
                         add(&pipeline.stats.recovered, records);
+                        if let Some(filled) = self.filled.filter(|_| spool.reading() > 0) {
+                            pipeline.windows.resume(spool.reading(), filled);
+                        }
                         return Some((self.opened, spool, told));
                     }
                     Err(error) => {
@@ -301,12 +310,20 @@ impl Opening {
         let recovered = std::mem::take(&mut self.opened.recovered);
         self.opened = Opened { recovered, ..replaced };
         self.opened.recovered.records = 0;
+        self.filled = None;
         Ok(())
+    }
+
+    /// When the records that the process before has left in the ring entered it, as far as is known.
+    fn date(&self, spool: &Spool) -> u64 {
+        let now = nanoseconds(self.environment.clock.unix());
+        let align = self.target.settings.align.as_ref().filter(|_| spool.reading() > 0);
+        align.map_or(now, |align| align.window(spool.reading()).clamp(now))
     }
 
     /// Packs up to `most` records of the ring into the open block.
     fn take_up(&mut self, spool: &mut Spool, most: u64) -> Result<(), SpoolError> {
-        let now = nanoseconds(self.environment.clock.unix());
+        let now = self.date(spool);
         let compress = || SpoolError::io("compress", "a chunk");
         let settings = &self.target.settings;
         let mut encoder = ChunkEncoder::new(settings.codec).map_err(compress())?;

@@ -128,6 +128,13 @@ impl Ring {
         self.memory.capacity() as u64
     }
 
+    /// Up to where producers have claimed, in bytes since the ring was made: every record that was
+    /// pushed before this call lies before it. To be compared with [`Reader::cursor`](super::Reader::cursor).
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.reserved()
+    }
+
     /// How full the ring is. A snapshot: three loads, no promise that they are of one moment.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -24,6 +24,7 @@ use crate::s3::{Bucket, Options};
 use crate::seal::{Certificate, Recipients, Sealing, Signer};
 use crate::spool::{OnSpoolFull, SyncPolicy};
 use crate::units;
+use crate::zone::{Align, NamedZone};
 
 pub use arguments::{Arguments, Error};
 use destination::host;
@@ -102,6 +103,8 @@ pub struct Settings {
     pub signer: Option<Signer>,
     /// How long after its first record a block is closed.
     pub period: Duration,
+    /// The windows of a clock that no block crosses, if there are such.
+    pub align: Option<Align>,
     /// How large a block may grow, compressed.
     pub max_bytes: u64,
     /// Where blocks wait.
@@ -133,6 +136,7 @@ impl Settings {
     /// The first one that cannot be used.
     pub fn read(arguments: &Arguments) -> Result<Self, Error> {
         let bucket = destination::bucket(arguments)?;
+        let naming = naming(arguments)?;
         Ok(Self {
             arguments: arguments.clone(),
             stream: arguments.stream().to_owned(),
@@ -140,7 +144,8 @@ impl Settings {
             s3: destination::options(arguments, &bucket)?,
             bucket,
             sources: destination::sources(arguments)?,
-            naming: naming(arguments)?,
+            align: align(arguments, &naming)?,
+            naming,
             codec: match arguments.get("compression") {
                 None => Codec::default(),
                 Some(text) => {
@@ -207,7 +212,25 @@ fn naming(arguments: &Arguments) -> Result<Naming, Error> {
         );
     }
     let format = arguments.get("timestamp_format").unwrap_or(Naming::DEFAULT_TIMESTAMP);
-    Naming::new(path, format).map_err(|error| arguments.problem("path", error))
+    let zone = match arguments.get("path_timezone") {
+        None => NamedZone::utc(),
+        Some(name) => NamedZone::named(name)
+            .map_err(|takes| arguments.bad("path_timezone", takes.to_string()))?,
+    };
+    Naming::in_zone(zone, path, format).map_err(|error| arguments.problem("path", error))
+}
+
+fn align(arguments: &Arguments, naming: &Naming) -> Result<Option<Align>, Error> {
+    if !arguments.flag("align")? {
+        return Ok(None);
+    }
+    let align = Align::new(naming.zone().clone(), arguments.duration("period")?);
+    align.map(Some).map_err(|_| {
+        arguments.bad(
+            "period",
+            "a duration that divides a day evenly, as 10s, 5m, 1h or 1d, because align is true",
+        )
+    })
 }
 
 fn place(arguments: &Arguments) -> Result<Place, Error> {

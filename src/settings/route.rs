@@ -81,7 +81,10 @@ impl Settings {
                 },
             ),
         ];
-        // Only where it is given: routes of before it keep their folders.
+        // Only where they are given: routes of before them keep their folders.
+        if !self.naming.zone().is_utc() {
+            parts.push(("path_timezone", self.naming.zone().name().to_owned()));
+        }
         if let Some(owner) = &self.s3.expected_bucket_owner {
             parts.push(("expected_bucket_owner", owner.clone()));
         }
@@ -345,6 +348,7 @@ mod tests {
             ("spool", "/srv/spool"),
             ("spool_max", "1MB"),
             ("sync", "none"),
+            ("path_timezone", "Europe/Berlin"),
             ("tags", "team=edge"),
             ("timeout", "1s"),
             ("timestamp_format", "%s"),

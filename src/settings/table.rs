@@ -8,6 +8,7 @@
 //! A new argument needs an entry here, a documented parameter in `src/vmod/mod.rs`, and the code
 //! that reads it.
 
+use crate::zone::NamedZone;
 use Accepts::{Duration, Flag, Number, Size, Text, Words};
 
 /// What an argument accepts.
@@ -56,6 +57,7 @@ pub const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
 pub const ARGUMENTS: &[Argument] = &[
     route("acl", Text, None),
     general("addressing", Text, Some("path")),
+    general("align", Flag, Some("false")),
     general("allow_http", Flag, Some("false")),
     route("bucket", Text, None),
     general("ca_file", Text, None),
@@ -91,6 +93,7 @@ pub const ARGUMENTS: &[Argument] = &[
     general("on_spool_full", Words(&["drop_oldest", "drop_newest"]), Some("drop_oldest")),
     general("on_start_failure", Words(&["fail", "serve"]), None),
     route("path", Text, None),
+    route("path_timezone", Text, Some(NamedZone::UTC)),
     general("period", Duration("100ms", "1d"), Some("60s")),
     general("profile", Text, Some("default")),
     general("proxy", Text, None),

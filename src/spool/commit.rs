@@ -27,7 +27,7 @@
 //! | 96 | 8 | the same: rendering failed |
 //! | 104 | 8 | the same: lost by damage |
 //! | 112 | 16 | start of the kernel in which this was written, zeroes when it is not known |
-//! | 128 | 8 | 0, reserved |
+//! | 128 | 8 | a time in the window of the clock that the records behind the head belong to, ns since 1970; 0 where blocks are not aligned, and in older releases |
 //! | 136 | 32 | SHA-256 of the committed length |
 //! | 168 | 32 | SHA-256 of the block before, zeroes if there is none |
 
@@ -85,6 +85,8 @@ pub(super) struct OpenBlock {
     pub(super) last: u64,
     pub(super) boot: BootId,
     pub(super) kernel: [u8; 16],
+    /// See [`Spool::note_reading`](super::Spool::note_reading).
+    pub(super) reading: u64,
     pub(super) codec: Kind,
     pub(super) sequence: u64,
     pub(super) drops: Drops,
@@ -116,6 +118,7 @@ impl OpenBlock {
             last: 0,
             boot: options.boot,
             kernel: options.kernel,
+            reading: 0,
             codec: options.codec,
             sequence: 0,
             drops: Drops::default(),
@@ -132,6 +135,7 @@ impl OpenBlock {
             sequence: self.sequence,
             drops: self.drops,
             previous: self.previous,
+            reading: self.reading,
             secret: self.secret,
             ..Self::empty(options)
         }
@@ -165,7 +169,7 @@ impl OpenBlock {
         let numbers = [self.sequence, ring, spool, panic, lost];
         numbers.iter().for_each(|number| out.put(&number.to_le_bytes()));
         out.put(&self.kernel);
-        out.put(&[0; 8]);
+        out.put(&self.reading.to_le_bytes());
         out.put(&self.content.0);
         out.put(&self.previous.map_or([0; 32], |digest| digest.0));
         let check = check(&out.bytes);
@@ -210,7 +214,7 @@ impl OpenBlock {
             let (panic, lost) = (read.u64()?, read.u64()?);
             let drops = Drops { ring, spool, panic, lost };
             let kernel = read.take()?;
-            read.take::<8>()?;
+            let reading = read.u64()?;
             let content = Digest(read.take()?);
             let before = Digest(read.take()?);
             let previous = (flags & CHAINED != 0).then_some(before);
@@ -225,6 +229,7 @@ impl OpenBlock {
                 last,
                 boot,
                 kernel,
+                reading,
                 codec,
                 sequence,
                 drops,

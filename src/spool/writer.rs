@@ -126,6 +126,19 @@ impl Spool {
         self.state.codec != codec || self.options.naming != *naming || self.options.host != host
     }
 
+    /// A time in the window of the clock that the records behind the ring's head belong to, ns since
+    /// 1970; 0 when it is not known.
+    #[must_use]
+    pub const fn reading(&self) -> u64 {
+        self.state.reading
+    }
+
+    /// Notes that time: commit the payload to make it last.
+    pub fn note_reading(&mut self, time: u64) -> Payload {
+        self.state.reading = time;
+        self.state.encode()
+    }
+
     /// Changes the options. Limits and syncing hold from now on. The codec holds for blocks that
     /// are begun from now on; names, which a block gets when it is sealed, for the open one as well:
     /// seal it first if it [`is_other`](Self::is_other). With a [`Sealing`](crate::seal::Sealing) the
@@ -336,6 +349,7 @@ impl Spool {
             number: self.state.number + 1,
             sequence: self.state.sequence,
             previous,
+            reading: self.state.reading,
             ..OpenBlock::empty(&self.options)
         };
     }

@@ -130,7 +130,7 @@ mod s3log {
     impl stream {
         /// Opens the stream, or joins the one of the same name, spool and route that another VCL has.
         /// The route is what decides where records go and who can read them: `endpoint`, `bucket`,
-        /// `path`, `timestamp_format`, `hostname`,
+        /// `path`, `path_timezone`, `timestamp_format`, `hostname`,
         /// `encrypt_to`, `public_key`, `sign_key`, `gateway` and what objects are stored with. All other
         /// arguments come from the VCL whose task wrote the latest record (`docs/operations.md`).
         /// A gateway that is down is no error: blocks wait in the spool until it is up.
@@ -142,9 +142,13 @@ mod s3log {
             endpoint: Option<&CStr>,
             /// The bucket. It is not created. Required.
             bucket: Option<&CStr>,
-            /// What keys begin with, strftime in UTC of a block's first record: a `/` makes a
-            /// folder. Default: nothing.
+            /// What keys begin with, strftime of a block's first record: a `/` makes a folder. The
+            /// zone is `path_timezone`. Default: nothing.
             path: Option<&CStr>,
+            /// The zone of `path`: `UTC`, `local` (the cache process's) or a name such as
+            /// `Europe/Berlin` from the system's database. `timestamp_format` stays in UTC.
+            /// Default: `UTC`.
+            path_timezone: Option<&CStr>,
             /// How a key goes on after `path`, strftime. Default: `%Y-%m-%dT%H-%M-%SZ`.
             timestamp_format: Option<&CStr>,
             /// The bucket's region. Default: the one in the endpoint's name, then `AWS_REGION`,
@@ -193,6 +197,11 @@ mod s3log {
             /// 1d. From 10s on, the first block of a start is closed after a random part of
             /// it, so that nodes which start together do not upload together. Default: 60s.
             period: Option<&CStr>,
+            /// Whether blocks are aligned to the clock: none crosses a multiple of `period`, counted
+            /// from midnight in `path_timezone`, so that a folder of a day has that day's lines. A
+            /// line's time is when it entered the ring. `period` must divide a day evenly
+            /// (`docs/operations.md`). Default: false.
+            align: Option<&CStr>,
             /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
             max_bytes: Option<&CStr>,
             /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy`
@@ -319,9 +328,9 @@ mod s3log {
         ) -> Result<Self, String> {
             let config = config.map(CStr::to_string_lossy);
             let mut arguments = arguments!(name;
-                endpoint bucket path timestamp_format region credentials profile allow_http
+                endpoint bucket path path_timezone timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line sample esi
-                period max_bytes compression encrypt_to public_key sign_key
+                period align max_bytes compression encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
                 upload upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod align;
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::fmt::strtime::BrokenDownTime;
-use jiff::{Timestamp, tz::TimeZone};
+use crate::zone::NamedZone;
 
 /// Directives that do not change within an hour and so can be walked.
 const COARSE: &[char] = &[
@@ -29,8 +28,13 @@ fn folder(path: &str) -> &str {
 }
 
 /// The prefixes that hold every block of `path` whose first record is between `since` and `until`,
-/// in ns since 1970. Disjoint, and never more than 1,000.
-pub(super) fn prefixes(path: &str, since: Option<u64>, until: u64) -> Vec<String> {
+/// in ns since 1970, on the clock of `zone`. Disjoint, and never more than 1,000.
+pub(super) fn prefixes(
+    path: &str,
+    zone: &NamedZone,
+    since: Option<u64>,
+    until: u64,
+) -> Vec<String> {
     let all = || vec![fixed(path).to_owned()];
     let walked = folder(coarse(path));
     let Some(since) = since else { return all() };
@@ -41,18 +45,16 @@ pub(super) fn prefixes(path: &str, since: Option<u64>, until: u64) -> Vec<String
         return all();
     }
     let mut found = BTreeSet::new();
-    let mut at = from;
-    while at <= to {
-        let time = i64::try_from(at).ok().and_then(|at| Timestamp::from_second(at).ok());
-        let text = time.and_then(|time| {
-            BrokenDownTime::from(&time.to_zoned(TimeZone::UTC)).to_string(walked).ok()
-        });
-        let Some(text) = text else { return all() };
+    // The end as well: the hours of some zones do not begin with those of UTC.
+    let hours = (0..).map(|n| from + n * HOUR).take_while(|at| *at < to);
+    for at in hours.chain([to]) {
+        let Ok(text) = zone.strftime(walked, at.saturating_mul(1_000_000_000)) else {
+            return all();
+        };
         found.insert(text);
         if found.len() > MOST {
             return all();
         }
-        at += HOUR;
     }
     found.into_iter().collect()
 }
@@ -72,6 +74,10 @@ fn coarse(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn prefixes(path: &str, since: Option<u64>, until: u64) -> Vec<String> {
+        super::prefixes(path, &NamedZone::utc(), since, until)
+    }
 
     const NOON: u64 = 1_795_348_800_000_000_000; // 2026-11-22T12:00:00Z
 
@@ -104,5 +110,16 @@ mod tests {
         assert_eq!(prefixes("v/%Y-", Some(NOON), NOON), ["v/"]);
         assert_eq!(prefixes("v/%-d/", Some(NOON), NOON), ["v/"]);
         assert_eq!(prefixes("v/%Y/%m/%d/%H/", Some(0), NOON), ["v/"], "too many folders");
+    }
+
+    #[test]
+    fn the_folders_of_a_zone_are_those_of_its_own_clock() {
+        let zone = NamedZone::named("Asia/Kathmandu").unwrap();
+        let minute = 60_000_000_000;
+        // 17:45 at noon of UTC, 18:05 twenty minutes later.
+        let found = super::prefixes("v/%d/%H/", &zone, Some(NOON), NOON + 20 * minute);
+        assert_eq!(found, ["v/22/17/", "v/22/18/"]);
+        let found = super::prefixes("v/%d/", &zone, Some(NOON), NOON + 7 * 60 * minute);
+        assert_eq!(found, ["v/22/", "v/23/"]);
     }
 }

@@ -121,7 +121,7 @@ pub(in crate::cli) fn pages<'a>(
     let naming = &source.settings.naming;
     let stream = sanitise(&source.settings.stream);
     let mut hosts: HashMap<String, Arc<str>> = HashMap::new();
-    for prefix in folders::prefixes(naming.path(), since, until) {
+    for prefix in folders::prefixes(naming.path(), naming.zone(), since, until) {
         let place = format!("{}/{prefix}", source.client.bucket());
         let mut paging = Paging::default();
         let mut next: Option<String> = None;

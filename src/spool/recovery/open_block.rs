@@ -48,6 +48,7 @@ impl Recovery<'_> {
         }
         state.drops.lost = state.drops.lost.saturating_add(self.held_lost);
         state.secret |= self.options.sealing.is_some();
+        state.reading = self.last.map_or(0, |last| last.reading);
         self.count_gone(&mut state)?;
         Ok((state, hasher, uncommitted))
     }
