@@ -128,6 +128,8 @@ fn of_folder(given: &Settings, directory: &Path, folder: &Folder) -> Result<Sett
     for known in ARGUMENTS.iter().filter(|known| !known.route && known.name != "spool") {
         arguments.set(known.name, given.arguments.get(known.name).map(str::to_owned));
     }
+    // While s3log ship is at work in the folder, what is sealed here is left to it.
+    arguments.set("upload", Some("internal".to_owned()));
     Ok(saved.settings(&arguments)?)
 }
 

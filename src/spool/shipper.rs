@@ -14,7 +14,6 @@ use super::files::{Flock, Guest, Hold, remove_if_there};
 use super::notes::{self, Note, Verdict};
 use super::store::{Entry, Index, SealedBlocks, load};
 use super::{Files, SpoolError};
-use crate::printable::printable;
 
 /// The right to upload from a spool, which one process has at a time: the flock of `format`.
 pub struct Uploading {
@@ -176,7 +175,7 @@ impl SealedBlocks {
         } else {
             let new = format!("{path}.new");
             let written = files
-                .create(&new, printable(reason).as_bytes())
+                .create(&new, reason.as_bytes())
                 .and_then(|()| files.rename(&new, &path));
             if let Err(source) = written {
                 let _ = remove_if_there(files, &new);

@@ -16,4 +16,5 @@ mod disk;
 mod faults;
 mod model;
 mod quarantine;
+mod ship;
 mod upgrade;
