@@ -71,3 +71,7 @@ put 644 "$documents/examples" vcl/*
 install -D -m 644 packaging/tmpfiles.conf "$DESTDIR$PREFIX/lib/tmpfiles.d/vmod-s3log.conf"
 install -D -m 644 packaging/varnish.service.conf \
   "$DESTDIR$PREFIX/lib/systemd/system/varnish.service.d/vmod-s3log.conf"
+# Another user's process that uploads; not enabled, and its user is not made (docs/operations.md).
+sed "s|/usr/bin/|$PREFIX/bin/|" packaging/s3log-ship.service >"$made/s3log-ship.service"
+put 644 "$DESTDIR$PREFIX/lib/systemd/system" "$made/s3log-ship.service"
+install -D -m 644 packaging/sysusers.conf "$DESTDIR$PREFIX/lib/sysusers.d/s3log-ship.conf"

@@ -129,7 +129,9 @@ def look(tree):
     files = inside("dpkg", "-L", "vmod-s3log").split()
     for wanted in [
         "/usr/bin/s3log",
+        "/usr/lib/systemd/system/s3log-ship.service",
         "/usr/lib/systemd/system/varnish.service.d/vmod-s3log.conf",
+        "/usr/lib/sysusers.d/s3log-ship.conf",
         "/usr/lib/tmpfiles.d/vmod-s3log.conf",
         "/usr/share/bash-completion/completions/s3log",
         "/usr/share/doc/vmod-s3log/copyright",

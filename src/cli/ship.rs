@@ -160,8 +160,18 @@ impl<'a> Ship<'a> {
         streams.into_iter().map(given).collect()
     }
 
-    /// Opens the folders that have come.
+    /// Opens the folders that have come, and leaves those that varnishd uploads from now.
     fn scan(&mut self) {
+        let left: Vec<PathBuf> = self
+            .open
+            .keys()
+            .filter(|path| Folder::read((*path).clone()).saved.is_some_and(|s| !s.is_external()))
+            .cloned()
+            .collect();
+        for path in left {
+            // What is in progress is finished; then the right to upload is varnishd's.
+            self.open.remove(&path);
+        }
         let streams = match self.streams() {
             Ok(streams) => streams,
             // It was valid at the start, and what is open goes on.

@@ -19,14 +19,14 @@ use super::ledger::{Ledger, LedgerError, Seal};
 use super::rest::Rest;
 use super::view::milliseconds;
 use super::windows::Reading;
-use super::{Pipeline, Target, spread, threads};
+use super::{Pipeline, Target, folder, spread, threads};
 use crate::block::{ChunkEncoder, Codec, Drops};
 use crate::clock::nanoseconds;
 use crate::events::{Level, RateLimit, more_like_it};
 use crate::priority::presses;
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
-use crate::settings::{Place, Upload};
+use crate::settings::{Place, Settings, Upload};
 use crate::spool::{ChunkStats, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
@@ -54,6 +54,8 @@ pub struct Packer {
     pub(super) sealing: Option<Sealing>,
     /// Who signs for the spool.
     pub(super) signer: Option<Signer>,
+    /// Which process the folder says is to upload.
+    pub(super) upload: Upload,
     /// Records copied out of the ring and not committed yet.
     pub(super) raw: Vec<u8>,
     pub(super) chunk: ChunkStats,
@@ -371,6 +373,7 @@ impl Packer {
             self.seal(pipeline, target)?;
         }
         let begins = self.ledger.spool().open_len() == 0;
+        self.note_upload(pipeline, settings);
         self.configure(target, begins);
         if begins && self.codec != settings.codec {
             self.encoder = ChunkEncoder::new(settings.codec)
@@ -454,6 +457,22 @@ impl Packer {
             options.shared |= settings.upload == Upload::External;
         });
         self.set_sealing(target);
+    }
+
+    /// Tells who else may upload from the folder whether to, when that has changed.
+    fn note_upload(&mut self, pipeline: &Pipeline, settings: &Settings) {
+        if self.upload == settings.upload {
+            return;
+        }
+        self.upload = settings.upload;
+        let Some(folder) = pipeline.identity.folder.as_ref().filter(|_| pipeline.identity.keeps)
+        else {
+            return;
+        };
+        if let Err(error) = folder::save(folder, settings) {
+            let text = format!("its route cannot be noted in the spool: {error}");
+            self.tell(pipeline, Level::Warn, "route", &text);
+        }
     }
 
     /// Brings everything to the disk. Records that the ring cannot bring there go into the block

@@ -139,7 +139,7 @@ pub(super) fn start(
         doing: "prepare compression",
         source,
     })?;
-    let codec = settings.codec;
+    let (codec, upload) = (settings.codec, settings.upload);
     let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
     let woken = Parker::new();
     let wakers = vec![woken.unparker().clone()];
@@ -167,6 +167,7 @@ pub(super) fn start(
             codec,
             sealing,
             signer,
+            upload,
             raw: Vec::new(),
             chunk: ChunkStats::default(),
             reading: Reading::ALL,

@@ -393,4 +393,41 @@ mod tests {
         assert_eq!(saved.route(), Some(given.route()));
         assert_eq!(read.sources.file.as_deref(), Some(Path::new("/etc/keys")));
     }
+
+    #[test]
+    fn who_only_uploads_takes_the_route_from_the_folder_and_nothing_else() {
+        let packed = settings(&[
+            ("endpoint", "https://gateway.example:443"),
+            ("bucket", "tenant-1"),
+            ("tags", "team=edge"),
+            ("encrypt_to", KEY),
+            ("credentials", "/etc/shadow"),
+            ("ca_file", "/etc/shadow"),
+            ("client_key", "/etc/shadow"),
+            ("client_certificate", "/etc/shadow"),
+            ("proxy", "http://thief.example:3128"),
+            ("upload", "external"),
+            ("upload_threads", "16"),
+        ]);
+        let saved = Saved::of(&packed);
+        assert!(saved.is_external());
+        let mut given = Arguments::new("access");
+        given.set("endpoint", Some("https://gateway.example".to_owned()));
+        given.set("credentials", Some("/etc/s3log/credentials".to_owned()));
+        given.set("upload_threads", Some("3".to_owned()));
+        // A folder decides about its own tags, whatever is given.
+        given.set("tags", Some("team=other".to_owned()));
+        let read = saved.settings_to_ship(&given).unwrap();
+        assert_eq!(read.bucket.name(), "tenant-1");
+        assert_eq!(read.s3.object.tags, [("team".to_owned(), "edge".to_owned())]);
+        assert_eq!(read.sources.file.as_deref(), Some(Path::new("/etc/s3log/credentials")));
+        assert_eq!((read.upload_threads, read.upload), (3, super::super::Upload::Internal));
+        assert!(read.sealing.is_none() && read.s3.ca_file.is_none());
+        assert!(read.s3.client_certificate.is_none());
+        assert!(!format!("{:?} {:?}", read.s3, read.arguments).contains("thief"));
+
+        given.set("endpoint", Some("https://other.example".to_owned()));
+        let error = saved.settings_to_ship(&given).unwrap_err().to_string();
+        assert!(error.contains("the route's is https://gateway.example:443"), "{error}");
+    }
 }

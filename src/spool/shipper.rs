@@ -174,9 +174,8 @@ impl SealedBlocks {
             files.create(&path, &[]).map_err(SpoolError::io("write", &path))?;
         } else {
             let new = format!("{path}.new");
-            let written = files
-                .create(&new, reason.as_bytes())
-                .and_then(|()| files.rename(&new, &path));
+            let written =
+                files.create(&new, reason.as_bytes()).and_then(|()| files.rename(&new, &path));
             if let Err(source) = written {
                 let _ = remove_if_there(files, &new);
                 return Err(SpoolError::Io { doing: "write", name: path, source });

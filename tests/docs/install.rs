@@ -45,7 +45,9 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
     files(place.path(), place.path(), &mut found);
     let mut wanted = vec![
         "usr/bin/s3log".to_owned(),
+        "usr/lib/systemd/system/s3log-ship.service".to_owned(),
         "usr/lib/systemd/system/varnish.service.d/vmod-s3log.conf".to_owned(),
+        "usr/lib/sysusers.d/s3log-ship.conf".to_owned(),
         "usr/lib/tmpfiles.d/vmod-s3log.conf".to_owned(),
         "usr/lib/varnish/vmods/libvmod_s3log.so".to_owned(),
         "usr/share/bash-completion/completions/s3log".to_owned(),

@@ -15,6 +15,7 @@ mod answers;
 #[path = "../common/mod.rs"]
 mod common;
 mod cut;
+mod external;
 mod faults;
 mod kill;
 mod life;

@@ -222,9 +222,8 @@ fn a_note_of_another_block_a_link_and_a_fifo_change_nothing() {
 fn the_group_may_read_what_is_sent_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("sealed");
-    let mode = |name: &str| {
-        std::fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o7777
-    };
+    let mode =
+        |name: &str| std::fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o7777;
     // As it was before, for the owner alone.
     let mut private = options();
     private.shared = false;
