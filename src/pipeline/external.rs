@@ -5,7 +5,6 @@
 //! blocks came to, which the packer takes. So all counters are here, whoever uploads.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Pipeline;
@@ -23,39 +22,6 @@ const LOOK_DRAINING: Duration = Duration::from_millis(100);
 
 /// A shipper that has not been heard of for this long is missed. It says something every five seconds.
 const MISSED: Duration = Duration::from_secs(60);
-
-/// What is known of who uploads.
-#[derive(Debug, Default)]
-pub(super) struct Right(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    held: Option<Uploading>,
-    /// When it is asked for again, monotonic.
-    next: Duration,
-    /// When notes were last looked for.
-    looked: Duration,
-    /// What the shipper last said, and when that was first seen.
-    heard: Option<(ShipperState, Duration)>,
-    /// When this process began to listen.
-    began: Option<Duration>,
-}
-
-impl Right {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// With the right that the caller has.
-    pub(super) fn held(held: Uploading) -> Self {
-        Self(Mutex::new(State { held: Some(held), ..State::default() }))
-    }
-
-    /// Whether the folder is still the one of that right.
-    pub(super) fn is_valid(&self) -> bool {
-        self.state().held.as_ref().is_some_and(Uploading::holds)
-    }
-}
 
 impl Pipeline {
     /// Whether another process is to upload.

@@ -32,6 +32,7 @@ mod publish;
 mod registry;
 mod rest;
 mod resume;
+mod right;
 mod secrets;
 mod ship;
 mod spread;
@@ -161,7 +162,7 @@ impl Identity {
 /// A stream at work.
 pub struct Pipeline {
     /// Goes before the spool's lock does: who takes that finds this free.
-    right: external::Right,
+    right: right::Right,
     identity: Identity,
     ring: Arc<Ring>,
     store: Arc<SealedBlocks>,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::StartError;
-use super::external::Right;
+use super::right::Right;
 use super::start::{Parts, assemble};
 use super::{Environment, Folder, Identity, Pipeline, Target, threads};
 use crate::ring::{Backing, Capacity, Ring};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use super::error::StartError;
-use super::external::Right;
 use super::ledger::Ledger;
 use super::packer::Packer;
+use super::right::Right;
 use super::take_up::Opening;
 use super::uploads::Uploads;
 use super::view::{Shown, View, milliseconds};

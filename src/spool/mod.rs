@@ -69,10 +69,12 @@ mod files;
 mod folder;
 mod held;
 mod inspect;
+mod note;
 mod notes;
 mod options;
 mod quarantine;
 mod recovery;
+mod remote;
 mod seal;
 mod shipper;
 mod sidecar;
@@ -84,12 +86,12 @@ pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Hold, Memory};
 pub use folder::{has_blocks, has_secrets, remove_empty};
 pub use inspect::{Glance, OpenGlance, glance, open_glance, uploader};
-pub use notes::{Noted, ShipperState, shipper_state};
+pub use notes::{ShipperState, shipper_state};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
 pub use shipper::Uploading;
-pub use store::{Counts, SealedBlock, SealedBlocks, Tally};
+pub use store::{Counts, Noted, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::files::names::{Name, QUARANTINE, Why};
 use super::files::remove_if_there;
-use super::notes::{Note, Verdict};
+use super::note::{Note, Verdict};
 use super::sidecar::{LIMIT, Sidecar};
 use super::store::{Entry, Index, SealedBlocks, Tally, load};
 use super::{Files, Hold, SpoolError};

@@ -4,16 +4,18 @@
 //! them out of quarantine, and go when it has taken a note or `spool_max` has dropped them. What a
 //! block came to is a note (`notes.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::SpoolError;
 use super::files::names::{FORMAT, Name};
-use super::files::{Flock, Guest, Hold, remove_if_there};
-use super::notes::{self, Note, Verdict};
+use super::files::{Flock, Guest, remove_if_there};
+use super::note::{Note, Verdict};
+use super::notes;
+use super::remote::Remote;
 use super::store::{Entry, Index, SealedBlocks, load};
-use super::{Files, SpoolError};
 
 /// The right to upload from a spool, which one process has at a time: the flock of `format`.
 pub struct Uploading {
@@ -45,50 +47,6 @@ impl Uploading {
         match (there, self.held.0.metadata()) {
             (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
             _ => false,
-        }
-    }
-}
-
-/// What the store of a shipper knows besides blocks.
-#[derive(Default)]
-pub(super) struct Remote {
-    /// Blocks that are done with and still there, with the look before which that was noted.
-    noted: BTreeMap<u64, u64>,
-    /// Blocks that are being uploaded.
-    holds: BTreeMap<u64, Hold>,
-    /// Looks so far.
-    looks: u64,
-}
-
-impl std::fmt::Debug for Remote {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remote").field("noted", &self.noted).finish_non_exhaustive()
-    }
-}
-
-impl Remote {
-    /// Lets go of a block.
-    pub(super) fn release(&mut self, number: u64) {
-        self.holds.remove(&number);
-    }
-
-    /// Holds a block that is still there. Whether it is.
-    pub(super) fn hold(&mut self, files: &dyn Files, number: u64, entry: Entry) -> bool {
-        match files.try_hold(&entry.data(number).to_string()) {
-            // Its owner has it, and is about to drop it.
-            Ok(None) => false,
-            Ok(Some(hold)) => {
-                // Dropped just before.
-                let sidecar = files.length(&Name::Sidecar(number).to_string());
-                let there = !matches!(sidecar, Ok(None));
-                if there {
-                    self.holds.insert(number, hold);
-                }
-                there
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            // Whoever opens it says why it cannot be read.
-            Err(_) => true,
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::files::names::Name;
 use super::files::{read_small, remove_if_there};
-use super::notes::{Noted, Verdict};
-use super::shipper::Remote;
+use super::note::Verdict;
+use super::remote::Remote;
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
 use crate::block::Meta;
@@ -76,6 +76,15 @@ pub struct Counts {
     pub oldest: Option<u64>,
     /// Files of blocks that are done with and could not be removed; the next start tries again.
     pub left_behind: u64,
+}
+
+/// What notes came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Blocks that are in the bucket.
+    pub sent: Tally,
+    /// Blocks that are in quarantine now.
+    pub refused: Tally,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -245,8 +254,9 @@ impl SealedBlocks {
             let number = choose(&index)?;
             let Index { blocks, remote, .. } = &mut *index;
             let entry = blocks.get_mut(&number)?;
-            let held =
-                remote.as_mut().is_none_or(|remote| remote.hold(&*self.files, number, *entry));
+            let held = remote
+                .as_mut()
+                .is_none_or(|remote| remote.hold(&*self.files, number, entry.data(number)));
             if held {
                 entry.claimed = true;
                 return Some(number);

@@ -9,15 +9,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 
-use super::guest::make_folder;
 use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SHIP, is_not_ours};
+use super::open::{careful, length_of, make_folder, modified_at, try_hold};
 use super::system::warning;
 use super::{Files, Hold};
-use crate::clock::nanoseconds;
 
 /// The directory's mode.
 const PRIVATE: u32 = 0o700;
@@ -218,53 +216,6 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW)
-}
-
-/// For files that another user may have made: follows no link, and waits for nobody at the other end
-/// of a FIFO.
-pub(super) fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-}
-
-/// See [`Files::length`].
-pub(super) fn length_of(path: &Path) -> io::Result<Option<u64>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// See [`Files::modified`].
-pub(super) fn modified_at(path: &Path) -> io::Result<u64> {
-    let time = fs::symlink_metadata(path)?.modified()?;
-    Ok(nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
-}
-
-/// See [`Files::try_hold`]. The kernel lets go when the process ends, however it ends.
-pub(super) fn try_hold(path: &Path) -> io::Result<Option<Hold>> {
-    Ok(Flock::take(path)?.map(|held| Box::new(held) as Hold))
-}
-
-/// A flock that goes with its owner, although a child of this process may have the file still.
-pub(in crate::spool) struct Flock(pub(in crate::spool) File);
-
-impl Flock {
-    /// The flock of the file at `path`; `None` when another process has it.
-    pub(in crate::spool) fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file = careful(OpenOptions::new().read(true)).open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl Drop for Flock {
-    fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
-    }
 }
 
 impl Files for Disk {

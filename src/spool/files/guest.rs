@@ -5,11 +5,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::disk::{careful, length_of, modified_at, try_hold};
 use super::names::SHIP;
+use super::open::{careful, length_of, modified_at, try_hold};
 use super::{Files, Hold};
 
 /// See the module.
@@ -92,14 +92,5 @@ impl Files for Guest {
 
     fn try_hold(&self, name: &str) -> io::Result<Option<Hold>> {
         try_hold(&self.root.join(name))
-    }
-}
-
-/// Makes the folder that guests write into.
-pub(super) fn make_folder(root: &Path) -> io::Result<PathBuf> {
-    let path = root.join(SHIP);
-    match fs::DirBuilder::new().mode(0o770).create(&path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(path),
     }
 }

@@ -7,14 +7,15 @@ mod disk;
 mod guest;
 mod memory;
 pub(super) mod names;
+mod open;
 mod system;
 
 use std::io::{self, Read};
 
-pub(in crate::spool) use disk::Flock;
 pub use disk::{Disk, DiskError};
 pub(super) use guest::Guest;
 pub use memory::Memory;
+pub(in crate::spool) use open::Flock;
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;

@@ -1,0 +1,39 @@
+//! The right to upload from a folder, and what is known of who else has it: see `external.rs`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::spool::{ShipperState, Uploading};
+
+/// What is known of who uploads.
+#[derive(Debug, Default)]
+pub(super) struct Right(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) held: Option<Uploading>,
+    /// When it is asked for again, monotonic.
+    pub(super) next: Duration,
+    /// When notes were last looked for.
+    pub(super) looked: Duration,
+    /// What the shipper last said, and when that was first seen.
+    pub(super) heard: Option<(ShipperState, Duration)>,
+    /// When this process began to listen.
+    pub(super) began: Option<Duration>,
+}
+
+impl Right {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With the right that the caller has.
+    pub(super) fn held(held: Uploading) -> Self {
+        Self(Mutex::new(State { held: Some(held), ..State::default() }))
+    }
+
+    /// Whether the folder is still the one of that right.
+    pub(super) fn is_valid(&self) -> bool {
+        self.state().held.as_ref().is_some_and(Uploading::holds)
+    }
+}

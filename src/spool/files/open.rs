@@ -1,0 +1,69 @@
+//! What both kinds of a spool's directory on disk do: the owner's, and that of who uploads from it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::FlockOperation;
+
+use super::Hold;
+use super::names::SHIP;
+use crate::clock::nanoseconds;
+
+/// For files that another user may have made: follows no link, and waits for nobody at the other end
+/// of a FIFO.
+pub(super) fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+}
+
+/// See [`Files::length`].
+pub(super) fn length_of(path: &Path) -> io::Result<Option<u64>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// See [`Files::modified`].
+pub(super) fn modified_at(path: &Path) -> io::Result<u64> {
+    let time = fs::symlink_metadata(path)?.modified()?;
+    Ok(nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+}
+
+/// See [`Files::try_hold`]. The kernel lets go when the process ends, however it ends.
+pub(super) fn try_hold(path: &Path) -> io::Result<Option<Hold>> {
+    Ok(Flock::take(path)?.map(|held| Box::new(held) as Hold))
+}
+
+/// A flock that goes with its owner, although a child of this process may have the file still.
+pub(in crate::spool) struct Flock(pub(in crate::spool) File);
+
+impl Flock {
+    /// The flock of the file at `path`; `None` when another process has it.
+    pub(in crate::spool) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let file = careful(OpenOptions::new().read(true)).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Makes the folder that guests write into.
+pub(super) fn make_folder(root: &Path) -> io::Result<PathBuf> {
+    let path = root.join(SHIP);
+    match DirBuilder::new().mode(0o770).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(path),
+    }
+}
