@@ -320,3 +320,191 @@ fn the_sources_are_asked_in_the_documented_order() {
     let file = format!("file {} [default]", shared.display());
     assert_eq!(found, ["container endpoint", "web identity", &file, "environment"]);
 }
+
+/// AWS's two files with these contents, in a directory of their own.
+fn files(config: &str, credentials: &str) -> (tempfile::TempDir, [(&'static str, String); 3]) {
+    let dir = tempfile::tempdir().unwrap();
+    let aws = dir.path().join(".aws");
+    std::fs::create_dir(&aws).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = aws.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let variables = [
+        ("AWS_CONFIG_FILE", write("config", config)),
+        ("AWS_SHARED_CREDENTIALS_FILE", write("credentials", credentials)),
+        ("HOME", dir.path().to_str().unwrap().to_owned()),
+    ];
+    (dir, variables)
+}
+
+fn find_in(
+    files: &[(&'static str, String); 3],
+    more: &[(&str, &str)],
+) -> Result<Credentials, CredentialsError> {
+    let all = files.iter().map(|(name, value)| (*name, value.as_str()));
+    find(&all.chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
+/// The base key of the chains.
+fn base() -> String {
+    format!("[base]\naws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET}\n")
+}
+
+#[test]
+fn a_chain_of_source_profiles_is_walked_and_each_role_is_assumed_with_the_one_before() {
+    let config = "[profile outer]\nrole_arn = arn:outer\nsource_profile = inner\n\
+                  external_id = ext-1\nrole_session_name = edge-7\n\
+                  [profile inner]\nrole_arn = arn:inner\nsource_profile = base\n";
+    let (_dir, files) = files(config, &base());
+    let sts = Fake::start(vec![xml("AssumeRole"), xml("AssumeRole")]);
+    let found =
+        find_in(&files, &[("AWS_PROFILE", "outer"), ("AWS_ENDPOINT_URL_STS", &sts.endpoint())]);
+    let found = found.unwrap();
+    assert_eq!(found.access_key(), "ASIAXML");
+    let source = found.source();
+    assert!(
+        source.starts_with("role arn:outer on top of role arn:inner on top of file"),
+        "{source}"
+    );
+    let asked = sts.requests();
+    assert!(asked[0].contains("Credential=AKIABASE/"), "{}", asked[0]);
+    assert!(asked[0].ends_with("RoleArn=arn%3Ainner&RoleSessionName=s3log"), "{}", asked[0]);
+    assert!(asked[1].contains("Credential=ASIAXML/"), "{}", asked[1]);
+    let ends = "RoleArn=arn%3Aouter&RoleSessionName=edge-7&ExternalId=ext-1";
+    assert!(asked[1].ends_with(ends), "{}", asked[1]);
+}
+
+#[test]
+fn a_profile_that_names_itself_has_the_key_in_its_own_section() {
+    let both = format!("{}role_arn = arn:self\nsource_profile = base\n", base());
+    let (_dir, files) = files("", &both);
+    let sts = Fake::start(vec![xml("AssumeRole")]);
+    let url = sts.endpoint();
+    find_in(&files, &[("AWS_PROFILE", "base"), ("AWS_ENDPOINT_URL_STS", &url)]).unwrap();
+    assert!(sts.requests()[0].contains("Credential=AKIABASE/"));
+}
+
+#[test]
+fn each_wrong_profile_is_answered_with_its_name_and_what_to_do() {
+    let config = "[profile a]\nrole_arn = x\nsource_profile = b\n\
+                  [profile b]\nrole_arn = x\nsource_profile = a\n\
+                  [profile alone]\nrole_arn = x\n\
+                  [profile missing]\nrole_arn = x\nsource_profile = nobody\n\
+                  [profile odd]\nrole_arn = x\ncredential_source = Mars\n\
+                  [profile empty]\nrole_arn = x\ncredential_source = Environment\n\
+                  [profile mfa]\nrole_arn = x\nsource_profile = base\nmfa_serial = y\n\
+                  [profile program]\ncredential_process = /opt/broker --role logs\n\
+                  [profile sso]\nsso_session = corp\nsso_account_id = 1\nsso_role_name = r\n\
+                  [profile half]\nsso_start_url = https://x\nsso_region = eu-west-1\n\
+                  [profile nothing]\nregion = eu-west-1\n";
+    let (_dir, files) = files(config, &base());
+    for (profile, said) in [
+        ("a", "[a] leads back to itself by source_profile: a, b, a"),
+        ("alone", "takes one of source_profile, credential_source and web_identity_token_file"),
+        ("missing", "has no section [nobody]"),
+        ("odd", "takes Environment, EcsContainer or Ec2InstanceMetadata as credential_source"),
+        ("empty", "its source has no credentials"),
+        ("mfa", "has mfa_serial, and nobody is here to type the code"),
+        ("program", "let s3log credentials --output FILE --exec PROGRAM run it"),
+        ("sso", "section [sso-session ...] of its name"),
+        ("half", "no sso_account_id"),
+        ("nothing", "section [nothing] has no aws_access_key_id"),
+        ("unknown", "has no section [unknown]"),
+    ] {
+        let error = find_in(&files, &[("AWS_PROFILE", profile)]).unwrap_err();
+        assert!(matches!(error, CredentialsError::Broken { .. }), "{profile}: {error}");
+        assert!(error.to_string().contains(said), "{profile}: {error}");
+    }
+}
+
+/// What the portal of IAM Identity Center answers.
+fn role_credentials() -> Play {
+    let body = format!(
+        "{{\"roleCredentials\":{{\"accessKeyId\":\"ASIASSO\",\"secretAccessKey\":\"{SECRET}\",\
+         \"sessionToken\":\"{TOKEN}\",\"expiration\":1800003600000}}}}"
+    );
+    Play::Say(reply("200 OK", &[("Content-Type", "application/json")], &body))
+}
+
+#[test]
+fn the_token_of_aws_sso_login_is_traded_for_the_role_of_the_profile() {
+    let config = "[sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\n\
+                  sso_region = eu-west-1\n\
+                  [profile new]\nsso_session = corp\nsso_account_id = 111122223333\n\
+                  sso_role_name = Log Writer\n\
+                  [profile old]\nsso_start_url = https://corp.awsapps.com/start\n\
+                  sso_region = eu-west-1\nsso_account_id = 111122223333\nsso_role_name = w\n";
+    let (dir, files) = files(config, "");
+    let cache = dir.path().join(".aws/sso/cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    // As `printf corp | sha1sum` and the same of the URL have it.
+    let of = |text: &str| {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let mut sum = Command::new("sha1sum");
+        let mut sum = sum.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        sum.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let out = sum.wait_with_output().unwrap().stdout;
+        cache.join(format!("{}.json", String::from_utf8(out).unwrap().split(' ').next().unwrap()))
+    };
+    let token = |end: &str| format!("{{\"accessToken\":\"{PROOF}\",\"expiresAt\":\"{end}\"}}");
+    let missing = find_in(&files, &[("AWS_PROFILE", "new")]).unwrap_err().to_string();
+    assert!(missing.contains("run aws sso login --profile new"), "{missing}");
+    for (profile, named, role) in
+        [("new", "corp", "Log%20Writer"), ("old", "https://corp.awsapps.com/start", "w")]
+    {
+        std::fs::write(of(named), token("2027-01-15T09:00:00Z")).unwrap();
+        let portal = Fake::start(vec![role_credentials()]);
+        let url = portal.endpoint();
+        let found =
+            find_in(&files, &[("AWS_PROFILE", profile), ("AWS_ENDPOINT_URL_SSO", &url)]).unwrap();
+        check(&found, "ASIASSO", &format!("IAM Identity Center [{profile}]"));
+        let asked = portal.requests().remove(0);
+        let line = format!(
+            "GET /federation/credentials?role_name={role}&account_id=111122223333 HTTP/1.1\r\n"
+        );
+        assert!(asked.starts_with(&line), "{asked}");
+        assert!(asked.contains(&format!("x-amz-sso_bearer_token: {PROOF}\r\n")), "{asked}");
+        std::fs::write(of(named), token("2027-01-15T07:59:59Z")).unwrap();
+        let expired = find_in(&files, &[("AWS_PROFILE", profile)]).unwrap_err().to_string();
+        assert!(expired.contains("has expired: run aws sso login"), "{expired}");
+    }
+}
+
+#[test]
+fn a_refusal_of_the_portal_or_of_eks_s_agent_is_told_in_its_own_words_without_the_token() {
+    let body = format!(
+        "{{\"message\":\"Session token not found: {PROOF}\",\"__type\":\"UnauthorizedException\"}}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Fake::start(vec![Play::Say(reply("401 Unauthorized", &[], &body))]);
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*agent.endpoint()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &proof(dir.path())),
+    ];
+    let said = find(&variables).unwrap_err().to_string();
+    let expected = "status 401 UnauthorizedException Session token not found: [redacted]";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn the_credentials_file_wins_over_the_config_file_and_may_say_when_its_key_expires() {
+    let config = "[default]\naws_access_key_id = AKIACONFIG\naws_secret_access_key = s\n";
+    let written = format!(
+        "[default]\naws_access_key_id = ASIAFILE\naws_secret_access_key = {SECRET}\n\
+         aws_session_token = {TOKEN}\nexpiration = 2027-01-15T09:00:00Z\n"
+    );
+    let (_dir, both) = files(config, &written);
+    let found = find_in(&both, &[]).unwrap();
+    assert_eq!(found.access_key(), "ASIAFILE");
+    assert_eq!(found.expires(), Some(Duration::from_secs(1_800_003_600)));
+    let (_dir, config_only) = files(config, "");
+    assert_eq!(find_in(&config_only, &[]).unwrap().access_key(), "AKIACONFIG");
+    let (_dir, expired) = files("", &written.replace("2027-01-15T09", "2027-01-15T07"));
+    let said = find_in(&expired, &[]).unwrap_err().to_string();
+    assert!(said.contains("they have expired; renew them at their source"), "{said}");
+    let (_dir, odd) = files("", &written.replace("2027-01-15T09:00:00Z", "tomorrow"));
+    assert!(find_in(&odd, &[]).unwrap_err().to_string().contains("has an invalid expiration"));
+}

@@ -101,3 +101,34 @@ impl Provider for Container {
         self.token_file().map(|path| stamp(Path::new(&path)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::http::{HttpSettings, ProcessEnvironment};
+    use super::*;
+
+    struct Uri(&'static str);
+
+    impl Variables for Uri {
+        fn get(&self, name: &str) -> Option<String> {
+            (name == "AWS_CONTAINER_CREDENTIALS_FULL_URI").then(|| self.0.to_owned())
+        }
+    }
+
+    #[test]
+    fn the_agent_of_eks_pod_identity_is_taken_at_both_of_its_addresses() {
+        for (uri, taken) in [
+            ("http://169.254.170.23/v1/credentials", true),
+            ("http://[fd00:ec2::23]/v1/credentials", true),
+            ("http://169.254.170.2/v2/credentials", true),
+            ("http://169.254.170.24/v1/credentials", false),
+            ("http://[fd00:ec2::24]/v1/credentials", false),
+        ] {
+            let http = Http::new(&HttpSettings::default(), &ProcessEnvironment).unwrap();
+            let container = Container::new(Arc::new(Uri(uri)), http.clone());
+            let place = Place { name: "test", http: &http, timeout: TIMEOUT };
+            let url = container.url(&place);
+            assert_eq!(url.is_ok_and(|url| url.as_deref() == Some(uri)), taken, "{uri}");
+        }
+    }
+}

@@ -30,6 +30,11 @@ pub enum IniError {
 /// The settings of one profile, keys in lower case; values zeroized when dropped.
 pub type Section = BTreeMap<String, Zeroizing<String>>;
 
+/// A setting that is there and not empty.
+pub(super) fn get<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
+    section.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty())
+}
+
 /// Reads the settings of `profile` out of `bytes`, AWS's INI:
 ///
 /// ```text

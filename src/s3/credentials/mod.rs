@@ -2,9 +2,9 @@
 //!
 //! | order | source | provider |
 //! |---|---|---|
-//! | 1 | the file named by `credentials=`; alone when it is given | [`File`] |
+//! | 1 | the file named by `credentials=`; alone when it is given | [`Profile`] |
 //! | 2 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | [`Environment`] |
-//! | 3 | the shared credentials file and its profile | [`File`] |
+//! | 3 | the shared config and credentials files and their profile | [`Profile`] |
 //! | 4 | a web identity's token, traded at STS | [`WebIdentity`] |
 //! | 5 | the endpoint of ECS or EKS | [`Container`] |
 //! | 6 | EC2's instance metadata, version 2 | [`Imds`] |
@@ -24,20 +24,24 @@ mod environment;
 mod file;
 mod imds;
 mod ini;
+mod profile;
 mod shared;
+mod sources;
+mod sso;
 mod sts;
 mod types;
 mod web;
 
 pub use super::http::{ProcessEnvironment, Variables};
 pub use cache::Cache;
-pub use chain::{Sources, chain};
+pub use chain::chain;
 pub use container::Container;
 pub use environment::Environment;
-pub use file::File;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
+pub use profile::Profile;
 pub use shared::profile_region;
+pub use sources::Sources;
 pub use sts::{AssumeRole, Role, WebIdentity};
 pub use types::{Credentials, CredentialsError, Provider, Stamp};
 

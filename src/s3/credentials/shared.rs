@@ -5,13 +5,13 @@
 //! Source: <https://docs.aws.amazon.com/sdkref/latest/guide/file-location.html>.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::http::Variables;
-use super::chain::Sources;
-use super::file::unreadable;
+use super::file::{stamp, unreadable};
 use super::ini::{self, IniError, Section};
-use super::types::CredentialsError;
+use super::sources::Sources;
+use super::types::{CredentialsError, Stamp};
 use crate::regular_file;
 
 /// How much of a file somebody named: that much must be there.
@@ -29,8 +29,9 @@ enum Named {
 #[derive(Debug, Clone)]
 pub(super) struct SharedFiles {
     files: Vec<(PathBuf, Named)>,
-    /// The profile.
+    /// The profile, and whether somebody named it.
     pub(super) profile: String,
+    pub(super) profile_named: bool,
 }
 
 impl SharedFiles {
@@ -41,6 +42,7 @@ impl SharedFiles {
             return Self {
                 files: vec![(path.clone(), Named::Argument)],
                 profile: profile.unwrap_or_else(|| "default".to_owned()),
+                profile_named: true,
             };
         }
         let profile = sources.profile.clone().or_else(|| variables.get("AWS_PROFILE"));
@@ -53,8 +55,15 @@ impl SharedFiles {
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
         Self {
             files: config.into_iter().chain(credentials).collect(),
+            profile_named: profile.is_some(),
             profile: profile.unwrap_or_else(|| "default".to_owned()),
         }
+    }
+
+    /// What messages call them.
+    pub(super) fn name(&self) -> String {
+        let names: Vec<_> = self.files.iter().map(|(path, _)| path.display().to_string()).collect();
+        format!("file {} [{}]", names.join(" and "), self.profile)
     }
 
     /// The settings of the section called `name`; `None` where no file has it.
@@ -64,7 +73,7 @@ impl SharedFiles {
             let place = || format!("file {} [{name}]", path.display());
             let bytes = match regular_file::read(path, regular_file::KEYS_MAX) {
                 Ok(bytes) => bytes,
-                Err(error) if may_lack(*named, error.kind()) => continue,
+                Err(error) if self.may_lack(*named, error.kind()) => continue,
                 Err(error) => return Err(unreadable(place(), "", &error)),
             };
             match ini::profile(&bytes, name) {
@@ -78,14 +87,27 @@ impl SharedFiles {
         }
         Ok(found)
     }
-}
 
-fn may_lack(named: Named, error: ErrorKind) -> bool {
-    use ErrorKind::{NotADirectory, NotFound, PermissionDenied};
-    match named {
-        Named::Nothing => matches!(error, NotFound | NotADirectory | PermissionDenied),
-        Named::Variable => error == NotFound,
-        Named::Argument => false,
+    fn may_lack(&self, named: Named, error: ErrorKind) -> bool {
+        use ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        match named {
+            // Who names a profile means a file that can be read.
+            Named::Nothing if error == PermissionDenied => !self.profile_named,
+            Named::Nothing => matches!(error, NotFound | NotADirectory),
+            Named::Variable => error == NotFound,
+            Named::Argument => false,
+        }
+    }
+
+    /// Changes when one of the files does.
+    pub(super) fn stamp(&self) -> Stamp {
+        let parts = self.files.iter().map(|(path, _)| stamp(path).0);
+        Stamp(parts.flat_map(|part| std::iter::once(part.len() as u64).chain(part)).collect())
+    }
+
+    /// The directory of the first file, where AWS's tools keep more.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.files.first().and_then(|(path, _)| path.parent())
     }
 }
 

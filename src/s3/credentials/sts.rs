@@ -65,46 +65,35 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
     out
 }
 
-/// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`: a role for who holds the token (EKS).
-#[derive(Debug)]
-pub struct WebIdentity {
+/// AWS's Security Token Service.
+#[derive(Debug, Clone)]
+pub(super) struct Sts {
     variables: Hidden,
     http: Http,
     region: String,
 }
 
-impl WebIdentity {
+impl Sts {
     pub(super) fn new(variables: Arc<dyn Variables>, http: Http, region: &str) -> Self {
         Self { variables: Hidden(variables), http, region: region.to_owned() }
     }
 
-    fn token_file(&self) -> Option<String> {
-        self.variables.get("AWS_WEB_IDENTITY_TOKEN_FILE")
-    }
-}
-
-impl Provider for WebIdentity {
-    fn name(&self) -> String {
-        "web identity".to_owned()
-    }
-
-    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
-        let Some(path) = self.token_file() else { return Ok(None) };
-        let name = self.name();
-        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
-        let role = self
-            .variables
-            .get("AWS_ROLE_ARN")
-            .ok_or_else(|| place.broken("AWS_WEB_IDENTITY_TOKEN_FILE needs AWS_ROLE_ARN too"))?;
-        let bytes = regular_file::read(Path::new(&path), regular_file::KEYS_MAX)
-            .map_err(|e| unreadable(self.name(), &format!("token file {path}: "), &e))?;
+    /// `role` for who holds the token in the file at `path`.
+    pub(super) fn web_identity(
+        &self,
+        role: &Role,
+        path: &Path,
+    ) -> Result<Credentials, CredentialsError> {
+        let place = Place { name: WEB_IDENTITY, http: &self.http, timeout: TIMEOUT };
+        let bytes = regular_file::read(path, regular_file::KEYS_MAX).map_err(|e| {
+            unreadable(WEB_IDENTITY.to_owned(), &format!("token file {}: ", path.display()), &e)
+        })?;
         let token = Zeroizing::new(String::from_utf8_lossy(&bytes).trim().to_owned());
-        let session = self.variables.get("AWS_ROLE_SESSION_NAME");
         let body = form(&[
             ("Action", "AssumeRoleWithWebIdentity"),
             ("Version", "2011-06-15"),
-            ("RoleArn", &role),
-            ("RoleSessionName", session.as_deref().unwrap_or(SESSION)),
+            ("RoleArn", &role.arn),
+            ("RoleSessionName", role.session()),
             ("WebIdentityToken", &token),
         ]);
         let url = address(&self.variables, &self.region);
@@ -113,7 +102,92 @@ impl Provider for WebIdentity {
         let answer =
             place.send("POST", &format!("{endpoint}/"), &headers, Some(body.as_bytes()))?;
         let document = Document::xml(&place.accept(answer, &token)?);
-        place.credentials(&document).map(Some)
+        place.credentials(&document)
+    }
+
+    /// `role` on top of `base`; `refused` hears of it when `base` was not taken.
+    pub(super) fn assume(
+        &self,
+        base: &Credentials,
+        role: &Role,
+        now: Duration,
+        refused: &dyn Fn(),
+    ) -> Result<Credentials, CredentialsError> {
+        let name = format!("role {} on top of {}", role.arn, base.source());
+        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
+        let body = form(&[
+            ("Action", "AssumeRole"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &role.arn),
+            ("RoleSessionName", role.session()),
+            ("ExternalId", role.external_id.as_deref().unwrap_or_default()),
+        ]);
+        let url = address(&self.variables, &self.region);
+        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let url = format!("{endpoint}/");
+        let authority = endpoint.authority();
+        let length = body.len().to_string();
+        let headers =
+            [("host", authority.as_str()), ("content-type", FORM), ("content-length", &length)];
+        let hash = encode::hex(&Sha256::digest(body.as_bytes()));
+        let request =
+            sign::Request { method: "POST", url: &url, headers: &headers, payload_sha256: &hash };
+        let ask = |now: Duration| {
+            let signed = sign::sign(&request, base, &self.region, Service::Other("sts"), now)
+                .map_err(|e| place.broken(base.redact(&e.to_string())))?;
+            let mut all = vec![("content-type", FORM)];
+            all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
+            place.send("POST", &url, &all, Some(body.as_bytes()))
+        };
+        let mut answer = ask(now)?;
+        // Refused because the clocks disagree: once more with the server's.
+        if let (400 | 401 | 403, Some(theirs)) = (answer.status, answer.date)
+            && theirs.abs_diff(now) > SKEW
+        {
+            answer = ask(theirs)?;
+        }
+        if matches!(answer.status, 401 | 403) {
+            refused();
+        }
+        // The message is the server's: it may repeat what it was sent.
+        let body = place.accept(answer, "").map_err(|error| error.without_secrets_of(base))?;
+        place.credentials(&Document::xml(&body))
+    }
+}
+
+/// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`: a role for who holds the token (EKS).
+#[derive(Debug)]
+pub struct WebIdentity {
+    sts: Sts,
+}
+
+/// What messages call it.
+const WEB_IDENTITY: &str = "web identity";
+
+impl WebIdentity {
+    pub(super) fn new(sts: Sts) -> Self {
+        Self { sts }
+    }
+
+    fn token_file(&self) -> Option<String> {
+        self.sts.variables.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    }
+}
+
+impl Provider for WebIdentity {
+    fn name(&self) -> String {
+        WEB_IDENTITY.to_owned()
+    }
+
+    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+        let Some(path) = self.token_file() else { return Ok(None) };
+        let get = |name| self.sts.variables.get(name);
+        let Some(arn) = get("AWS_ROLE_ARN") else {
+            let reason = "AWS_WEB_IDENTITY_TOKEN_FILE needs AWS_ROLE_ARN too".to_owned();
+            return Err(CredentialsError::Broken { place: self.name(), reason });
+        };
+        let role = Role { arn, external_id: None, session_name: get("AWS_ROLE_SESSION_NAME") };
+        self.sts.web_identity(&role, Path::new(&path)).map(Some)
     }
 
     fn stamp(&self) -> Option<Stamp> {
@@ -132,25 +206,23 @@ pub struct Role {
     pub session_name: Option<String>,
 }
 
+impl Role {
+    fn session(&self) -> &str {
+        self.session_name.as_deref().unwrap_or(SESSION)
+    }
+}
+
 /// `role_arn`: a role on top of whatever the chain below it found.
 #[derive(Debug)]
 pub struct AssumeRole {
     base: Cache,
     role: Role,
-    variables: Hidden,
-    http: Http,
-    region: String,
+    sts: Sts,
 }
 
 impl AssumeRole {
-    pub(super) fn new(
-        base: Cache,
-        role: Role,
-        variables: Arc<dyn Variables>,
-        http: Http,
-        region: &str,
-    ) -> Self {
-        Self { base, role, variables: Hidden(variables), http, region: region.to_owned() }
+    pub(super) fn new(base: Cache, role: Role, sts: Sts) -> Self {
+        Self { base, role, sts }
     }
 }
 
@@ -161,46 +233,7 @@ impl Provider for AssumeRole {
 
     fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let base = self.base.get(now)?;
-        let name = format!("{} on top of {}", self.name(), base.source());
-        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
-        let body = form(&[
-            ("Action", "AssumeRole"),
-            ("Version", "2011-06-15"),
-            ("RoleArn", &self.role.arn),
-            ("RoleSessionName", self.role.session_name.as_deref().unwrap_or(SESSION)),
-            ("ExternalId", self.role.external_id.as_deref().unwrap_or_default()),
-        ]);
-        let url = address(&self.variables, &self.region);
-        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
-        let url = format!("{endpoint}/");
-        let authority = endpoint.authority();
-        let length = body.len().to_string();
-        let headers =
-            [("host", authority.as_str()), ("content-type", FORM), ("content-length", &length)];
-        let hash = encode::hex(&Sha256::digest(body.as_bytes()));
-        let request =
-            sign::Request { method: "POST", url: &url, headers: &headers, payload_sha256: &hash };
-        let ask = |now: Duration| {
-            let signed = sign::sign(&request, &base, &self.region, Service::Other("sts"), now)
-                .map_err(|e| place.broken(base.redact(&e.to_string())))?;
-            let mut all = vec![("content-type", FORM)];
-            all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
-            place.send("POST", &url, &all, Some(body.as_bytes()))
-        };
-        let mut answer = ask(now)?;
-        // Refused because the clocks disagree: once more with the server's.
-        if let (400 | 401 | 403, Some(theirs)) = (answer.status, answer.date)
-            && theirs.abs_diff(now) > SKEW
-        {
-            answer = ask(theirs)?;
-        }
-        if matches!(answer.status, 401 | 403) {
-            self.base.refused();
-        }
-        // The message is the server's: it may repeat what it was sent.
-        let body = place.accept(answer, "").map_err(|error| error.without_secrets_of(&base))?;
-        let document = Document::xml(&body);
-        place.credentials(&document).map(Some)
+        self.sts.assume(&base, &self.role, now, &|| self.base.refused()).map(Some)
     }
 
     fn stamp(&self) -> Option<Stamp> {

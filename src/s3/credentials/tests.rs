@@ -39,6 +39,16 @@ fn find(sources: &Sources, variables: &[(&str, &str)]) -> Result<Credentials, Cr
     chain(sources, &FakeEnvironment::of(&all), &Options::default()).unwrap().get(NOW)
 }
 
+/// The cache over one file, which was named.
+fn explicit(path: &Path, profile: &str) -> Cache {
+    let sources = Sources {
+        file: Some(path.to_owned()),
+        profile: Some(profile.to_owned()),
+        ..Sources::default()
+    };
+    chain(&sources, &FakeEnvironment::of(&[]), &Options::default()).unwrap()
+}
+
 #[test]
 fn the_named_file_comes_before_the_environment_and_the_environment_before_the_shared_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +114,7 @@ fn a_file_that_changes_is_read_again_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("credentials");
     write(&path, "AK-OLD");
-    let cache = Cache::new(vec![Box::new(File::explicit(&path, "default"))]);
+    let cache = explicit(&path, "default");
     assert_eq!(cache.get(NOW).unwrap().access_key(), "AK-OLD");
     write(&path, "AK-NEWER");
     assert_eq!(cache.get(NOW + Duration::from_secs(2)).unwrap().access_key(), "AK-NEWER");
@@ -232,18 +242,15 @@ fn nothing_that_prints_credentials_prints_the_secret_or_the_token() {
     let mut printed = String::new();
     let mut print = |text: String| printed.push_str(&text);
     for profile in ["default", "half", "bad", "none"] {
-        let file = File::explicit(&path, profile);
-        print(format!("{file:?} {}", file.name()));
         print(format!("{:?}", ini::profile(text.as_bytes(), "none")));
-        match file.load(NOW) {
-            Ok(found) => print(format!("{found:?}")),
-            Err(error) => print(format!("{error} {error:?}")),
-        }
-        let cache = Cache::new(vec![Box::new(file)]);
+        let cache = explicit(&path, profile);
         let found = cache.get(NOW);
-        print(format!("{cache:?} {found:?}"));
+        print(format!("{cache:?} {found:?} {:?}", cache.names()));
+        if let Err(error) = found {
+            print(error.to_string());
+        }
     }
-    let found = File::explicit(&path, "default").load(NOW).unwrap().unwrap();
+    let found = explicit(&path, "default").get(NOW).unwrap();
     print(found.redact(&format!("echo {SECRET} and {token}")));
     assert!(printed.contains("[redacted]"));
     assert!(!printed.contains(SECRET), "{printed}");

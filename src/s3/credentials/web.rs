@@ -83,6 +83,8 @@ impl Place<'_> {
             return Ok(answer.body);
         }
         let said = xml::error(&answer.body);
+        let said =
+            if said.code.is_empty() { json_error(&answer.body).unwrap_or(said) } else { said };
         let redact = |text| self.http.redact(&redact(text, secret));
         let (code, message) = (redact(&said.code), redact(&said.message));
         let reason = format!("status {status} {code} {message}");
@@ -119,6 +121,17 @@ impl Place<'_> {
             self.name,
         ))
     }
+}
+
+/// The error documents of the portal of IAM Identity Center and of EKS's agent.
+fn json_error(body: &[u8]) -> Option<xml::ErrorBody> {
+    let text: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let get = |names: [&str; 3]| {
+        let found = names.iter().find_map(|name| text.get(name)?.as_str());
+        found.unwrap_or_default().to_owned()
+    };
+    let code = get(["__type", "code", "Code"]);
+    Some(xml::ErrorBody { code, message: get(["message", "Message", "error"]), ..<_>::default() })
 }
 
 /// Temporary credentials as STS, ECS, EKS and EC2 hand them out; empty where one says nothing.

@@ -1,0 +1,176 @@
+//! IAM Identity Center: the token that `aws sso login` keeps, traded for a role's credentials.
+//!
+//! | step | |
+//! |---|---|
+//! | 1 | `~/.aws/sso/cache/{SHA-1 of the session's name or of the start URL}.json`: the token |
+//! | 2 | `GET https://portal.sso.{region}.../federation/credentials` with it: the credentials |
+//!
+//! Non-goals: renewing the token, which is a person's `aws sso login`.
+//! Source: <https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html>.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha1::{Digest as _, Sha1};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::super::endpoint::Endpoint;
+use super::super::http::{Http, Variables};
+use super::super::wire::{date, encode};
+use super::environment::Hidden;
+use super::file::unreadable;
+use super::ini::{Section, get};
+use super::shared::SharedFiles;
+use super::sts::domain;
+use super::types::{Credentials, CredentialsError};
+use super::web::Place;
+use crate::regular_file;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The portal of IAM Identity Center.
+#[derive(Debug)]
+pub(super) struct Sso {
+    variables: Hidden,
+    http: Http,
+}
+
+/// A session as a profile describes it.
+struct Session {
+    /// What the token's file is called after.
+    named: String,
+    region: String,
+    account: String,
+    role: String,
+}
+
+/// The file of `aws sso login`.
+#[derive(Zeroize, ZeroizeOnDrop, serde::Deserialize)]
+struct Token {
+    #[serde(rename = "accessToken")]
+    token: String,
+    #[serde(rename = "expiresAt")]
+    expires: String,
+}
+
+/// What the portal answers.
+#[derive(serde::Deserialize)]
+struct Answer {
+    #[serde(rename = "roleCredentials")]
+    credentials: Role,
+}
+
+#[derive(Zeroize, ZeroizeOnDrop, serde::Deserialize)]
+struct Role {
+    #[serde(rename = "accessKeyId")]
+    access: String,
+    #[serde(rename = "secretAccessKey")]
+    secret: String,
+    #[serde(rename = "sessionToken")]
+    token: String,
+    /// Milliseconds of Unix time.
+    expiration: u64,
+}
+
+impl Sso {
+    pub(super) fn new(variables: Arc<dyn Variables>, http: Http) -> Self {
+        Self { variables: Hidden(variables), http }
+    }
+
+    /// The credentials of the role that `profile`, whose settings are `section`, names.
+    pub(super) fn load(
+        &self,
+        files: &SharedFiles,
+        profile: &str,
+        section: &Section,
+        now: Duration,
+    ) -> Result<Credentials, CredentialsError> {
+        let name = format!("IAM Identity Center [{profile}]");
+        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
+        let session = session(files, section).map_err(|reason| match reason {
+            Wrong::File(error) => error,
+            Wrong::Missing(key) => {
+                place.broken(format!("the profile has no {key}, which aws configure sso writes"))
+            }
+        })?;
+        let token = self.token(files, &session, profile, &place, now)?;
+        let url = self.variables.get("AWS_ENDPOINT_URL_SSO").unwrap_or_else(|| {
+            format!("https://portal.sso.{}.{}", session.region, domain(&session.region))
+        });
+        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let url = format!(
+            "{endpoint}/federation/credentials?role_name={}&account_id={}",
+            encode::query(&session.role),
+            encode::query(&session.account)
+        );
+        let headers =
+            [("x-amz-sso_bearer_token", token.token.as_str()), ("accept", "application/json")];
+        let body = place.accept(place.send("GET", &url, &headers, None)?, &token.token)?;
+        // The error would quote what it found there.
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| place.down("its document is not JSON"))?;
+        let found = answer.credentials;
+        let expires = Duration::from_secs(found.expiration / 1000);
+        Ok(Credentials::new(
+            found.access.as_str(),
+            found.secret.as_str(),
+            Some(&found.token),
+            Some(expires),
+            name.as_str(),
+        ))
+    }
+
+    fn token(
+        &self,
+        files: &SharedFiles,
+        session: &Session,
+        profile: &str,
+        place: &Place<'_>,
+        now: Duration,
+    ) -> Result<Token, CredentialsError> {
+        let file = format!("{}.json", encode::hex(&Sha1::digest(&session.named)));
+        let home = self.variables.get("HOME").map(|home| PathBuf::from(home).join(".aws"));
+        let beside = files.directory().map(PathBuf::from);
+        let folders: Vec<PathBuf> =
+            home.into_iter().chain(beside).map(|at| at.join("sso/cache")).collect();
+        let path = folders.iter().find(|folder| folder.join(&file).exists());
+        let login = format!("run aws sso login --profile {profile}");
+        let Some(path) = path.map(|folder| folder.join(&file)) else {
+            let places: Vec<_> = folders.iter().map(|at| at.display().to_string()).collect();
+            let reason = format!("there is no {file} in {}: {login}", places.join(" or "));
+            return Err(place.broken(reason));
+        };
+        let shown = path.display();
+        let bytes = regular_file::read(&path, regular_file::KEYS_MAX)
+            .map_err(|e| unreadable(place.name.to_owned(), &format!("token file {shown}: "), &e))?;
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|_| place.broken(format!("{shown} is not a token: {login}")))?;
+        match date::rfc3339(&token.expires) {
+            Some(end) if end > now => Ok(token),
+            _ => Err(place.broken(format!("the token in {shown} has expired: {login}"))),
+        }
+    }
+}
+
+/// Why a profile does not describe a session.
+enum Wrong {
+    File(CredentialsError),
+    Missing(&'static str),
+}
+
+fn session(files: &SharedFiles, section: &Section) -> Result<Session, Wrong> {
+    let needed = |section: &Section, key: &'static str| {
+        get(section, key).map(str::to_owned).ok_or(Wrong::Missing(key))
+    };
+    let (account, role) = (needed(section, "sso_account_id")?, needed(section, "sso_role_name")?);
+    let (named, region) = match get(section, "sso_session") {
+        Some(name) => {
+            let of = files.section(&format!("sso-session {name}")).map_err(Wrong::File)?;
+            let of = of.ok_or(Wrong::Missing("section [sso-session ...] of its name"))?;
+            (name.to_owned(), needed(&of, "sso_region")?)
+        }
+        None => (needed(section, "sso_start_url")?, needed(section, "sso_region")?),
+    };
+    Ok(Session { named, region, account, role })
+}
