@@ -58,6 +58,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A program that was to be run.
+    #[error("{program}: {problem}")]
+    Program {
+        /// Its path or name.
+        program: String,
+        /// What went wrong.
+        problem: String,
+    },
     /// Standard output.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),

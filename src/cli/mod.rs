@@ -11,6 +11,7 @@
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `lines` | what `cat` and `tail` share |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
+//! | `credentials` | a program's key into a credentials file |
 //! | `generate` | completions and manual pages |
 //! | `error` | why a command did not do what it was asked for |
 //!
@@ -24,6 +25,7 @@
 mod blocks;
 mod cat;
 mod check;
+mod credentials;
 mod drain;
 mod error;
 mod generate;
@@ -77,6 +79,8 @@ enum Command {
     Ship(ship::ShipArgs),
     /// Test a stream's settings: name, connection, TLS, clock, credentials and a small write.
     Check(check::CheckArgs),
+    /// Write the key that a program hands out into a credentials file.
+    Credentials(credentials::CredentialsArgs),
     /// List the blocks that the gateway refused, and send them again.
     Requeue(requeue::RequeueArgs),
     /// Show what this node's ring and spool hold, without changing them.
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Drain(arguments) => drain::run(&arguments, out),
         Command::Ship(arguments) => ship::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Credentials(arguments) => credentials::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
         Command::Completions(arguments) => {

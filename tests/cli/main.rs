@@ -12,6 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod credentials;
 mod hostile;
 mod listing;
 mod node;

@@ -158,8 +158,7 @@ impl Profile {
                 "has mfa_serial, and nobody is here to type the code: use a role without it";
             return Err(self.broken(profile, reason));
         }
-        let sources =
-            ["source_profile", "credential_source", "web_identity_token_file"].map(|key| text(key));
+        let sources = ["source_profile", "credential_source", "web_identity_token_file"].map(text);
         let base = match sources {
             [None, None, Some(token)] => {
                 return self.sts.web_identity(&role, Path::new(&token));

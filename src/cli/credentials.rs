@@ -1,0 +1,248 @@
+//! `s3log credentials`: what a program hands out becomes a file that the stream reads.
+//!
+//! AWS's `credential_process` is a program that prints a key as JSON. The module runs none: it is part
+//! of varnishd. This command runs it beside, without a shell, and replaces the file as a whole, so that
+//! a reader never sees half of it.
+//!
+//! Limits: 64 KiB of output; `--timeout` for the program.
+//! Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>.
+
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::Error;
+use crate::clock::{Clock as _, System};
+use crate::s3::wire::date;
+use crate::{thread, units};
+
+/// Most bytes that a program may print.
+const MOST: u64 = 64 * 1024;
+/// A key is replaced so long before it expires; the module replaces its own five minutes before.
+const AHEAD: Duration = Duration::from_secs(600);
+/// Between two attempts of a program that fails, at first and at most.
+const BACKOFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+/// Between two looks whether the program has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Which program, and where to.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The program prints what AWS's credential_process does: a JSON object with Version 1, \
+AccessKeyId, SecretAccessKey and, for a temporary key, SessionToken and Expiration. It is run directly, \
+without a shell. The file is written with mode 0600, or keeps the mode that it has; run the command as \
+the user that varnishd's cache process runs as, which must be able to read it.
+
+  s3log credentials --output /run/s3log/credentials --follow --exec /opt/broker --role logs
+
+Name the file in credentials = of the stream, which reads it again when it changes.
+
+Exit codes: 0 the file is written, 1 the program failed or the file cannot be written, 2 invalid arguments."
+)]
+pub(super) struct CredentialsArgs {
+    /// The file to replace.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Section of the file.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    profile: String,
+    /// Go on: run the program again ten minutes before the key expires.
+    #[arg(long)]
+    follow: bool,
+    /// How long the program may take.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+    /// The program and its arguments; all that follows belongs to it.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        num_args = 1..,
+        required = true,
+        allow_hyphen_values = true
+    )]
+    exec: Vec<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).ok_or_else(|| "expected a duration such as 30s or 2m".to_owned())
+}
+
+/// What the program prints.
+#[derive(Zeroize, ZeroizeOnDrop, serde::Deserialize)]
+struct Printed {
+    #[serde(rename = "Version")]
+    version: u32,
+    #[serde(rename = "AccessKeyId")]
+    access: String,
+    #[serde(rename = "SecretAccessKey")]
+    secret: String,
+    #[serde(rename = "SessionToken", default)]
+    token: String,
+    #[serde(rename = "Expiration", default)]
+    expiration: String,
+}
+
+/// Writes the file, and with `--follow` again and again.
+///
+/// # Errors
+/// The program or the file; with `--follow` only at the first time.
+pub(super) fn run(arguments: &CredentialsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let clock = System::new();
+    let mut expires = once(arguments)?;
+    let [mut backoff, most] = BACKOFF;
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
+        let Some(end) = expires else {
+            writeln!(out, "the key does not expire: there is nothing to follow")?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let left = end.saturating_sub(clock.unix());
+        // A program that hands out short ones is not run in a loop.
+        std::thread::sleep(left.saturating_sub(AHEAD).max(backoff));
+        match once(arguments) {
+            Ok(next) => {
+                expires = next;
+                [backoff, _] = BACKOFF;
+            }
+            // The old key is good for a while yet.
+            Err(error) => {
+                writeln!(io::stderr(), "s3log: {error}")?;
+                backoff = (backoff * 2).min(most);
+            }
+        }
+    }
+}
+
+/// Runs the program and writes the file; when the key expires.
+fn once(arguments: &CredentialsArgs) -> Result<Option<Duration>, Error> {
+    let (program, rest) = arguments.exec.split_first().ok_or_else(|| failed("", "is missing"))?;
+    let bytes = output_of(program, rest, arguments.timeout)?;
+    let printed = read(program, &bytes)?;
+    let expires = match printed.expiration.as_str() {
+        "" => None,
+        text => Some(date::rfc3339(text).ok_or_else(|| {
+            failed(program, "printed an Expiration that is no date as 2030-01-01T00:00:00Z")
+        })?),
+    };
+    let mut text = Zeroizing::new(format!(
+        "# Written by s3log credentials; changes are lost.\n[{}]\naws_access_key_id = {}\n\
+         aws_secret_access_key = {}\n",
+        arguments.profile, printed.access, printed.secret
+    ));
+    for (name, value) in
+        [("aws_session_token", &printed.token), ("expiration", &printed.expiration)]
+    {
+        if !value.is_empty() {
+            text.push_str(&format!("{name} = {value}\n"));
+        }
+    }
+    let path = &arguments.output;
+    replace(path, text.as_bytes())
+        .map_err(|source| Error::File { path: path.display().to_string(), source })?;
+    Ok(expires)
+}
+
+fn failed(program: &str, problem: impl std::fmt::Display) -> Error {
+    Error::Program { program: program.to_owned(), problem: problem.to_string() }
+}
+
+/// The key in what was printed. No error repeats any of it.
+fn read(program: &str, bytes: &[u8]) -> Result<Printed, Error> {
+    let printed: Printed = serde_json::from_slice(bytes).map_err(|_| {
+        failed(program, "printed no JSON object with Version, AccessKeyId and SecretAccessKey")
+    })?;
+    if printed.version != 1 {
+        return Err(failed(program, format!("printed Version {}: 1 is known", printed.version)));
+    }
+    let texts = [&printed.access, &printed.secret, &printed.token, &printed.expiration];
+    let clean = |text: &&String| text.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
+    if printed.access.is_empty() || printed.secret.is_empty() || !texts.iter().all(clean) {
+        return Err(failed(program, "printed a key that is empty or has spaces or line breaks"));
+    }
+    Ok(printed)
+}
+
+/// What `program` prints until it ends, within `timeout`.
+fn output_of(
+    program: &str,
+    arguments: &[String],
+    timeout: Duration,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let start = Instant::now();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(program, format!("cannot be run: {error}")))?;
+    let pipe = child.stdout.take();
+    let (sender, printed) = mpsc::channel();
+    // A thread of its own: what the program leaves behind may hold the pipe open for ever.
+    thread::spawn("s3log-exec", move || {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = pipe.map_or(Ok(0), |pipe| pipe.take(MOST + 1).read_to_end(&mut bytes));
+        let _ = sender.send(read.map(|_| bytes));
+    })
+    .map_err(|error| failed(program, format!("cannot be waited for: {error}")))?;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if start.elapsed() < timeout => std::thread::sleep(LOOK),
+            Ok(None) => {
+                end(&mut child);
+                let text = format!("did not end within {} s", timeout.as_secs_f64());
+                return Err(failed(program, text));
+            }
+            Err(error) => {
+                end(&mut child);
+                return Err(failed(program, error));
+            }
+        }
+    };
+    if !status.success() {
+        return Err(failed(program, format!("ended with {status}")));
+    }
+    let left = timeout.saturating_sub(start.elapsed()).max(Duration::from_secs(1));
+    match printed.recv_timeout(left) {
+        Ok(Ok(bytes)) if bytes.len() as u64 > MOST => {
+            Err(failed(program, format!("printed more than {MOST} bytes")))
+        }
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(failed(program, error)),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(failed(program, "ended, and something that it started holds its output open"))
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Puts `bytes` in the place of the file at `path`, all or nothing.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    let mode = std::fs::metadata(path).map_or(0o600, |found| found.permissions().mode() & 0o777);
+    let written = (|| {
+        // Nobody else's file, and never through a link.
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
