@@ -12,6 +12,7 @@
 //! | `lines` | what `cat` and `tail` share |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `credentials` | a program's key into a credentials file |
+//! | `format` | other programs' log formats as VCL |
 //! | `generate` | completions and manual pages |
 //! | `error` | why a command did not do what it was asked for |
 //!
@@ -28,6 +29,7 @@ mod check;
 mod credentials;
 mod drain;
 mod error;
+mod format;
 mod generate;
 mod lines;
 mod ls;
@@ -85,6 +87,8 @@ enum Command {
     Requeue(requeue::RequeueArgs),
     /// Show what this node's ring and spool hold, without changing them.
     Stats(stats::StatsArgs),
+    /// Convert a log format of Fastly or varnishncsa to a stream's VCL, with an example line.
+    Format(format::FormatArgs),
     /// Print a shell completion script.
     Completions(generate::CompletionsArgs),
     /// Write the manual pages, one per command.
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Credentials(arguments) => credentials::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
+        Command::Format(arguments) => format::run(&arguments, out),
         Command::Completions(arguments) => {
             generate::completions(&arguments, S3logArgs::command(), out)
         }

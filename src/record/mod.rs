@@ -13,6 +13,8 @@
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
 //! | `render`, `values`, `times`, [`time`] | operations to bytes |
 //! | `line`, [`escape`], `limit`, `prefix` | how those bytes make one line |
+//! | `fastly`, `convert` | what stands here for a format of Fastly's |
+//! | `example` | a request and a fetch to show a format with |
 //! | [`privacy`] | pseudonyms for values that VCL sets |
 //!
 //! Limits: a format has at most 1,000 specifiers; a line at most `max_line` bytes (default
@@ -26,8 +28,10 @@
 mod base64;
 mod builder;
 mod compile;
+mod convert;
 mod error;
 pub mod escape;
+mod example;
 mod fastly;
 mod filter;
 mod heal;
@@ -51,6 +55,7 @@ mod values;
 pub mod vsl;
 mod walk;
 
+pub use convert::{Converted, SetValue, Untranslated, convert};
 pub use error::FormatError;
 pub use limit::MARK;
 pub use options::{

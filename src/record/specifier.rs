@@ -326,7 +326,7 @@ impl Specifier<'_, '_> {
 }
 
 /// Index of the brace that closes the one `text` begins with; braces nest, as in varnishncsa.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     for (at, byte) in text.bytes().enumerate() {
         match byte {

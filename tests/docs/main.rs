@@ -11,6 +11,7 @@
 )]
 
 mod counters;
+mod format;
 #[cfg(feature = "vmod")]
 mod gateways;
 mod install;

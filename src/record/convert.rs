@@ -1,0 +1,200 @@
+//! A format of Fastly's with VCL expressions, as a format of this module and calls of `.set()`.
+//!
+//! Formats of varnishncsa, and Fastly's without `%{...}V`, are formats of this module as they are.
+
+use super::fastly::{Equivalent, equivalent};
+use super::specifier::closing;
+
+/// A value that VCL sets for a format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetValue {
+    /// The key: the format has `%{key}x`.
+    pub key: String,
+    /// The expression.
+    pub expression: String,
+    /// It is Varnish's; else it is Fastly's as it was given, which Varnish may not have.
+    pub varnish: bool,
+}
+
+/// An expression without an equivalent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untranslated {
+    /// The expression as it was given.
+    pub expression: String,
+    /// The column at which its specifier begins, in characters from 1.
+    pub column: usize,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// A converted format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// The format. What has no equivalent is a value that nobody sets yet.
+    pub format: String,
+    /// What VCL has to set, in the order of the format.
+    pub values: Vec<SetValue>,
+    /// What is left for a person.
+    pub untranslated: Vec<Untranslated>,
+}
+
+/// Replaces each `%{...}V` of a format; everything else stays as it is.
+#[must_use]
+pub fn convert(format: &str) -> Converted {
+    let mut converted = Converted::default();
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        let (before, from) = rest.split_at(at);
+        converted.format.push_str(before);
+        let column = format.len() - from.len();
+        let column = format.get(..column).unwrap_or_default().chars().count() + 1;
+        let after = from.get(1..).unwrap_or_default();
+        let expression = closing(after).filter(|_| after.starts_with('{')).and_then(|close| {
+            let tail = after.get(close + 1..)?.strip_prefix('V')?;
+            Some((after.get(1..close)?, tail))
+        });
+        if let Some((expression, tail)) = expression {
+            let specifier = converted.replace(expression.trim(), column);
+            converted.format.push_str(&specifier);
+            rest = tail;
+        } else {
+            // The percent sign and what it is for, so that the second of %% begins nothing.
+            let length = 1 + after.chars().next().map_or(0, char::len_utf8);
+            converted.format.push_str(from.get(..length).unwrap_or(from));
+            rest = from.get(length..).unwrap_or_default();
+        }
+    }
+    converted.format.push_str(rest);
+    converted
+}
+
+impl Converted {
+    fn replace(&mut self, expression: &str, column: usize) -> String {
+        let untranslated =
+            |advice| Untranslated { expression: expression.to_owned(), column, advice };
+        let (key, value) = match equivalent(expression) {
+            Equivalent::Format(format) => return format,
+            Equivalent::Set(key, value) if value != expression || key != UNKNOWN => {
+                (key.to_owned(), SetValue { key: key.to_owned(), expression: value, varnish: true })
+            }
+            Equivalent::Set(_, value) => {
+                let key = self.key_for(expression, &value);
+                let advice = format!(
+                    "an expression of VCL: check that Varnish has it, and call .set(\"{key}\", ...)"
+                );
+                self.untranslated.push(untranslated(advice));
+                (key.clone(), SetValue { key, expression: value, varnish: false })
+            }
+            Equivalent::Unavailable(advice) => {
+                let key = self.key_for(expression, "");
+                let advice =
+                    format!("Varnish does not have it: {advice}; its key here is \"{key}\"");
+                self.untranslated.push(untranslated(advice));
+                return format!("%{{{key}}}x");
+            }
+        };
+        if !self.values.iter().any(|known| known.key == key) {
+            self.values.push(value);
+        }
+        format!("%{{{key}}}x")
+    }
+
+    /// A key made of the expression's words, which no other expression has.
+    fn key_for(&self, expression: &str, value: &str) -> String {
+        let words: Vec<&str> = expression
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .take(5)
+            .collect();
+        let name = if words.is_empty() { UNKNOWN.to_owned() } else { words.join("_") };
+        let taken = |name: &str| {
+            self.values.iter().any(|known| known.key == name && known.expression != value)
+        };
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let found = std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name));
+        found.unwrap_or(name)
+    }
+}
+
+/// The key of an expression that is not known.
+const UNKNOWN: &str = "key";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Options, Program, TagTable};
+
+    #[test]
+    fn common_expressions_become_specifiers_and_the_rest_of_the_format_stays() {
+        let format = concat!(
+            r#"{"time":"%{strftime(\{"%Y-%m-%dT%H:%M:%S%z"\}, time.start)}V","url":"%{json.escape(req.url)}V","#,
+            r#""status":%{resp.status}V,"agent":"%{json.escape(req.http.User-Agent)}V","pct":"100%%","us":%D}"#
+        );
+        let converted = convert(format);
+        assert_eq!(
+            converted.format,
+            concat!(
+                r#"{"time":"%{%Y-%m-%dT%H:%M:%S%z}t","url":"%U%q","#,
+                r#""status":%>s,"agent":"%{User-Agent}i","pct":"100%%","us":%D}"#
+            )
+        );
+        assert!(converted.values.is_empty() && converted.untranslated.is_empty());
+    }
+
+    #[test]
+    fn what_vcl_knows_is_set_and_what_varnish_lacks_is_said_with_its_place() {
+        let converted = convert(
+            "%{obj.hits}V %{client.geo.city}V %{table.lookup(a, \"b\")}V %{obj.hits}V %{resp.response}V",
+        );
+        assert_eq!(
+            converted.format,
+            "%{hits}x %{client_geo_city}x %{table_lookup_a_b}x %{hits}x %{reason}x"
+        );
+        let set = |key: &str, expression: &str, varnish| SetValue {
+            key: key.to_owned(),
+            expression: expression.to_owned(),
+            varnish,
+        };
+        assert_eq!(
+            converted.values,
+            [
+                set("hits", "obj.hits", true),
+                set("table_lookup_a_b", "table.lookup(a, \"b\")", false),
+                set("reason", "resp.reason", true),
+            ]
+        );
+        let left: Vec<_> =
+            converted.untranslated.iter().map(|left| (&*left.expression, left.column)).collect();
+        assert_eq!(left, [("client.geo.city", 14), ("table.lookup(a, \"b\")", 34)]);
+        assert!(converted.untranslated[0].advice.contains("vmod_maxminddb"));
+    }
+
+    #[test]
+    fn two_expressions_never_share_a_key() {
+        let converted = convert("%{f(\"a\")}V%{f('a')}V%{f(\"a\")}V");
+        assert_eq!(converted.format, "%{f_a}x%{f_a_2}x%{f_a}x");
+        assert_eq!(converted.values.len(), 2);
+    }
+
+    #[test]
+    fn a_format_without_expressions_is_left_as_it_is() {
+        for format in ["", "%", "%h %{X}i %{", "%{VSL:ReqAcct[5]}x", "%%{a}V", "ä%ö", "%{a}"] {
+            assert_eq!(convert(format).format, format, "{format:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_converted_and_no_expression_is_left(format in "[%{}Va\\\\\"ä .(),]{0,40}") {
+            let converted = convert(&format);
+            prop_assert_eq!(convert(&converted.format).format, converted.format.clone());
+            // Compiling complains of other things at most.
+            let compiled =
+                Program::compile(&converted.format, &Options::default(), &TagTable::varnish_7());
+            let said = compiled.err().map(|error| error.to_string()).unwrap_or_default();
+            prop_assert!(!said.contains("VCL expressions"), "{said}");
+        }
+    }
+}
