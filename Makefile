@@ -78,6 +78,15 @@ e2e: $(if $(T),deps) ## the end-to-end proofs: a list of them; T=NAME runs one, 
 	if [ -x e2e/$(T)_deps.sh ]; then e2e/$(T)_deps.sh; fi
 	$(PYTHON) -m e2e $(T) --profile $(PROFILE) $(if $(LONG),--long) $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: gateways
+gateways: deps ## every S3 server at hand takes what is sent; or one that runs: ENDPOINT= BUCKET= CREDENTIALS= GATEWAY=
+	@$(ENV)
+	$(PYTHON) -m e2e gateways --profile $(PROFILE) $(if $(ENDPOINT),--endpoint '$(ENDPOINT)') \
+	  $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(CREDENTIALS),--credentials '$(CREDENTIALS)') \
+	  $(if $(GATEWAY),--gateway '$(GATEWAY)') $(if $(LOCK_BUCKET),--lock-bucket '$(LOCK_BUCKET)') \
+	  $(if $(REGION),--region '$(REGION)') $(if $(CA_FILE),--ca-file '$(CA_FILE)') \
+	  $(if $(QUICK),--small) $(ARGS)
+
 .PHONY: loom
 loom: deps ## every interleaving of the ring's small cases
 	@RUSTFLAGS="--cfg s3log_loom" CARGO_TARGET_DIR=target/loom \

@@ -1,18 +1,23 @@
-"""The same checks against every S3 server of this machine.
+"""The same checks against every S3 server of this machine, or against one that runs already.
 
 SeaweedFS over http and over https with a certificate authority made for this run, both once more
-through tinyproxy, s3s-fs inside the test's own process, and with --garage Garage. The driver is tests/s3/gateway.rs, with the client that varnishd
-gets; each object that it stored is read back here by boto3, and compared by length, digest and
-what it was stored with.
+through tinyproxy, s3s-fs inside the test's own process, the fakes that answer as Storj and MinIO
+were seen to, and with --garage Garage. The driver is tests/s3/gateway.rs, with the client that
+varnishd gets; each object that it stored is read back here by boto3, and compared by length, digest
+and what it was stored with.
+
+With --endpoint, --bucket and --credentials, which `make gateways ENDPOINT= BUCKET= CREDENTIALS=`
+gives, only that gateway is asked. What it stores stays there, below check-NUMBER/.
 
 Garage is a server of its own: `cargo install garage --version 2.5.0 --locked --no-default-features
 --features bundled-libs,lmdb` takes half an hour of CPU time.
 
-A server that lacks something is "not supported" only where EXPECTED says so; anything else
-that is not ok makes the exit code 1.
+A server that lacks something is "not supported" only where EXCEPTIONS says so of its kind, or
+where the run does not give what a check needs; anything else that is not ok makes the exit code 1.
 """
 
 import collections
+import configparser
 import contextlib
 import email.header
 import hashlib
@@ -36,17 +41,28 @@ LOCK_BUCKET = "locked-logs"
 DOMAIN = "s3.test"
 # The key of the server inside the test (tests/common/s3_server.rs).
 INSIDE = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+CONDITIONAL = {"the same again", "another under the key"}
+# What a kind of gateway does not do. Its row in docs/gateways.md says the same where it has a column.
+EXCEPTIONS = {
+    "aws": set(),
+    "storj": {"checksums", "bad region"},
+    "r2": {"object lock"},
+    "b2": CONDITIONAL,
+    "wasabi": set(),
+    "minio": {"bad region"},
+    "ceph": {"bad region"},
+    "gcs": CONDITIONAL | {"checksums"},
+    "ovh": set(),
+    "garage": CONDITIONAL | {"object lock", "clock an hour off"},
+    "seaweedfs": {"bad region"},
+    "generic": CONDITIONAL | {"bad region", "clock an hour off"},
+    "s3s-fs": {"bad region", "missing bucket", "tags and metadata", "object lock"},
+}
 NO_TLS = {"TLS, private CA", "TLS, CA unknown"}
-EXPECTED = {
-    "SeaweedFS http": {"bad region"} | NO_TLS,
-    "SeaweedFS https": {"bad region"},
-    "http by tinyproxy": {"bad region"} | NO_TLS,
-    "https by tinyproxy": {"bad region"},
-    "s3s-fs": {"bad region", "missing bucket", "tags and metadata", "object lock"} | NO_TLS,
-    "Garage": {
-        "the same again", "another under the key", "tags and metadata", "object lock",
-        "clock an hour off",
-    } | NO_TLS,
+# Nobody verifies a signature or the clock there, and nothing of it can be killed.
+FAKE = NO_TLS | {
+    "200 MiB", "wrong secret", "clock an hour off", "bad region", "virtual host",
+    "killed in mid body",
 }  # fmt: skip
 
 
@@ -90,16 +106,17 @@ def driver(env):
     raise RuntimeError("cargo built no tests/s3")
 
 
-def boto(endpoint, keys, verify=True):
+def boto(endpoint, keys, verify=True, region="us-east-1"):
     import boto3
     from botocore.config import Config
 
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
-        region_name="us-east-1",
+        region_name=region,
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],
+        aws_session_token=keys[2] if len(keys) > 2 else None,
         verify=verify,
         config=Config(
             retries={"max_attempts": 4}, s3={"addressing_style": "path"}, read_timeout=60,
@@ -254,9 +271,10 @@ Row = collections.namedtuple("Row", "result detail")
 class Column:
     """One server's run of the driver."""
 
-    def __init__(self, name, command, log):
-        self.name, self.command, self.log = name, command, log
-        self.rows, self.stored, self.endpoint = {}, [], None
+    def __init__(self, name, lacking, command, log):
+        self.name, self.lacking, self.command, self.log = name, lacking, command, log
+        self.rows, self.stored = {}, []
+        self.endpoint = self.prefix = self.kind = self.region = None
 
     def run(self, env, act):
         """Runs the driver; act(word) does what it asks for."""
@@ -287,7 +305,9 @@ class Column:
         elif word == "object":
             self.stored.append(json.loads(text))
         elif word == "site":
-            self.endpoint = json.loads(text)["endpoint"]
+            site = json.loads(text)
+            self.endpoint, self.prefix = site["endpoint"], site["prefix"]
+            self.kind, self.region = site["kind"], site["region"]
         else:
             act(word)
             child.stdin.write("done\n")
@@ -308,7 +328,7 @@ class Column:
         self.rows["boto3 reads it all back"] = Row("failed" if wrong else "ok", detail)
 
     def failures(self):
-        allowed = EXPECTED[self.name]
+        allowed = self.lacking
         return [
             f"{self.name}: {name}: {row.result}: {row.detail}"
             for name, row in self.rows.items()
@@ -335,9 +355,67 @@ def table(columns):
 
 def arguments(parser):
     parser.add_argument("--garage", help="the program, or 1 for the one on PATH")
+    there = parser.add_argument_group("one gateway that runs already")
+    there.add_argument("--endpoint", help="its URL: only this gateway is asked")
+    there.add_argument("--bucket", help="a bucket that is there")
+    there.add_argument("--credentials", help="a credentials file: a key that may write, read, list")
+    there.add_argument("--gateway", choices=list(EXCEPTIONS), help="its kind, by its host otherwise")
+    there.add_argument("--lock-bucket", help="a bucket with object lock")
+    there.add_argument("--region", help="by its host, else us-east-1")
+    there.add_argument("--ca-file", help="PEM file of its authority or of its own certificate")
+    there.add_argument("--small", action="store_true", help="nothing larger than 8 MiB")
+
+
+def keys_in(path):
+    """Key, secret and perhaps token of a credentials file."""
+    parser = configparser.ConfigParser(interpolation=None)
+    if not parser.read(path) or "default" not in parser:
+        sys.exit(f"gateways: {path} has no section [default], or cannot be read")
+    section = parser["default"]
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    return tuple(section[name] for name in names if name in section)
+
+
+def prove_elsewhere(place, options):
+    """A gateway that runs already, and goes on running."""
+    missing = [name for name in ("bucket", "credentials") if not getattr(options, name)]
+    if missing:
+        sys.exit(f"gateways: --endpoint needs --{' and --'.join(missing)} beside it")
+    keys = keys_in(options.credentials)
+    given = {
+        "S3LOG_GATEWAY": options.endpoint, "S3LOG_KIND": options.gateway,
+        "S3LOG_BUCKET": options.bucket,
+        "S3LOG_CREDENTIALS": os.path.abspath(options.credentials),
+        "S3LOG_LOCK_BUCKET": options.lock_bucket, "S3LOG_REGION": options.region,
+        "S3LOG_CA_FILE": options.ca_file and os.path.abspath(options.ca_file),
+        "S3LOG_SMALL": options.small and "1", "S3LOG_CONTROL": "read", "RUST_BACKTRACE": "0",
+    }  # fmt: skip
+    env = {**os.environ, **place.env}
+    binary = driver(env)
+    lacking = {"killed in mid body", "virtual host"}
+    lacking |= set() if options.ca_file else NO_TLS
+    lacking |= set() if options.lock_bucket else {"object lock"}
+    lacking |= {"200 MiB"} if options.small else set()
+    column = Column(options.endpoint, lacking, binary, place.directory / "gateway.log")
+
+    def act(word):
+        verify = os.path.abspath(options.ca_file) if options.ca_file else True
+        column.read_back(boto(column.endpoint, keys, verify, column.region))
+
+    column.run({**env, **{name: text for name, text in given.items() if text}}, act)
+    if column.kind is None:
+        return [f"the driver did not come so far: {column.log.read_text()[-2000:]}"]
+    column.name = column.kind
+    column.lacking |= EXCEPTIONS[column.kind]
+    say()
+    say(table([column]))
+    say(f"gateways: {len(column.stored)} objects are left below {column.prefix} in {options.bucket}")
+    return column.failures()
 
 
 def prove(place, options):
+    if options.endpoint:
+        return prove_elsewhere(place, options)
     garage = find_garage(options.garage) if options.garage else None
     make_authority(place.directory)
     ca_file = place.directory / "ca.pem"
@@ -353,7 +431,11 @@ def prove(place, options):
     place.s3.client().create_bucket(Bucket=LOCK_BUCKET, ObjectLockEnabledForBucket=True)
     env |= {"S3LOG_CONTROL": "1", "RUST_BACKTRACE": "0"}
     inside = {**env, "S3LOG_GATEWAY": "s3s-fs"}
+    fakes = {
+        kind: {**env, "S3LOG_GATEWAY": kind, "S3LOG_CONTROL": "read"} for kind in ("storj", "minio")
+    }
     env |= {
+        "S3LOG_KIND": "seaweedfs",
         "S3LOG_BUCKET": rig.BUCKET, "S3LOG_LOCK_BUCKET": LOCK_BUCKET, "S3LOG_DOMAIN": DOMAIN,
         "AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1],
     }  # fmt: skip
@@ -372,12 +454,15 @@ def prove(place, options):
         **secure, "S3LOG_GATEWAY": f"https://0.0.0.0:{https}", "HTTPS_PROXY": proxy.url
     }  # fmt: skip
     seaweed = (keys, place.s3)
+    known = EXCEPTIONS["seaweedfs"]
     sites = [
-        ("SeaweedFS http", plain, *seaweed, True),
-        ("SeaweedFS https", secure, *seaweed, str(ca_file)),
-        ("http by tinyproxy", plain_by_proxy, *seaweed, True),
-        ("https by tinyproxy", secure_by_proxy, *seaweed, str(ca_file)),
-        ("s3s-fs", inside, INSIDE, None, True),
+        ("SeaweedFS http", known | NO_TLS, plain, *seaweed, True),
+        ("SeaweedFS https", known, secure, *seaweed, str(ca_file)),
+        ("http by tinyproxy", known | NO_TLS, plain_by_proxy, *seaweed, True),
+        ("https by tinyproxy", known, secure_by_proxy, *seaweed, str(ca_file)),
+        ("s3s-fs", EXCEPTIONS["s3s-fs"] | NO_TLS, inside, INSIDE, None, True),
+        ("Storj's answers", EXCEPTIONS["storj"] | FAKE, fakes["storj"], INSIDE, None, True),
+        ("MinIO's answers", EXCEPTIONS["minio"] | FAKE, fakes["minio"], INSIDE, None, True),
     ]
     if garage:
         server = Garage(place.directory, garage, place.env)
@@ -387,13 +472,15 @@ def prove(place, options):
         variables = {
             **plain, "S3LOG_GATEWAY": server.endpoint,
             "AWS_ACCESS_KEY_ID": server.keys[0], "AWS_SECRET_ACCESS_KEY": server.keys[1],
+            "S3LOG_KIND": "garage", "S3LOG_REGION": "us-east-1",
         }  # fmt: skip
         del variables["S3LOG_LOCK_BUCKET"]
-        sites.append(("Garage", variables, server.keys, server, True))
+        lacking = EXCEPTIONS["garage"] | NO_TLS
+        sites.append(("Garage", lacking, variables, server.keys, server, True))
     columns = []
-    for name, variables, keys, server, verify in sites:
+    for name, lacking, variables, keys, server, verify in sites:
         log = place.directory / f"{name.replace(' ', '-')}.log"
-        column = Column(name, binary, log)
+        column = Column(name, lacking, binary, log)
         columns.append(column)
 
         def act(word, column=column, keys=keys, server=server, verify=verify):

@@ -12,6 +12,7 @@ pub mod answering;
 pub mod clock;
 pub mod fake;
 pub mod gate;
+pub mod kept;
 pub mod logs;
 pub mod moods;
 pub mod profiles;

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use md5::{Digest as _, Md5};
 
+use super::kept::{self, Object};
 use super::profiles::{self, Profile};
 
 /// An answer, sent as it is with its length.
@@ -77,12 +78,6 @@ pub struct Seen {
     pub method: String,
     pub key: String,
     pub headers: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default)]
-struct Object {
-    body: Vec<u8>,
-    metadata: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -183,6 +178,12 @@ impl Moods {
             seen.headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         let expects = seen.headers.contains_key("expect");
         let put = seen.method == "PUT";
+        if !self.buckets.lock().unwrap().contains_key(bucket) {
+            let _ = std::io::copy(&mut reader.take(length as u64), &mut std::io::sink());
+            let body = "<Error><Code>NoSuchBucket</Code></Error>";
+            let say = Say::new("404 Not Found", body);
+            return stream.write_all(&reply(&say, "", seen.method == "HEAD")).is_ok();
+        }
         let (act, hostile, place) = self.with(bucket, |state| {
             state.seen.push(seen.clone());
             if put && !state.keys.contains(&seen.key) {
@@ -314,13 +315,12 @@ impl Moods {
             }
             "PUT" => {
                 let etag = tag(&body);
-                let metadata =
-                    seen.headers.iter().filter(|(name, _)| name.starts_with("x-amz-meta-"));
-                let metadata = metadata.map(|(n, v)| (n.clone(), v.clone())).collect();
-                state.objects.insert(seen.key.clone(), Object { body, metadata });
+                let object = Object { body, headers: kept::of(&seen.headers) };
+                state.objects.insert(seen.key.clone(), object);
                 let say = Say::new("200 OK", "").with(&[("ETag", "{etag}")]);
                 reply(&say, &etag, false)
             }
+            "GET" if seen.key.contains('?') => kept::answer(&state.objects, &seen.key),
             method => match state.objects.get(&seen.key) {
                 Some(object) => {
                     let mut head = format!(
@@ -328,7 +328,7 @@ impl Moods {
                         tag(&object.body),
                         object.body.len()
                     );
-                    for (name, value) in &object.metadata {
+                    for (name, value) in &object.headers {
                         head.push_str(&format!("{name}: {value}\r\n"));
                     }
                     let mut bytes = (head + "\r\n").into_bytes();

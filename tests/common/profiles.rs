@@ -15,6 +15,17 @@ pub enum Profile {
     Minio,
 }
 
+impl Profile {
+    /// The one of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            "storj" => Some(Self::Storj),
+            "minio" => Some(Self::Minio),
+            _ => None,
+        }
+    }
+}
+
 /// Status and code of a refusal; `None` for what is stored.
 pub fn refusal(
     profile: Profile,

@@ -5,16 +5,23 @@
 //!
 //! | variable | value |
 //! |---|---|
-//! | `S3LOG_GATEWAY` | the endpoint, such as `http://127.0.0.1:8333`, or `s3s-fs` for the one in this process |
+//! | `S3LOG_GATEWAY` | the endpoint, such as `http://127.0.0.1:8333`; `s3s-fs` for the one in this process; `storj` or `minio` for a fake that answers as these were seen to |
+//! | `S3LOG_KIND` | optional: its name in `gateway`; by the host's name |
 //! | `S3LOG_BUCKET` | a bucket that is there |
+//! | `S3LOG_REGION` | optional: the region |
+//! | `S3LOG_SMALL` | optional: the largest object has 8 MiB |
+//! | `S3LOG_CREDENTIALS` | optional: a credentials file, instead of the environment |
 //! | `S3LOG_CA_FILE` | optional: the authority of an https endpoint |
 //! | `S3LOG_ADDRESSING` | optional: `virtual` |
 //! | `S3LOG_PROXY` | optional: an HTTP proxy |
 //! | `S3LOG_CLIENT_CERTIFICATE`, `S3LOG_CLIENT_KEY` | optional: PEM files |
 //! | `S3LOG_DOMAIN` | optional: the domain under which the gateway at a loopback address has virtual hosts |
-//! | `S3LOG_LOCK_BUCKET` | optional: a bucket with object lock, in a gateway with tags |
+//! | `S3LOG_LOCK_BUCKET` | optional: a bucket with object lock |
 //! | `S3LOG_CONTROL` | optional: whoever reads the output kills and starts the gateway when asked |
 //! | `AWS_ACCESS_KEY_ID`, ... | a key that may write, read and list |
+//!
+//! What the table of gateways says of its kind decides what it is asked for; what it does not do is
+//! `not supported`.
 //!
 //! The output has a line for whoever reads it: `@check {...}` how one went, `@object {...}` what
 //! was stored, with its digest; and `@kill`, `@start` and `@read`, each answered by a line on
@@ -28,16 +35,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::common::clock::Shifted;
+use crate::common::moods::{Act, Moods};
+use crate::common::profiles::Profile;
 use crate::common::s3_objects::{Finished, Fixed, object, put, upload};
 use crate::common::s3_server::{ACCESS_KEY, BUCKET, Place, S3Server, SECRET_KEY};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::credentials::{Cache, Credentials, ProcessEnvironment, Sources, chain};
-use vmod_s3log::s3::object::ContentMd5;
+use vmod_s3log::s3::object::{ContentMd5, Region, Traits, Words};
 use vmod_s3log::s3::{
-    Action, Addressing, Backoff, Bucket, Checksum, Client, Endpoint, ObjectOptions, Options,
-    Outcome, Proxy, PutObject,
+    Action, Addressing, Backoff, Bucket, Checksum, Client, Endpoint, Gateway, ObjectOptions,
+    Options, Outcome, Proxy, PutObject,
 };
 
 const SPECIAL: [&str; 8] = [
@@ -71,7 +80,11 @@ fn ask(what: &str) {
 struct Site {
     endpoint: String,
     bucket: String,
+    lock_bucket: Option<String>,
     prefix: String,
+    kind: Gateway,
+    /// Answers that were written here, by a server that verifies no signature.
+    fake: bool,
     /// The one in this process: running, or where it was.
     inside: Option<(Arc<Mutex<Option<S3Server>>>, Place)>,
 }
@@ -80,39 +93,85 @@ impl Site {
     fn find() -> Self {
         let prefix = format!("check-{}/", System::new().unix().as_nanos());
         let endpoint = variable("S3LOG_GATEWAY").unwrap();
-        if endpoint != "s3s-fs" {
+        if let Some(profile) = Profile::of(&endpoint) {
+            let fake = Moods::start();
+            for bucket in [BUCKET, "locked-logs"] {
+                fake.bucket(bucket, Act::Like(profile));
+            }
             return Self {
+                kind: endpoint.parse().unwrap(),
+                endpoint: fake.endpoint(),
+                bucket: BUCKET.to_owned(),
+                lock_bucket: Some("locked-logs".to_owned()),
+                prefix,
+                fake: true,
+                inside: None,
+            };
+        }
+        if endpoint != "s3s-fs" {
+            let host = Endpoint::parse(&endpoint, true).unwrap().host().to_owned();
+            let kind = variable("S3LOG_KIND").filter(|kind| !kind.is_empty());
+            return Self {
+                kind: kind.map_or_else(|| Gateway::of(&host), |kind| kind.parse().unwrap()),
                 endpoint,
                 bucket: variable("S3LOG_BUCKET").unwrap(),
+                lock_bucket: variable("S3LOG_LOCK_BUCKET"),
                 prefix,
+                fake: false,
                 inside: None,
             };
         }
         let server = S3Server::start();
         let (endpoint, place) = (server.endpoint(), server.place());
         let inside = Some((Arc::new(Mutex::new(Some(server))), place));
-        Self { endpoint, bucket: BUCKET.to_owned(), prefix, inside }
+        Self {
+            endpoint,
+            bucket: BUCKET.to_owned(),
+            lock_bucket: None,
+            prefix,
+            kind: Gateway::Generic,
+            fake: false,
+            inside,
+        }
     }
 
     fn credentials(&self) -> Cache {
-        if self.inside.is_some() {
+        if self.inside.is_some() || self.fake {
             return self.fixed(SECRET_KEY);
         }
         let environment = Arc::new(ProcessEnvironment) as Arc<_>;
-        chain(&Sources::default(), &environment, &Options::default()).unwrap()
+        let file = variable("S3LOG_CREDENTIALS").map(Into::into);
+        let sources = Sources { file, ..Sources::default() };
+        chain(&sources, &environment, &Options::default()).unwrap()
     }
 
     /// The right key with this secret.
     fn fixed(&self, secret: &str) -> Cache {
-        let key = match self.inside {
-            Some(_) => ACCESS_KEY.to_owned(),
-            None => variable("AWS_ACCESS_KEY_ID").unwrap(),
+        let key = match self.inside.is_some() || self.fake {
+            true => ACCESS_KEY.to_owned(),
+            false => {
+                let found = self.credentials().get(System::new().unix()).unwrap();
+                found.access_key().to_owned()
+            }
         };
         Cache::new(vec![Box::new(Fixed(Credentials::new(&key, secret, None, None, "test")))])
     }
 
+    fn traits(&self) -> &'static Traits {
+        self.kind.traits()
+    }
+
     fn options(&self) -> Options {
+        let host = Endpoint::parse(&self.endpoint, true).unwrap().host().to_owned();
+        let region = variable("S3LOG_REGION").filter(|region| !region.is_empty());
+        let region = region.or_else(|| Gateway::region_of(&host).map(str::to_owned));
         Options {
+            region: region.unwrap_or_else(|| match self.traits().region {
+                Region::Only([first, ..]) => (*first).to_owned(),
+                Region::Own(default) => default.to_owned(),
+                _ => "us-east-1".to_owned(),
+            }),
+            gateway: Some(self.kind),
             ca_file: variable("S3LOG_CA_FILE").map(Into::into),
             client_certificate: variable("S3LOG_CLIENT_CERTIFICATE")
                 .zip(variable("S3LOG_CLIENT_KEY"))
@@ -170,6 +229,9 @@ fn bytes(count: u32) -> Vec<u8> {
 }
 
 fn sized(site: &Site, name: &str, size: u32) -> Checked {
+    if size > 8 << 20 && (site.fake || variable("S3LOG_SMALL").is_some()) {
+        return Err("not asked for".to_owned());
+    }
     let client = site.client(ObjectOptions::default());
     let body = bytes(size);
     let start = Instant::now();
@@ -231,7 +293,14 @@ fn conflict(site: &Site) -> Checked {
 }
 
 fn checksums(site: &Site) -> Checked {
-    for checksum in [Checksum::Crc32c, Checksum::Crc64Nvme, Checksum::Sha256] {
+    for (checksum, word) in [
+        (Checksum::Crc32c, "crc32c"),
+        (Checksum::Crc64Nvme, "crc64nvme"),
+        (Checksum::Sha256, "sha256"),
+    ] {
+        if !site.traits().checksum.take(word) {
+            return Err("ignored or refused, by the table of gateways".to_owned());
+        }
         let object =
             ObjectOptions { checksum, content_md5: ContentMd5::Always, ..ObjectOptions::default() };
         site.store(&site.client(object), &format!("{checksum:?}"), b"with a checksum");
@@ -240,6 +309,9 @@ fn checksums(site: &Site) -> Checked {
 }
 
 fn wrong_secret(site: &Site) -> Checked {
+    if site.fake {
+        return Err("the fake verifies no signature".to_owned());
+    }
     let wrong = site.fixed("a-wrong-secret");
     let client = site.connect(&site.bucket, site.options(), wrong, System::new());
     // A gateway may refuse a large body by breaking the connection; the next attempt is told why.
@@ -344,30 +416,45 @@ fn virtual_host(site: &Site) -> Checked {
 }
 
 fn dressed(site: &Site) -> Checked {
-    if variable("S3LOG_LOCK_BUCKET").is_none() {
-        return Err("the gateway keeps no tags".to_owned());
+    if site.inside.is_some() {
+        return Err("s3s-fs keeps no tags".to_owned());
     }
+    let traits = site.traits();
+    let tag = ["edge & co", "edge"].into_iter().find(|text| traits.tags.take(text));
+    let class = match traits.redundancy {
+        Words::Only(words) => words.last().copied(),
+        Words::Nothing => None,
+        Words::Any | Words::Unknown => Some("STANDARD_IA"),
+    };
+    let class = class.map(str::to_ascii_uppercase);
+    let acl = traits.acl.take("private").then(|| "private".to_owned());
     let object = ObjectOptions {
-        tags: vec![("team".into(), "edge & co".into())],
-        storage_class: Some("STANDARD_IA".into()),
-        acl: Some("private".into()),
+        tags: tag.map(|text| ("team".into(), text.into())).into_iter().collect(),
+        storage_class: class.clone(),
+        acl: acl.clone(),
         metadata: vec![("site".into(), "köln".into())],
         content_type: "text/plain".to_owned(),
         ..ObjectOptions::default()
     };
     let answer = put(&site.client(object), &site.key("dressed"), b"dressed");
     assert_eq!(answer.outcome, Outcome::Stored, "{answer}");
-    let more = json!({
-        "tags": { "team": "edge & co" }, "class": "STANDARD_IA", "type": "text/plain",
-        "metadata": { "site": "köln" },
-    });
+    let mut more = json!({ "type": "text/plain", "metadata": { "site": "köln" } });
+    if let Some(text) = tag {
+        more["tags"] = json!({ "team": text });
+    }
+    // S3 does not say so of the default one.
+    if let Some(class) = class.as_deref().filter(|class| *class != "STANDARD") {
+        more["class"] = json!(class);
+    }
     site.stored(&site.bucket, "dressed", b"dressed", &more);
-    Ok("tags, class, metadata, type".to_owned())
+    let parts = [("tags", tag.is_some()), ("class", class.is_some()), ("ACL", acl.is_some())];
+    let parts = parts.into_iter().filter(|(_, sent)| *sent).map(|(name, _)| name);
+    Ok(parts.chain(["metadata", "type"]).collect::<Vec<_>>().join(", "))
 }
 
 fn locked(site: &Site) -> Checked {
-    let Some(bucket) = variable("S3LOG_LOCK_BUCKET") else {
-        return Err("the gateway knows no object lock".to_owned());
+    let Some(bucket) = site.lock_bucket.clone() else {
+        return Err("no bucket with object lock".to_owned());
     };
     let object = ObjectOptions {
         object_lock: Some("governance:1d".parse().unwrap()),
@@ -399,8 +486,8 @@ impl Read for Killer {
 }
 
 fn killed(site: &Site) -> Checked {
-    if site.inside.is_none() && variable("S3LOG_CONTROL").is_none() {
-        return Err("S3LOG_CONTROL is not given".to_owned());
+    if site.inside.is_none() && variable("S3LOG_CONTROL").as_deref() != Some("1") {
+        return Err("nobody here may kill it".to_owned());
     }
     let client = site.client(ObjectOptions::default());
     let body = bytes(16 << 20);
@@ -446,7 +533,12 @@ fn killed(site: &Site) -> Checked {
 #[ignore = "needs a gateway: see the top of the file"]
 fn the_gateway_takes_what_the_client_sends() {
     let site = Site::find();
-    println!("\n@site {}", json!({ "endpoint": site.endpoint }));
+    let region = site.options().region;
+    let place = json!({
+        "endpoint": site.endpoint, "prefix": site.prefix, "region": region,
+        "kind": site.traits().name,
+    });
+    println!("\n@site {place}");
     let mut failed = Vec::new();
     let mut run = |name: &str, check: &dyn Fn() -> Checked| {
         let result = catch_unwind(AssertUnwindSafe(check));
