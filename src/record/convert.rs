@@ -12,6 +12,8 @@ pub struct SetValue {
     pub key: String,
     /// The expression.
     pub expression: String,
+    /// Where the value is one of two: on what condition it is the expression, and what it is else.
+    pub either: Option<(String, String)>,
     /// It is Varnish's; else it is Fastly's as it was given, which Varnish may not have.
     pub varnish: bool,
 }
@@ -41,11 +43,11 @@ pub struct Converted {
 /// Replaces each `%{...}V` of a format; everything else stays as it is.
 #[must_use]
 pub fn convert(format: &str) -> Converted {
-    let mut converted = Converted::default();
+    let mut conversion = Conversion::default();
     let mut rest = format;
     while let Some(at) = rest.find('%') {
         let (before, from) = rest.split_at(at);
-        converted.format.push_str(before);
+        conversion.done.format.push_str(before);
         let column = format.len() - from.len();
         let column = format.get(..column).unwrap_or_default().chars().count() + 1;
         let after = from.get(1..).unwrap_or_default();
@@ -54,66 +56,85 @@ pub fn convert(format: &str) -> Converted {
             Some((after.get(1..close)?, tail))
         });
         if let Some((expression, tail)) = expression {
-            let specifier = converted.replace(expression.trim(), column);
-            converted.format.push_str(&specifier);
+            let specifier = conversion.replace(expression.trim(), column);
+            conversion.done.format.push_str(&specifier);
             rest = tail;
         } else {
             // The percent sign and what it is for, so that the second of %% begins nothing.
             let length = 1 + after.chars().next().map_or(0, char::len_utf8);
-            converted.format.push_str(from.get(..length).unwrap_or(from));
+            conversion.done.format.push_str(from.get(..length).unwrap_or(from));
             rest = from.get(length..).unwrap_or_default();
         }
     }
-    converted.format.push_str(rest);
-    converted
+    conversion.done.format.push_str(rest);
+    conversion.done
 }
 
-impl Converted {
+/// A conversion under way.
+#[derive(Default)]
+struct Conversion {
+    done: Converted,
+    /// The keys that were given, each with what it stands for.
+    keys: Vec<(String, String)>,
+}
+
+impl Conversion {
+    /// What stands for `expression`, whose specifier begins at `column`.
     fn replace(&mut self, expression: &str, column: usize) -> String {
-        let untranslated =
-            |advice| Untranslated { expression: expression.to_owned(), column, advice };
+        let left = |advice| Untranslated { expression: expression.to_owned(), column, advice };
         let (key, value) = match equivalent(expression) {
             Equivalent::Format(format) => return format,
-            Equivalent::Set(key, value) if value != expression || key != UNKNOWN => {
-                (key.to_owned(), SetValue { key: key.to_owned(), expression: value, varnish: true })
+            Equivalent::Set(name, value) if name != UNKNOWN => {
+                (self.key(name, &value), Some((value, None, true)))
             }
             Equivalent::Set(_, value) => {
-                let key = self.key_for(expression, &value);
+                let key = self.key(&words(expression), expression);
                 let advice = format!(
                     "an expression of VCL: check that Varnish has it, and call .set(\"{key}\", ...)"
                 );
-                self.untranslated.push(untranslated(advice));
-                (key.clone(), SetValue { key, expression: value, varnish: false })
+                self.done.untranslated.push(left(advice));
+                (key, Some((value, None, false)))
+            }
+            Equivalent::Either(condition, then, otherwise) => {
+                let key = self.key(&words(&then), expression);
+                (key, Some((then, Some((condition, otherwise)), true)))
             }
             Equivalent::Unavailable(advice) => {
-                let key = self.key_for(expression, "");
+                let key = self.key(&words(expression), expression);
                 let advice =
                     format!("Varnish does not have it: {advice}; its key here is \"{key}\"");
-                self.untranslated.push(untranslated(advice));
-                return format!("%{{{key}}}x");
+                self.done.untranslated.push(left(advice));
+                (key, None)
             }
         };
-        if !self.values.iter().any(|known| known.key == key) {
-            self.values.push(value);
+        if let Some((expression, either, varnish)) = value
+            && !self.done.values.iter().any(|known| known.key == key)
+        {
+            self.done.values.push(SetValue { key: key.clone(), expression, either, varnish });
         }
         format!("%{{{key}}}x")
     }
 
-    /// A key made of the expression's words, which no other expression has.
-    fn key_for(&self, expression: &str, value: &str) -> String {
-        let words: Vec<&str> = expression
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .take(5)
-            .collect();
-        let name = if words.is_empty() { UNKNOWN.to_owned() } else { words.join("_") };
-        let taken = |name: &str| {
-            self.values.iter().any(|known| known.key == name && known.expression != value)
-        };
+    /// A key by this name, which stands for nothing else.
+    fn key(&mut self, name: &str, meaning: &str) -> String {
         let numbered = (2..).map(|number| format!("{name}_{number}"));
-        let found = std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name));
-        found.unwrap_or(name)
+        let free = std::iter::once(name.to_owned())
+            .chain(numbered)
+            .find(|candidate| self.keys.iter().all(|(key, of)| key != candidate || of == meaning));
+        let key = free.unwrap_or_else(|| name.to_owned());
+        self.keys.push((key.clone(), meaning.to_owned()));
+        key
     }
+}
+
+/// The expression's first words, as a key.
+fn words(expression: &str) -> String {
+    let words: Vec<&str> = expression
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .take(5)
+        .collect();
+    if words.is_empty() { UNKNOWN.to_owned() } else { words.join("_") }
 }
 
 /// The key of an expression that is not known.
@@ -155,6 +176,7 @@ mod tests {
         let set = |key: &str, expression: &str, varnish| SetValue {
             key: key.to_owned(),
             expression: expression.to_owned(),
+            either: None,
             varnish,
         };
         assert_eq!(
@@ -172,10 +194,45 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_between_two_values_is_one_in_vcl_where_varnish_has_both() {
+        let converted = convert(concat!(
+            r#"{"host":"%{if(req.http.Fastly-Orig-Host, req.http.Fastly-Orig-Host, req.http.Host)}V","#,
+            r#""reason":%{if(resp.response, "%22"+json.escape(resp.response)+"%22", "null")}V,"#,
+            r#""edge":%{if(fastly.ff.visits_this_service == 0, "true", "false")}V,"#,
+            r#""x":"%{if(req.url ~ "^/a%20b", "y", "n")}V"}"#
+        ));
+        let values: Vec<_> = converted
+            .values
+            .iter()
+            .map(|value| (&*value.expression, value.either.as_ref().unwrap()))
+            .collect();
+        let either =
+            |condition: &str, otherwise: &str| (condition.to_owned(), otherwise.to_owned());
+        assert_eq!(
+            values,
+            [
+                (
+                    "req.http.Fastly-Orig-Host",
+                    &either("req.http.Fastly-Orig-Host", "req.http.Host")
+                ),
+                ("resp.reason", &either("resp.reason", "\"null\"")),
+            ]
+        );
+        // What is Fastly's alone is left, and so is a string whose %xx means another thing.
+        assert_eq!(converted.untranslated.len(), 2);
+    }
+
+    #[test]
     fn two_expressions_never_share_a_key() {
         let converted = convert("%{f(\"a\")}V%{f('a')}V%{f(\"a\")}V");
         assert_eq!(converted.format, "%{f_a}x%{f_a_2}x%{f_a}x");
         assert_eq!(converted.values.len(), 2);
+        let converted = convert("%{server.identity}V%{server.hostname}V");
+        assert_eq!(converted.format, "%{node}x%{node_2}x");
+        let converted = convert("%{client.geo.a.b.c}V%{client.geo.a.b.d}V");
+        assert_eq!(converted.format, "%{client_geo_a_b_c}x%{client_geo_a_b_d}x");
+        let converted = convert("%{client.geo.a.b.c.d}V%{client.geo.a.b.c.e}V");
+        assert_eq!(converted.format, "%{client_geo_a_b_c}x%{client_geo_a_b_c_2}x");
     }
 
     #[test]

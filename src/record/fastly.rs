@@ -10,6 +10,8 @@ pub(super) enum Equivalent {
     Format(String),
     /// A value that VCL sets: the key, and the expression in Varnish's VCL.
     Set(&'static str, String),
+    /// One of two values of Varnish's VCL: the condition, the value where it holds, and the other one.
+    Either(String, String, String),
     /// Varnish does not know it; what to do instead.
     Unavailable(&'static str),
 }
@@ -23,6 +25,10 @@ impl Equivalent {
             Self::Set(key, expression) => format!(
                 "call .set(\"{key}\", {expression}) on the stream before .log() and write \
                  %{{{key}}}x instead"
+            ),
+            Self::Either(condition, then, otherwise) => format!(
+                "call .set(\"key\", ...) on the stream in VCL, with {then} if ({condition}) and else \
+                 {otherwise}, and write %{{key}}x instead"
             ),
             Self::Unavailable(advice) => format!("Varnish does not have it: {advice}"),
         }
@@ -143,12 +149,90 @@ pub(super) fn equivalent(expression: &str) -> Equivalent {
     if let Some((_, advice)) = MISSING.iter().find(|(name, _)| expression.starts_with(name)) {
         return Equivalent::Unavailable(advice);
     }
+    if let Some([condition, then, otherwise]) = call(expression, "if").as_deref()
+        && let (Some(condition), Some(then), Some(otherwise)) =
+            (vcl(condition), vcl(unquoted(then)), vcl(unquoted(otherwise)))
+    {
+        return Equivalent::Either(condition, then, otherwise);
+    }
     if call(expression, "if").is_some() {
         let advice = "set both values with .set() in an if and else of VCL, and write %{key}x";
         return Equivalent::Unavailable(advice);
     }
     let expression = if expression.is_empty() { "req.http.host" } else { expression };
     Equivalent::Set("key", expression.to_owned())
+}
+
+/// The names that Varnish's VCL has as well, or under another name.
+const PORTABLE: &[(&str, &str)] = &[
+    ("client.ip", "client.ip"),
+    ("obj.hits", "obj.hits"),
+    ("req.method", "req.method"),
+    ("req.proto", "req.proto"),
+    ("req.request", "req.method"),
+    ("req.restarts", "req.restarts"),
+    ("req.url", "req.url"),
+    ("resp.response", "resp.reason"),
+    ("resp.status", "resp.status"),
+    ("server.hostname", "server.hostname"),
+    ("server.identity", "server.identity"),
+];
+
+/// The quotes that Fastly's JSON formats put around a value that may be null, `"%22" + ... + "%22"`:
+/// a value outside of quotes gets its own here.
+fn unquoted(expression: &str) -> &str {
+    const QUOTE: &str = "\"%22\"";
+    let plus = |text: &str| text.trim().trim_matches('+').trim().len();
+    let inner = expression.strip_prefix(QUOTE).and_then(|rest| rest.strip_suffix(QUOTE));
+    match inner {
+        Some(inner) if plus(inner) > 0 => inner.trim().trim_matches('+').trim(),
+        _ => expression,
+    }
+}
+
+/// An expression in Varnish's VCL, if it has nothing in it that is Fastly's alone.
+fn vcl(expression: &str) -> Option<String> {
+    // Values are escaped as the format's `escape` says.
+    for escaper in ["json.escape", "cstr_escape"] {
+        if let Some([inner]) = call(expression.trim(), escaper).as_deref() {
+            return vcl(inner);
+        }
+    }
+    let mut out = String::new();
+    let mut rest = expression.trim();
+    while let Some(first) = rest.chars().next() {
+        if first == '"' {
+            let end = rest.get(1..)?.find('"')? + 2;
+            let text = rest.get(..end)?;
+            // Fastly reads %xx in it, and Varnish does not.
+            if text.contains('%') {
+                return None;
+            }
+            out.push_str(text);
+            rest = rest.get(end..)?;
+        } else if first.is_ascii_alphabetic() {
+            let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            let end = rest.find(|c| !name(c)).unwrap_or(rest.len());
+            let (word, behind) = rest.split_at_checked(end)?;
+            let header = ["req.http.", "resp.http."]
+                .iter()
+                .any(|prefix| word.strip_prefix(prefix).is_some_and(|name| !name.is_empty()));
+            if matches!(word, "json.escape" | "cstr_escape") && behind.starts_with('(') {
+                // The parentheses stay where they are.
+            } else if header {
+                out.push_str(word);
+            } else {
+                out.push_str(PORTABLE.iter().find(|(fastlys, _)| *fastlys == word)?.1);
+            }
+            rest = behind;
+        } else if first.is_ascii_digit() || " ()!=~<>&|+".contains(first) {
+            out.push(first);
+            rest = rest.get(1..)?;
+        } else {
+            return None;
+        }
+    }
+    if out.is_empty() { None } else { Some(out) }
 }
 
 /// The arguments of a call of `function`, if that is all of the text; commas in strings and inner

@@ -16,7 +16,7 @@ use self::vcl::{Vcl, literal};
 use super::Error;
 use super::terminal::output::json;
 use crate::printable::printable;
-use crate::record::{Converted, Program, Side, TagTable, convert};
+use crate::record::{Converted, Program, SetValue, Side, TagTable, convert};
 use crate::settings::{self, Arguments};
 
 /// Longest format that is read from standard input.
@@ -93,11 +93,12 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
     )
     .map_err(|error| Error::Usage(format!("format: {error}")))?;
 
+    let set: Vec<_> = values.iter().filter_map(example).collect();
     let sides = [(Side::Client, wanted.line.client), (Side::Backend, wanted.line.backend)];
     let samples: Vec<String> = sides
         .into_iter()
         .filter(|(_, wanted)| *wanted)
-        .map(|(side, _)| String::from_utf8_lossy(&program.example(side, EXAMPLES)).into_owned())
+        .map(|(side, _)| String::from_utf8_lossy(&program.example(side, &set)).into_owned())
         .map(|line| line.trim_end_matches('\n').to_owned())
         .collect();
 
@@ -110,7 +111,11 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
             .iter()
             .map(|value| {
                 serde_json::json!({
-                    "key": value.key, "expression": value.expression, "varnish": value.varnish,
+                    "key": value.key,
+                    "expression": value.expression,
+                    "if": value.either.as_ref().map(|(condition, _)| condition),
+                    "else": value.either.as_ref().map(|(_, otherwise)| otherwise),
+                    "varnish": value.varnish,
                 })
             })
             .collect();
@@ -140,9 +145,32 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
     Ok(ExitCode::from(u8::from(!left.is_empty())))
 }
 
-/// What an example's VCL has set, by the keys that `convert` gives to expressions that it knows.
-const EXAMPLES: &[(&str, &str)] =
-    &[("hits", "1"), ("node", "edge-1"), ("reason", "Not Modified"), ("restarts", "0")];
+/// What expressions are in the example.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("client.ip", "192.0.2.7"),
+    ("obj.hits", "1"),
+    ("req.http.Host", "www.example.com"),
+    ("req.http.Referer", "http://ref.example/"),
+    ("req.http.User-Agent", "curl/8.0 \"quoted\""),
+    ("req.method", "GET"),
+    ("req.proto", "HTTP/1.1"),
+    ("req.restarts", "0"),
+    ("req.url", "/path/x?a=1&b=2"),
+    ("resp.reason", "Not Modified"),
+    ("resp.status", "304"),
+    ("server.hostname", "edge-1"),
+    ("server.identity", "edge-1"),
+];
+
+/// What VCL sets in the example, as far as it is known; of two values the first one that is.
+fn example(value: &SetValue) -> Option<(&str, &str)> {
+    let of = |text: &str| -> Option<&str> {
+        let known = EXAMPLES.iter().find(|(known, _)| known.eq_ignore_ascii_case(text));
+        known.map(|(_, value)| *value)
+    };
+    let otherwise = || value.either.as_ref().and_then(|(_, otherwise)| of(otherwise));
+    Some((value.key.as_str(), of(&value.expression).or_else(otherwise)?))
+}
 
 fn comments(
     out: &mut dyn Write,

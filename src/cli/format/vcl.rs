@@ -60,9 +60,13 @@ impl Vcl<'_> {
         if self.client {
             let early = self.sets(|expression| !at_delivery(expression));
             let _ = write!(text, "\nsub vcl_recv {{\n    {stream}.log();\n{early}}}\n");
+            // A synthesised answer has no object.
             let late = self.sets(at_delivery);
-            if !late.is_empty() {
-                let _ = write!(text, "\nsub vcl_deliver {{\n{late}}}\n");
+            let synth = self.sets(|value| at_delivery(value) && !mentions(value, &["obj."]));
+            for (subroutine, sets) in [("vcl_deliver", late), ("vcl_synth", synth)] {
+                if !sets.is_empty() {
+                    let _ = write!(text, "\nsub {subroutine} {{\n{sets}}}\n");
+                }
             }
         }
         if self.backend {
@@ -76,8 +80,17 @@ impl Vcl<'_> {
     fn sets(&self, belongs: impl Fn(&SetValue) -> bool) -> String {
         let mut text = String::new();
         for value in self.values.iter().filter(|value| belongs(value)) {
-            let SetValue { key, expression, varnish } = value;
-            let call = format!("{}.set(\"{key}\", {expression});", self.stream);
+            let SetValue { key, expression, either, varnish } = value;
+            let set = |expression: &str| format!("{}.set(\"{key}\", {expression});", self.stream);
+            if let Some((condition, otherwise)) = either {
+                let (then, otherwise) = (set(expression), set(otherwise));
+                let _ = writeln!(
+                    text,
+                    "    if ({condition}) {{\n        {then}\n    }} else {{\n        {otherwise}\n    }}"
+                );
+                continue;
+            }
+            let call = set(expression);
             // One that Varnish may not have would keep the VCL from loading.
             let mark = if *varnish { "" } else { "# " };
             let call = call.replace(['\n', '\r'], " ");
@@ -90,8 +103,13 @@ impl Vcl<'_> {
 /// Whether an expression has its value only when there is an answer; those that are not known are
 /// taken to.
 fn at_delivery(value: &SetValue) -> bool {
-    let early = ["req.", "server.", "client."];
-    !value.varnish || !early.iter().any(|prefix| value.expression.starts_with(prefix))
+    !value.varnish || mentions(value, &["resp.", "obj."])
+}
+
+fn mentions(value: &SetValue, prefixes: &[&str]) -> bool {
+    let either = value.either.iter().flat_map(|(condition, otherwise)| [condition, otherwise]);
+    let mut all = either.chain([&value.expression]);
+    all.any(|text| prefixes.iter().any(|prefix| text.contains(prefix)))
 }
 
 #[cfg(test)]
