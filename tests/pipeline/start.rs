@@ -255,8 +255,9 @@ fn workers_that_push_while_the_stream_starts_lose_nothing_and_repeat_nothing() {
                 let (outlet, stop) = (&outlet, &stop);
                 scope.spawn(move || {
                     let mut number = 0;
-                    // A few thousand after the start at the most: the ring has room for them.
-                    while !stop.load(Ordering::Relaxed) && number < 10_000 {
+                    // A few thousand after the start at the most: they fit into the share of the ring
+                    // that normal records may fill, seven eighths.
+                    while !stop.load(Ordering::Relaxed) && number < 9_000 {
                         push(outlet, &format!("worker {worker}"), number..number + 1);
                         number += 1;
                         std::thread::yield_now();
