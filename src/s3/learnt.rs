@@ -26,6 +26,8 @@ pub(super) struct Learnt {
     never_ask: AtomicBool,
     /// It does not know `If-None-Match`.
     unconditional: AtomicBool,
+    /// That was a guess: it refused a header and did not say which. A guess is made once.
+    guessed: AtomicBool,
     /// It wants `Content-MD5`.
     wants_md5: AtomicBool,
     /// Its entity tags look like an MD5 and are none.
@@ -40,6 +42,7 @@ impl Learnt {
             ask_first: AtomicBool::new(false),
             never_ask: AtomicBool::new(false),
             unconditional: AtomicBool::new(false),
+            guessed: AtomicBool::new(false),
             wants_md5: AtomicBool::new(false),
             etags_differ: AtomicBool::new(false),
         }
@@ -60,6 +63,20 @@ impl Learnt {
     /// From now on without `If-None-Match`.
     pub(super) fn go_unconditional(&self) {
         self.unconditional.store(true, Relaxed);
+    }
+
+    /// It refused a header and did not say which: whether the next request is sent without
+    /// `If-None-Match`, which most of those who know no conditions refuse so. A guess that did not help
+    /// is taken back. `conditional` is whether the refused request had it.
+    pub(super) fn guess_unconditional(&self, conditional: bool) -> bool {
+        if conditional && !self.guessed.swap(true, Relaxed) {
+            self.unconditional.store(true, Relaxed);
+            return true;
+        }
+        if !conditional && self.guessed.load(Relaxed) {
+            self.unconditional.store(false, Relaxed);
+        }
+        false
     }
 
     /// From now on with `Content-MD5`.

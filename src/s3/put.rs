@@ -179,7 +179,14 @@ impl Client {
         let unknown = answer.outcome == Outcome::Unsupported
             && text.contains("header if-none-match")
             && options.if_none_match;
-        if unknown {
+        // Some do not say which header they mean.
+        let guess = !unknown
+            && answer.status == Some(501)
+            && answer.outcome == Outcome::Unsupported
+            && !text.contains(", header ")
+            && !text.starts_with("header ")
+            && self.learnt().guess_unconditional(options.if_none_match);
+        if unknown || guess {
             self.learnt().go_unconditional();
             let message = format!(
                 "{}; it goes on without If-None-Match, say if_none_match = false to say so",

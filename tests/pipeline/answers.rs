@@ -120,6 +120,21 @@ const ROWS: &[Row] = &[
         "if_none_match = false",
     ),
     row(
+        "501-that-names-no-header",
+        Act::With(
+            "if-none-match",
+            Say::new(
+                "501 Not Implemented",
+                s3!(
+                    "NotImplemented",
+                    "A header you provided implies functionality that is not implemented"
+                ),
+            ),
+        ),
+        Fate::Stored,
+        "if_none_match = false",
+    ),
+    row(
         "default-retention-wants-md5",
         Act::Without(
             &["content-md5", "x-amz-checksum-sha256", "x-amz-checksum-crc32c"],

@@ -94,3 +94,22 @@ fn a_gateway_that_does_not_honour_if_none_match_is_not_sent_it() {
         assert_eq!(carried, traits.if_none_match != Does::No, "{}", traits.name);
     }
 }
+
+#[test]
+fn a_501_that_names_no_header_is_answered_without_if_none_match_once_and_with_it_again_in_vain() {
+    const NAMELESS: Say = Say::new(
+        "501 Not Implemented",
+        "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that \
+         is not implemented</Message></Error>",
+    );
+    let carried = |seen: &[Seen]| -> Vec<bool> {
+        seen.iter().map(|seen| seen.headers.contains_key("if-none-match")).collect()
+    };
+    let (seen, ended) = sent(Options::default(), Act::With("if-none-match", NAMELESS));
+    assert_eq!((carried(&seen), ended), (vec![true, false], Outcome::Stored));
+    // Another header is meant.
+    let object = ObjectOptions { tags: vec![("a".into(), "b".into())], ..ObjectOptions::default() };
+    let options = Options { object, ..Options::default() };
+    let (seen, ended) = sent(options, Act::With("x-amz-tagging", NAMELESS));
+    assert_eq!((carried(&seen), ended), (vec![true, false, true], Outcome::Unsupported));
+}
