@@ -89,22 +89,23 @@ def streams(place):
         "fetches": common,
         "calls": 'format = {"%{X-Id}i\\t%{X-Where}i\\t%{Varnish:side}x\\t%s\\t%{key}x\\t%{none}x"}',
     }
-    return "\n    ".join(
-        STREAM.format(
-            name=name,
-            endpoint=place.s3.endpoint,
-            bucket=rig.BUCKET,
-            credentials=place.s3.credentials,
-            spool=place.spool,
-            more=text,
-        )
-        for name, text in more.items()
+    return "\n    ".join(stream(place, name, text) for name, text in more.items())
+
+
+def stream(place, name, more):
+    return STREAM.format(
+        name=name,
+        endpoint=place.s3.endpoint,
+        bucket=rig.BUCKET,
+        credentials=place.s3.credentials,
+        spool=place.spool,
+        more=more,
     )
 
 
-def vcl(place, name, origin, dead):
+def vcl(place, name, origin, dead, streams):
     text = (rig.ROOT / "e2e/data" / name).read_text()
-    text = text.replace("@STREAMS@", streams(place))
+    text = text.replace("@STREAMS@", streams)
     text = text.replace("@ORIGIN@", str(origin)).replace("@DEAD@", str(dead))
     path = place.directory / name
     path.write_text(text)
@@ -198,13 +199,13 @@ def differences(ours, theirs, used):
 
 
 class Report:
-    def __init__(self):
-        self.failures, self.shown = 0, 0
+    def __init__(self, most=40):
+        self.failures, self.shown, self.most = 0, 0, most
 
     def fail(self, text):
         self.failures += 1
         self.shown += 1
-        if self.shown <= 40:
+        if self.shown <= self.most:
             say(f"  FAIL {text}")
 
     def compare(self, name, ours, theirs):
@@ -288,8 +289,8 @@ def prove(place, options):
     origin = oracle_kinds.Origin()
     dead, proxy = rig.free_ports(2)
     place.s3.start()
-    boot = vcl(place, "oracle_label.vcl", origin.port, dead)
-    main = vcl(place, "oracle.vcl", origin.port, dead)
+    boot = vcl(place, "oracle_label.vcl", origin.port, dead, streams(place))
+    main = vcl(place, "oracle.vcl", origin.port, dead, streams(place))
     varnish = place.start_varnish(
         boot,
         parameters=("vsl_space=400M", "timeout_idle=120", "thread_pools=1",

@@ -312,11 +312,11 @@ sub vcl_backend_response {
     set beresp.http.X-Long-O = bereq.http.X-Long-O;
     if (bereq.url ~ "^/hfm") {
         set beresp.uncacheable = true;
-        set beresp.ttl = 60s;
+        set beresp.ttl = 600s;
         return (deliver);
     }
     if (bereq.url ~ "^/hfp") {
-        return (pass(60s));
+        return (pass(600s));
     }
     if (bereq.url ~ "^/retry" && bereq.retries < 2) {
         return (retry);

@@ -8,16 +8,17 @@ use super::program::{HeaderWatch, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Address, Handling, Message, Part, Side, Structs, Task};
 use super::text::{basic, header, trim};
-use super::walk::Captured;
+use super::walk::{Captured, Slot};
 
 /// More headers than Varnish takes (`http_max_hdr` is at most 65,535) are not looked at.
 const HEADERS_MAX: usize = 65_535;
 
-/// Headers that Varnish itself adds to a request before `vcl_recv`, where the client sent none:
-/// they are logged as received, but stand only in the request as VCL has it.
-const ADDED: [&[u8]; 2] = [b"X-Forwarded-For", b"Via"];
+/// Whether Varnish adds such a header to a request.
+fn added_by_varnish(name: &[u8]) -> bool {
+    [b"X-Forwarded-For".as_slice(), b"Via"].iter().any(|of| of.eq_ignore_ascii_case(name))
+}
 
-/// Mends `found`; what cannot be mended sets `found.incomplete`.
+/// Completes `found`; what cannot be completed sets `found.incomplete`.
 pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
     if !program.heal {
         found.incomplete |= found.cut && found.slots.iter().any(|slot| slot.cut);
@@ -35,9 +36,9 @@ pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     let tag = if client { Tag::RespHeader } else { Tag::BerespHeader };
     healer.headers(&program.response, Message::Response, tag, !client);
     if client {
-        healer.unset(&program.response, Message::Response, Tag::RespUnset);
+        healer.unset(&program.response, Message::Response, [Tag::RespHeader, Tag::RespUnset]);
     } else {
-        healer.unset(&program.request, Message::Request, Tag::BereqUnset);
+        healer.unset(&program.request, Message::Request, [Tag::BereqHeader, Tag::BereqUnset]);
     }
     healer.records();
     healer.handling();
@@ -54,7 +55,9 @@ impl<'a> Healer<'_, '_, '_, 'a> {
     /// Whether a value of `tag` that is absent may have been there.
     fn doubtful(&self, tag: Tag) -> bool {
         let response = matches!(tag, Tag::RespHeader | Tag::BerespHeader);
-        let logged = self.found.whole || response && self.found.answered;
+        let taken = self.found.received
+            || matches!(tag, Tag::RespHeader | Tag::VclLog | Tag::ReqStart | Tag::BackendOpen);
+        let logged = self.found.whole && taken || response && self.found.answered;
         !logged || self.program.masked(self.task, tag)
     }
 
@@ -72,15 +75,27 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         }
     }
 
+    /// A part of a message's first line; of a request that was restarted only what VCL left alone.
+    fn part(&self, message: Message, part: Part) -> Option<&'a [u8]> {
+        let structs = self.structs;
+        let value = structs.line(message, part);
+        if !self.restarted(message) {
+            return value;
+        }
+        let now = structs.line(Message::Request, part);
+        // What the log has of it decides, if it has some.
+        if self.found.cut { now } else { value.filter(|_| now == value) }
+    }
+
     fn first_line(&mut self) {
         let client = self.task.side == Side::Client;
         let message = if client { Message::Received } else { Message::Request };
         let tag = |request, bereq| if client { request } else { bereq };
         if self.wants(slot::METHOD, tag(Tag::ReqMethod, Tag::BereqMethod)) {
-            self.settle(slot::METHOD, self.structs.line(message, Part::Method));
+            self.settle(slot::METHOD, self.part(message, Part::Method));
         }
         if self.wants(slot::PROTOCOL, tag(Tag::ReqProtocol, Tag::BereqProtocol)) {
-            self.settle(slot::PROTOCOL, self.structs.line(message, Part::Protocol));
+            self.settle(slot::PROTOCOL, self.part(message, Part::Protocol));
         }
         let url = tag(Tag::ReqUrl, Tag::BereqUrl);
         if self.wants(slot::PATH, url) || self.wants(slot::QUERY, url) {
@@ -92,7 +107,7 @@ impl<'a> Healer<'_, '_, '_, 'a> {
     fn url(&mut self, message: Message) {
         let path = self.found.get(slot::PATH);
         let query = self.found.get(slot::QUERY);
-        let Some(url) = self.structs.line(message, Part::Url) else {
+        let Some(url) = self.part(message, Part::Url) else {
             self.found.incomplete = true;
             return;
         };
@@ -137,6 +152,13 @@ impl<'a> Healer<'_, '_, '_, 'a> {
     #[inline]
     fn headers(&mut self, watches: &[HeaderWatch], message: Message, tag: Tag, first: bool) {
         for watch in watches {
+            // Varnish collects a header's lines before VCL runs, and takes them away for it.
+            if message == Message::Received
+                && self.found.get(watch.slot).gone
+                && self.program.masked(self.task, tag)
+            {
+                self.found.clear(watch.slot);
+            }
             if self.wants(watch.slot, tag) {
                 let first = match watch.which {
                     Which::Usual => first,
@@ -159,6 +181,49 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         pick: impl Fn(&'a [u8]) -> Option<&'a [u8]>,
     ) {
         let now = self.found.get(slot);
+        // What the log does not begin, VCL may have changed since it was logged: the headers of a
+        // backend's response, and of a request at its restart.
+        let response = message == Message::Response && self.task.side == Side::Backend;
+        if now.bytes.is_none() && response {
+            self.found.incomplete = true;
+            return;
+        }
+        let message = match now.bytes {
+            // What the log has of it decides.
+            Some(_) if self.restarted(message) => Message::Request,
+            _ => message,
+        };
+        let (mut best, lines) = self.pick(now, name, message, first, &pick);
+        if best.is_none() && message == Message::Received {
+            best =
+                self.added(name).filter(|value| value.starts_with(now.bytes.unwrap_or_default()));
+            // VCL took it away, or this Varnish adds none.
+            self.found.incomplete |= best.is_none() && added_by_varnish(name);
+        }
+        if self.restarted(message)
+            && now.bytes.is_none()
+            && self.pick(now, name, Message::Request, first, &pick).0 != best
+        {
+            self.found.incomplete = true;
+            return;
+        }
+        match best {
+            Some(value) => self.found.put(slot, value, false),
+            None if now.cut => self.found.incomplete = true,
+            None if self.whole(message, lines) => {}
+            None => self.found.incomplete = true,
+        }
+    }
+
+    /// The value of a header of which `now` is known, and how many lines the message has.
+    fn pick(
+        &self,
+        now: Slot<'a>,
+        name: &[u8],
+        message: Message,
+        first: bool,
+        pick: impl Fn(&'a [u8]) -> Option<&'a [u8]>,
+    ) -> (Option<&'a [u8]>, usize) {
         let mut best = None;
         let mut index = 0;
         while let Some(line) = self.structs.header(message, index)
@@ -174,19 +239,29 @@ impl<'a> Healer<'_, '_, '_, 'a> {
                 break;
             }
         }
-        let added =
-            message == Message::Received && ADDED.iter().any(|of| of.eq_ignore_ascii_case(name));
-        match best {
-            Some(value) => self.found.put(slot, value, false),
-            None if added => {
-                self.search(slot, name, Message::Request, first, pick);
-                // VCL took it away, or this Varnish adds none.
-                self.found.incomplete |= self.found.get(slot).bytes.is_none();
-            }
-            None if now.cut => self.found.incomplete = true,
-            None if self.whole(message, index) => {}
-            None => self.found.incomplete = true,
+        (best, index)
+    }
+
+    /// Whether a request's message is that of before a restart, which may have another one.
+    fn restarted(&self, message: Message) -> bool {
+        message == Message::Received && self.task.restarts > 0
+    }
+
+    /// A header that Varnish adds to a request before `vcl_recv` where the client sent none
+    /// (`cnt_recv_prep`): it is logged as received, but not in the request as received.
+    fn added(&self, name: &[u8]) -> Option<&'a [u8]> {
+        if name.eq_ignore_ascii_case(b"X-Forwarded-For") {
+            return self.structs.address(Address::ClientIp);
         }
+        if !name.eq_ignore_ascii_case(b"Via") {
+            return None;
+        }
+        let structs = self.structs;
+        let mut lines = (0..HEADERS_MAX).map_while(|at| structs.header(Message::Request, at));
+        let via = lines.find_map(|line| header(line, name)).map(trim)?;
+        // `http_ViaHeader`, and not what VCL made of it.
+        let own = via.starts_with(b"1.1 ") && via.ends_with(b")");
+        (own && memchr::memmem::find(via, b" (Varnish/").is_some()).then_some(via)
     }
 
     /// Whether a message of which `lines` lines are known has no others that the format prints. A
@@ -198,16 +273,22 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         }
     }
 
-    /// With `tag` hidden, a header in the log may have been taken away after it was logged.
-    fn unset(&mut self, watches: &[HeaderWatch], message: Message, tag: Tag) {
-        if watches.is_empty() || !self.program.masked(self.task, tag) {
+    /// With one of `tags` hidden, a header in the log may have been taken away after it was logged, or
+    /// set again after it was taken away.
+    fn unset(&mut self, watches: &[HeaderWatch], message: Message, tags: [Tag; 2]) {
+        if watches.is_empty() || !tags.iter().any(|tag| self.program.masked(self.task, *tag)) {
             return;
         }
         for watch in watches {
-            let Some(value) = self.found.get(watch.slot).bytes else { continue };
+            let now = self.found.get(watch.slot);
+            let Some(value) = now.bytes else { continue };
             let structs = self.structs;
-            if message == Message::Response && structs.response_is_final() {
+            if message == Message::Request || structs.response_is_final() {
                 self.last(watch, message);
+                continue;
+            }
+            if now.gone {
+                self.found.incomplete = true;
                 continue;
             }
             let mut lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));

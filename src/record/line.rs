@@ -34,6 +34,8 @@ pub(super) struct Line<'p, 'o> {
     /// Where in `out` the JSON string under way begins.
     value: usize,
     strings: &'o mut Strings,
+    /// Where the flags are, which are set when the line is complete.
+    flags: SmallVec<[usize; 2]>,
     out: &'o mut Vec<u8>,
 }
 
@@ -47,12 +49,28 @@ impl<'p, 'o> Line<'p, 'o> {
         strings: &'o mut Strings,
         out: &'o mut Vec<u8>,
     ) -> Self {
-        Self { program, most: start + most, value: start, strings, out }
+        let flags = SmallVec::new();
+        Self { program, most: start + most, value: start, strings, flags, out }
     }
 
     /// Appends the operator's own text, or text that needs no escape inside a value.
     pub(super) fn literal(&mut self, text: &[u8]) {
         self.out.extend_from_slice(text);
+    }
+
+    /// Appends a flag that is not set.
+    pub(super) fn flag(&mut self) {
+        self.flags.push(self.out.len());
+        self.out.push(b'0');
+    }
+
+    /// Sets the flags.
+    pub(super) fn set_flags(&mut self) {
+        for at in &self.flags {
+            if let Some(flag) = self.out.get_mut(*at) {
+                *flag = b'1';
+            }
+        }
     }
 
     /// Appends what `write` appends.

@@ -77,7 +77,9 @@ pub(super) enum What {
     Epoch(Edge, Unit),
     Elapsed(Unit),
     FirstByte,
-    BodyBytes { dash_for_zero: bool },
+    BodyBytes {
+        dash_for_zero: bool,
+    },
     BytesIn,
     BytesOut,
     AcctField(Side2, u8),
@@ -89,6 +91,8 @@ pub(super) enum What {
     Address(Address),
     Connection,
     Fixed(&'static str),
+    /// Whether the line lacks a value, `1` or `0`.
+    Incomplete,
     Value(Vec<u8>),
 }
 

@@ -66,6 +66,9 @@ impl Program {
             }
         }
         let incomplete = values.found.incomplete;
+        if incomplete {
+            values.line.set_flags();
+        }
         let status = status(&values.found.get(slot::STATUS)).or_else(|| task.structs.status());
         let truncated = self.end(out, start, (self.escape == Escape::Json).then_some(&strings));
         Rendered { truncated, incomplete, status }

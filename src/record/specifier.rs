@@ -252,6 +252,7 @@ impl Specifier<'_, '_> {
             "s3log:sample" => {
                 self.builder.constant(&self.context.sample.factor().to_string());
             }
+            "s3log:incomplete" => self.builder.print(What::Incomplete),
             "" => return self.refuse("%{...}x takes the key of a value"),
             _ => {
                 if let Some(key) = argument.strip_prefix("VCL_Log:") {
@@ -261,7 +262,7 @@ impl Specifier<'_, '_> {
                 } else if let Some(tag) = argument.strip_prefix("VSL:") {
                     self.any_tag(tag)?;
                 } else if argument.starts_with("s3log:") {
-                    return self.refuse("s3log: takes sample");
+                    return self.refuse("s3log: takes sample or incomplete");
                 } else if argument.starts_with("Varnish:") {
                     return self.refuse(
                         "Varnish: takes time_firstbyte, hitmiss, handling, side, vxid or \

@@ -25,9 +25,16 @@ impl Times {
                 let time = task.structs.moment(moment).filter(|time| time.is_finite());
                 time.map(time::quantise)
             };
-            times.start = times.start.or_else(|| ask(Moment::Start));
-            times.end = times.end.or_else(|| ask(Moment::End));
-            found.incomplete |= lost(slot::END, times.end);
+            times.start = times.start.or_else(|| {
+                // Of a restarted request, or a fetch that is retried, it is that of the first try.
+                found.incomplete |= program.uses(slot::START) && task.restarts > 0;
+                ask(Moment::Start)
+            });
+            // A task's last timestamp is flushed after its end: one that is not there was never logged.
+            if masked() {
+                times.end = times.end.or_else(|| ask(Moment::End));
+                found.incomplete |= lost(slot::END, times.end);
+            }
         }
         found.incomplete |= lost(slot::START, times.start);
         times

@@ -1,7 +1,5 @@
 //! The values of a format's specifiers, printed into a line one at a time.
 
-use std::io::Write as _;
-
 use super::base64;
 use super::line::Line;
 use super::options::Dialect;
@@ -87,6 +85,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
                 Some(Connection::Closed) => self.line.raw(place, b"-"),
                 None => self.line.unknown(place),
             },
+            What::Incomplete => self.line.flag(),
             What::Fixed(text) if *text == "-" => self.line.unknown(place),
             What::Fixed(text) => self.line.text(place, text.as_bytes()),
             What::Value(key) => {
@@ -243,7 +242,9 @@ impl<'a> Values<'_, '_, '_, 'a> {
     }
 
     fn first_byte(&mut self, place: Place) {
-        if let Some(bytes) = self.found.get(slot::FIRST_BYTE).bytes {
+        // The first of several counts, which a log without its beginning may have lost.
+        let first = self.found.get(slot::FIRST_BYTE).bytes;
+        if let Some(bytes) = first.filter(|_| self.found.whole || !self.program.heal) {
             return self.line.text(place, bytes);
         }
         let masked = || self.program.masked(self.task, Tag::Timestamp);
@@ -251,8 +252,11 @@ impl<'a> Values<'_, '_, '_, 'a> {
             let first = self.task.structs.moment(Moment::FirstByte).filter(|t| t.is_finite());
             let start = self.task.structs.moment(Moment::Start).filter(|t| t.is_finite());
             if let (Some(first), Some(start)) = (first, start) {
-                // As VSLb_ts writes it. A Vec takes whatever is written to it.
-                return self.line.with(|out| drop(write!(out, "{:.6}", first - start)));
+                // As VSLb_ts writes it.
+                let micros = ((first - start) * 1e6).max(0.0) as u64;
+                self.line.number(micros / 1_000_000);
+                self.line.literal(b".");
+                return self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
             }
             self.found.incomplete = true;
         }

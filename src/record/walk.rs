@@ -13,7 +13,7 @@ use super::program::{HeaderWatch, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Handling, Side, Task};
 use super::text::{after_prefix, basic, field, header, same, trim};
-use super::vsl::{Records, text};
+use super::vsl::{Record, Records, text};
 
 /// Captured values that need no allocation.
 pub(super) const INLINE: usize = 32;
@@ -43,6 +43,8 @@ pub(super) struct Captured<'s, 'a> {
     pub(super) piped: bool,
     /// The log begins with the transaction's first record.
     pub(super) whole: bool,
+    /// The request's values were looked for.
+    pub(super) received: bool,
     /// The log has the response's status and, after it, the call of VCL that got the response:
     /// all of the response's headers are in the log, too.
     pub(super) answered: bool,
@@ -61,6 +63,7 @@ impl<'s, 'a> Captured<'s, 'a> {
             hit: None,
             piped: false,
             whole: false,
+            received: true,
             answered: false,
             cut: false,
             incomplete: false,
@@ -75,6 +78,13 @@ impl<'s, 'a> Captured<'s, 'a> {
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
             *place = Slot { bytes: Some(bytes), cut, gone: false };
             self.cut |= cut;
+        }
+    }
+
+    /// Nothing is known of `slot`.
+    pub(super) fn clear(&mut self, slot: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            *slot = Slot::EMPTY;
         }
     }
 
@@ -119,12 +129,23 @@ struct Walk<'w, 'p, 'a> {
 #[inline(never)]
 pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
     let mut records = Records::new(task.log, task.overhead);
-    let first = records.clone().next();
-    let whole = first.is_some_and(|record| program.tags.kind(record.tag) == Tag::Begin);
+    let mut early = records.clone().take(2);
+    let first = early.next();
+    let kind = |record: &Record<'_>| program.tags.kind(record.tag);
+    let whole = match first {
+        Some(first) if kind(&first) == Tag::Begin => true,
+        // The second one, if that is hidden; a fetch has VCL_use in between.
+        first => {
+            first.into_iter().chain(early).any(|record| {
+                kind(&record) == Tag::Timestamp && text(record.bytes).starts_with(b"Start:")
+            }) && program.masked(task, Tag::Begin)
+        }
+    };
     // After a flush, or without VCL_call, nobody can tell whether a request's header was received
-    // or set by VCL.
-    let torn = !whole || program.heal && program.masked(task, Tag::VclCall);
-    let received = torn && program.heal && task.side == Side::Client;
+    // or set by VCL. Without VCL_call that is so of a backend's response, too.
+    let hidden = program.heal && program.masked(task, Tag::VclCall);
+    let torn = hidden || !whole && task.side == Side::Client;
+    let received = torn && program.heal;
     let mut walk = Walk {
         program,
         side: task.side,
@@ -156,6 +177,7 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     let Walk { handling, hit, piped, answered, cuts, .. } = walk;
     (found.handling, found.hit, found.whole) = (handling, hit, whole);
     (found.piped, found.answered, found.cut) = (piped, answered, cuts);
+    found.received = !received;
 }
 
 impl<'a> Walk<'_, '_, 'a> {

@@ -5,7 +5,7 @@
 //! that their header lines lie in (`bin/varnishd/cache/cache.h`).
 
 use std::cell::OnceCell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -15,6 +15,9 @@ use varnish::ffi;
 use super::pending::{Answer, Pending};
 use super::version;
 use crate::record::task::{Address, Connection, Handling, Message, Moment, Part, Structs};
+
+/// `include/vcl.h`.
+const VCL_MET_PIPE: c_uint = 1 << 2;
 
 /// The bytes of one header line or first-line part; `None` where there is none.
 pub(super) fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
@@ -67,6 +70,18 @@ pub(super) fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
 }
 
+/// Whether `index` is that of a reason by which a client is gone before the answer is complete. For
+/// it `SES_Close` leaves a reason's index, negated, in `sp->fd`, and `req->doclose` as it was.
+fn aborts(index: c_int) -> bool {
+    let reasons =
+        [&raw const ffi::SC_REM_CLOSE, &raw const ffi::SC_TX_ERROR, &raw const ffi::SC_RX_BODY];
+    reasons.into_iter().any(|reason| {
+        // SAFETY: constants of varnishd.
+        let [reason] = unsafe { &*reason };
+        reason.idx == index
+    })
+}
+
 type Text = SmallVec<[u8; 48]>;
 
 /// The structs of a client task.
@@ -100,6 +115,12 @@ impl<'a> Client<'a> {
                 Some((ip, port))
             })
             .as_ref()
+    }
+
+    /// Whether a VCL subroutine ran in this request, or in what its worker did of it.
+    fn ran(&self, method: c_uint) -> bool {
+        // SAFETY: a request that is being worked on has a worker.
+        unsafe { self.req.wrk.as_ref() }.is_some_and(|worker| worker.seen_methods & method != 0)
     }
 
     fn session_text(&self, which: ffi::SessionAttr) -> Option<&[u8]> {
@@ -153,6 +174,17 @@ impl Structs for Client<'_> {
     }
 
     fn connection(&self) -> Option<Connection> {
+        if version::piped(self.req) {
+            return Some(Connection::Closed);
+        }
+        if self.req.req_reset() != 0 {
+            return Some(Connection::Aborted);
+        }
+        // SAFETY: the session outlives its request.
+        let fd = unsafe { self.req.sp.as_ref() }?.fd;
+        if fd < 0 {
+            return Some(if aborts(-fd) { Connection::Aborted } else { Connection::Closed });
+        }
         // SAFETY: doclose points to one of Varnish's constant descriptions.
         let reason = unsafe { self.req.doclose.as_ref() }?;
         Some(match text(reason.name)? {
@@ -163,21 +195,33 @@ impl Structs for Client<'_> {
     }
 
     fn handling(&self) -> Option<Handling> {
-        let is = |flag: bool, handling| flag.then_some(handling);
-        let private = self.pending.delivered.as_ref().map(|sent| sent.private);
         // A reset skips subroutines, of which varnishncsa counts those that ran.
         if self.req.req_reset() != 0 {
             return None;
         }
-        is(version::piped(self.req), Handling::Pipe)
-            // Set by what leads to vcl_synth, reset before vcl_recv (cnt_recv_prep).
-            .or(is(self.req.err_code != 0, Handling::Synth))
-            .or(is(self.req.is_hitpass() != 0, Handling::HitPass))
+        if version::piped(self.req) {
+            return Some(Handling::Pipe);
+        }
+        // Set by what leads to vcl_synth, reset before vcl_recv (cnt_recv_prep).
+        if self.req.err_code != 0 {
+            return Some(Handling::Synth);
+        }
+        let Some(sent) = &self.pending.delivered else {
+            // A pipe to a backend that cannot be reached.
+            return self.ran(VCL_MET_PIPE).then_some(Handling::Pipe);
+        };
+        Some(if self.req.is_hitpass() != 0 {
+            Handling::HitPass
+        } else if sent.private {
             // Of a pass the object is private, also where another one was hit before.
-            .or(is(private?, Handling::Pass))
-            .or(is(self.req.is_hitmiss() != 0, Handling::HitMiss))
-            .or(is(self.req.is_hit() != 0, Handling::Hit))
-            .or(Some(Handling::Miss))
+            Handling::Pass
+        } else if self.req.is_hitmiss() != 0 {
+            Handling::HitMiss
+        } else if self.req.is_hit() != 0 {
+            Handling::Hit
+        } else {
+            Handling::Miss
+        })
     }
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {

@@ -97,7 +97,7 @@ pub(super) enum Answered {
 pub(super) struct Sent {
     /// What it is.
     pub answer: Answered,
-    /// When it was ready: `req->t_prev`, which the `Process` timestamp has set.
+    /// When it was ready: `req->t_prev`, which the `Process` timestamp has set; 0 where another has since.
     pub ready: f64,
 }
 
@@ -263,7 +263,11 @@ impl Before {
     fn new(request: *const ffi::req) -> Self {
         // SAFETY: Varnish calls a transport with a valid request.
         let req = unsafe { request.as_ref() };
-        let (ready, headers) = req.map_or((0.0, 0), |req| (req.t_prev.0, req.acct.resp_hdrbytes));
+        let Some(req) = req else { return Self { ready: 0.0, headers: 0 } };
+        // A synth reads the request's body after `Process`, and that is logged too (`VRB_Ignore`).
+        let read = req.err_code != 0 && req.acct.req_bodybytes > 0;
+        let ready = if read { 0.0 } else { req.t_prev.0 };
+        let headers = req.acct.resp_hdrbytes;
         Self { ready, headers }
     }
 

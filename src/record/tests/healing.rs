@@ -1,7 +1,7 @@
 //! Logs that were cut, flushed or masked.
 
 use super::support::{Known, Log, apache, client, csa, full, tag_number, task};
-use crate::record::task::Handling;
+use crate::record::task::{Handling, NoStructs};
 use crate::record::{Options, Side, Task};
 
 fn long_url() -> Vec<u8> {
@@ -51,6 +51,22 @@ fn dialect_varnishncsa_without_healing_prints_the_cut() {
 }
 
 #[test]
+fn a_line_says_whether_a_value_of_it_is_missing() {
+    let log = cut_log();
+    let format =
+        r#"{"missing":%{s3log:incomplete}x,"agent":"%{User-Agent}i","so":"%{s3log:incomplete}x"}"#;
+    let known = Known { received: vec![long_agent(400)], ..Known::default() };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
+    let (line, rendered) = full(format, &apache(), &task);
+    assert!(line.starts_with(b"{\"missing\":0,") && line.ends_with(b"\"so\":\"0\"}"));
+    assert!(!rendered.incomplete);
+    let task = Task { structs: &NoStructs, ..task };
+    let (line, rendered) = full(format, &apache(), &task);
+    assert!(line.starts_with(b"{\"missing\":1,") && line.ends_with(b"\"so\":\"1\"}"));
+    assert!(rendered.incomplete);
+}
+
+#[test]
 fn a_header_that_vcl_changed_does_not_stand_in_for_the_one_logged() {
     let log = cut_log();
     let mut other = long_agent(400);
@@ -95,16 +111,43 @@ fn a_header_that_varnish_added_is_found_where_varnish_put_it() {
     let log = Log::new().rec("VCL_call", "DELIVER");
     let known = Known {
         received: vec![b"Host: h.example".to_vec(), b"X: 1".to_vec()],
-        request: vec![b"via: 1.1 edge".to_vec(), b"X: 2".to_vec(), b"Y: 2".to_vec()],
+        request: vec![b"via: 1.1 edge (Varnish/7.7)".to_vec(), b"X: 2".to_vec(), b"Y: 2".to_vec()],
         ..Known::default()
     };
     let task = Task { structs: &known, ..task(&log, Side::Client) };
     let (line, rendered) = full("%{Via}i %{X}i %{Y}i", &apache(), &task);
-    assert_eq!(String::from_utf8_lossy(&line), "1.1 edge 1 -");
+    assert_eq!(String::from_utf8_lossy(&line), "1.1 edge (Varnish/7.7) 1 -");
     assert!(!rendered.incomplete);
+    // Whatever VCL has made of it since.
+    let request = vec![b"X-Forwarded-For: of VCL".to_vec(), b"Via: of VCL".to_vec()];
+    let known = Known { received: vec![b"Host: h.example".to_vec()], request, ..Known::default() };
+    let task = Task { structs: &known, ..task };
     let (line, rendered) = full("%{X-Forwarded-For}i", &apache(), &task);
+    assert_eq!(line, b"192.0.2.7");
+    assert!(!rendered.incomplete);
+    let (line, rendered) = full("%{Via}i", &apache(), &task);
     assert_eq!(line, b"-");
-    assert!(rendered.incomplete, "VCL may have taken it away");
+    assert!(rendered.incomplete, "VCL may have replaced it");
+}
+
+#[test]
+fn of_a_restarted_request_only_what_vcl_left_alone_is_known() {
+    // varnishncsa prints what the request was when it was restarted.
+    let log = Log::new().rec("VCL_call", "DELIVER");
+    let known = Known {
+        url: Some(b"/p".to_vec()),
+        received: vec![b"Host: h.example".to_vec(), b"X: 1".to_vec(), b"Y: 1".to_vec()],
+        request: vec![b"Host: h.example".to_vec(), b"X: 2".to_vec(), b"Z: 2".to_vec()],
+        ..Known::default()
+    };
+    let task = Task { structs: &known, restarts: 1, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%U %{Host}i", &apache(), &task);
+    assert_eq!(line, b"/p h.example");
+    assert!(!rendered.incomplete);
+    for name in ["X", "Y", "Z"] {
+        let (line, rendered) = full(&format!("%{{{name}}}i"), &apache(), &task);
+        assert_eq!((line.as_slice(), rendered.incomplete), (b"-".as_slice(), true), "{name}");
+    }
 }
 
 #[test]

@@ -73,6 +73,7 @@ const CLIENT: &[(&str, &str, &str)] = &[
     ("%{Varnish:handling}x", "hit", "hit"),
     ("%{Varnish:side}x", "c", "c"),
     ("%{s3log:sample}x", "1", "1"),
+    ("%{s3log:incomplete}x", "0", "0"),
     ("%{Varnish:vxid}x", "32771", "32771"),
     ("%{VCL_Log:tenant}x", "blue", "blue"),
     ("[%{VCL_Log:Tenant}x]", "[]", "[]"),
