@@ -3,7 +3,8 @@
 A server on loopback answers each request by a seeded random draw from what gateways, and what
 is in front of them, were seen to answer; traffic and reloads go on meanwhile. Then it is S3.
 Each record is in the bucket once, or in quarantine for a reason that is the block's own;
-memory, threads and descriptors are where they were.
+memory, threads and descriptors of the process that uploads stay flat: they are sampled every two
+seconds. With --external that process is s3log ship.
 """
 
 import gzip
@@ -14,6 +15,8 @@ import json
 import pathlib
 import random
 import re
+import signal
+import statistics
 import threading
 import time
 
@@ -174,10 +177,53 @@ def figures(pid):
     return {"MiB": number("VmRSS") / 1024, "threads": number("Threads"), "files": files}
 
 
+class Samples(threading.Thread):
+    """The figures of a process, again and again."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.over, self.all = pid, threading.Event(), []
+
+    def run(self):
+        while not self.over.wait(2):
+            self.all.append(figures(self.pid))
+
+    def part(self, of, name):
+        """The median of one fifth of the time: 0 is the first, 4 the last."""
+        fifth = len(self.all) // 5
+        return statistics.median(sample[name] for sample in self.all[of * fifth :][:fifth])
+
+    def growth(self):
+        """What grew between the second and the last fifth, as sentences."""
+        if len(self.all) < 30:
+            return []
+        grown = []
+        for name, most in (("MiB", 8), ("threads", 1), ("files", 8)):
+            early, late = self.part(1, name), self.part(4, name)
+            say(f"moods: {name}, medians of fifths: {[round(self.part(n, name), 1) for n in range(5)]}")
+            if late - early > most:
+                grown.append(f"{name} grew from {early} to {late} while it was hostile")
+        return grown
+
+
 def arguments(parser):
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--long", action="store_true", help="an hour")
+    parser.add_argument("--long", action="store_true", help="ten minutes")
+    parser.add_argument("--external", action="store_true", help="s3log ship uploads")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+
+
+def ship(place):
+    """s3log ship with the settings that varnishd has otherwise."""
+    settings = {
+        "endpoint": place.s3.endpoint, "credentials": place.s3.credentials, "spool": place.spool,
+        "upload_threads": 4, "timeout": "2s", "connect_timeout": "2s",
+    }
+    path = place.directory / "ship.toml"
+    path.write_text("[access]\n" + "".join(f"{name} = '{value}'\n" for name, value in settings.items()))
+    process = rig.Process("ship", [place.command, "ship", "--config", path], place.directory)
+    place.stack.callback(lambda: process.stop(signal.SIGTERM))
+    return process
 
 
 def prove(place, options):
@@ -185,10 +231,10 @@ def prove(place, options):
     gateway = Gateway(options.seed, hostile=False)
     place.stack.callback(gateway.shutdown)
     place.s3.endpoint = gateway.endpoint
-    vcl = stream_vcl.write(
-        place, "moods", format="%U", period="200ms", upload_threads="4", timeout="2s",
-        connect_timeout="2s",
-    )
+    how = {"upload_threads": "4", "timeout": "2s", "connect_timeout": "2s"}
+    if options.external:
+        how = {"upload": '"external"'}
+    vcl = stream_vcl.write(place, "moods", format="%U", period="200ms", **how)
     # Of a fixed size, so that threads can be compared.
     parameters = ["thread_pools=1", "thread_pool_min=40", "thread_pool_max=40"]
     varnish = place.start_varnish(vcl, parameters=parameters)
@@ -196,12 +242,15 @@ def prove(place, options):
     clients = [client(n) for n in range(4)]
     for client in clients:
         client.start()
+    shipper = ship(place) if options.external else None
     uploaded = lambda: varnish.counters("access")["access.blocks_uploaded"] > 5
     rig.wait_for("the first blocks", uploaded, 60)
-    pid = varnish.child_pid()
+    pid = shipper.pid if shipper else varnish.child_pid()
     before = figures(pid)
+    samples = Samples(pid)
+    samples.start()
     gateway.hostile = True
-    end = time.monotonic() + (3600 if options.long else options.seconds)
+    end = time.monotonic() + (600 if options.long else options.seconds)
     loaded = None
     for number in itertools.count():
         # A reload ends every wait: without it the module would ask twice a minute.
@@ -214,6 +263,9 @@ def prove(place, options):
             varnish.cli("vcl.discard", loaded)
         loaded = f"again{number}"
     hostile = varnish.counters("access")
+    samples.over.set()
+    samples.join(10)
+    failures += samples.growth()
     gateway.hostile = False
     for client in clients:
         client.halt.set()
