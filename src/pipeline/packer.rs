@@ -437,6 +437,12 @@ impl Packer {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
                 self.tell(pipeline, Level::Warn, "sync", &message);
             }
+            if self.window_is_read() && pipeline.draining().is_none() {
+                // Every node's block ends now.
+                let wait = spread::wait_after_window(target.settings.period, fastrand::f64());
+                let now = pipeline.environment.clock.monotonic();
+                pipeline.store.delay(sealed.number, now.saturating_add(wait));
+            }
             pipeline.wake();
         }
         Ok(any)

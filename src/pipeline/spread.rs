@@ -2,7 +2,8 @@
 //!
 //! Nodes that are restarted together would from then on close their blocks together, once a
 //! period, and a gateway with a limit would refuse most of them (`benches/e2e/fleet_model.py` simulates
-//! it). So a start's first block is closed sooner, at random; the nodes keep that distance.
+//! it). So a start's first block is closed sooner, at random; the nodes keep that distance. Blocks that are
+//! aligned to the clock end on all nodes at once; there the upload waits, at random.
 
 use std::time::Duration;
 
@@ -20,11 +21,23 @@ pub(super) fn age_at_seal(period: Duration, share: f64) -> Duration {
     if period < SPREAD_FROM { period } else { period.mul_f64(share.clamp(0.0, 1.0)) }
 }
 
+/// The longest that an aligned block waits for its upload.
+const WAIT_MOST: Duration = Duration::from_secs(30);
+
+/// How long a block that ended with a window of the clock waits for its upload, at most: a tenth of
+/// the period. `share` is random, from 0 to 1.
+pub(super) fn wait_after_window(period: Duration, share: f64) -> Duration {
+    if period < SPREAD_FROM {
+        return Duration::ZERO;
+    }
+    (period / 10).min(WAIT_MOST).mul_f64(share.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{age_at_seal, first_share};
+    use super::{age_at_seal, first_share, wait_after_window};
 
     #[test]
     fn nodes_that_start_together_close_their_first_blocks_at_different_times() {
@@ -37,6 +50,14 @@ mod tests {
             let here = ages.iter().filter(|age| range.contains(*age)).count();
             assert!(here < 3 * 1_000 / 54, "{here} in second {second}");
         }
+    }
+
+    #[test]
+    fn an_aligned_block_waits_a_tenth_of_its_period_at_most_and_not_in_a_short_one() {
+        let wait =
+            |seconds, share| wait_after_window(Duration::from_secs(seconds), share).as_secs();
+        assert_eq!([wait(9, 1.0), wait(10, 1.0), wait(60, 0.5), wait(86_400, 1.0)], [0, 1, 3, 30]);
+        assert_eq!(wait(3_600, 0.0), 0);
     }
 
     #[test]

@@ -283,6 +283,13 @@ impl SealedBlocks {
         }
     }
 
+    /// Nobody is given this block before `not_before`, monotonic, if nobody has it yet.
+    pub fn delay(&self, number: u64, not_before: Duration) {
+        if let Some(entry) = self.lock().blocks.get_mut(&number).filter(|entry| !entry.claimed) {
+            entry.not_before = not_before;
+        }
+    }
+
     /// When the next block may be claimed, monotonic; `None` when all are claimed, or there is none.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {

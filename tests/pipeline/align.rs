@@ -1,7 +1,8 @@
 //! Blocks that are aligned to the clock: a folder of a day, or of an hour, has that day's lines, across
 //! changes of the clock, a kill, and a disk that holds the packer up.
 //!
-//! The wall clock is the test's. What it shows in a zone is asked of date(1).
+//! The wall clock is the test's. What it shows in a zone is asked of date(1). One upload is made at a
+//! time: the gateway's clock is another one, which the first upload learns.
 
 use std::fs;
 use std::path::Path;
@@ -101,6 +102,10 @@ fn process(clock: &Arc<Wall>) -> Process {
     process
 }
 
+fn aligned<'a>(period: &'a str, path: &'a str) -> [(&'static str, &'a str); 4] {
+    [("period", period), ("align", "true"), ("path", path), ("upload_threads", "1")]
+}
+
 /// The folder of each object, and its lines, in the order of the objects' times.
 fn folders(server: &S3Server) -> Vec<(String, Vec<String>)> {
     let mut found: Vec<_> = objects(server)
@@ -145,13 +150,17 @@ fn a_folder_of_an_hour_has_that_hours_lines_across_both_changes_of_the_clock() {
             ("align", "true"),
             ("path", "%Y-%m-%d/%H/"),
             ("path_timezone", zone),
+            ("upload_threads", "1"),
         ];
         let holder = process.attach(&server.endpoint(), &settings);
         let hour = |time: &str| seconds(time) / 3_600;
+        let mut sealed = 0;
         for (index, time) in times.iter().enumerate() {
             clock.set(time);
             if index > 0 && hour(time) != hour(times[index - 1]) {
-                holder.wait_stat("uploaded_records", 2 * index as u64);
+                // Its upload may wait: it is not waited for.
+                holder.wait_stat("blocks_sealed", sealed + 1);
+                sealed += 1;
             }
             holder.push_line(time);
             holder.push_line(time);
@@ -210,7 +219,6 @@ fn killed(process: &Process, next: &Process) {
 
 #[test]
 fn what_a_kill_leaves_in_the_ring_goes_into_the_folder_of_the_day_that_it_came_on() {
-    // One upload at a time: the gateway's clock is another one, which the first upload learns.
     let settings =
         [("period", "1d"), ("align", "true"), ("path", "%Y-%m-%d/"), ("upload_threads", "1")];
     for (sync, ring) in [("none", "1MB"), ("block", "1MB"), ("1h", "1MB"), ("block", "2MB")] {
@@ -268,8 +276,7 @@ fn lines_that_come_while_the_packer_is_held_up_go_into_the_folder_of_their_hour(
     let looks = Looks::default();
     let observer = looks.clone();
     process.environment.observer = Arc::new(move |_| Box::new(observer.clone()));
-    let holder =
-        process.attach(&server.endpoint(), &[("period", "1h"), ("align", "true"), ("path", "%H/")]);
+    let holder = process.attach(&server.endpoint(), &aligned("1h", "%H/"));
     holder.push_line("10");
     let file = process.spool().join("access/ring");
     wait_for("the hour to be noted", || noted(&file).contains(&seconds("2026-11-25T10:30:00Z")));
@@ -282,7 +289,7 @@ fn lines_that_come_while_the_packer_is_held_up_go_into_the_folder_of_their_hour(
         holder.push_line(&hour.to_string());
     }
     clock.go_on();
-    holder.wait_stat("uploaded_records", 5);
+    holder.wait_stat("blocks_sealed", 4);
     drop(holder);
     process.wait_closed();
     let found = folders(&server);
@@ -297,13 +304,12 @@ fn a_clock_that_is_put_back_ends_a_block_as_well() {
     let server = S3Server::start();
     let clock = Wall::at("2026-11-25T00:00:01Z");
     let process = process(&clock);
-    let holder =
-        process.attach(&server.endpoint(), &[("period", "1d"), ("align", "true"), ("path", "%d/")]);
+    let holder = process.attach(&server.endpoint(), &aligned("1d", "%d/"));
     holder.push_line("25");
     let file = process.spool().join("access/ring");
     wait_for("the day to be noted", || noted(&file).contains(&seconds("2026-11-25T00:00:01Z")));
     clock.set("2026-11-24T23:59:58Z");
-    holder.wait_stat("uploaded_records", 1);
+    holder.wait_stat("blocks_sealed", 1);
     holder.push_line("24");
     drop(holder);
     process.wait_closed();

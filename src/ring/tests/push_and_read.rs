@@ -50,6 +50,30 @@ fn a_full_ring_refuses_until_the_reader_commits() {
 }
 
 #[test]
+fn a_record_of_a_share_leaves_the_rest_of_the_ring_to_others_pads_included() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 64);
+    let half = |record: &[u8]| opened.ring.push_within(record, 32);
+    assert_eq!([half(b"12345678"), half(b"12345678")], [Ok(()), Ok(())]);
+    assert_eq!(half(b""), Err(PushError::Full));
+    // The rest is the others', and no share is more than the ring.
+    opened.ring.push_within(b"12345678", u64::MAX).unwrap();
+    opened.ring.push(b"12345678").unwrap();
+    assert_eq!(opened.ring.push_within(b"", u64::MAX), Err(PushError::Full));
+    assert_eq!(rest(&mut opened.reader).len(), 4);
+    opened.reader.commit(b"").unwrap();
+    // At 48 of 64 a record of 24 bytes has a pad of 16 before it, which is of its share.
+    for _ in 0..3 {
+        opened.ring.push(b"12345678").unwrap();
+    }
+    assert_eq!(rest(&mut opened.reader).len(), 3);
+    opened.reader.commit(b"").unwrap();
+    assert_eq!(opened.ring.push_within(b"123456789", 39), Err(PushError::Full));
+    assert_eq!(opened.ring.push_within(b"123456789", 40), Ok(()));
+    assert_eq!(opened.ring.usage().used, 40);
+}
+
+#[test]
 fn the_reader_does_not_run_past_what_it_has_not_released() {
     let (_dir, path) = place();
     let mut opened = make(&path, 64);
