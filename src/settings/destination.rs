@@ -86,7 +86,11 @@ fn role(arguments: &Arguments) -> Result<Option<Role>, Error> {
         }
         return Ok(None);
     };
-    if !arn.starts_with("arn:") || arn.split(':').nth(2) != Some("iam") || !arn.contains(":role/") {
+    // Who runs an STS of their own, as MinIO's, may have ARNs of any form.
+    let mut parts = arn.split(':');
+    let (scheme, partition, service) = (parts.next(), parts.next(), parts.next());
+    let of_aws = partition.is_some_and(|partition| partition.starts_with("aws"));
+    if scheme != Some("arn") || (of_aws && (service != Some("iam") || !arn.contains(":role/"))) {
         return Err(arguments.bad("role_arn", takes));
     }
     Ok(Some(Role { arn, external_id, session_name }))
@@ -284,6 +288,10 @@ mod tests {
             assert!(error.contains(said), "{error}");
         }
         let mut arguments = Arguments::new("access");
+        for arn in ["arn:aws:iam:::role/logs-of-ceph", "arn:xxx:xxx:xxx:xxxxxxxx"] {
+            arguments.set("role_arn", Some(arn.to_owned()));
+            assert_eq!(sources(&arguments).unwrap().role.unwrap().arn, arn);
+        }
         for (name, value) in [role, ("external_id", "a:b"), ("role_session_name", "edge-1")] {
             arguments.set(name, Some(value.to_owned()));
         }
