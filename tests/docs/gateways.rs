@@ -1,9 +1,10 @@
-//! The table of `docs/gateways.md` is the one that the load goes by.
+//! The table of `docs/gateways.md` is the one that the load goes by, and the exceptions of `make gateways`
+//! are those of the table.
 
 use std::fs;
 use std::path::Path;
 
-use vmod_s3log::s3::object::{COLUMNS, GATEWAYS};
+use vmod_s3log::s3::object::{COLUMNS, Does, GATEWAYS, Region, Words};
 
 /// A row of a table in Markdown.
 fn row(cells: &[String]) -> String {
@@ -34,6 +35,29 @@ fn each_gateway_has_a_source_and_each_of_its_hosts_is_named() {
         assert!(sources.contains(&format!("\n| {} | ", traits.name)), "{}", traits.name);
         if let Some(domain) = traits.domains.first() {
             assert!(text.contains(&format!("`{domain}`")), "{domain}");
+        }
+    }
+}
+
+#[test]
+fn what_make_gateways_lets_a_gateway_lack_is_what_its_row_says() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/gateways.py");
+    let text = fs::read_to_string(script).unwrap();
+    let (_, table) = text.split_once("\nEXCEPTIONS = {\n").unwrap();
+    let (table, _) = table.split_once("\n}\n").unwrap();
+    for traits in GATEWAYS.iter().filter(|traits| traits.name != "generic") {
+        let begins = format!("    \"{}\": ", traits.name);
+        let row = table.lines().find_map(|line| line.strip_prefix(&begins)).unwrap();
+        for (check, lacks) in [
+            ("CONDITIONAL", traits.if_none_match == Does::No),
+            ("\"object lock\"", traits.object_lock == Does::No),
+            ("\"checksums\"", traits.checksum == Words::Nothing),
+        ] {
+            assert_eq!(row.contains(check), lacks, "{}: {check}: {row}", traits.name);
+        }
+        // A gateway that takes any region cannot refuse a wrong one.
+        if traits.region == Region::Any {
+            assert!(row.contains("\"bad region\""), "{}: {row}", traits.name);
         }
     }
 }

@@ -63,7 +63,10 @@ impl SharedFiles {
     /// What messages call them.
     pub(super) fn name(&self) -> String {
         let names: Vec<_> = self.files.iter().map(|(path, _)| path.display().to_string()).collect();
-        format!("file {} [{}]", names.join(" and "), self.profile)
+        match names.is_empty() {
+            true => format!("files in ~/.aws (HOME is not set) [{}]", self.profile),
+            false => format!("file {} [{}]", names.join(" and "), self.profile),
+        }
     }
 
     /// The settings of the section called `name`; `None` where no file has it.

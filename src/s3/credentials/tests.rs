@@ -84,6 +84,8 @@ fn without_any_source_the_error_says_what_to_set() {
     let error = find(&Sources::default(), &[]).unwrap_err();
     assert!(matches!(error, CredentialsError::None(_)));
     assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    let looked_at = "environment, files in ~/.aws (HOME is not set) [default], web identity";
+    assert!(error.to_string().contains(looked_at), "{error}");
 }
 
 #[test]
