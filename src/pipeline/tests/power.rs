@@ -36,6 +36,8 @@ enum Action {
     /// Reads without packing, as a packer does whose chunk is not full.
     Read(u8),
     Seal,
+    /// Another window of the clock is read from now on.
+    Window(u64),
     Sync,
     /// The PUT succeeds; whether the process lives long enough to note it.
     Upload(bool),
@@ -58,6 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
         5 => (1..12_u8).prop_map(Action::Pack),
         1 => (1..4_u8).prop_map(Action::Read),
         3 => Just(Action::Seal),
+        1 => any::<u64>().prop_map(Action::Window),
         4 => Just(Action::Sync),
         2 => prop::bool::weighted(0.8).prop_map(Action::Upload),
         1 => Just(Action::Quarantine),
@@ -432,6 +435,10 @@ impl World {
                 }
             }
             Action::Seal => self.seal(),
+            Action::Window(time) => {
+                self.ledger().rewind();
+                self.ledger().note_reading(time);
+            }
             Action::Sync => self.sync(),
             Action::Upload(noted) => self.upload(noted),
             Action::Quarantine => {
