@@ -9,6 +9,7 @@
 //! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
 //! | `terminal` | what a person and a script see |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
+//! | `shift` | `requeue --from` |
 //! | `lines` | what `cat` and `tail` share |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `credentials` | a program's key into a credentials file |
@@ -35,6 +36,7 @@ mod lines;
 mod ls;
 mod requeue;
 mod settings;
+mod shift;
 mod ship;
 mod spools;
 mod stats;

@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::Error;
 use super::spools::Spools;
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
+use super::{Error, shift};
 use crate::printable::printable;
 use crate::spool::{self, Refused, Selection};
 
@@ -18,8 +18,12 @@ use crate::spool::{self, Refused, Selection};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A block is quarantined when the gateway refuses it for good. Fix the cause first, \
-                  then requeue. Without --all, --code or --block, the command only lists the quarantined \
-                  blocks. Run it as the user that owns the spool.\n\n\
+                  then requeue. Without --all, --code, --block or --from, the command only lists the \
+                  quarantined blocks. Run it as the user that owns the spool.\n\n\
+                  --from moves all that waits for a route, as s3log stats shows it, to another route of \
+                  the stream: for a bucket or a key that will not come back. Encrypted blocks are moved \
+                  only to a route with exactly the same keys. The blocks continue the chain of the other \
+                  route. No process may have the folder that they leave.\n\n\
                   A running varnishd uploads requeued blocks within seconds, a stopped one after its next \
                   start; s3log drain uploads them as well.\n\n\
                   Exit codes: 0 done, 1 no quarantined block matches --code or --block, 2 invalid arguments \
@@ -36,11 +40,24 @@ pub(super) struct RequeueArgs {
     /// Requeue the block with this number.
     #[arg(long, value_name = "NUMBER", group = "selection")]
     block: Option<u64>,
-    /// Print one JSON object per block.
+    /// Move what waits for this route to another route of the stream, because it cannot be delivered;
+    /// "unknown" is a folder that does not say its route.
+    #[arg(long, value_name = "ROUTE", group = "selection")]
+    pub(super) from: Option<String>,
+    /// The route to move to. Default: the only other one of the stream.
+    #[arg(long, value_name = "ROUTE", requires = "from")]
+    pub(super) to: Option<String>,
+    /// Allow that the blocks are signed by another key than until now, or by none.
+    #[arg(long, requires = "from")]
+    pub(super) change_signer: bool,
+    /// Only show what --from would move.
+    #[arg(long, requires = "from")]
+    pub(super) dry_run: bool,
+    /// Print one JSON object per block, or one in all with --from.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    spools: Spools,
+    pub(super) spools: Spools,
 }
 
 impl RequeueArgs {
@@ -59,6 +76,9 @@ impl RequeueArgs {
 /// # Errors
 /// A setting, a directory that cannot be read or written, or the output.
 pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    if let Some(from) = &arguments.from {
+        return shift::run(arguments, from, out);
+    }
     let selection = arguments.selection();
     let paint = Paint::stdout();
     let mut chosen = 0u64;

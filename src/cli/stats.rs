@@ -101,6 +101,10 @@ fn show(
         format!(", the oldest is number {}, started {age} ago", meta.number)
     });
     writeln!(out, "  waiting      {}{oldest}", tally(&glance.sealed))?;
+    if glance.moved.blocks > 0 {
+        let text = "from another route, not sealed for this one yet";
+        writeln!(out, "  moved here   {}, {text}", tally(&glance.moved))?;
+    }
     if glance.held.blocks > 0 {
         let text = format!(
             "{}, unencrypted; set encrypt_to or public_key again to upload them",
@@ -162,6 +166,7 @@ fn object(
         })),
         "waiting": numbers(&glance.sealed),
         "oldest": glance.oldest,
+        "moved": numbers(&glance.moved),
         "held": numbers(&glance.held),
         "quarantined": numbers(&glance.quarantined),
         "last_done": glance.last_gone,

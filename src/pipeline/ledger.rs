@@ -20,8 +20,8 @@ use crate::block::Drops;
 use crate::ring::{Reader, Record, SyncError};
 use crate::spool::{ChunkStats, Options, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 
-/// Makes one block ready for upload, as [`Spool::seal`] does.
-pub type Seal = fn(&mut Spool, &Drops) -> Result<Option<(Sealed, Payload)>, SpoolError>;
+/// What making one block ready for upload comes to, as [`Spool::seal`] does it.
+pub type Done = Result<Option<(Sealed, Payload)>, SpoolError>;
 
 /// The reading end of a ring and the writing end of a spool.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Ledger {
     /// As those of [`Spool::seal`].
     pub fn seal(
         &mut self,
-        seal: Seal,
+        seal: impl FnOnce(&mut Spool, &Drops) -> Done,
         drops: &Drops,
     ) -> Result<Option<(Sealed, Option<LedgerError>)>, SpoolError> {
         let mut unsynced = None;

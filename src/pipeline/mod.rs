@@ -25,6 +25,7 @@ mod folder;
 mod gate;
 mod labels;
 pub mod ledger;
+mod moves;
 mod names;
 mod outlet;
 pub mod packer;
@@ -66,6 +67,7 @@ use crate::stats::{self, Stats};
 
 pub use error::StartError;
 pub use folder::{Folder, all as folders};
+pub use moves::Move;
 pub use outlet::{Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
 pub use ship::Shipment;

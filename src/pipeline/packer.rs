@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use super::ledger::{Ledger, LedgerError, Seal};
+use super::ledger::{Done, Ledger, LedgerError};
 use super::rest::Rest;
 use super::view::milliseconds;
 use super::windows::Reading;
@@ -27,7 +27,7 @@ use crate::priority::presses;
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
 use crate::settings::{Place, Settings, Upload};
-use crate::spool::{ChunkStats, Spool, SpoolError, SyncPolicy};
+use crate::spool::{self, ChunkStats, Spool, SpoolError, SyncPolicy};
 use crate::stats::{add, get, set};
 
 /// How long a spool that cannot be written is left alone.
@@ -124,8 +124,8 @@ impl Packer {
         let mut blocked_until = Duration::ZERO;
         let mut observed = Duration::ZERO;
         let mut synced = Duration::ZERO;
-        // A start has looked.
-        let mut asked = clock.monotonic();
+        // Blocks that were moved here may be there from the start.
+        let mut asked = None::<Duration>;
         // The ring as full as it was seen since the last sleep.
         let mut seen_used = 0;
         let mut rest = Rest::new();
@@ -167,9 +167,12 @@ impl Packer {
                 self.sync(pipeline, target, now);
             }
             pipeline.look_for_notes(now);
-            if now.saturating_sub(asked) >= REQUESTS {
-                asked = now;
+            if asked.is_none_or(|asked| now.saturating_sub(asked) >= REQUESTS) {
+                asked = Some(now);
                 self.take_requests(pipeline);
+                if let Err(error) = self.take_moved(pipeline, target) {
+                    self.complain(pipeline, &error);
+                }
             }
             self.show(pipeline, now);
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
@@ -410,7 +413,7 @@ impl Packer {
         &mut self,
         pipeline: &Pipeline,
         target: &Target,
-        seal: Seal,
+        seal: impl FnOnce(&mut Spool, &Drops) -> Done,
     ) -> Result<bool, SpoolError> {
         let drops = Drops {
             ring: get(&pipeline.stats.dropped_ring) + get(&pipeline.stats.dropped_end),
@@ -530,6 +533,31 @@ impl Packer {
                 self.tell(pipeline, Level::Warn, "spool", &error.to_string());
             }
         }
+    }
+
+    /// Seals anew what was moved here from another route's folder.
+    fn take_moved(&mut self, pipeline: &Pipeline, target: &Target) -> Result<(), SpoolError> {
+        let Some(folder) = &pipeline.identity.folder else { return Ok(()) };
+        let (mut blocks, mut records) = (0_u64, 0_u64);
+        for name in spool::moved_here(folder) {
+            self.seal(pipeline, target)?;
+            let mut came = None;
+            self.seal_by(pipeline, target, |spool, drops| {
+                let done = spool.take_moved(&name, drops)?;
+                came = done.as_ref().map(|(sealed, _)| sealed.meta.records);
+                Ok(done)
+            })?;
+            if let Some(came) = came {
+                add(&pipeline.stats.recovered, came);
+                blocks += 1;
+                records += came;
+            }
+        }
+        if blocks > 0 {
+            let text = format!("{blocks} blocks with {records} records came from another route");
+            pipeline.tell(Level::Warn, &text);
+        }
+        Ok(())
     }
 
     fn complain(&self, pipeline: &Pipeline, error: &SpoolError) {

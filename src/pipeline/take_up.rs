@@ -19,7 +19,7 @@ use crossbeam_utils::sync::Parker;
 use super::error::StartError;
 use super::view::milliseconds;
 use super::{Environment, Folder, Pipeline, Target, folder, ledger};
-use crate::block::{BootId, ChunkEncoder};
+use crate::block::{BootId, ChunkEncoder, Drops};
 use crate::clock::{Clock, nanoseconds};
 use crate::events::{Level, RateLimit};
 use crate::ring::{Backing, Opened, Ring};
@@ -319,6 +319,21 @@ impl Opening {
         let now = nanoseconds(self.environment.clock.unix());
         let align = self.target.settings.align.as_ref().filter(|_| spool.reading() > 0);
         align.map_or(now, |align| align.window(spool.reading()).clamp(now))
+    }
+
+    /// Seals all that ring and spool hold, for who takes the blocks elsewhere.
+    pub(super) fn seal_all(&mut self) -> Result<Spool, SpoolError> {
+        let (mut spool, _) = match self.taken.take() {
+            Some(taken) => taken,
+            None => self.take_up_spool()?,
+        };
+        self.take_up(&mut spool, u64::MAX)?;
+        for seal in [Spool::seal, Spool::release] {
+            while let Some((_, payload)) = seal(&mut spool, &Drops::default())? {
+                self.commit(&payload);
+            }
+        }
+        Ok(spool)
     }
 
     /// Packs up to `most` records of the ring into the open block.

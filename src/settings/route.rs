@@ -259,6 +259,29 @@ impl Saved {
         Ok(settings)
     }
 
+    /// See [`Settings::readers`].
+    #[must_use]
+    pub fn readers(&self) -> &[String] {
+        &self.readers
+    }
+
+    /// Id of the key that signs, empty for none; `None` where it was not noted.
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        self.signer.as_deref().or_else(|| (!self.arguments.contains_key("sign_key")).then_some(""))
+    }
+
+    /// The settings for closing what waits in the spool `directory`, for another route to seal anew: as
+    /// they were, but for the key that signs, which is not needed and may be gone.
+    ///
+    /// # Errors
+    /// They cannot be used any more.
+    pub fn settings_to_move(&self, directory: &Path) -> Result<Settings, Error> {
+        let mut arguments = self.arguments(directory);
+        arguments.unset("sign_key");
+        Settings::read(&arguments)
+    }
+
     /// The settings, from `arguments`, which are [`Saved::arguments`] or those with other
     /// credentials.
     ///

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::files::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SECRET, SHIP};
+use super::files::names::{
+    FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, SECRET, SHIP,
+};
 use super::notes;
 
 /// Names in `root`; none if it cannot be read.
@@ -22,7 +24,7 @@ pub fn has_blocks(root: &Path) -> bool {
             Name::parse(&name),
             Some(Name::Data(_) | Name::Sidecar(_) | Name::Held(_) | Name::Hold(_))
         )
-    })
+    }) || names(&root.join(MOVED)).next().is_some()
 }
 
 /// Whether records in `root` must not be uploaded unencrypted.
@@ -44,11 +46,11 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
         [FORMAT, FORMAT_NEW, LOCK, SECRET, "ring"].contains(&&**name)
             || matches!(Name::parse(name), Some(Name::Done(_)))
     };
-    let folder = |name: &String| [QUARANTINE, FOREIGN].contains(&&**name);
+    let folder = |name: &String| [QUARANTINE, FOREIGN, MOVED].contains(&&**name);
     let known =
         |name: &&String| ours(name) || folder(name) || *name == SHIP || more.contains(&&***name);
     let empty = |name: &&str| names(&root.join(name)).next().is_none();
-    if !all.iter().all(|name| known(&name)) || ![QUARANTINE, FOREIGN].iter().all(empty) {
+    if !all.iter().all(|name| known(&name)) || ![QUARANTINE, FOREIGN, MOVED].iter().all(empty) {
         return Err(io::ErrorKind::DirectoryNotEmpty.into());
     }
     for name in all.iter().filter(|name| folder(name)) {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::commit::OpenBlock;
 use super::files::names::{FOREIGN, FORMAT, LOCK, Name, QUARANTINE};
+use super::moved;
 use super::notes::{ShipperState, shipper_state};
 use super::sidecar::{LIMIT, Sidecar};
 use super::store::Tally;
@@ -45,6 +46,8 @@ pub struct Glance {
     pub oldest: Option<Meta>,
     /// Blocks that wait for a key to be encrypted to.
     pub held: Tally,
+    /// Blocks that came from another route's folder and are not sealed anew yet.
+    pub moved: Tally,
     /// Blocks that the gateway did not take.
     pub quarantined: Tally,
     /// Files that are not the spool's.
@@ -64,6 +67,7 @@ pub fn glance(root: &Path) -> io::Result<Glance> {
         holder: holder(&root.join(LOCK)),
         uploader: uploader(root),
         shipper: shipper_state(root),
+        moved: moved::tally(root),
         ..Glance::default()
     };
     let mut oldest: Option<u64> = None;

@@ -31,6 +31,7 @@
 //! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |
 //! | `ship/` | notes of the process that uploads for this one, 0770: see `notes.rs` |
+//! | `moved/` | blocks that come from another route's folder, see `moved.rs` |
 //! | `foreign/` | what was found in the directory and is none of the above |
 //!
 //! The bytes of the payload, of a sidecar and of members stand in `commit.rs`, `sidecar.rs` and
@@ -69,6 +70,7 @@ mod files;
 mod folder;
 mod held;
 mod inspect;
+mod moved;
 mod note;
 mod notes;
 mod options;
@@ -86,6 +88,7 @@ pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Hold, Memory};
 pub use folder::{has_blocks, has_secrets, remove_empty};
 pub use inspect::{Glance, OpenGlance, glance, open_glance, uploader};
+pub use moved::moved_here;
 pub use notes::{ShipperState, shipper_state};
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};

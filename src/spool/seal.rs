@@ -42,7 +42,7 @@ pub(super) fn write_sealed(
     if let Some(sealing) = &options.sealing {
         stored = Name::Sealed(state.number);
         suffix = sealing.suffix();
-        (sha256, bytes) = write_transformed(files, data, state.number, sealing)?;
+        (sha256, bytes) = write_transformed(files, &data.to_string(), state.number, sealing)?;
     }
     if options.shared {
         // Who cannot read it says so; its members in `data` stay private where it is encrypted.
@@ -80,6 +80,7 @@ pub(super) fn write_sealed(
         sequence: state.sequence,
         rebuilt: origin == Origin::Rebuilt,
         held: if let Origin::Held(number) = origin { Some(number) } else { None },
+        moved: None,
         meta,
     };
     write_sidecar(files, &sidecar, sync, options.shared)?;
@@ -88,14 +89,14 @@ pub(super) fn write_sealed(
 
 /// Makes a block's `.sealed` from its members in `data`; digest and length of what was written. A
 /// call that failed leaves a file behind that the next one replaces.
-fn write_transformed(
+pub(super) fn write_transformed(
     files: &dyn Files,
-    data: Name,
+    data: &str,
     number: u64,
     sealing: &Sealing,
 ) -> Result<(Digest, u64), SpoolError> {
     let sealed = Name::Sealed(number).to_string();
-    let mut source = files.read(&data.to_string()).map_err(SpoolError::io("read", data))?;
+    let mut source = files.read(data).map_err(SpoolError::io("read", data))?;
     files.create(&sealed, &[]).map_err(SpoolError::io("write", &sealed))?;
     let mut sink = Sink::new(files, &sealed);
     sealing
@@ -106,7 +107,7 @@ fn write_transformed(
 }
 
 /// Makes `sidecar` appear whole or not at all.
-fn write_sidecar(
+pub(super) fn write_sidecar(
     files: &dyn Files,
     sidecar: &Sidecar,
     sync: bool,

@@ -15,6 +15,7 @@
 //! | `transformed` | the bytes to upload are in `N.sealed`, else in `N.data` |
 //! | `sequence` | newest dropped or lost block that `meta.dropped` counts |
 //! | `rebuilt` | made anew from the data, because the first sidecar was lost |
+//! | `moved` | the block of another folder which this one was made of; absent for others |
 //! | `held` | the block that waited for a key which this one was made of; absent for others |
 //! | `meta` | [`Meta`] |
 
@@ -38,6 +39,8 @@ pub(super) struct Sidecar {
     pub(super) rebuilt: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) held: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moved: Option<String>,
     pub(super) meta: Meta,
 }
 

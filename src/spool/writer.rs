@@ -33,6 +33,8 @@ pub struct Spool {
     pub(super) handed_out: u64,
     /// Blocks that wait for a key, oldest first, each under its number among them.
     pub(super) held: Vec<(u64, OpenBlock)>,
+    /// Blocks of other folders that were sealed anew here and could not be removed yet.
+    pub(super) taken: Vec<String>,
     /// Whether the file [`SECRET`] is there.
     pub(super) marked: bool,
     /// The open block as it was last on the disk, and its hash.

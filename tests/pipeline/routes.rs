@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vmod_s3log::clock::Clock as _;
-use vmod_s3log::pipeline::Observer;
+use vmod_s3log::pipeline::{Folder, Move, Observer};
 use vmod_s3log::priority::Priority;
 use vmod_s3log::settings::table::ARGUMENTS;
 use vmod_s3log::settings::{Arguments, Settings};
@@ -428,4 +428,179 @@ fn credentials_that_are_corrected_end_the_wait_at_once() {
     // From here on no time passes for whoever waits.
     fs::write(&file, &good).unwrap();
     holder.wait_stat("uploaded_records", 3);
+}
+
+/// A folder of each route with ten lines that wait, by the word that its lines begin with.
+fn two_that_wait(process: &mut Process, gate: &Gate, routes: [(&str, &[(&'static str, &str)]); 2]) {
+    // Neither is taken up with the other.
+    process.environment.grace = Duration::from_secs(3600);
+    for (name, settings) in routes {
+        let mut all = settings.to_vec();
+        all.push(("exit_timeout", "100ms"));
+        let holder = process.attach(&gate.endpoint(), &all);
+        holder.push(name, 0..10);
+        drop(holder);
+        process.wait_closed();
+    }
+}
+
+/// The folders of the first route and of the other one.
+fn pair(process: &Process) -> [Folder; 2] {
+    let found = folders(process);
+    let [first, other] = &found[..] else { panic!("{found:?}") };
+    [first, other].map(|path| Folder::read(path.clone()))
+}
+
+fn s3log(arguments: &[&str]) -> (i32, String) {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_s3log")).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn blocks_that_cannot_be_delivered_are_moved_to_the_present_route_and_chained_there() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let (a, b) = ([("path", "a/")], [("path", "b/")]);
+    two_that_wait(&mut process, &gate, [("a", &a), ("b", &b)]);
+    let [first, _] = pair(&process);
+    let (route, spool) = (first.route().unwrap().to_string(), process.spool());
+    let spool = spool.to_str().unwrap();
+    let requeue = |more: &[&str]| {
+        s3log(&[&["requeue", "--from", &route, "--spool", spool], more, &["access"]].concat())
+    };
+    let (code, text) = requeue(&["--dry-run"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("access: 1 block with 10 records, "), "{text}");
+    assert!(text.contains("would be moved"), "{text}");
+    assert_eq!(folders(&process).len(), 2);
+    let (code, text) =
+        s3log(&["requeue", "--from", "0123456789abcdef", "--spool", spool, "access"]);
+    assert!(code == 2 && text.contains("no stream here has this route"), "{text}");
+    // One that is in use stays where it is.
+    let holder = process.attach(&gate.endpoint(), &[a[0], ("exit_timeout", "100ms")]);
+    let (code, text) = requeue(&[]);
+    assert!(code != 0 && text.contains("stop varnishd first"), "{text}");
+    drop(holder);
+    process.wait_closed();
+    let (code, text) = requeue(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("access: 1 block with 10 records, "), "{text}");
+    assert!(text.contains("no process uses the spool of that route"), "{text}");
+    assert_eq!(folders(&process).len(), 1);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[b[0], SHORT]);
+    holder.wait_stat("uploaded_records", 20);
+    holder.wait_balance();
+    assert_eq!(lines(&server), expected(&[("a", 0..10), ("b", 0..10)]));
+    assert!(objects(&server).iter().all(|(key, _)| key.starts_with("b/")));
+    drop(holder);
+    process.wait_closed();
+    let keys = process.directory.path().join("credentials");
+    let (code, text) = s3log(&[
+        "verify",
+        "--deep",
+        "--endpoint",
+        &gate.endpoint(),
+        "--bucket",
+        crate::common::s3_server::BUCKET,
+        "--credentials",
+        keys.to_str().unwrap(),
+        "--path",
+        "b/",
+        "access",
+    ]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("complete: 2 blocks, 20 records, 1 host"), "{text}");
+}
+
+#[test]
+fn a_running_process_sends_what_is_moved_to_its_route() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    process.environment.grace = Duration::from_secs(3600);
+    let old = process.attach(&gate.endpoint(), &[("path", "old/"), ("exit_timeout", "100ms")]);
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    let new = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
+    new.push("new", 0..10);
+    new.wait_stat("uploaded_records", 10);
+    let [from, to] = pair(&process);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    let (moved, stay) = work.carry_out(&process.environment).unwrap();
+    assert_eq!((moved.blocks, moved.records, stay), (1, 10, 0));
+    new.wait_stat("uploaded_records", 20);
+    new.wait_balance();
+    assert!(objects(&server).iter().all(|(key, _)| key.starts_with("new/")));
+    assert_eq!(lines(&server), expected(&[("old", 0..10), ("new", 0..10)]));
+    assert_eq!(folders(&process).len(), 1);
+}
+
+#[test]
+fn what_is_encrypted_is_moved_only_to_the_same_keys_and_what_is_not_may_be_encrypted() {
+    let key = || age::x25519::Identity::generate().to_public().to_string();
+    let (one, two) = (key(), key());
+    let refusal = |first: &[(&'static str, &str)], other: &[(&'static str, &str)]| {
+        let mut process = Process::new();
+        two_that_wait(&mut process, &Gate::shut(), [("a", first), ("b", other)]);
+        let [from, to] = pair(&process);
+        let refused = Move { from: &from, to: &to, change_signer: false };
+        let refused = refused.carry_out(&process.environment).err();
+        (process, refused)
+    };
+    let sealed = [("encrypt_to", &*one)];
+    let (_, refused) = refusal(&sealed, &[("path", "b/")]);
+    assert_eq!(refused.unwrap(), "its blocks are encrypted, and those of the other route are not");
+    let (_, refused) = refusal(&sealed, &[("encrypt_to", &two)]);
+    assert_eq!(refused.unwrap(), "the other route encrypts to other keys");
+    let both = format!("{one} {two}");
+    let (_, refused) = refusal(&sealed, &[("encrypt_to", &both)]);
+    assert!(refused.is_some());
+    for first in [&sealed[..], &[("path", "plain/")]] {
+        let other = [("encrypt_to", &*one), ("path", "b/")];
+        let (process, refused) = refusal(first, &other);
+        assert_eq!(refused, None);
+        // The endpoint is part of the route.
+        let kept = fs::read_to_string(folders(&process)[0].join("route")).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept["arguments"]["path"], "b/");
+        let moved = folders(&process)[0].join("moved");
+        assert_eq!(fs::read_dir(&moved).unwrap().count(), 2);
+        let holder = process
+            .attach(kept["arguments"]["endpoint"].as_str().unwrap(), &[other[0], other[1], SHORT]);
+        holder.wait_stat("recovered", 20);
+        wait_for("the blocks to be sealed anew", || fs::read_dir(&moved).unwrap().count() == 0);
+        let names = fs::read_dir(&folders(&process)[0]).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        let plain = |name: &std::ffi::OsString| name.to_str().unwrap().ends_with(".data");
+        assert!(!names.iter().any(plain), "{names:?}");
+        let ends =
+            |end: &str| names.iter().filter(|name| name.to_str().unwrap().ends_with(end)).count();
+        assert_eq!((ends(".sealed"), ends(".json")), (2, 2), "{names:?}");
+        drop(holder);
+    }
+}
+
+#[test]
+fn who_signs_what_is_moved_changes_only_where_that_is_asked_for() {
+    let mut process = Process::new();
+    let key = process.directory.path().join("key");
+    write_key(&key, 1);
+    let signed = [("sign_key", key.to_str().unwrap())];
+    two_that_wait(&mut process, &Gate::shut(), [("a", &signed), ("b", &[("path", "b/")])]);
+    let [from, to] = pair(&process);
+    let mut work = Move { from: &from, to: &to, change_signer: false };
+    let refused = work.carry_out(&process.environment).unwrap_err();
+    assert!(
+        refused.contains("would be signed by no key instead; give --change-signer"),
+        "{refused}"
+    );
+    // The key may be gone.
+    fs::remove_file(&key).unwrap();
+    work.change_signer = true;
+    assert_eq!(work.carry_out(&process.environment).unwrap().0.records, 10);
 }

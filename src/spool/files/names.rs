@@ -7,6 +7,8 @@ pub(in crate::spool) const FORMAT: &str = "format";
 pub(in crate::spool) const FORMAT_NEW: &str = "format.new";
 pub(in crate::spool) const QUARANTINE: &str = "quarantine";
 pub(in crate::spool) const FOREIGN: &str = "foreign";
+/// Blocks that come from the folder of another route.
+pub(in crate::spool) const MOVED: &str = "moved";
 /// What the process has to say that uploads for another one: see `notes.rs`.
 pub(in crate::spool) const SHIP: &str = "ship";
 /// While it is there, an open block that nothing else tells of is to be encrypted.
@@ -105,8 +107,20 @@ impl Name {
 
 /// Names that are other parts' business or the file system's.
 pub(in crate::spool) fn is_not_ours(name: &str) -> bool {
-    [LOCK, FORMAT, QUARANTINE, FOREIGN, SHIP, SECRET, "ring", "route", "route.new", "lost+found"]
-        .contains(&name)
+    [
+        LOCK,
+        FORMAT,
+        QUARANTINE,
+        FOREIGN,
+        MOVED,
+        SHIP,
+        SECRET,
+        "ring",
+        "route",
+        "route.new",
+        "lost+found",
+    ]
+    .contains(&name)
         || name.starts_with("ring.")
         || name.starts_with(".nfs")
 }

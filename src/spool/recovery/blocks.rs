@@ -7,6 +7,7 @@ use crate::block::{Drops, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
 use crate::spool::files::remove_if_there;
+use crate::spool::moved::is_there;
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused};
 use crate::spool::seal::{Origin, write_sealed};
 use crate::spool::sidecar::Sidecar;
@@ -186,7 +187,11 @@ impl Recovery<'_> {
     /// before the directory's sync, so that the block was never sent.
     fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> bool {
         let waits = |number| self.held.iter().any(|(held, _)| *held == number);
-        sidecar.transformed && !found.sealed && (found.data || sidecar.held.is_some_and(waits))
+        let there = if sidecar.transformed { found.sealed } else { found.data };
+        let moved = |name: &String| is_there(self.files, name);
+        !there
+            && (sidecar.transformed && (found.data || sidecar.held.is_some_and(waits))
+                || sidecar.moved.as_ref().is_some_and(moved))
     }
 
     /// A block with a good sidecar.

@@ -17,6 +17,7 @@ use self::salvage::set_aside;
 use super::commit::{self, BadPayload, OpenBlock};
 use super::files::names::{FORMAT, FORMAT_NEW, Name, Why, is_not_ours};
 use super::files::{read_small, remove_if_there};
+use super::moved::remove_taken;
 use super::sidecar::Sidecar;
 use super::store::Index;
 use super::writer::Heal;
@@ -113,6 +114,7 @@ impl Spool {
             left_in_place: 0,
             held: Vec::new(),
             released: Vec::new(),
+            taken: Vec::new(),
             held_lost: 0,
         };
         recovery.run()?;
@@ -120,6 +122,8 @@ impl Spool {
         let marked = recovery.is_marked()?;
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
+        let mut taken = recovery.taken;
+        remove_taken(&*files, &mut taken);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
             // The first chunk of a block, written and not committed.
@@ -148,6 +152,7 @@ impl Spool {
             gone: lost,
             handed_out: 0,
             held,
+            taken,
             marked,
             synced,
             deferred: false,
@@ -246,6 +251,8 @@ pub(super) struct Recovery<'a> {
     pub(super) held: Vec<(u64, OpenBlock)>,
     /// Those that a sealed block was made of.
     pub(super) released: Vec<u64>,
+    /// Blocks of other folders that a sealed block was made of.
+    pub(super) taken: Vec<String>,
     /// Records of those whose members are gone.
     pub(super) held_lost: u64,
 }
@@ -309,6 +316,7 @@ impl Recovery<'_> {
 
     pub(super) fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
         self.released.extend(sidecar.and_then(|sidecar| sidecar.held));
+        self.taken.extend(sidecar.and_then(|sidecar| sidecar.moved.clone()));
         if self.newest.is_none_or(|newest| newest.number < number) {
             let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
             let sha256 = sidecar.map(|sidecar| sidecar.meta.sha256);

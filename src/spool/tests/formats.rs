@@ -106,6 +106,7 @@ fn sidecar() -> Sidecar {
         sequence: 3,
         rebuilt: false,
         held: None,
+        moved: None,
         meta: Meta {
             format: 1,
             stream: "s".into(),

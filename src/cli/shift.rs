@@ -1,0 +1,165 @@
+//! `s3log requeue --from`: what waits for a route that cannot be served goes to another one.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::Error;
+use super::requeue::RequeueArgs;
+use super::spools::RouteSpool;
+use super::terminal::output::{count, counted, json, size};
+use crate::clock::System;
+use crate::events::{Events, Level};
+use crate::pipeline::{Environment, FOREVER, Move, Observer};
+use crate::printable::printable;
+use crate::spool;
+use crate::stats::Stats;
+
+/// How a folder without a route is called.
+const UNKNOWN: &str = "unknown";
+
+struct Terminal;
+
+impl Events for Terminal {
+    fn event(&self, level: Level, message: &str) {
+        let _ = writeln!(std::io::stderr(), "s3log: {}: {}", level.word(), printable(message));
+    }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&mut self, _stats: &Stats) {}
+}
+
+fn route(spool: &RouteSpool) -> String {
+    spool.folder.route().map_or_else(|| UNKNOWN.to_owned(), |route| route.to_string())
+}
+
+/// The stream's name, as in the names of folders.
+fn stream(spool: &RouteSpool) -> &str {
+    spool.name.split('@').next().unwrap_or_default()
+}
+
+/// Moves what waits for the route `from`.
+///
+/// # Errors
+/// No such route or several, what must not be moved, and the file system's.
+pub(super) fn run(
+    arguments: &RequeueArgs,
+    from: &str,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Error> {
+    let all = arguments.spools.find()?;
+    let usage = |text: String| Error::Usage(format!("requeue --from {from}: {text}"));
+    let source = only(all.iter().filter(|spool| route(spool) == from)).map_err(|many| {
+        usage(if many {
+            "several streams have this route: name the stream".to_owned()
+        } else {
+            format!("no stream here has this route; there are {}", routes(&all))
+        })
+    })?;
+    let others = all.iter().filter(|other| {
+        let same = stream(other) == stream(source) && other.folder.path != source.folder.path;
+        let wanted = arguments.to.as_ref().is_none_or(|to| route(other) == *to);
+        same && wanted && other.folder.path.parent() == source.folder.path.parent()
+    });
+    let target = only(others).map_err(|many| {
+        usage(if many {
+            format!("the stream has several other routes: name one with --to; {}", routes(&all))
+        } else {
+            "there is no other such route of the stream here; load the VCL that has it first"
+                .to_owned()
+        })
+    })?;
+    let work =
+        Move { from: &source.folder, to: &target.folder, change_signer: arguments.change_signer };
+    work.check().map_err(usage)?;
+    let root = &source.folder.path;
+    let failed = |source| Error::File { path: root.display().to_string(), source };
+    let glance = spool::glance(root).map_err(failed)?;
+    if let Some(pid) = glance.holder {
+        let text = format!(
+            "process {pid} has {} and still tries to send it; stop varnishd first, and start it again \
+             after this",
+            root.display()
+        );
+        return Err(Error::InUse(format!("requeue --from {from}: {text}")));
+    }
+    let (moved, stay) = if arguments.dry_run {
+        let mut waits = glance.sealed;
+        for more in [glance.held, glance.quarantined] {
+            waits.blocks += more.blocks;
+            waits.records += more.records;
+            waits.bytes += more.bytes;
+        }
+        (waits, 0)
+    } else {
+        let environment = Environment {
+            clock: Arc::new(System::new()),
+            events: Arc::new(Terminal),
+            observer: Arc::new(|_| Box::new(Nobody)),
+            grace: FOREVER,
+        };
+        work.carry_out(&environment).map_err(usage)?
+    };
+    let to = route(target);
+    if arguments.json {
+        json(
+            out,
+            &serde_json::json!({
+                "stream": stream(source), "from": from, "to": to, "dry_run": arguments.dry_run,
+                "blocks": moved.blocks, "records": moved.records, "stored_bytes": moved.bytes,
+                "left": stay,
+            }),
+        )?;
+    } else {
+        let what = format!(
+            "{} with {} records, {}",
+            counted(moved.blocks, "block"),
+            count(moved.records),
+            size(moved.bytes)
+        );
+        let done = if arguments.dry_run { "would be moved" } else { "moved" };
+        let destination = target.destination().unwrap_or_default();
+        let name = printable(stream(source));
+        writeln!(
+            out,
+            "{name}: {what} {done} from route {from} to route {to}: {}",
+            printable(&destination)
+        )?;
+        if arguments.dry_run {
+            writeln!(out, "{name}: what the ring and the open block hold is moved as well")?;
+        } else if let Some(pid) = spool::glance(&target.folder.path).map_err(failed)?.holder {
+            writeln!(out, "{name}: process {pid} sends them within seconds")?;
+        } else {
+            writeln!(
+                out,
+                "{name}: no process uses the spool of that route: start varnishd or run s3log drain"
+            )?;
+        }
+        if stay > 0 {
+            let blocks = counted(stay, "block");
+            writeln!(out, "{name}: {blocks} stay in {}: their keys are not known", root.display())?;
+        }
+    }
+    out.flush()?;
+    Ok(if stay > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The only one, or whether there are several.
+fn only<'a>(mut found: impl Iterator<Item = &'a RouteSpool>) -> Result<&'a RouteSpool, bool> {
+    let first = found.next().ok_or(false)?;
+    if found.next().is_some() { Err(true) } else { Ok(first) }
+}
+
+fn routes(all: &[RouteSpool]) -> String {
+    let all: Vec<_> = all
+        .iter()
+        .map(|spool| {
+            let destination = spool.destination().unwrap_or_else(|| "unknown".to_owned());
+            format!("{} of {} ({destination})", route(spool), stream(spool))
+        })
+        .collect();
+    all.join(", ")
+}

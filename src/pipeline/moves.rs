@@ -1,0 +1,126 @@
+//! Moves what waits for one route to another, because an operator has asked for it.
+//!
+//! It is never done by itself, and never so that somebody else can read what was encrypted: a route that
+//! encrypts gives its blocks only to one with exactly the same keys. A route that does not encrypt may
+//! give them to any. Whose signature the blocks have then changes only where that was asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::folder::{self, Folder};
+use super::take_up::Opening;
+use super::{Environment, Target};
+use crate::settings::Saved;
+use crate::spool::{self, Selection, Tally, Uploading};
+
+/// From which folder to which.
+#[derive(Debug)]
+pub struct Move<'a> {
+    /// Where the blocks are.
+    pub from: &'a Folder,
+    /// Whose they are to be.
+    pub to: &'a Folder,
+    /// They may be signed by another key than until now, or by none.
+    pub change_signer: bool,
+}
+
+impl Move<'_> {
+    /// Whether the blocks may be moved.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(to) = &self.to.saved else {
+            return Err("where blocks of that folder go is unknown".to_owned());
+        };
+        let readers: &[String] = match &self.from.saved {
+            Some(from) => from.readers(),
+            None if spool::has_secrets(&self.from.path) => {
+                return Err(
+                    "its blocks were logged to be encrypted, to which keys is unknown; load a \
+                            VCL with the stream as it was"
+                        .to_owned(),
+                );
+            }
+            None => &[],
+        };
+        if !readers.is_empty() && readers != to.readers() {
+            return Err(match to.readers().len() {
+                0 => "its blocks are encrypted, and those of the other route are not".to_owned(),
+                _ => "the other route encrypts to other keys".to_owned(),
+            });
+        }
+        let signer = |saved: &Saved| saved.signer().map(str::to_owned);
+        let was = self.from.saved.as_ref().map_or(Some(String::new()), signer);
+        if (was.is_none() || was != signer(to)) && !self.change_signer {
+            let show = |id: Option<String>| match id.as_deref() {
+                None => "an unknown key".to_owned(),
+                Some("") => "no key".to_owned(),
+                Some(id) => format!("key {id}"),
+            };
+            return Err(format!(
+                "its blocks are signed by {}, and would be signed by {} instead; give --change-signer \
+                 if that is meant",
+                show(was),
+                show(signer(to))
+            ));
+        }
+        Ok(())
+    }
+
+    /// Moves all blocks, those in quarantine and what is in the ring included, and removes the folder
+    /// when nothing is left in it. What was moved, and how many blocks had to stay.
+    ///
+    /// # Errors
+    /// Why nothing, or not all, was moved; what was is not sent twice.
+    pub fn carry_out(&self, environment: &Environment) -> Result<(Tally, u64), String> {
+        self.check()?;
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let root = &self.from.path;
+        let directory = root.parent().unwrap_or(root);
+        let settings = self.from.saved.as_ref().or(self.to.saved.as_ref());
+        let settings = settings.ok_or("its settings are unknown")?.settings_to_move(directory);
+        let mut settings = settings.map_err(|error| text(&error))?;
+        if self.from.saved.is_none() {
+            // The other route encrypts what it gets.
+            settings.sealing = None;
+        }
+        let target = Arc::new(Target { settings, client: None });
+        if root.join("quarantine").exists() {
+            spool::request(root, &Selection::All).map_err(|error| text(&error))?;
+        }
+        let mut opening = Opening::new(&target, environment, Some(root.clone()), false)
+            .map_err(|error| text(&error))?;
+        let right = Uploading::take(root).map_err(|error| text(&error))?;
+        let Some(_right) = right else {
+            return Err("another process uploads from it: stop s3log ship first".to_owned());
+        };
+        let sealed = opening.seal_all().map_err(|error| text(&error))?;
+        let store = sealed.store();
+        let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
+        let name = root.file_name().and_then(|name| name.to_str()).ok_or("its name is no text")?;
+        let mut moved = Tally::default();
+        let mut stay = store.counts().held.blocks;
+        for number in store.sealed() {
+            if store.is_encrypted(number) && !encrypts {
+                // To which keys is not known here.
+                stay += 1;
+                continue;
+            }
+            let meta =
+                store.hand_over(number, name, &self.to.path).map_err(|error| text(&error))?;
+            moved.blocks += 1;
+            moved.records = moved.records.saturating_add(meta.records);
+            moved.bytes = moved.bytes.saturating_add(meta.bytes);
+        }
+        remove_if_empty(root, stay);
+        Ok((moved, stay))
+    }
+}
+
+fn remove_if_empty(root: &Path, stay: u64) {
+    if stay == 0 {
+        // Something else is in it: the next start looks at it again.
+        let _ = folder::remove(root);
+    }
+}
