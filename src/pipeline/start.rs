@@ -31,7 +31,7 @@ use crate::thread;
 
 impl Target {
     /// Makes the client. A credentials file that was named must be there and be readable; every
-    /// other source may still come. Where another process uploads there is no client, and no file of
+    /// other source may still come, and nobody is asked over a network here. Where another process uploads there is no client, and no file of
     /// it is read.
     pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
         if settings.upload == Upload::External {
@@ -44,7 +44,7 @@ impl Target {
             .map_err(failed)?;
         if settings.sources.file.is_some() && settings.sources.role.is_none() {
             credentials
-                .get(environment.clock.unix())
+                .check(environment.clock.unix())
                 .map_err(|source| StartError::Credentials { stream: stream(), source })?;
         }
         let client = Client::new(

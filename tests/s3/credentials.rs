@@ -508,3 +508,40 @@ fn the_credentials_file_wins_over_the_config_file_and_may_say_when_its_key_expir
     let (_dir, odd) = files("", &written.replace("2027-01-15T09:00:00Z", "tomorrow"));
     assert!(find_in(&odd, &[]).unwrap_err().to_string().contains("has an invalid expiration"));
 }
+
+#[test]
+fn a_file_that_leads_elsewhere_is_checked_without_asking_anybody() {
+    let text = "[role]\nrole_arn = x\nsource_profile = base\n[outer]\nrole_arn = x\n\
+                source_profile = role\n[circle]\nrole_arn = x\nsource_profile = other\n\
+                [other]\nrole_arn = x\nsource_profile = circle\n\
+                [instance]\nrole_arn = x\ncredential_source = Ec2InstanceMetadata\n\
+                [token]\nrole_arn = x\nweb_identity_token_file = /nonexistent\n\
+                [sso]\nsso_start_url = https://x\nsso_region = r\nsso_account_id = 1\n\
+                sso_role_name = w\n[half]\nsso_start_url = https://x\nsso_region = r\n\
+                [program]\ncredential_process = x\n";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    std::fs::write(&path, format!("{}{text}", base())).unwrap();
+    let nobody = Fake::start(Vec::new());
+    let url = nobody.endpoint();
+    let variables =
+        [("AWS_ENDPOINT_URL_STS", url.as_str()), ("AWS_ENDPOINT_URL_SSO", url.as_str())];
+    for (profile, good) in [
+        ("base", true),
+        ("role", true),
+        ("outer", true),
+        ("instance", true),
+        ("token", true),
+        ("sso", true),
+        ("circle", false),
+        ("half", false),
+        ("program", false),
+        ("missing", false),
+    ] {
+        let (file, profile) = (Some(path.clone()), profile.to_owned());
+        let sources = Sources { file, profile: Some(profile.clone()), ..Sources::default() };
+        let checked = cache(&sources, &variables).check(NOW);
+        assert_eq!(checked.is_ok(), good, "{profile}: {checked:?}");
+    }
+    assert_eq!(nobody.requests(), Vec::<String>::new());
+}

@@ -71,6 +71,20 @@ impl Cache {
         self.ask(now)
     }
 
+    /// Credentials good at Unix time `now`, or that they will come from somebody who is not asked here:
+    /// who waits for a load must not wait for a network.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn check(&self, now: Duration) -> Result<(), CredentialsError> {
+        for provider in &self.providers {
+            if !provider.check(now)? {
+                return Ok(());
+            }
+        }
+        self.get(now).map(|_| ())
+    }
+
     /// What the server said no to is read again on the next [`get`](Self::get).
     pub fn refused(&self) {
         self.state().refused = true;

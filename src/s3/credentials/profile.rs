@@ -33,6 +33,14 @@ use super::types::{Credentials, CredentialsError, Provider, Stamp};
 const NO_PROGRAMS: &str = "has credential_process, and no program is run here: let s3log credentials \
     --output FILE --exec PROGRAM run it, and name FILE in credentials=";
 
+/// Where a profile's credentials are.
+enum Found {
+    /// In the files.
+    Here(Credentials),
+    /// With somebody who was not to be asked.
+    Elsewhere,
+}
+
 /// A profile of the shared files, or of the one named by `credentials=`.
 #[derive(Debug)]
 pub struct Profile {
@@ -68,13 +76,15 @@ impl Profile {
         CredentialsError::Broken { place: self.name(), reason }
     }
 
-    /// The credentials of `profile`; `path` are the profiles that have led to it.
+    /// The credentials of `profile`; `path` are the profiles that have led to it. Nobody is asked unless
+    /// `ask` says so.
     fn resolve(
         &self,
         profile: &str,
         path: &mut Vec<String>,
         now: Duration,
-    ) -> Result<Option<Credentials>, CredentialsError> {
+        ask: bool,
+    ) -> Result<Option<Found>, CredentialsError> {
         let optional = path.is_empty() && !self.files.profile_named;
         if path.iter().any(|seen| seen == profile) {
             let circle = format!("{}, {profile}", path.join(", "));
@@ -92,13 +102,17 @@ impl Profile {
             };
         };
         if let Some(arn) = get(&section, "role_arn") {
-            return self.role(&section, profile, arn, path, now).map(Some);
+            return self.role((&section, profile), arn, path, now, ask).map(Some);
         }
         if get(&section, "sso_session").is_some() || get(&section, "sso_start_url").is_some() {
-            return self.sso.load(&self.files, profile, &section, now).map(Some);
+            let found = match ask {
+                true => self.sso.load(&self.files, profile, &section, now).map(Found::Here),
+                false => self.sso.check(&self.files, profile, &section).map(|()| Found::Elsewhere),
+            };
+            return found.map(Some);
         }
         if let Some(found) = self.keys(&section, profile)? {
-            return Ok(Some(found));
+            return Ok(Some(Found::Here(found)));
         }
         if get(&section, "credential_process").is_some() {
             return Err(self.broken(profile, NO_PROGRAMS));
@@ -141,12 +155,12 @@ impl Profile {
     /// The role of a section, on top of what the section names.
     fn role(
         &self,
-        section: &Section,
-        profile: &str,
+        (section, profile): (&Section, &str),
         arn: &str,
         path: &mut Vec<String>,
         now: Duration,
-    ) -> Result<Credentials, CredentialsError> {
+        ask: bool,
+    ) -> Result<Found, CredentialsError> {
         let text = |key| get(section, key).map(str::to_owned);
         let role = Role {
             arn: arn.to_owned(),
@@ -160,13 +174,21 @@ impl Profile {
         }
         let sources = ["source_profile", "credential_source", "web_identity_token_file"].map(text);
         let base = match sources {
+            [None, None, Some(_)] if !ask => return Ok(Found::Elsewhere),
             [None, None, Some(token)] => {
-                return self.sts.web_identity(&role, Path::new(&token));
+                return self.sts.web_identity(&role, Path::new(&token)).map(Found::Here);
             }
             // A profile may name itself: the key is in the same section.
             [Some(source), None, None] if source == profile => self.keys(section, profile)?,
-            [Some(source), None, None] => self.resolve(&source, path, now)?,
+            [Some(source), None, None] => match self.resolve(&source, path, now, ask)? {
+                Some(Found::Elsewhere) => return Ok(Found::Elsewhere),
+                Some(Found::Here(found)) => Some(found),
+                None => None,
+            },
             [None, Some(source), None] => match source.as_str() {
+                "Environment" | "EcsContainer" | "Ec2InstanceMetadata" if !ask => {
+                    return Ok(Found::Elsewhere);
+                }
                 "Environment" => Environment::new(Arc::clone(&self.variables.0)).load(now)?,
                 "EcsContainer" => self.container.load(now)?,
                 "Ec2InstanceMetadata" => self.imds.load(now)?,
@@ -186,7 +208,10 @@ impl Profile {
             let reason = "has role_arn, and its source has no credentials";
             return Err(self.broken(profile, reason));
         };
-        self.sts.assume(&base, &role, now, &|| ())
+        if !ask {
+            return Ok(Found::Elsewhere);
+        }
+        self.sts.assume(&base, &role, now, &|| ()).map(Found::Here)
     }
 }
 
@@ -196,7 +221,16 @@ impl Provider for Profile {
     }
 
     fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
-        self.resolve(&self.files.profile, &mut Vec::new(), now)
+        let found = self.resolve(&self.files.profile, &mut Vec::new(), now, true)?;
+        Ok(match found {
+            Some(Found::Here(found)) => Some(found),
+            Some(Found::Elsewhere) | None => None,
+        })
+    }
+
+    fn check(&self, now: Duration) -> Result<bool, CredentialsError> {
+        let found = self.resolve(&self.files.profile, &mut Vec::new(), now, false)?;
+        Ok(!matches!(found, Some(Found::Elsewhere)))
     }
 
     fn stamp(&self) -> Option<Stamp> {

@@ -78,6 +78,31 @@ impl Sso {
         Self { variables: Hidden(variables), http }
     }
 
+    /// Whether `profile` describes a session; its token may still come.
+    pub(super) fn check(
+        &self,
+        files: &SharedFiles,
+        profile: &str,
+        section: &Section,
+    ) -> Result<(), CredentialsError> {
+        self.session(files, profile, section).map(|_| ())
+    }
+
+    fn session(
+        &self,
+        files: &SharedFiles,
+        profile: &str,
+        section: &Section,
+    ) -> Result<Session, CredentialsError> {
+        session(files, section).map_err(|wrong| match wrong {
+            Wrong::File(error) => error,
+            Wrong::Missing(key) => CredentialsError::Broken {
+                place: name(profile),
+                reason: format!("the profile has no {key}, which aws configure sso writes"),
+            },
+        })
+    }
+
     /// The credentials of the role that `profile`, whose settings are `section`, names.
     pub(super) fn load(
         &self,
@@ -86,14 +111,9 @@ impl Sso {
         section: &Section,
         now: Duration,
     ) -> Result<Credentials, CredentialsError> {
-        let name = format!("IAM Identity Center [{profile}]");
+        let name = name(profile);
         let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
-        let session = session(files, section).map_err(|reason| match reason {
-            Wrong::File(error) => error,
-            Wrong::Missing(key) => {
-                place.broken(format!("the profile has no {key}, which aws configure sso writes"))
-            }
-        })?;
+        let session = self.session(files, profile, section)?;
         let token = self.token(files, &session, profile, &place, now)?;
         let url = self.variables.get("AWS_ENDPOINT_URL_SSO").unwrap_or_else(|| {
             format!("https://portal.sso.{}.{}", session.region, domain(&session.region))
@@ -151,6 +171,11 @@ impl Sso {
             _ => Err(place.broken(format!("the token in {shown} has expired: {login}"))),
         }
     }
+}
+
+/// What messages call it.
+fn name(profile: &str) -> String {
+    format!("IAM Identity Center [{profile}]")
 }
 
 /// Why a profile does not describe a session.

@@ -152,6 +152,14 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// When the source is configured and has no usable credentials.
     fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError>;
 
+    /// What can be known without asking anybody: whether [`load`](Self::load) asks nobody.
+    ///
+    /// # Errors
+    /// When the source is configured and what it reads cannot be used.
+    fn check(&self, _now: Duration) -> Result<bool, CredentialsError> {
+        Ok(true)
+    }
+
     /// Cheap; `None` for a source that cannot tell. A change makes the cache read again.
     fn stamp(&self) -> Option<Stamp> {
         None
