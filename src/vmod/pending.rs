@@ -66,6 +66,8 @@ pub(super) struct Delivered {
     pub status: u16,
     /// When it was ready to be sent: the `Process` timestamp.
     pub ready: f64,
+    /// Whether the client was gone by its end, as far as HTTP/2 tells.
+    pub aborted: bool,
     /// Whether its object was fetched for this request alone.
     pub private: bool,
     /// Whether the lines that are remembered are all that it had.

@@ -177,7 +177,8 @@ impl Structs for Client<'_> {
         if version::piped(self.req) {
             return Some(Connection::Closed);
         }
-        if self.req.req_reset() != 0 {
+        let sent = self.pending.delivered.as_ref();
+        if self.req.req_reset() != 0 || sent.is_some_and(|sent| sent.aborted) {
             return Some(Connection::Aborted);
         }
         // SAFETY: the session outlives its request.

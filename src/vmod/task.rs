@@ -158,7 +158,10 @@ pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<&Sent>) {
     // SAFETY: an object that is delivered stands until `cnt_finish`.
     let private = unsafe { req.objcore.as_ref() }
         .is_some_and(|object| u32::from(object.flags) & ffi::oc_flags_OC_F_PRIVATE != 0);
-    pending.delivered = Some(Delivered { status, ready: sent.ready, private, lines });
+    pending.delivered = {
+        let Sent { aborted, ready, .. } = *sent;
+        Some(Delivered { status, ready, aborted, private, lines })
+    };
 }
 
 /// VCL's `.nolog()`: takes back the calls of `.log()` so far.

@@ -97,6 +97,8 @@ pub(super) enum Answered {
 pub(super) struct Sent {
     /// What it is.
     pub answer: Answered,
+    /// Whether the client was gone by its end, as far as HTTP/2 tells.
+    pub aborted: bool,
     /// When it was ready: `req->t_prev`, which the `Process` timestamp has set; 0 where another has since.
     pub ready: f64,
 }
@@ -272,8 +274,11 @@ impl Before {
     }
 
     /// What has been sent since. `None` where only the log tells.
-    fn sent(self, request: *const ffi::req, through: &Transport) -> Option<Sent> {
-        // SAFETY: the request stands until its task is left.
+    fn sent(self, request: *mut ffi::req, through: &Transport) -> Option<Sent> {
+        // `h2_poll`: whether the stream has an error.
+        // SAFETY: the request stands until its task is left, and is this transport's.
+        let aborted = through.poll.is_some_and(|poll| unsafe { poll(request) } < 0);
+        // SAFETY: as above.
         let req = unsafe { request.as_ref() }?;
         let multiplexed = through.poll.is_some();
         let answer = if multiplexed {
@@ -289,7 +294,7 @@ impl Before {
         } else {
             Answered::Response
         };
-        Some(Sent { answer, ready: self.ready })
+        Some(Sent { answer, aborted, ready: self.ready })
     }
 }
 
@@ -337,7 +342,7 @@ unsafe extern "C" fn minimal_response(request: *mut ffi::req, status: u16) -> c_
     } else {
         start(request).map(|(original, hooks, values)| {
             let answer = Answered::Status(status);
-            (hooks.delivered)(request, values, Some(Sent { answer, ready }));
+            (hooks.delivered)(request, values, Some(Sent { answer, aborted: false, ready }));
             original
         })
     };
