@@ -83,7 +83,7 @@ impl CommandLine {
             }
             'k' => self.leave(&given, "a stream has no end"),
             'Q' => self.leave(&given, "call .log() inside an if with the conditions of that file"),
-            'q' => self.leave(&given, "call .log() inside an if with that condition"),
+            'q' => self.leave(&given, "call .log() inside an if with that condition, or .nolog() in vcl_deliver and vcl_synth where it does not hold"),
             'R' => self.leave(&given, "call .log() inside an if, with vmod_vsthrottle or sample"),
             'g' if argument == "vxid" => {}
             'g' => self.leave(
