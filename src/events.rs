@@ -37,7 +37,7 @@ pub trait Events: Send + Sync {
 
 /// What a message says of those like it that were held back: nothing when there were none.
 #[must_use]
-pub fn more_like_it(held: u64) -> String {
+pub(crate) fn more_like_it(held: u64) -> String {
     if held == 0 { String::new() } else { format!(" ({held} more like it)") }
 }
 
@@ -64,7 +64,7 @@ impl RateLimit {
 
     /// Whether a message of `kind` may be sent at monotonic time `now`: `None` for no, else how
     /// many were held back since the last.
-    pub fn admit(&self, kind: &'static str, now: Duration) -> Option<u64> {
+    pub(crate) fn admit(&self, kind: &'static str, now: Duration) -> Option<u64> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         match kinds.get_mut(kind) {
             Some((last, held)) if now.saturating_sub(*last) < self.interval => {

@@ -29,7 +29,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// Whether `c` shows itself and nothing else.
 #[must_use]
-pub fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }

@@ -38,14 +38,14 @@ const PRESSED: u64 = 6;
 
 /// Whether a ring is so full that the packer writes what there is, before low records are shed.
 #[must_use]
-pub const fn presses(used: u64, capacity: u64) -> bool {
+pub(crate) const fn presses(used: u64, capacity: u64) -> bool {
     used > capacity / 16 * PRESSED
 }
 
 impl Priority {
     /// The priority of a record that VCL has not given one: errors of the server are high.
     #[must_use]
-    pub fn of_status(status: Option<u16>) -> Self {
+    pub(crate) fn of_status(status: Option<u16>) -> Self {
         // VCL may use statuses of its own, of which the last three digits are sent.
         let error = status.is_some_and(|status| (500..600).contains(&(status % 1000)));
         if error { Self::High } else { Self::Normal }

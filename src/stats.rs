@@ -226,7 +226,7 @@ stats_table!(stats);
 
 impl Stats {
     /// Counts a record that found no room in the ring.
-    pub fn count_shed(&self, priority: Priority) {
+    pub(crate) fn count_shed(&self, priority: Priority) {
         add(&self.dropped_ring, 1);
         let shed = match priority {
             Priority::Low => &self.shed_low,
@@ -238,7 +238,7 @@ impl Stats {
 
     /// The same as a JSON object.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let pairs = self.snapshot().into_iter();
         pairs
             .map(|(name, value)| (name.to_owned(), value.into()))

@@ -50,21 +50,9 @@ pub fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// A duration as [`duration`] reads it, in its largest whole unit.
-#[must_use]
-pub fn show_duration(value: Duration) -> String {
-    match value.as_millis() {
-        ms if ms % 1_000 != 0 => format!("{ms}ms"),
-        ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
-        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms => format!("{}s", ms / 1_000),
-    }
-}
-
 /// A size as [`bytes`] reads it, in its largest whole unit.
 #[must_use]
-pub fn show_bytes(value: u64) -> String {
+pub(crate) fn show_bytes(value: u64) -> String {
     let units = [(40, "TB"), (30, "GB"), (20, "MB"), (10, "KB")];
     for (shift, unit) in units {
         if value >= 1 << shift && value.is_multiple_of(1 << shift) {

@@ -49,7 +49,7 @@ pub struct CodecError {
 
 impl Codec {
     /// Level of `gzip` and of `zstd` when none is given.
-    pub const DEFAULT_LEVEL: u8 = 3;
+    pub(crate) const DEFAULT_LEVEL: u8 = 3;
 
     /// The format that a reader of the block sees.
     #[must_use]
@@ -114,7 +114,7 @@ impl Kind {
 
     /// End of an object's name: `.log.gz`, `.log.zst`, `.log.sz` or `.log`.
     #[must_use]
-    pub const fn suffix(self) -> &'static str {
+    pub(crate) const fn suffix(self) -> &'static str {
         match self {
             Self::Gzip => ".log.gz",
             Self::Zstd => ".log.zst",
@@ -136,7 +136,7 @@ impl Kind {
 
     /// The reverse of [`Kind::name`].
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 

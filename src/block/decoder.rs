@@ -77,7 +77,7 @@ impl<R: Read> Decoder<R> {
     /// # Errors
     /// As [`Decoder::new`], and [`io::ErrorKind::InvalidData`] when its first bytes say that it is
     /// something else.
-    pub fn expecting(
+    pub(crate) fn expecting(
         mut source: R,
         kind: Kind,
     ) -> io::Result<Decoder<io::Chain<io::Cursor<Vec<u8>>, R>>> {

@@ -22,7 +22,7 @@ use crate::zone::NamedZone;
 
 /// S3's limit for a key, bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
-pub const KEY_MAX: usize = 1024;
+pub(crate) const KEY_MAX: usize = 1024;
 
 /// Room that is kept for what follows the timestamp: two names, boot, 20 digits, suffixes.
 const TAIL_MAX: usize = 2 * (NAME_MAX + 1) + 13 + 21 + 16;
@@ -93,7 +93,7 @@ impl Naming {
 
     /// How a key goes on after the path.
     #[must_use]
-    pub fn timestamp_format(&self) -> &str {
+    pub(crate) fn timestamp_format(&self) -> &str {
         &self.timestamp_format
     }
 
@@ -172,7 +172,7 @@ impl Naming {
     /// What stands in a key between the timestamp and the boot: `{host}-{stream}`. `None` when the
     /// key was not made with these formats, or they hold a directive that cannot be read back.
     #[must_use]
-    pub fn origin<'k>(&self, parts: &KeyParts<'k>) -> Option<&'k str> {
+    pub(crate) fn origin<'k>(&self, parts: &KeyParts<'k>) -> Option<&'k str> {
         let format = format!("{}{}", self.path, self.timestamp_format);
         let (_, length) = BrokenDownTime::parse_prefix(format, parts.head).ok()?;
         parts.head.get(length..)?.strip_prefix('-')
@@ -241,7 +241,7 @@ impl<'k> KeyParts<'k> {
 
     /// `{path}{timestamp}-{host}` of a block of `stream`; `None` if it is another stream's.
     #[must_use]
-    pub fn before_stream(&self, stream: &str) -> Option<&'k str> {
+    pub(crate) fn before_stream(&self, stream: &str) -> Option<&'k str> {
         self.head.strip_suffix(stream)?.strip_suffix('-')
     }
 

@@ -83,7 +83,7 @@ pub struct Signature {
 }
 
 /// Version of the metadata that this code writes and the newest that it reads.
-pub const META_FORMAT: u32 = 1;
+pub(crate) const META_FORMAT: u32 = 1;
 
 /// Records that are in no block, by cause. Each is counted in exactly one place, once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,7 +239,7 @@ impl Meta {
     ///
     /// # Errors
     /// A missing or unreadable pair, or a format of a later release.
-    pub fn from_pairs<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, MetaError> {
+    pub(crate) fn from_pairs<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, MetaError> {
         let text = |name| get(name).ok_or(MetaError::Missing(name));
         let count = |name| number(text(name)?).ok_or(MetaError::Bad(name));
         let format = u32::try_from(count("format")?).map_err(|_| MetaError::Bad("format"))?;

@@ -24,9 +24,11 @@ pub use codec::{Codec, CodecError, Kind};
 pub use decoder::{Decoder, Member, members};
 pub use digest::{Digest, Hasher};
 pub use encoder::ChunkEncoder;
-pub use key::{KEY_MAX, KeyParts, NameError, Naming};
-pub use meta::{Drops, META_FORMAT, Meta, MetaError, Signature, statement, trusted_comment};
-pub use names::{BootId, NAME_MAX, sanitise};
+pub use key::{KeyParts, NameError, Naming};
+pub(crate) use meta::META_FORMAT;
+pub use meta::{Drops, Meta, MetaError, Signature, statement, trusted_comment};
+pub use names::BootId;
+pub(crate) use names::sanitise;
 pub use route::{NotARoute, RouteId};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::digest::{NotHex, from_hex};
 
 /// Longest host or stream in a key, bytes.
-pub const NAME_MAX: usize = 128;
+pub(crate) const NAME_MAX: usize = 128;
 
 /// Which start of the process a block was begun in; as text 12 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for BootId {
 /// Makes a name fit for keys: bytes outside `[A-Za-z0-9._-]` become `_`, 128 bytes are kept, and
 /// an empty name becomes `_`.
 #[must_use]
-pub fn sanitise(name: &str) -> String {
+pub(crate) fn sanitise(name: &str) -> String {
     let clean = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte),
         _ => '_',

@@ -65,7 +65,7 @@ impl Folder {
     /// Whether there is something in it that has to be sent, or may be: a ring that cannot be read is
     /// kept for whoever can read it. Reads no more than it must.
     #[must_use]
-    pub fn has_records(&self) -> bool {
+    pub(crate) fn has_records(&self) -> bool {
         let ring = match ring::glance(&self.path.join("ring")) {
             Ok(ring) => ring.used > 0,
             Err(error) => error.kind() != io::ErrorKind::NotFound,

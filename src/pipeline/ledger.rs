@@ -80,13 +80,13 @@ impl Ledger {
     }
 
     /// The next record of the ring, see [`Reader::next_record`].
-    pub fn next_record(&mut self) -> Option<Record<'_>> {
+    pub(crate) fn next_record(&mut self) -> Option<Record<'_>> {
         self.reader.next_record()
     }
 
     /// Places of the ring that were damaged and stepped over since the last call. Each counts as a
     /// lost record, which the next block tells of.
-    pub fn take_torn(&mut self) -> u64 {
+    pub(crate) fn take_torn(&mut self) -> u64 {
         let places = self.reader.torn().places;
         let since = places.saturating_sub(self.torn);
         if since > 0 {
@@ -105,23 +105,23 @@ impl Ledger {
 
     /// Up to where the ring was read, in bytes since it was made.
     #[must_use]
-    pub fn read_position(&self) -> u64 {
+    pub(crate) fn read_position(&self) -> u64 {
         self.reader.cursor()
     }
 
     /// What was read and is in no block will be read again.
-    pub fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         self.reader.rewind();
     }
 
     /// Goes on after a panic in the middle of anything: what is in no block is read again.
-    pub fn after_panic(&mut self) {
+    pub(crate) fn after_panic(&mut self) {
         self.reader.rewind();
         self.spool.distrust();
     }
 
     /// See [`Spool::configure`].
-    pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         self.spool.configure(change);
         self.sync = self.spool.sync_policy();
         self.spool.defer_commits(self.defers());
@@ -142,7 +142,7 @@ impl Ledger {
     }
 
     /// Counts all that was read as dropped.
-    pub fn drop_read(&mut self, drops: &Drops) {
+    pub(crate) fn drop_read(&mut self, drops: &Drops) {
         let payload = self.spool.count_drops(drops);
         self.commit(&payload);
     }
@@ -207,7 +207,7 @@ impl Ledger {
     /// Commits which window of the clock is read from now on, see [`Spool::note_reading`], with nothing
     /// in hand. Whether that can be done now: where what was appended waits for a sync, it was done
     /// before.
-    pub fn note_reading(&mut self, time: u64) -> bool {
+    pub(crate) fn note_reading(&mut self, time: u64) -> bool {
         if self.holds_space() {
             return false;
         }
@@ -233,13 +233,13 @@ impl Ledger {
     /// Whether the ring holds records that cannot be brought to the disk where they are: append
     /// them all and sync. The kernel takes pages that it failed to write for written.
     #[must_use]
-    pub fn must_pack(&self) -> bool {
+    pub(crate) fn must_pack(&self) -> bool {
         self.reader.head() < self.unsure
     }
 
     /// Whether space of the ring waits for a sync.
     #[must_use]
-    pub fn holds_space(&self) -> bool {
+    pub(crate) fn holds_space(&self) -> bool {
         self.reader.accepted_bytes() > 0
     }
 

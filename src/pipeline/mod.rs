@@ -74,7 +74,7 @@ pub use ship::Shipment;
 pub use view::Observer;
 
 /// Stands for no limit: a hundred years.
-pub const FOREVER: Duration = Duration::from_secs(3_155_760_000);
+pub(crate) const FOREVER: Duration = Duration::from_secs(3_155_760_000);
 
 /// How long the settings of a VCL are in force at least, when another one of the same route writes
 /// as well.

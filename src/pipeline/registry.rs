@@ -257,7 +257,7 @@ impl Registry {
     ///
     /// # Errors
     /// The spool cannot be used, or the client cannot be made.
-    pub fn take_up(
+    pub(crate) fn take_up(
         &self,
         folder: &Folder,
         settings: Settings,

@@ -120,14 +120,14 @@ impl Shipment {
 
     /// Whether no block is in hand.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         // Acquire pairs with the uploaders' Release: what they had in hand is noted.
         self.pipeline.busy.load(Ordering::Acquire) == 0
     }
 
     /// Where blocks go, in words.
     #[must_use]
-    pub fn destination(&self) -> String {
+    pub(crate) fn destination(&self) -> String {
         self.pipeline.target().map_or_else(String::new, |target| {
             let settings = &target.settings;
             format!("{}, path {:?}", settings.bucket, settings.naming.path())

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 /// What stands where something was cut.
-pub const MARK: &[u8] = b"[cut]";
+pub(crate) const MARK: &[u8] = b"[cut]";
 
 /// Length in bytes of the character or escape that `text` begins with.
 fn step(text: &[u8]) -> usize {

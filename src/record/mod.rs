@@ -57,10 +57,10 @@ mod walk;
 
 pub use convert::{Converted, SetValue, Untranslated, convert};
 pub use error::FormatError;
-pub use limit::MARK;
-pub use options::{
-    Dialect, Escape, MAX_LINE_DEFAULT, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options,
-};
+#[cfg(test)]
+pub(crate) use options::MAX_LINE_MIN;
+pub use options::{Dialect, Escape, MessageType, Options};
+pub(crate) use options::{MAX_LINE_DEFAULT, MAX_LINE_MAX};
 pub use program::Program;
 pub use render::Rendered;
 pub use sample::{NotASample, Sample};

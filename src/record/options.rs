@@ -41,11 +41,11 @@ pub enum MessageType {
 }
 
 /// The smallest `max_line`.
-pub const MAX_LINE_MIN: usize = 256;
+pub(crate) const MAX_LINE_MIN: usize = 256;
 /// The default of `max_line`.
-pub const MAX_LINE_DEFAULT: usize = 16 * 1024;
+pub(crate) const MAX_LINE_DEFAULT: usize = 16 * 1024;
 /// The largest `max_line`: a ring record with its header stays below 64 KiB.
-pub const MAX_LINE_MAX: usize = 65_000;
+pub(crate) const MAX_LINE_MAX: usize = 65_000;
 
 /// The settings of a format.
 #[derive(Debug, Clone)]

@@ -196,19 +196,19 @@ impl Program {
 
     /// Which transactions have a record.
     #[must_use]
-    pub const fn sample(&self) -> Sample {
+    pub(crate) const fn sample(&self) -> Sample {
         self.sample
     }
 
     /// Whether the format asks for response headers.
     #[must_use]
-    pub fn reads_response_headers(&self) -> bool {
+    pub(crate) fn reads_response_headers(&self) -> bool {
         !self.response.is_empty()
     }
 
     /// Whether the format prints from a response's header `line`, `Name: value`.
     #[must_use]
-    pub fn prints_response_header(&self, line: &[u8]) -> bool {
+    pub(crate) fn prints_response_header(&self, line: &[u8]) -> bool {
         self.response.iter().any(|watch| text::header(line, &watch.name).is_some())
     }
 

@@ -20,7 +20,7 @@ pub struct Rendered {
     /// The line was longer than `max_line` and is cut; it says so itself.
     pub truncated: bool,
     /// A value was cut or lost in the log, and the structs could not replace it.
-    pub incomplete: bool,
+    pub(crate) incomplete: bool,
     /// The status sent, where the log or the structs tell.
     pub status: Option<u16>,
 }
@@ -77,7 +77,7 @@ impl Program {
     /// Appends `text` as exactly one line, with the prefix of its message type and its newline,
     /// to `out`. A line break inside it is written as `\n`; nothing else is escaped. `now` is in
     /// seconds since 1970.
-    pub fn render_line(&self, text: &[u8], now: f64, out: &mut Vec<u8>) -> Rendered {
+    pub(crate) fn render_line(&self, text: &[u8], now: f64, out: &mut Vec<u8>) -> Rendered {
         let start = out.len();
         self.prefix.write(Some(now), out);
         // What comes after it would be cut away.
@@ -136,7 +136,8 @@ fn frame(out: &mut Vec<u8>, start: usize) {
 
 #[cfg(test)]
 mod tests {
-    use crate::record::{MARK, MessageType, Options, Program, TagTable};
+    use crate::record::limit::MARK;
+    use crate::record::{MessageType, Options, Program, TagTable};
 
     fn line(options: &Options, text: &[u8]) -> (Vec<u8>, bool) {
         let program = Program::compile("%s", options, &TagTable::new([])).unwrap();

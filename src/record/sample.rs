@@ -45,7 +45,7 @@ impl Default for Sample {
 impl Sample {
     /// How many records one stands for.
     #[must_use]
-    pub const fn factor(self) -> u64 {
+    pub(crate) const fn factor(self) -> u64 {
         self.0.get()
     }
 

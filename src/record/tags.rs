@@ -98,7 +98,7 @@ const UNUSED: [&str; 15] = [
 ];
 
 /// The tags of Varnish 7.4 to 7.7 in the order of `include/tbl/vsl_tags.h`, from number 1.
-pub const VARNISH_7: [&str; 93] = [
+pub(crate) const VARNISH_7: [&str; 93] = [
     "Debug",
     "Error",
     "CLI",

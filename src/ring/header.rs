@@ -16,7 +16,7 @@
 //! has only the copy between claim and publication.
 
 /// The longest payload of one record.
-pub const MAX_PAYLOAD: usize = 64 * 1024;
+pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
 
 const LENGTH_BITS: u32 = 17;
 const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;

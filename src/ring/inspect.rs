@@ -28,7 +28,7 @@ pub struct Glance {
 ///
 /// # Errors
 /// The file system's; `InvalidData` for a file that is no ring of this release.
-pub fn glance(path: &Path) -> io::Result<Glance> {
+pub(crate) fn glance(path: &Path) -> io::Result<Glance> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let page = header_page(&file)?;

@@ -5,7 +5,7 @@ use super::header::Key;
 /// Bytes before the region.
 pub(super) const HEADER_BYTES: usize = 4096;
 /// The longest payload of a commit.
-pub const MAX_COMMIT_PAYLOAD: usize = 232;
+pub(crate) const MAX_COMMIT_PAYLOAD: usize = 232;
 
 /// The first word, read as a number: a file of a machine with another byte order is foreign.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"S3LRING\n");

@@ -146,9 +146,8 @@ mod sync;
 mod tests;
 mod upgrade;
 
-pub use header::MAX_PAYLOAD;
-pub use inspect::{Glance, glance};
-pub use layout::MAX_COMMIT_PAYLOAD;
+pub use inspect::Glance;
+pub(crate) use inspect::glance;
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};
 pub use reader::{CommitTooLong, Reader, SyncError, Torn};

@@ -100,14 +100,14 @@ pub struct Recovered {
     /// damaged. Each held at least one record, and records next to each other count as one.
     pub torn: u64,
     /// Bytes in those places.
-    pub skipped_bytes: u64,
+    pub(crate) skipped_bytes: u64,
     /// What the last commit said; `None` if it said nothing or there was none.
     pub payload: Option<Vec<u8>>,
     /// The file keeps its own size, which is not the wanted one: drain it, then
     /// [`Ring::replace`] it.
-    pub capacity_differs: bool,
+    pub(crate) capacity_differs: bool,
     /// The ring was made anew.
-    pub fresh: bool,
+    pub(crate) fresh: bool,
 }
 
 /// Why a ring could not be opened. No file was changed, save that an unfinished new one beside it

@@ -20,7 +20,7 @@ pub enum PushError {
     /// The reader is behind by a whole ring.
     #[error("the ring is full; make `ring` larger or the reader faster")]
     Full,
-    /// Longer than [`Ring::max_payload`].
+    /// Longer than 65,536 bytes.
     #[error("the record is longer than the ring takes; 65536 bytes is the most")]
     TooLong,
 }
@@ -50,7 +50,8 @@ impl Ring {
         Self { memory, key, high_water: PlainU64::new(0) }
     }
 
-    /// Copies a record into the ring; 0 to [`Ring::max_payload`] bytes.
+    /// Copies a record into the ring; 0 to 65,536 bytes. (A ring
+    /// smaller than any [`Capacity`](super::Capacity) takes less.)
     ///
     /// Once this returns `Ok`, the record survives the death of the process. It neither
     /// allocates, nor locks, nor calls the system (a first touch of a file's page can fault).
@@ -68,7 +69,7 @@ impl Ring {
     /// # Errors
     ///
     /// As [`Ring::push`]; `Full` where the record would go beyond `most`.
-    pub fn push_within<'a>(
+    pub(crate) fn push_within<'a>(
         &self,
         record: impl Into<Record<'a>>,
         most: u64,
@@ -113,13 +114,6 @@ impl Ring {
                 done => return done,
             }
         }
-    }
-
-    /// The longest payload that [`Ring::push`] takes: 65536 bytes. (A ring smaller than any
-    /// [`Capacity`](super::Capacity) takes less: a record and the pad before it must fit.)
-    #[must_use]
-    pub fn max_payload(&self) -> usize {
-        MAX_PAYLOAD.min(self.memory.capacity() / 2 - 8)
     }
 
     /// Bytes of the region.

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::step_over::step_over;
 use super::sync::Ordering;
 
-/// A commit's payload is longer than [`MAX_COMMIT_PAYLOAD`](super::MAX_COMMIT_PAYLOAD).
+/// A commit's payload is longer than 232 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a commit takes 232 bytes of payload, not {0}")]
 pub struct CommitTooLong(pub usize);
@@ -58,7 +58,7 @@ pub struct Reader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Torn {
     /// Places; each held at least one record.
-    pub places: u64,
+    pub(crate) places: u64,
     /// Bytes in those places.
     pub bytes: u64,
 }
@@ -101,7 +101,7 @@ impl Reader {
     ///
     /// `None` when there is none yet: the ring is empty, or the next producer has claimed and is
     /// still copying, or the ring is [damaged](Reader::damaged). Space is not released.
-    pub fn next_record(&mut self) -> Option<Record<'_>> {
+    pub(crate) fn next_record(&mut self) -> Option<Record<'_>> {
         let capacity = self.ring.memory.capacity() as u64;
         let limit = self.released + capacity;
         // Of the mark that was read last, whose record comes next.
@@ -182,7 +182,7 @@ impl Reader {
     }
 
     /// Back to what was accepted last: the records since then will be read again.
-    pub fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         self.cursor = self.accepted;
     }
 
@@ -194,7 +194,7 @@ impl Reader {
     }
 
     /// Back to the last commit, past what was accepted since: the consumer has lost it.
-    pub fn back_to_commit(&mut self) {
+    pub(crate) fn back_to_commit(&mut self) {
         self.accepted = self.head;
         self.cursor = self.head;
     }
@@ -209,7 +209,7 @@ impl Reader {
 
     /// Bytes accepted and not committed.
     #[must_use]
-    pub fn accepted_bytes(&self) -> u64 {
+    pub(crate) fn accepted_bytes(&self) -> u64 {
         self.accepted - self.head
     }
 
@@ -237,7 +237,7 @@ impl Reader {
     /// # Errors
     ///
     /// See [`SyncError`].
-    pub fn commit_synced(&mut self, payload: &[u8]) -> Result<(), SyncError> {
+    pub(crate) fn commit_synced(&mut self, payload: &[u8]) -> Result<(), SyncError> {
         if payload.len() > MAX_COMMIT_PAYLOAD {
             return Err(CommitTooLong(payload.len()).into());
         }

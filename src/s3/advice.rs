@@ -7,7 +7,7 @@ use super::outcome::{Answer, Outcome};
 impl Answer {
     /// What happened and what an operator does next.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub(crate) fn advice(&self) -> &'static str {
         advice(self.outcome, self.status, &self.code, &self.message)
     }
 }

@@ -13,7 +13,7 @@ pub const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait that we choose ourselves.
 pub const CAP: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` that is obeyed.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The waits of one block. Its randomness is seeded, so a test knows every wait.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Backoff {
     }
 
     /// The wait for what only an operator can mend.
-    pub fn at_cap(&mut self) -> Duration {
+    pub(crate) fn at_cap(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         CAP / 2 + self.up_to(CAP / 2)
     }

@@ -188,7 +188,7 @@ impl Client {
     /// Seconds by which the gateway's clock was ahead of ours in its last answer, to the second of
     /// its `Date` header; `None` before an answer that had one.
     #[must_use]
-    pub fn seen_offset(&self) -> Option<i64> {
+    pub(crate) fn seen_offset(&self) -> Option<i64> {
         self.learnt.seen_offset()
     }
 

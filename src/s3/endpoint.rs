@@ -162,7 +162,7 @@ impl Endpoint {
 
     /// Whether nothing leaves the machine on the way there.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         http::is_loopback(&self.host)
     }
 }

@@ -49,6 +49,6 @@ pub use endpoint::{Addressing, Bucket, Endpoint, EndpointError};
 pub use http::{HttpSetupError, Proxy};
 pub use object::{Checksum, Gateway, ObjectOptions, OptionError, PutObject};
 pub use options::Options;
-pub use outcome::{Action, Answer, Failure, Outcome, decide};
+pub use outcome::{Action, Answer, Failure, Outcome};
 pub use read::{Get, Head};
-pub use retry::{Attempted, Attempts, CONDEMNED_AFTER, PutOnce};
+pub use retry::{Attempted, Attempts, PutOnce};

@@ -52,7 +52,7 @@ impl Default for Options {
 impl Options {
     /// The longest time for a request with a body of `len` bytes.
     #[must_use]
-    pub fn deadline(&self, len: u64) -> Duration {
+    pub(crate) fn deadline(&self, len: u64) -> Duration {
         self.timeout.saturating_add(Duration::from_secs(len / self.floor_rate.max(1)))
     }
 

@@ -68,7 +68,7 @@ impl Outcome {
     /// Whether any other block would fare the same: it is about the way there, the credentials or
     /// the bucket.
     #[must_use]
-    pub fn is_everyones(self) -> bool {
+    pub(crate) fn is_everyones(self) -> bool {
         matches!(
             self,
             Self::Unreachable
@@ -103,7 +103,7 @@ pub enum Action {
 
 /// The failure table.
 #[must_use]
-pub fn decide(outcome: Outcome, retry_after: Option<Duration>) -> Action {
+pub(crate) fn decide(outcome: Outcome, retry_after: Option<Duration>) -> Action {
     match outcome {
         Outcome::Stored | Outcome::AlreadyStored => Action::Done,
         Outcome::Unreachable

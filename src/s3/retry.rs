@@ -9,7 +9,7 @@ use super::outcome::{Action, Failure, Outcome};
 use crate::clock::Clock;
 
 /// A block is set aside after so many attempts that found the fault in the block itself.
-pub const CONDEMNED_AFTER: u32 = 3;
+pub(crate) const CONDEMNED_AFTER: u32 = 3;
 
 /// What an upload is made of; [`Client`](super::Client) is one, a test brings another.
 pub trait PutOnce {

@@ -234,7 +234,7 @@ impl Verifier {
 
 /// Whose key `signature` says that it was made with; `None` when it is none.
 #[must_use]
-pub fn signed_by(signature: &Signature) -> Option<KeyId> {
+pub(crate) fn signed_by(signature: &Signature) -> Option<KeyId> {
     parts(signature).map(|(id, ..)| id)
 }
 

@@ -24,12 +24,13 @@ mod recipients;
 use std::io::{self, Read, Write};
 
 pub use identities::{Identities, IdentityError};
-pub use minisign::{BadSignature, KeyError, KeyId, Signer, Verifier, check, signed_by};
+pub(crate) use minisign::signed_by;
+pub use minisign::{BadSignature, KeyError, KeyId, Signer, Verifier, check};
 pub use openpgp::{Certificate, CertificateError};
-pub use recipients::{RECIPIENTS_MAX, RecipientError, Recipients};
+pub use recipients::{RecipientError, Recipients};
 
 /// What is added to a block's key.
-pub const SUFFIX: &str = ".age";
+pub(crate) const SUFFIX: &str = ".age";
 
 /// How a stream's blocks are encrypted when they are sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Sealing {
 impl Sealing {
     /// What it adds to a block's key, such as `.age`.
     #[must_use]
-    pub const fn suffix(&self) -> &'static str {
+    pub(crate) const fn suffix(&self) -> &'static str {
         match self {
             Self::Age(_) => SUFFIX,
             Self::OpenPgp(_) => openpgp::SUFFIX,

@@ -30,7 +30,7 @@ use rand_core::OsRng;
 use crate::regular_file;
 
 /// What is added to a block's key.
-pub const SUFFIX: &str = ".pgp";
+pub(crate) const SUFFIX: &str = ".pgp";
 
 /// Bytes of a partial packet, a power of two.
 const PARTIAL: u32 = 64 * 1024;
@@ -161,7 +161,7 @@ impl Certificate {
 
     /// The fingerprint of the key that blocks are encrypted to.
     #[must_use]
-    pub fn key_fingerprint(&self) -> String {
+    pub(crate) fn key_fingerprint(&self) -> String {
         self.key.fingerprint()
     }
 

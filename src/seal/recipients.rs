@@ -11,7 +11,7 @@ use super::{is_secret, key_lines};
 use crate::regular_file;
 
 /// Most recipients of a stream.
-pub const RECIPIENTS_MAX: usize = 64;
+pub(crate) const RECIPIENTS_MAX: usize = 64;
 
 /// Characters of a wrong key that a sentence shows.
 const SHOWN: usize = 16;

@@ -6,7 +6,8 @@ use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
 use proptest::prelude::*;
 
-use super::{Identities, RECIPIENTS_MAX, Recipients};
+use super::recipients::RECIPIENTS_MAX;
+use super::{Identities, Recipients};
 
 fn key() -> (Identity, String) {
     let key = Identity::generate();

@@ -107,7 +107,7 @@ impl Arguments {
     }
 
     /// Leaves `argument` at its default, whatever was given.
-    pub fn unset(&mut self, argument: &'static str) {
+    pub(crate) fn unset(&mut self, argument: &'static str) {
         self.values.remove(argument);
     }
 
@@ -207,26 +207,14 @@ impl Arguments {
 
     /// The same for an argument that may be the path of a file, where it is one.
     #[must_use]
-    pub fn key_problem(&self, argument: &'static str, problem: impl std::fmt::Display) -> Error {
+    pub(crate) fn key_problem(
+        &self,
+        argument: &'static str,
+        problem: impl std::fmt::Display,
+    ) -> Error {
         let file = self.get(argument).is_some_and(|text| text.trim_start().starts_with('/'));
         let stream = self.stream.clone();
         Error::Problem { stream, argument, problem: problem.to_string(), file }
-    }
-
-    /// `argument` read by `parse`, whose error says what the argument takes.
-    ///
-    /// # Errors
-    /// `parse` refused the text.
-    pub fn parsed<T>(
-        &self,
-        argument: &'static str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, Error> {
-        match self.get(argument) {
-            None => Ok(default),
-            Some(text) => parse(text).map_err(|takes| self.bad(argument, takes)),
-        }
     }
 
     /// What `argument` accepts, and its text or its default.

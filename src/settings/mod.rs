@@ -30,7 +30,7 @@ pub use arguments::{Arguments, Error};
 use destination::host;
 pub use line::{format, line};
 pub use route::Saved;
-pub use table::DEFAULT_SPOOL;
+pub(crate) use table::DEFAULT_SPOOL;
 
 /// Where blocks wait for the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl Settings {
 
     /// Raw bytes after which a chunk is closed: a mebibyte, less for small blocks and small rings.
     #[must_use]
-    pub fn chunk_bytes(&self, ring: u64) -> usize {
+    pub(crate) fn chunk_bytes(&self, ring: u64) -> usize {
         usize::try_from(MIB.min(self.max_bytes).min(ring / 4)).unwrap_or(usize::MAX)
     }
 }

@@ -118,7 +118,7 @@ impl Settings {
 
     /// Where records go, in words for the operator.
     #[must_use]
-    pub fn destination(&self) -> String {
+    pub(crate) fn destination(&self) -> String {
         let readers = match self.readers().len() {
             0 => "unencrypted".to_owned(),
             1 => "encrypted to 1 key".to_owned(),

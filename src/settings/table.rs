@@ -51,7 +51,7 @@ const fn route(name: &'static str, accepts: Accepts, default: Option<&'static st
 }
 
 /// The directory that the package makes.
-pub const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
+pub(crate) const DEFAULT_SPOOL: &str = "/var/lib/vmod-s3log";
 
 /// All arguments by name.
 pub const ARGUMENTS: &[Argument] = &[

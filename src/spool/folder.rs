@@ -18,7 +18,7 @@ fn names(root: &Path) -> impl Iterator<Item = String> {
 /// Whether there are blocks in `root` that are not sent, the open one and those that wait for a key
 /// included, those in quarantine not. Stops at the first.
 #[must_use]
-pub fn has_blocks(root: &Path) -> bool {
+pub(crate) fn has_blocks(root: &Path) -> bool {
     names(root).any(|name| {
         matches!(
             Name::parse(&name),
@@ -29,7 +29,7 @@ pub fn has_blocks(root: &Path) -> bool {
 
 /// Whether records in `root` must not be uploaded unencrypted.
 #[must_use]
-pub fn has_secrets(root: &Path) -> bool {
+pub(crate) fn has_secrets(root: &Path) -> bool {
     root.join(SECRET).exists()
         || names(root).any(|name| matches!(Name::parse(&name), Some(Name::Held(_) | Name::Hold(_))))
 }

@@ -69,7 +69,7 @@ impl Spool {
 
     /// Whether blocks wait that can be encrypted now.
     #[must_use]
-    pub fn can_release(&self) -> bool {
+    pub(crate) fn can_release(&self) -> bool {
         !self.held.is_empty() && self.options.sealing.is_some()
     }
 

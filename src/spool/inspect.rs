@@ -55,14 +55,14 @@ pub struct Glance {
     /// Sidecars that could not be read.
     pub unreadable: u64,
     /// The newest block that is gone from the spool: uploaded, or dropped.
-    pub last_gone: Option<Meta>,
+    pub(crate) last_gone: Option<Meta>,
 }
 
 /// Looks at the spool in `root`.
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn glance(root: &Path) -> io::Result<Glance> {
+pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
     let mut glance = Glance {
         holder: holder(&root.join(LOCK)),
         uploader: uploader(root),
@@ -133,7 +133,7 @@ impl Glance {
 
 /// Reads what the ring's last commit says of the spool; `None` when it is not of this release.
 #[must_use]
-pub fn open_glance(payload: &[u8]) -> Option<OpenGlance> {
+pub(crate) fn open_glance(payload: &[u8]) -> Option<OpenGlance> {
     let state = OpenBlock::decode(payload).ok()?;
     Some(OpenGlance {
         number: state.number,

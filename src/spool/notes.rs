@@ -121,7 +121,7 @@ impl SealedBlocks {
 
     /// What the shipper last said of itself; `None` when it has said nothing, or nonsense.
     #[must_use]
-    pub fn shipper_state(&self) -> Option<ShipperState> {
+    pub(crate) fn shipper_state(&self) -> Option<ShipperState> {
         let bytes = read_small(&*self.files, STATE, LIMIT).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
@@ -130,7 +130,7 @@ impl SealedBlocks {
     ///
     /// # Errors
     /// The file system's: a full disk, or the folder is gone.
-    pub fn tell_state(&self, state: &ShipperState) -> Result<(), SpoolError> {
+    pub(crate) fn tell_state(&self, state: &ShipperState) -> Result<(), SpoolError> {
         let files = &*self.files;
         let bytes = serde_json::to_vec(state).unwrap_or_default();
         files
@@ -148,7 +148,7 @@ pub struct ShipperState {
     /// Since when it uploads from this folder, seconds since 1970.
     pub since: u64,
     /// Goes up with each time that it says so.
-    pub beat: u64,
+    pub(crate) beat: u64,
     /// Since then: upload attempts that failed and are made again.
     pub upload_retries: u64,
     /// Since then: files of the spool that it could not read or write.
@@ -156,7 +156,7 @@ pub struct ShipperState {
     /// HTTP status of the gateway's last answer.
     pub last_status: u64,
     /// Milliseconds that the last upload took.
-    pub last_upload_ms: u64,
+    pub(crate) last_upload_ms: u64,
 }
 
 impl ShipperState {
@@ -176,7 +176,7 @@ impl ShipperState {
 
 /// Reads what the shipper of the spool in `root` last said of itself.
 #[must_use]
-pub fn shipper_state(root: &Path) -> Option<ShipperState> {
+pub(crate) fn shipper_state(root: &Path) -> Option<ShipperState> {
     serde_json::from_str(&crate::regular_file::read_text(&root.join(STATE), LIMIT).ok()?).ok()
 }
 

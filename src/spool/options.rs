@@ -77,7 +77,7 @@ impl Options {
     }
 
     /// `spool_max` when none is given: 10 GiB.
-    pub const SPOOL_MAX: u64 = 10 << 30;
+    pub(crate) const SPOOL_MAX: u64 = 10 << 30;
 
     /// Default settings for a stream: gzip, 10 GiB, oldest dropped first, synced at a seal.
     #[must_use]

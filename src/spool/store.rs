@@ -64,7 +64,7 @@ pub struct Counts {
     /// Waiting in clear for a key to be encrypted to, see [`Spool::hold`](super::Spool::hold).
     pub held: Tally,
     /// Time of the first record of the oldest of those, ns since 1970.
-    pub held_since: Option<u64>,
+    pub(crate) held_since: Option<u64>,
     /// Uploaded since the start.
     pub uploaded: Tally,
     /// Dropped by `spool_max` since the start. A block that was sent by a process that was killed
@@ -210,7 +210,7 @@ impl SealedBlocks {
 
     /// The same, unless somebody has the store in hand, who may be held up by the disk.
     #[must_use]
-    pub fn try_counts(&self) -> Option<Counts> {
+    pub(crate) fn try_counts(&self) -> Option<Counts> {
         match self.index.try_lock() {
             Ok(index) => Some(index.counts()),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().counts()),
@@ -238,7 +238,7 @@ impl SealedBlocks {
     /// As [`claim`](SealedBlocks::claim), but the block that has not been tried for longest, or never:
     /// each has its turn, even where the oldest ones fail. Looks at every block.
     #[must_use]
-    pub fn claim_in_turn(&self, now: Duration) -> Option<u64> {
+    pub(crate) fn claim_in_turn(&self, now: Duration) -> Option<u64> {
         self.claim_first(|index| {
             let due = index.blocks.iter().filter(|(_, entry)| entry.is_due(now));
             let first = due.min_by_key(|(number, entry)| (entry.not_before, **number));

@@ -124,7 +124,7 @@ impl Spool {
 
     /// Whether a block begun now would be another kind of block than the open one.
     #[must_use]
-    pub fn is_other(&self, codec: Kind, naming: &Naming, host: &str) -> bool {
+    pub(crate) fn is_other(&self, codec: Kind, naming: &Naming, host: &str) -> bool {
         self.state.codec != codec || self.options.naming != *naming || self.options.host != host
     }
 
@@ -146,7 +146,7 @@ impl Spool {
     /// seal it first if it [`is_other`](Self::is_other). With a [`Sealing`](crate::seal::Sealing) the
     /// open block and what the ring holds are secret from now on: commit the payload to make that
     /// last.
-    pub fn configure(&mut self, change: impl FnOnce(&mut Options)) {
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Options)) {
         let shared = self.options.shared;
         change(&mut self.options);
         if self.options.shared && !shared {
@@ -161,7 +161,7 @@ impl Spool {
 
     /// When bytes are brought to the disk.
     #[must_use]
-    pub const fn sync_policy(&self) -> SyncPolicy {
+    pub(crate) const fn sync_policy(&self) -> SyncPolicy {
         self.options.sync
     }
 
@@ -328,7 +328,7 @@ impl Spool {
     /// From now on a payload is committed some time after it was handed out, and the caller says so
     /// with [`Spool::committed`]; or, with `false`, before the next call, as everybody does who is
     /// not asked.
-    pub fn defer_commits(&mut self, deferred: bool) {
+    pub(crate) fn defer_commits(&mut self, deferred: bool) {
         self.deferred = deferred;
     }
 
@@ -340,7 +340,7 @@ impl Spool {
     /// Whether the next [`Spool::append`] seals the open block before, because it is of another
     /// codec.
     #[must_use]
-    pub fn seals_before_append(&self) -> bool {
+    pub(crate) fn seals_before_append(&self) -> bool {
         self.state.length > 0 && self.state.codec != self.options.codec
     }
 

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
-use crate::block::{
-    BootId, Digest, Drops, KEY_MAX, KeyParts, Kind, Meta, NAME_MAX, NameError, Naming, sanitise,
-};
+use crate::block::key::KEY_MAX;
+use crate::block::names::NAME_MAX;
+use crate::block::{BootId, Digest, Drops, KeyParts, Kind, Meta, NameError, Naming, sanitise};
 
 fn meta(host: &str, stream: &str, first: u64) -> Meta {
     Meta {

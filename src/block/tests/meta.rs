@@ -2,7 +2,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use crate::block::{BootId, Digest, Drops, Kind, Meta, MetaError, NAME_MAX, RouteId};
+use crate::block::names::NAME_MAX;
+use crate::block::{BootId, Digest, Drops, Kind, Meta, MetaError, RouteId};
 
 fn worst() -> Meta {
     let most = u64::MAX;

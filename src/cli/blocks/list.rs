@@ -84,7 +84,7 @@ pub(in crate::cli) struct Listing<'a> {
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
     pub foreign: Vec<String>,
     /// How many there were.
-    pub foreign_count: u64,
+    pub(crate) foreign_count: u64,
     /// Blocks of other streams.
     pub others: u64,
 }

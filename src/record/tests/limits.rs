@@ -4,8 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::support::{Known, Log, apache, client, compile, full, line, task};
+use crate::record::limit::MARK;
 use crate::record::line::SLACK;
-use crate::record::{Escape, MARK, MessageType, Options, Side, Task};
+use crate::record::{Escape, MessageType, Options, Side, Task};
 
 fn known(value: &[u8]) -> Known {
     Known {

@@ -65,7 +65,7 @@ fn a_header_never_promises_more_than_the_longest_record() {
     for word in 0..200_000_u64 {
         let word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if let Some(header) = KEY.open(64, word) {
-            assert!(header.len <= crate::ring::MAX_PAYLOAD);
+            assert!(header.len <= crate::ring::header::MAX_PAYLOAD);
             opened += 1;
         }
     }

@@ -177,7 +177,7 @@ impl Cache {
 
     /// Whether a file was changed since it was read.
     #[must_use]
-    pub fn is_outdated(&self) -> bool {
+    pub(crate) fn is_outdated(&self) -> bool {
         let stamps = self.stamps();
         let state = self.state();
         !state.stamps.is_empty() && state.stamps != stamps
@@ -185,7 +185,7 @@ impl Cache {
 
     /// Changes when what any provider has read changes.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         // An empty stamp is a file that is not there: the lengths keep the parts apart.
         let parts = self.providers.iter().filter_map(|provider| provider.stamp());
         Stamp(parts.flat_map(|part| std::iter::once(part.0.len() as u64).chain(part.0)).collect())

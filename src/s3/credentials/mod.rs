@@ -40,7 +40,7 @@ pub use environment::Environment;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
 pub use profile::Profile;
-pub use shared::profile_region;
+pub(crate) use shared::profile_region;
 pub use sources::Sources;
 pub use sts::{AssumeRole, Role, WebIdentity};
 pub use types::{Credentials, CredentialsError, Provider, Stamp};

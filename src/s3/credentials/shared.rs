@@ -117,7 +117,7 @@ impl SharedFiles {
 /// The `region` of the profile that `sources` and `variables` lead to. A file that cannot be used is
 /// no error here: it is one when credentials are needed.
 #[must_use]
-pub fn profile_region(sources: &Sources, variables: &dyn Variables) -> Option<String> {
+pub(crate) fn profile_region(sources: &Sources, variables: &dyn Variables) -> Option<String> {
     let files = SharedFiles::new(sources, variables);
     let section = files.section(&files.profile).ok()??;
     section.get("region").map(|text| text.as_str().to_owned()).filter(|text| !text.is_empty())

@@ -76,7 +76,7 @@ impl Credentials {
 
     /// `text` without the secret and the token, for what a server sends back.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let secret = redact(text, self.inner.secret_access_key());
         redact(&secret, self.inner.session_token().unwrap_or_default())
     }

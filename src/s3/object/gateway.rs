@@ -53,7 +53,7 @@ impl Gateway {
 
     /// What a PUT of `len` bytes counts towards the gateway's limit, where a GET or HEAD counts 1.
     #[must_use]
-    pub fn put_cost(self, len: u64) -> u32 {
+    pub(crate) fn put_cost(self, len: u64) -> u32 {
         match self {
             // Seen: what is stored inline, then a segment of 64 MiB, then two of them.
             Self::Storj if len <= STORJ_INLINE => 3,

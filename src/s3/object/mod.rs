@@ -29,9 +29,9 @@ pub use options::{Checksum, ContentMd5, LockMode, ObjectLock, ObjectOptions, Sec
 pub use traits::{COLUMNS, Does, GATEWAYS, Region, Tags, Traits, Words};
 
 /// Longest key that S3 takes, in bytes of UTF-8.
-pub const LONGEST_KEY: usize = 1024;
+pub(crate) const LONGEST_KEY: usize = 1024;
 /// Most bytes of metadata names and values together that S3 takes.
-pub const MOST_METADATA: usize = 2048;
+pub(crate) const MOST_METADATA: usize = 2048;
 
 /// A block on its way out.
 pub struct PutObject<'a> {
@@ -49,7 +49,7 @@ pub struct PutObject<'a> {
 
 /// The name in the metadata that holds the SHA-256 of the body in hexadecimal: HEAD looks at it to
 /// see whose object it is.
-pub const SHA256_NAME: &str = "sha256";
+pub(crate) const SHA256_NAME: &str = "sha256";
 
 /// Sums of a body besides its SHA-256, for headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -55,7 +55,7 @@ impl Default for ObjectOptions {
 impl ObjectOptions {
     /// Whether `Content-MD5` is sent; S3 demands it, or a checksum, with object lock.
     #[must_use]
-    pub fn wants_md5(&self) -> bool {
+    pub(crate) fn wants_md5(&self) -> bool {
         match self.content_md5 {
             ContentMd5::Always => true,
             ContentMd5::Auto => self.object_lock.is_some(),

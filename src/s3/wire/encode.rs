@@ -53,7 +53,7 @@ fn digit(nibble: u8) -> char {
 ///
 /// `None` for control characters: no header can carry them.
 #[must_use]
-pub fn header_value(text: &str) -> Option<String> {
+pub(crate) fn header_value(text: &str) -> Option<String> {
     use base64::Engine as _;
     if text.chars().any(char::is_control) {
         return None;

@@ -82,7 +82,7 @@ pub struct Entry {
     /// The entity tag, with its quotes as the server sent it.
     pub etag: String,
     /// RFC 3339, as the server sent it.
-    pub last_modified: String,
+    pub(crate) last_modified: String,
 }
 
 /// One page of ListObjectsV2.

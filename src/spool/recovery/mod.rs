@@ -49,7 +49,7 @@ pub struct Recovered {
     /// Files that were moved or copied to `foreign/`, under their names there; at most 1,000.
     pub set_aside: Vec<String>,
     /// Files that should have been and could not be; they stay where they are.
-    pub left_in_place: u64,
+    pub(crate) left_in_place: u64,
     /// The ring's payload was damaged, or older than the spool: records that the ring still holds
     /// may be sent a second time.
     pub stale_payload: bool,
@@ -60,7 +60,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError::Version`], or the file system's.
-    pub fn check_format(files: &dyn Files) -> Result<(), SpoolError> {
+    pub(crate) fn check_format(files: &dyn Files) -> Result<(), SpoolError> {
         check_format(files)
     }
 
@@ -85,7 +85,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError::Version`].
-    pub fn check_commit(last_commit: Option<&[u8]>) -> Result<(), SpoolError> {
+    pub(crate) fn check_commit(last_commit: Option<&[u8]>) -> Result<(), SpoolError> {
         decode(last_commit).map(drop)
     }
 
@@ -94,7 +94,7 @@ impl Spool {
     ///
     /// # Errors
     /// Those of [`Spool::open`]; it can then be tried again.
-    pub fn open_into(
+    pub(crate) fn open_into(
         store: &Arc<SealedBlocks>,
         options: Options,
         last_commit: Option<&[u8]>,
