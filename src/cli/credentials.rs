@@ -27,6 +27,8 @@ const MOST: u64 = 64 * 1024;
 const AHEAD: Duration = Duration::from_secs(600);
 /// Between two attempts of a program that fails, at first and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+/// What is waited for the output of a program that has ended, at least.
+const LEAST: Duration = Duration::from_secs(1);
 /// Between two looks whether the program has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -206,14 +208,16 @@ fn output_of(
             }
         }
     };
-    if !status.success() {
-        return Err(failed(program, format!("ended with {status}")));
-    }
-    let left = timeout.saturating_sub(start.elapsed()).max(Duration::from_secs(1));
+    let left = match status.success() {
+        true => timeout.saturating_sub(start.elapsed()).max(LEAST),
+        false => LEAST,
+    };
     match printed.recv_timeout(left) {
+        // Whose pipe is closed at that ends by a signal: this is the reason.
         Ok(Ok(bytes)) if bytes.len() as u64 > MOST => {
             Err(failed(program, format!("printed more than {MOST} bytes")))
         }
+        _ if !status.success() => Err(failed(program, format!("ended with {status}"))),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(failed(program, error)),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
