@@ -84,10 +84,7 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     let all = streams.iter().map(|stream| arguments.connection.settings(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
-    let mut whole = true;
-    for settings in all {
-        whole &= drain(arguments, &settings, start, out)?;
-    }
+    let whole = each(&all, |settings| drain(arguments, settings, start, out))?;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -107,11 +104,27 @@ fn drain(
     if folders.is_empty() {
         return Err(spools::none(stream, directory));
     }
-    let mut whole = true;
-    for folder in folders {
-        let mut settings = of_folder(settings, directory, &folder)?;
+    each(&folders, |folder| {
+        let mut settings = of_folder(settings, directory, folder)?;
         settings.exit_timeout = left(arguments, start).unwrap_or(FOREVER);
-        whole &= drain_folder(arguments, settings, &folder, out)?;
+        drain_folder(arguments, settings, folder, out)
+    })
+}
+
+/// Whether `drain` has done all of each item. One that fails keeps back none of the others; an only
+/// one's error is the command's.
+fn each<T>(items: &[T], mut drain: impl FnMut(&T) -> Result<bool, Error>) -> Result<bool, Error> {
+    let mut whole = true;
+    for item in items {
+        whole &= match drain(item) {
+            Err(error) if items.len() > 1 && !matches!(error, Error::Output(_)) => {
+                let text = error.to_string();
+                let text = text.strip_prefix("s3log: ").unwrap_or(&text);
+                let _ = writeln!(std::io::stderr(), "s3log: {}", printable(text));
+                false
+            }
+            done => done?,
+        };
     }
     Ok(whole)
 }
@@ -123,7 +136,9 @@ fn left(arguments: &DrainArgs, start: Instant) -> Option<Duration> {
 
 /// The settings of a folder: its own route, and the rest as the operator says.
 fn of_folder(given: &Settings, directory: &Path, folder: &Folder) -> Result<Settings, Error> {
-    let Some(saved) = &folder.saved else { return Ok(given.clone()) };
+    let Some(saved) = &folder.saved else {
+        return adopt(given, folder);
+    };
     let mut arguments = saved.arguments(directory);
     for known in ARGUMENTS.iter().filter(|known| !known.route && known.name != "spool") {
         arguments.set(known.name, given.arguments.get(known.name).map(str::to_owned));
@@ -131,6 +146,30 @@ fn of_folder(given: &Settings, directory: &Path, folder: &Folder) -> Result<Sett
     // While s3log ship is at work in the folder, what is sealed here is left to it.
     arguments.set("upload", Some("internal".to_owned()));
     Ok(saved.settings(&arguments)?)
+}
+
+/// The settings as given, for a folder that does not say whose it is. What was logged for one
+/// destination is not sent to another one because a file cannot be read.
+fn adopt(given: &Settings, folder: &Folder) -> Result<Settings, Error> {
+    let path = folder.path.display();
+    let refuse = |why: String| Err(Error::Usage(format!("{path}: {why}")));
+    match folder.route() {
+        Some(route) if route != given.route() => refuse(format!(
+            "it is the folder of route {route}, its file route cannot be read, and the settings \
+             given are those of route {}; give those of {route} with --config or --set",
+            given.route()
+        )),
+        None if folder.path.join("route").symlink_metadata().is_ok() => refuse(format!(
+            "its file route is damaged; if its records are for {}, remove that file and drain again",
+            given.destination()
+        )),
+        // Of a release that had one folder a stream.
+        _ => {
+            let mut arguments = given.arguments.clone();
+            arguments.set("upload", Some("internal".to_owned()));
+            Ok(Settings::read(&arguments)?)
+        }
+    }
 }
 
 /// Whether all of a folder is in the bucket.

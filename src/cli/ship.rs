@@ -214,7 +214,10 @@ impl<'a> Ship<'a> {
 
     fn try_open(&self, folder: &Folder, given: &Arguments) -> Result<Open, (Level, String)> {
         let path = &folder.path;
-        let warn = |error: &dyn std::fmt::Display| (Level::Warn, error.to_string());
+        let warn = |error: &dyn std::fmt::Display| {
+            let text = error.to_string();
+            (Level::Warn, text.strip_prefix("s3log: ").unwrap_or(&text).to_owned())
+        };
         std::fs::read_dir(path).map_err(|error| {
             let text = format!(
                 "{error}; a stream with upload = external lets the directory's group read it"

@@ -69,9 +69,10 @@ impl Spools {
     /// # Errors
     /// A setting, or a directory that cannot be read or has no spool.
     pub(super) fn find(&self) -> Result<Vec<RouteSpool>, Error> {
-        let Ok(streams) = self.connection.streams(&self.streams) else {
+        if self.streams.is_empty() && !self.connection.has_file() {
             return self.all();
-        };
+        }
+        let streams = self.connection.streams(&self.streams)?;
         let mut found = Vec::new();
         for stream in streams {
             let directory = match &self.spool {

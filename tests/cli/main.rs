@@ -17,6 +17,7 @@ mod hostile;
 mod listing;
 mod node;
 mod read;
+mod ship;
 mod sizes;
 mod terminal;
 mod verify;

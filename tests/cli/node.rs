@@ -1,5 +1,6 @@
 //! `s3log drain`, `requeue`, `stats` and `check`: what an operator runs on a node; and the generators.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use md5::{Digest as _, Md5};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
 use vmod_s3log::s3::wire::encode::hex;
+use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Payload, Spool};
 
 /// Appends a chunk of two lines, dated `part` seconds after [`START`].
@@ -351,4 +353,70 @@ fn stats_shows_each_route_of_a_stream_and_where_it_goes() {
     }
     let ran = logs.s3log(&[&["requeue", "access"], &spool[..]].concat());
     assert_eq!(ran.out.matches("no quarantined blocks").count(), 2, "{ran:?}");
+}
+
+/// Copies a spool, which nobody uses.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            std::fs::create_dir(copy).unwrap();
+        } else {
+            std::fs::copy(path, copy).unwrap();
+        }
+    }
+}
+
+#[test]
+fn drain_sends_no_route_elsewhere_and_one_that_it_cannot_send_keeps_back_none_of_the_others() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    let mut arguments = Arguments::new("access");
+    arguments.fill_from_file(&logs.path("s3log.toml")).unwrap();
+    let own = format!("access@{}", Settings::read(&arguments).unwrap().route());
+    let spool = logs.path("spool");
+    copy(&spool.join("access"), &spool.join(&own));
+    copy(&spool.join("access"), &spool.join("access@0123456789abcdef"));
+    std::fs::write(spool.join("access/route"), "damaged").unwrap();
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains(&format!("{own}: 3 blocks with 11 records uploaded")), "{ran:?}");
+    for (folder, why) in [
+        ("access", "its file route is damaged; if its records are for bucket"),
+        ("access@0123456789abcdef", "and the settings given are those of route"),
+    ] {
+        let named = format!("{}: ", spool.join(folder).display());
+        let line = ran.err.lines().find(|line| line.contains(&named));
+        assert!(line.is_some_and(|line| line.contains(why)), "{folder}: {}", ran.err);
+        assert!(spool.join(folder).join("0000000001.json").exists(), "{folder}");
+    }
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines, "only one of them");
+    // As the message says.
+    std::fs::remove_file(spool.join("access/route")).unwrap();
+    std::fs::remove_dir_all(spool.join("access@0123456789abcdef")).unwrap();
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+}
+
+#[test]
+fn drain_of_several_streams_goes_on_after_one_that_cannot_be_drained() {
+    let logs = Logs::start();
+    logs.settings(&["other", "access"]);
+    let lines = left_behind(&logs);
+    let ran = logs.s3log(&["drain"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("stream other: no spool at "), "{ran:?}");
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
+fn stats_with_a_settings_file_that_cannot_be_read_says_so() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    std::fs::write(logs.path("s3log.toml"), "[access\n").unwrap();
+    let spool = logs.path("spool");
+    let ran = logs.s3log(&["stats", "--spool", spool.to_str().unwrap()]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("not valid TOML"), "{ran:?}");
 }
