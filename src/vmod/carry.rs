@@ -9,7 +9,8 @@
 //! next VCL subroutine, or for the delivery. So values wait at the transport, and enter their tree
 //! again at the first of these calls. In between Varnish only copies messages. A fragment's values wait
 //! at the transport of the top request, which is the one that is asked before a fragment's
-//! subroutines.
+//! subroutines; those of a fragment that the client has reset wait at its own, for no subroutine
+//! comes any more and the fragment's own is asked for a minimal answer.
 //!
 //! Values also wait for the delivery itself: once it is over, and before `cnt_finish` tears it
 //! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not.
@@ -72,7 +73,10 @@ pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), 
     if fragment && !transport::polled() {
         return Err(pending);
     }
-    let Some(lead) = transport::lead(top, &HOOKS) else { return Err(pending) };
+    // SAFETY: the context's request is valid in its destructors, and this thread alone has it.
+    let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
+    let asked = if reset { request } else { top };
+    let Some(lead) = transport::lead(asked, &HOOKS) else { return Err(pending) };
     if !fragment {
         // A rollback finishes all of the request's values.
         lead.watching = std::ptr::null_mut();

@@ -11,8 +11,9 @@
 //! have no `poll`, so nothing is led there (`TRANSPORT_POLLS` in `version.rs`). Where the magic number
 //! differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
 //!
-//! Not here: the transport of an ESI fragment. `ved_vdp_esi_init` asserts that it is Varnish's own,
-//! where a fragment includes another one.
+//! Not here: the transport of an ESI fragment, but for one that the client has reset.
+//! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
+//! reset delivers nothing (`cnt_synth`).
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -124,14 +125,14 @@ pub(super) fn polled() -> bool {
 }
 
 /// The lead in the transport of `request`, put there if there is none; `None` where this Varnish's
-/// transports are not known, and for a fragment.
+/// transports are not known, and for a fragment that is not reset.
 pub(super) fn lead<'r>(request: *mut ffi::req, hooks: &'static Hooks) -> Option<&'r mut Lead> {
     if !version::TRANSPORT_POLLS {
         return None;
     }
     // SAFETY: the caller's request is valid, and this thread alone has it.
     let req = unsafe { request.as_mut() }?;
-    if req.esi_level > 0 {
+    if req.esi_level > 0 && !version::is_reset(req) {
         return None;
     }
     let original = req.transport.cast::<Transport>();

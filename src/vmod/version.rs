@@ -47,3 +47,14 @@ pub(super) fn piped(req: &ffi::req) -> bool {
 /// `bin/varnishd/cache/cache_transport.h` has `poll` from 7.3 on. Before, the members behind it lie
 /// elsewhere and nothing tells when a rollback is over, so `transport.rs` must not touch the struct.
 pub(super) const TRANSPORT_POLLS: bool = cfg!(not(varnish_before_7_3));
+
+/// Whether the client has reset the request: then no more of its VCL runs, and its transport is not
+/// asked before what does not (`req_poll`). 7.3 added it, with `poll`.
+#[cfg(not(varnish_before_7_3))]
+pub(super) fn is_reset(req: &ffi::req) -> bool {
+    req.req_reset() != 0
+}
+#[cfg(varnish_before_7_3)]
+pub(super) fn is_reset(_req: &ffi::req) -> bool {
+    false
+}
