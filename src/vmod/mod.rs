@@ -9,6 +9,7 @@ mod child;
 mod counters;
 mod events;
 mod keys;
+mod late;
 mod object;
 mod params;
 mod pending;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use varnish::vcl::{Ctx, Event};
 
+use self::late::Late;
 use self::object::{Stream, Streams};
 use crate::settings::Arguments;
 use crate::stats;
@@ -34,6 +36,15 @@ use crate::stats;
 pub struct stream {
     // With a count, for what outlives its VCL by a moment; tasks keep the address alone.
     stream: Arc<Stream>,
+}
+
+/// Streams of VCLs that are gone, which a task still has.
+static LATE: Late<Stream> = Late::new();
+
+impl Drop for stream {
+    fn drop(&mut self) {
+        LATE.leave(&self.stream);
+    }
 }
 
 /// Puts the arguments that VCL gave, each under its own name, into one list.

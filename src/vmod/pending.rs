@@ -7,7 +7,7 @@
 //!
 //! A worker keeps the `Pending`s that it has finished and uses them again, so that nothing is
 //! allocated once it is warm. Limits: a worker keeps [`KEPT`] of them with at most [`TEXT_KEPT`]
-//! bytes of text each; one task may hold [`TEXT_MAX`] bytes of values.
+//! bytes of text and room for [`PARTS_KEPT`] values each; one task may hold [`TEXT_MAX`] bytes of values.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_uint};
@@ -25,6 +25,9 @@ const KEPT: usize = 16;
 
 /// How much memory for text a kept one may hold on to.
 const TEXT_KEPT: usize = 8 * 1024;
+
+/// For how many values, and for how many lines, a kept one may hold on to memory.
+const PARTS_KEPT: usize = 64;
 
 /// How much text VCL may leave in one task. A line has at most [`MAX_LINE_MAX`] bytes of it.
 const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
@@ -45,7 +48,8 @@ thread_local! {
 /// request. A task holds on to its VCL until its destructors have run: `CNT_Request` and
 /// `ved_include` leave the task before `Req_Cleanup` and `VCL_Rel` release `req->vcl`, and
 /// `vbf_fetch_thread` before `VBO_ReleaseBusyObj`. A VCL's objects are finished when nobody refers
-/// to it (`VCL_Poll`). What is carried past a change of VCL has a reference, see [`Pending::hold`].
+/// to it (`VCL_Poll`). What is carried past a change of VCL has a reference, see [`Pending::hold`];
+/// it is never the last one (`late`), so that letting go of it frees nothing on a worker.
 enum To {
     Borrowed(*const Stream),
     Held(Arc<Stream>),
@@ -142,11 +146,13 @@ impl Pending {
         self.priority = None;
         self.to = To::Borrowed(std::ptr::null());
         self.values.clear();
+        self.values.shrink_to(PARTS_KEPT);
         self.text.clear();
         self.text.shrink_to(TEXT_KEPT);
         self.forget_response();
         self.watching = false;
         self.lines.shrink_to(TEXT_KEPT);
+        self.ends.shrink_to(PARTS_KEPT);
         let kept = FINISHED.try_with(|kept| {
             if let Ok(mut kept) = kept.try_borrow_mut() {
                 kept.push(self);
@@ -295,5 +301,25 @@ impl Pending {
                 self.set(of(key), of(value));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_task_with_many_values_leaves_no_room_for_them_in_its_worker() {
+        let mut pending = Box::new(Pending::new(std::ptr::null()));
+        for n in 0..1_000 {
+            assert!(pending.set(format!("{n}").as_bytes(), b"x"));
+        }
+        pending.remember_response(Answer { time: 1.0, restarts: 0 }, (0..1_000).map(|_| &b"x"[..]));
+        assert!(pending.values.capacity() >= 1_000 && pending.ends.capacity() >= 1_000);
+        pending.give();
+        let kept = FINISHED.with_borrow_mut(Vec::pop).unwrap();
+        assert!(kept.values.capacity() <= PARTS_KEPT, "{}", kept.values.capacity());
+        assert!(kept.ends.capacity() <= PARTS_KEPT, "{}", kept.ends.capacity());
+        assert!(kept.text.capacity() <= TEXT_KEPT && kept.lines.capacity() <= TEXT_KEPT);
     }
 }
