@@ -197,3 +197,39 @@ fn a_masked_tag_is_answered_by_the_structs() {
     assert_eq!(full("%{X}i", &Options { heal: false, ..apache() }, &task).0, b"-");
     assert_eq!(full("%m", &apache(), &task).0, b"-", "a tag that is not masked was not logged");
 }
+
+#[test]
+fn without_vcl_call_a_request_is_as_the_structs_received_it() {
+    // Nothing in the log tells that X is VCL's.
+    let log = Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
+        .rec("ReqMethod", "GET")
+        .rec("ReqHeader", "Y: received")
+        .rec("ReqMethod", "POST")
+        .rec("ReqHeader", "X: of VCL");
+    let mask = |number| number == tag_number("VCL_call");
+    let received = vec![b"Y: received".to_vec()];
+    let known = Known { method: Some(b"GET".to_vec()), received, ..Known::default() };
+    let task = Task { structs: &known, mask: &mask, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%m %{X}i %{Y}i", &apache(), &task);
+    assert_eq!(String::from_utf8_lossy(&line), "GET - received");
+    assert!(!rendered.incomplete);
+}
+
+#[test]
+fn without_begin_a_log_that_starts_with_the_start_is_whole() {
+    let log = Log::new()
+        .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
+        .rec("ReqMethod", "GET")
+        .rec("VCL_call", "RECV")
+        .rec("VCL_Log", "k: first");
+    let task = Task { structs: &NoStructs, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%{VCL_Log:k}x", &apache(), &task);
+    assert_eq!((line.as_slice(), rendered.incomplete), (b"".as_slice(), true), "it is flushed");
+    let mask = |number| number == tag_number("Begin");
+    let task = Task { mask: &mask, ..task };
+    let (line, rendered) = full("%m %{VCL_Log:k}x", &apache(), &task);
+    assert_eq!(String::from_utf8_lossy(&line), "GET first");
+    assert!(!rendered.incomplete);
+}
