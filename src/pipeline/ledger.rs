@@ -50,20 +50,6 @@ pub enum LedgerError {
     Ring(io::Error),
 }
 
-/// Commits what a start has made of the spool, before anything is appended. It is on the disk twice,
-/// so that what was committed before cannot come back and describe bytes that were not there then.
-///
-/// # Errors
-/// It could not be brought to the disk; it holds for this process and its successors.
-pub fn begin(reader: &mut Reader, spool: &Spool) -> Result<(), SyncError> {
-    let payload = spool.payload();
-    if spool.sync_policy() == SyncPolicy::None {
-        return Ok(reader.commit(payload.as_bytes())?);
-    }
-    reader.commit_synced(payload.as_bytes())?;
-    reader.commit_synced(payload.as_bytes())
-}
-
 impl Ledger {
     /// Of a ring and a spool that a start has brought into step.
     #[must_use]
@@ -71,6 +57,26 @@ impl Ledger {
         let mut ledger = Self { reader, spool, sync: SyncPolicy::None, unsure: 0, torn: 0 };
         ledger.configure(|_| ());
         ledger
+    }
+
+    /// Commits what a start has made of the spool, before anything is appended. It is on the disk twice,
+    /// so that what was committed before cannot come back and describe bytes that were not there then.
+    ///
+    /// # Errors
+    /// It could not be brought to the disk; it holds for this process and its successors.
+    pub fn begin(&mut self) -> Result<(), SyncError> {
+        let payload = self.spool.payload();
+        if self.sync == SyncPolicy::None {
+            return Ok(self.reader.commit(payload.as_bytes())?);
+        }
+        self.reader.commit_synced(payload.as_bytes())?;
+        self.reader.commit_synced(payload.as_bytes())
+    }
+
+    /// Of the same spool and another ring, whose commit says what this one's would.
+    #[must_use]
+    pub fn read_from(self, reader: Reader) -> Self {
+        Self::new(reader, self.spool)
     }
 
     /// The spool, to look at.
@@ -157,23 +163,48 @@ impl Ledger {
         seal: impl FnOnce(&mut Spool, &Drops) -> Done,
         drops: &Drops,
     ) -> Result<Option<(Sealed, Option<LedgerError>)>, SpoolError> {
-        let mut unsynced = None;
-        if self.defers() {
-            match self.sync_block() {
-                Err(LedgerError::Spool(error)) => return Err(error),
-                synced => unsynced = synced.err(),
-            }
-        } else if self.sync != SyncPolicy::None {
-            unsynced = self.commit_synced().err();
-        }
+        let before = self.before_rename()?;
         let done = seal(&mut self.spool, drops);
         let Some((sealed, payload)) = self.or_back(done)? else { return Ok(None) };
-        if self.sync == SyncPolicy::None {
-            self.commit(&payload);
-        } else {
-            unsynced = self.commit_synced().err().or(unsynced);
+        Ok(Some((sealed, self.after_rename(&payload).or(before))))
+    }
+
+    /// Sets the open block aside to wait for a key, with nothing in hand that was read and not
+    /// appended, see [`Spool::hold`].
+    ///
+    /// # Errors
+    /// As those of [`Spool::hold`].
+    pub fn hold(&mut self) -> Result<(), SpoolError> {
+        // What cannot be brought to the disk holds for this process and its successors.
+        let _ = self.before_rename()?;
+        let done = self.spool.hold();
+        if let Some(payload) = self.or_back(done)? {
+            let _ = self.after_rename(&payload);
         }
-        Ok(Some((sealed, unsynced)))
+        Ok(())
+    }
+
+    /// What the ring says of the open block is on the disk before the block has another name: the ring
+    /// must not bring back records that are in it. Why it is not, if so.
+    fn before_rename(&mut self) -> Result<Option<LedgerError>, SpoolError> {
+        if self.defers() {
+            return match self.sync_block() {
+                Err(LedgerError::Spool(error)) => Err(error),
+                synced => Ok(synced.err()),
+            };
+        }
+        if self.sync == SyncPolicy::None {
+            return Ok(None);
+        }
+        Ok(self.commit_synced().err())
+    }
+
+    fn after_rename(&mut self, payload: &Payload) -> Option<LedgerError> {
+        if self.sync == SyncPolicy::None {
+            self.commit(payload);
+            return None;
+        }
+        self.commit_synced().err()
     }
 
     /// Nothing that was appended waits for a sync after this.

@@ -95,8 +95,8 @@ impl Move<'_> {
         let Some(_right) = right else {
             return Err("another process uploads from it: stop s3log ship first".to_owned());
         };
-        let sealed = opening.seal_all().map_err(|error| text(&error))?;
-        let store = sealed.store();
+        opening.seal_all().map_err(|error| text(&error))?;
+        let store = Arc::clone(&opening.store);
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
         let name = root.file_name().and_then(|name| name.to_str()).ok_or("its name is no text")?;
         let mut moved = Tally::default();

@@ -22,11 +22,13 @@
 //! Limits: as many bytes wait as the stream's ring has; further lines count in `dropped_ring`.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 
+use super::panics::{MOST, Panics};
 use super::{Attachment, Environment, Observer, Pipeline};
 use crate::events::Level;
 use crate::priority::Priority;
@@ -358,7 +360,36 @@ struct Waiting {
 
 impl Waiting {
     fn run(mut self) {
+        let mut panics = Panics::default();
+        while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            // What was handed over is committed, line by line.
+            self.reader.rewind();
+            let Some(rest) = panics.note(self.inner.environment.clock.monotonic()) else {
+                let text = format!(
+                    "its start has panicked {MOST} times and is not tried any more: lines wait in \
+                     memory and are lost with the cache process; load the VCL again, or restart \
+                     varnishd"
+                );
+                self.inner.tell(Level::Error, &text);
+                break;
+            };
+            let text = "its start panicked and is tried again; no line is lost";
+            self.inner.tell(Level::Error, text);
+            std::thread::park_timeout(rest);
+        }
+        self.inner.done.store(true, Ordering::SeqCst);
+        if self.inner.ending.load(Ordering::SeqCst) {
+            self.inner.let_go();
+        }
+    }
+
+    fn work(&mut self) {
         let clock = Arc::clone(&self.inner.environment.clock);
+        if self.inner.held.get().is_some() {
+            // It has panicked while it handed over.
+            self.hand_over();
+            return;
+        }
         loop {
             self.observe();
             std::thread::park_timeout(OBSERVE);
@@ -369,20 +400,18 @@ impl Waiting {
             let started = self.inner.starter().start();
             match started {
                 Ok(held) => {
-                    self.hand_over(held);
-                    break;
+                    // From here on workers push into the pipeline.
+                    self.inner.held.get_or_init(|| held);
+                    self.hand_over();
+                    return;
                 }
                 Err(_) if ending => {
                     self.note_lost();
-                    break;
+                    return;
                 }
                 Err(error) => self.complain(error.to_string()),
             }
             self.next = clock.monotonic().saturating_add(AGAIN);
-        }
-        self.inner.done.store(true, Ordering::SeqCst);
-        if self.inner.ending.load(Ordering::SeqCst) {
-            self.inner.let_go();
         }
     }
 
@@ -404,10 +433,9 @@ impl Waiting {
         }
     }
 
-    /// From here on workers push into the pipeline; what waits, and what they are just pushing, goes
-    /// after it.
-    fn hand_over(&mut self, held: Attachment) {
-        let held = self.inner.held.get_or_init(|| held);
+    /// Workers push into the pipeline by now; what waits, and what they are just pushing, goes after it.
+    fn hand_over(&mut self) {
+        let Some(held) = self.inner.held.get() else { return };
         fence(Ordering::SeqCst);
         let clock = &*self.inner.environment.clock;
         let (mut moved, mut lost) = (0_u64, 0_u64);
@@ -422,8 +450,10 @@ impl Waiting {
                 } else {
                     lost += 1;
                 }
+                // Each by itself, so that a panic repeats none. No payload is not too long.
+                let _ = self.reader.commit(&[]);
             }
-            // No payload is not too long.
+            // Also what is no line.
             let _ = self.reader.commit(&[]);
             if quiet && moved + lost == before {
                 break;

@@ -4,11 +4,13 @@
 //! something cannot be started. Opening a spool may take long, and no load waits for it.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::folder::{self, Folder};
+use super::panics::{MOST, Panics};
 use super::{Environment, FOREVER, Pipeline, Registry, Target};
 use crate::events::Level;
 use crate::spool::Disk;
@@ -26,6 +28,7 @@ impl Registry {
         let later = environment.clone();
         let waits = move || {
             let (mut wait, mut told) = (later.grace, HashSet::new());
+            let mut panics = Panics::default();
             loop {
                 let end = later.clock.monotonic().saturating_add(wait);
                 while later.clock.monotonic() < end {
@@ -36,10 +39,26 @@ impl Registry {
                     later.clock.sleep(left.min(Duration::from_millis(100)));
                 }
                 let pipeline = weak.upgrade().filter(|pipeline| !pipeline.is_closed());
-                if pipeline.is_none_or(|pipeline| registry.resume(&pipeline, &later, &mut told)) {
-                    return;
+                let Some(pipeline) = pipeline else { return };
+                let resume = AssertUnwindSafe(|| registry.resume(&pipeline, &later, &mut told));
+                match catch_unwind(resume) {
+                    Ok(true) => return,
+                    Ok(false) => wait = AGAIN,
+                    Err(_) => {
+                        let Some(rest) = panics.note(later.clock.monotonic()) else {
+                            let text = format!(
+                                "taking up what waits for other routes has panicked {MOST} times \
+                                 and is not tried any more: it waits for the next start"
+                            );
+                            pipeline.tell(Level::Error, &text);
+                            return;
+                        };
+                        let text = "taking up what waits for other routes panicked and is tried \
+                                    again; no record is lost";
+                        pipeline.tell(Level::Error, text);
+                        wait = rest;
+                    }
                 }
-                wait = AGAIN;
             }
         };
         if pipeline.identity.folder.is_some()

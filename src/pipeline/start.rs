@@ -9,30 +9,27 @@ use std::time::Duration;
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use super::error::StartError;
-use super::ledger::Ledger;
 use super::packer::Packer;
+use super::panics::keep_on;
 use super::right::Right;
 use super::take_up::Opening;
 use super::uploads::Uploads;
 use super::view::{Shown, View, milliseconds};
-use super::windows::{Reading, Windows};
-use super::{
-    Attached, Control, Environment, Identity, Observer, Pipeline, Target, spread, staff, threads,
-};
-use crate::block::{ChunkEncoder, Drops};
-use crate::events::{Level, RateLimit};
+use super::windows::Windows;
+use super::{Attached, Control, Environment, Identity, Observer, Pipeline, Target, staff, threads};
+use crate::events::Level;
 use crate::ring::Ring;
 use crate::s3::credentials::chain;
 use crate::s3::{Client, SetupError};
 use crate::settings::{Settings, Upload, variables};
-use crate::spool::{ChunkStats, SealedBlocks};
+use crate::spool::SealedBlocks;
 use crate::stats::{Stats, get, set};
 use crate::thread;
 
 impl Target {
     /// Makes the client. A credentials file that was named must be there and be readable; every
-    /// other source may still come, and nobody is asked over a network here. Where another process uploads there is no client, and no file of
-    /// it is read.
+    /// other source may still come, and nobody is asked over a network here. Where another process
+    /// uploads there is no client, and no file of it is read.
     pub(super) fn new(settings: Settings, environment: &Environment) -> Result<Self, StartError> {
         if settings.upload == Upload::External {
             return Ok(Self { settings, client: None });
@@ -134,49 +131,30 @@ pub(super) fn start(
     let folder = identity.folder.clone();
     let keeps = identity.keeps;
     let mut opening = Opening::new(&target, environment, folder, keeps)?;
-    let encoder = ChunkEncoder::new(settings.codec).map_err(|source| StartError::System {
-        stream: stream.clone(),
-        doing: "prepare compression",
-        source,
-    })?;
-    let (codec, upload) = (settings.codec, settings.upload);
-    let (sealing, signer) = (settings.sealing.clone(), settings.signer.clone());
     let woken = Parker::new();
     let wakers = vec![woken.unparker().clone()];
     let parts = Parts {
         right: Right::default(),
-        ring: Arc::clone(&opening.opened.ring),
+        ring: Arc::clone(&opening.ring),
         store: Arc::clone(&opening.store),
         wakers,
     };
     let pipeline = Arc::new(assemble(target, identity, environment, observer, parts));
-    set(&pipeline.stats.torn, opening.opened.recovered.torn);
+    set(&pipeline.stats.torn, opening.torn);
     pipeline.changed();
     for (level, note) in opening.notes() {
         pipeline.tell(level, &note);
     }
-    let clock = Arc::clone(&environment.clock);
     let pack = move |pipeline: &Arc<Pipeline>, woken: &Parker| {
-        let finished = opening.finish(pipeline, woken);
-        let Some((opened, spool, told)) = finished else { return };
-        let packer = Packer {
-            since: (spool.open_len() > 0).then(|| clock.monotonic()),
-            share: spread::first_share(),
-            ledger: Ledger::new(opened.reader, spool),
-            encoder,
-            codec,
-            sealing,
-            signer,
-            upload,
-            raw: Vec::new(),
-            chunk: ChunkStats::default(),
-            reading: Reading::ALL,
-            member: Vec::new(),
-            told: Drops::default(),
-            reported: [told, 0, 0, 0, 0],
-            limit: RateLimit::default(),
-        };
-        packer.run(pipeline, woken);
+        let taken = keep_on(
+            &mut opening,
+            (pipeline, woken),
+            |opening| opening.finish(pipeline, woken),
+            Opening::after_panic,
+        );
+        if let Some(parts) = opening.into_parts().filter(|_| taken == Some(true)) {
+            Packer::new(pipeline, parts).run(woken);
+        }
     };
     if let Err(source) = spawn_all(&pipeline, pack, woken, closed) {
         // Those that run already must not run on alone.

@@ -297,3 +297,36 @@ fn upload_threads_changes_with_a_reload_that_is_used() {
     wait_for("the threads", || threads() >= 16);
     many.wait_stat("uploaded_records", 2);
 }
+
+#[test]
+fn a_panic_while_a_spool_is_taken_up_costs_no_record_and_logging_goes_on() {
+    let server = S3Server::start();
+    let questions = [0, 1, 2, 3];
+    for count in questions {
+        let clock = Trouble::of("s3log-pack");
+        let (process, published) = process(&clock);
+        let stream = count.to_string();
+        let path = format!("{stream}/");
+        let arguments = [("period", "100ms"), ("path", &*path)];
+        // What is taken up.
+        let holder = process.attach(&server.endpoint(), &arguments);
+        holder.push(&stream, 0..500);
+        holder.wait_stat("uploaded_records", 500);
+        drop(holder);
+        process.wait_closed();
+        clock.panic_in(count);
+        let holder = process.attach(&server.endpoint(), &arguments);
+        holder.push(&stream, 500..1000);
+        wait_for("the panic", || clock.panicked.load(Ordering::SeqCst) == 1);
+        holder.push(&stream, 1000..1500);
+        wait_for("the counters", || published.get("uploaded_records") == 1000);
+        holder.wait_balance();
+        let said = |text: &String| text.contains("the packer panicked and goes on");
+        assert_eq!(process.messages().iter().filter(|text| said(text)).count(), 1);
+        drop(holder);
+        process.wait_closed();
+    }
+    let all = questions.map(|count| count.to_string());
+    let pushed: Vec<_> = all.iter().map(|stream| (&**stream, 0..1500)).collect();
+    assert_eq!(lines(&server), expected(&pushed));
+}

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 
 use super::disk::{Chance, Disk, Stop};
 use crate::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
-use crate::pipeline::ledger::{self, Ledger};
+use crate::pipeline::ledger::Ledger;
 use crate::ring::{Backing, Capacity, Opened, Ring};
 use crate::seal::{Identities, Recipients, Sealing};
 use crate::spool::{ChunkStats, Files, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy};
@@ -216,7 +216,7 @@ impl World {
             std::fs::remove_file(&backing).unwrap();
             Ring::open(Backing::File(&backing), capacity)
         });
-        let Opened { ring, mut reader, recovered } = opened.unwrap();
+        let Opened { ring, reader, recovered } = opened.unwrap();
         if recovered.fresh {
             // Made and synced before it has its name.
             let now = std::fs::read(self.path()).unwrap();
@@ -235,8 +235,9 @@ impl World {
             Spool::open(files, self.options(), recovered.payload.as_deref()).ok()
         });
         let (spool, _) = spool.unwrap();
-        let _ = ledger::begin(&mut reader, &spool);
-        self.ledger = Some(Ledger::new(reader, spool));
+        let mut ledger = Ledger::new(reader, spool);
+        let _ = ledger.begin();
+        self.ledger = Some(ledger);
         self.ring = Some(ring);
     }
 

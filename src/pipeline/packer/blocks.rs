@@ -1,0 +1,216 @@
+//! What the packer does with chunks and blocks, of the settings in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Packer;
+use super::spread::wait_after_window;
+use crate::block::Drops;
+use crate::events::Level;
+use crate::pipeline::folder;
+use crate::pipeline::ledger::{Done, LedgerError};
+use crate::settings::Upload;
+use crate::spool::{self, Spool, SpoolError};
+use crate::stats::{add, get};
+
+impl Packer {
+    /// Compresses the chunk, appends it to the open block and commits both ends.
+    pub(super) fn close_chunk(&mut self) -> Result<(), SpoolError> {
+        self.begin_or_keep_block()?;
+        if self.packing.records() == 0 {
+            return Ok(());
+        }
+        self.store_chunk()
+    }
+
+    /// The same for the open block as it is.
+    pub(super) fn store_chunk(&mut self) -> Result<(), SpoolError> {
+        let open = self.ledger.spool().open_len();
+        if open > 0 && open + self.packing.encode()? > self.target.settings.max_bytes {
+            // The chunk is read again, for the next block.
+            return self.seal();
+        }
+        let packed = match self.packing.store(&mut self.ledger) {
+            Ok(packed) => packed,
+            Err(error @ SpoolError::Full { .. }) => {
+                self.drop_chunk(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        add(&self.pipeline.stats.records, packed.records);
+        add(&self.pipeline.stats.raw_bytes, packed.raw_bytes);
+        add(&self.pipeline.stats.stored_bytes, packed.stored_bytes);
+        Ok(())
+    }
+
+    /// The spool is at its limit and may not make room: the chunk's records are dropped and told.
+    fn drop_chunk(&mut self, why: &SpoolError) {
+        let records = self.packing.drop_all(&mut self.ledger);
+        add(&self.pipeline.stats.records, records);
+        add(&self.pipeline.view.dropped_newest, records);
+        let message = format!("{records} records dropped: {why}");
+        self.tell(Level::Error, "dropped", &message);
+        if self.ledger.spool().open_len() == 0 {
+            self.since = None;
+        }
+    }
+
+    /// Sees to it that the open block is one of the settings in force: one that was begun with
+    /// another name or key is sealed first. Another codec holds from the next block on: two VCLs of
+    /// one route that write in turns would make a block of each turn.
+    fn begin_or_keep_block(&mut self) -> Result<(), SpoolError> {
+        let settings = &self.target.settings;
+        let (spool, codec) = (self.ledger.spool(), self.packing.codec().kind());
+        let other = spool.is_other(codec, &settings.naming, &settings.host)
+            || self.sealing != settings.sealing;
+        if spool.open_len() > 0 && other {
+            self.seal()?;
+        }
+        self.note_upload();
+        if self.ledger.spool().open_len() == 0 {
+            self.packing.recode(self.target.settings.codec)?;
+        }
+        self.configure();
+        Ok(())
+    }
+
+    pub(super) fn seal(&mut self) -> Result<(), SpoolError> {
+        self.packing.give_back(&mut self.ledger);
+        if self.target.settings.sealing.is_some() {
+            // The keys in force, also for what was begun before they were.
+            self.set_sealing();
+        }
+        self.seal_by(Spool::seal)?;
+        self.since = None;
+        Ok(())
+    }
+
+    /// Lets the spool seal a block, and tells everybody. Whether there was one.
+    pub(super) fn seal_by(
+        &mut self,
+        seal: impl FnOnce(&mut Spool, &Drops) -> Done,
+    ) -> Result<bool, SpoolError> {
+        let stats = &self.pipeline.stats;
+        let drops = Drops {
+            ring: get(&stats.dropped_ring) + get(&stats.dropped_end),
+            panic: get(&stats.dropped_panic),
+            ..Drops::default()
+        };
+        let since = Drops {
+            ring: drops.ring.saturating_sub(self.told.ring),
+            panic: drops.panic.saturating_sub(self.told.panic),
+            ..Drops::default()
+        };
+        self.set_signer();
+        let sealed = self.ledger.seal(seal, &since)?;
+        self.told = drops;
+        self.share = 1.0;
+        let any = sealed.is_some();
+        if let Some((sealed, unsynced)) = sealed {
+            if let Some(error) = unsynced {
+                // Holds for this process and its successors; the next commit syncs it again.
+                self.tell(Level::Warn, "sync", &error.to_string());
+            }
+            add(&self.pipeline.stats.blocks_sealed, 1);
+            if let Some(error) = sealed.unsynced {
+                let message = format!("block {}: the spool is not synced: {error}", sealed.number);
+                self.tell(Level::Warn, "sync", &message);
+            }
+            if self.window_is_read() && self.pipeline.draining().is_none() {
+                // Every node's block ends now.
+                let wait = wait_after_window(self.target.settings.period, fastrand::f64());
+                let now = self.pipeline.environment.clock.monotonic();
+                self.pipeline.store.delay(sealed.number, now.saturating_add(wait));
+            }
+            self.pipeline.wake();
+        }
+        Ok(any)
+    }
+
+    /// Seals anew what was moved here from another route's folder.
+    pub(super) fn take_moved(&mut self) -> Result<(), SpoolError> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let Some(folder) = &pipeline.identity.folder else { return Ok(()) };
+        let (mut blocks, mut records) = (0_u64, 0_u64);
+        for name in spool::moved_here(folder) {
+            self.seal()?;
+            let mut came = None;
+            self.seal_by(|spool, drops| {
+                let done = spool.take_moved(&name, drops)?;
+                came = done.as_ref().map(|(sealed, _)| sealed.meta.records);
+                Ok(done)
+            })?;
+            if let Some(came) = came {
+                add(&pipeline.stats.recovered, came);
+                blocks += 1;
+                records += came;
+            }
+        }
+        if blocks > 0 {
+            let text = format!("{blocks} blocks with {records} records came from another route");
+            pipeline.tell(Level::Warn, &text);
+        }
+        Ok(())
+    }
+
+    /// Limits hold at once; names and codec for blocks that are begun from now on, see
+    /// [`Packer::begin_or_keep_block`].
+    fn configure(&mut self) {
+        let (settings, codec) = (&self.target.settings, self.packing.codec().kind());
+        self.ledger.configure(|options| {
+            options.codec = codec;
+            options.naming = settings.naming.clone();
+            options.host.clone_from(&settings.host);
+            options.spool_max = settings.spool_max;
+            options.on_full = settings.on_spool_full;
+            options.sync = settings.sync;
+            options.shared |= settings.upload == Upload::External;
+        });
+        self.set_sealing();
+    }
+
+    /// Tells who else may upload from the folder whether to, when that has changed.
+    fn note_upload(&mut self) {
+        let settings = &self.target.settings;
+        if self.upload == settings.upload {
+            return;
+        }
+        self.upload = settings.upload;
+        let identity = &self.pipeline.identity;
+        let Some(folder) = identity.folder.as_ref().filter(|_| identity.keeps) else { return };
+        if let Err(error) = folder::save(folder, settings) {
+            let text = format!("its route cannot be noted in the spool: {error}");
+            self.tell(Level::Warn, "route", &text);
+        }
+    }
+
+    /// Brings everything to the disk. Records that the ring cannot bring there go into the block
+    /// first.
+    pub(super) fn sync(&mut self, now: Duration) {
+        if let Err(error) = self.pack_unsure(now) {
+            self.complain(&error);
+        }
+        match self.ledger.sync() {
+            Ok(()) => {}
+            Err(LedgerError::Spool(error)) => self.complain(&error),
+            Err(error) => self.tell(Level::Warn, "sync", &error.to_string()),
+        }
+    }
+
+    fn pack_unsure(&mut self, now: Duration) -> Result<(), SpoolError> {
+        // At most what is in the ring; a producer may push faster than this packs.
+        let usage = self.pipeline.ring.usage();
+        let full = self.target.settings.chunk_bytes(usage.capacity);
+        let mut left = usage.used;
+        while self.ledger.must_pack() && left > 0 {
+            self.fill(full, now);
+            if self.packing.records() == 0 {
+                break;
+            }
+            left = left.saturating_sub(self.packing.raw_bytes() as u64);
+            self.close_chunk()?;
+        }
+        Ok(())
+    }
+}

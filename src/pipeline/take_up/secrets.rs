@@ -1,0 +1,45 @@
+//! What was logged to be encrypted, and there is no key any more.
+//!
+//! It must not go out unencrypted: without a key the open block and the records that the ring held are
+//! set aside, until there is one. What comes meanwhile is of a VCL without a key.
+
+use crate::pipeline::ledger::Ledger;
+use crate::pipeline::packing::{Full, Packing};
+use crate::spool::SpoolError;
+
+/// Sets it aside, if there is any; afterwards `waiting` records of the ring, 0 unless it fails, are
+/// left to be. A chunk has some `bytes`; `unix` is the time, ns since 1970.
+///
+/// # Errors
+/// As those of [`Ledger::append`] and [`Ledger::hold`]. Call it again.
+pub(in crate::pipeline) fn set_aside(
+    ledger: &mut Ledger,
+    packing: &mut Packing,
+    waiting: &mut u64,
+    bytes: usize,
+    unix: u64,
+) -> Result<(), SpoolError> {
+    if !ledger.spool().lacks_key() {
+        return Ok(());
+    }
+    // What was begun under another codec is not appended to.
+    ledger.hold()?;
+    while *waiting > 0 {
+        packing.fill(ledger, Full { records: *waiting, ..Full::at(bytes) }, unix);
+        if packing.records() == 0 {
+            // Damaged since it was counted.
+            break;
+        }
+        match packing.store(ledger) {
+            Ok(packed) => *waiting = waiting.saturating_sub(packed.records),
+            Err(error) => {
+                packing.give_back(ledger);
+                return Err(error);
+            }
+        }
+    }
+    *waiting = 0;
+    ledger.hold()?;
+    ledger.end_secrecy();
+    Ok(())
+}
