@@ -9,7 +9,7 @@
 //! | normal | 7/8 | an eighth for high |
 //! | high | all of it | |
 //!
-//! The packer makes room from [`PRESSED`] on, which is less than the least share: while it keeps up,
+//! The packer makes room from `PRESSED` on, which is less than the least share: while it keeps up,
 //! nothing is shed.
 //!
 //! A leaf: it knows neither the ring nor VCL.

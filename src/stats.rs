@@ -12,7 +12,7 @@
 //! holds: `records` counts what left the ring, and what never entered it is in `dropped_ring` and
 //! `dropped_panic`.
 //!
-//! [`stats_table`] has them all, once: this file makes [`Stats`] and [`STATS`] of it, and `vmod` what
+//! `stats_table` has them all, once: this file makes [`Stats`] and [`STATS`] of it, and `vmod` what
 //! varnishstat shows. `tests/docs/counters.rs` holds the documentation and the Prometheus rules to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};

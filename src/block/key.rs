@@ -206,7 +206,7 @@ impl Naming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyParts<'k> {
     /// `{path}{timestamp}-{host}-{stream}`. Each of them may hold a `-`: ask [`KeyParts::host`] with
-    /// the stream's name or [`Naming::origin`] with the formats, or read the metadata.
+    /// the stream's name or `Naming::origin` with the formats, or read the metadata.
     pub head: &'k str,
     /// The boot in which the block was begun.
     pub boot: BootId,

@@ -12,7 +12,7 @@
 //! | `boot` | 12 hexadecimal digits, see [`BootId`] |
 //! | `number` | decimal; one more than the block before |
 //! | `records` | records in this block |
-//! | `raw-bytes` | their bytes, newlines included, uncompressed and in clear |
+//! | `raw-bytes` | their bytes, newlines included, uncompressed and unencrypted |
 //! | `bytes` | length of the object |
 //! | `first`, `last` | times of the first and the last record, ns since 1970-01-01T00:00:00Z |
 //! | `dropped` | `ring,spool,panic,lost`: records dropped since the block before, see [`Drops`] |
@@ -117,7 +117,7 @@ impl Drops {
 /// What a sealed block says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// [`META_FORMAT`] of the release that sealed it.
+    /// `META_FORMAT` of the release that sealed it.
     pub format: u32,
     /// The stream's name, sanitised.
     pub stream: String,

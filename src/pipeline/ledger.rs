@@ -45,7 +45,7 @@ pub enum LedgerError {
     #[error(transparent)]
     Commit(#[from] SyncError),
     /// The ring's records. Those that there were are safe once they are in a block: see
-    /// [`Ledger::must_pack`].
+    /// `Ledger::must_pack`.
     #[error("the ring cannot be synced: {0}")]
     Ring(io::Error),
 }

@@ -255,7 +255,7 @@ impl TagTable {
         table
     }
 
-    /// The table of [`VARNISH_7`], for tests and tools that have no Varnish at hand.
+    /// The table of `VARNISH_7`, for tests and tools that have no Varnish at hand.
     #[must_use]
     pub fn varnish_7() -> Self {
         Self::new((1u8..).zip(VARNISH_7))

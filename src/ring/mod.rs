@@ -6,7 +6,7 @@
 //! Not for: many readers; two processes at once (the caller locks the directory); a file that
 //! somebody truncates while it is mapped, or a copy-on-write file system that runs full later
 //! (both end in SIGBUS); surviving a power cut, unless [`Ring::sync`] and
-//! [`Reader::commit_synced`] are used.
+//! `Reader::commit_synced` are used.
 //!
 //! Limits: a record 0 to 65,536 bytes; a ring 1 MiB to 1 GiB, a power of two; a commit's payload
 //! 232 bytes. A record of n bytes takes 8 + n, rounded up to 8, and now and then a pad.
@@ -113,7 +113,7 @@
 //! A power cut leaves of each page what it was at some moment since it was last on the disk, and of
 //! the two pages with commits perhaps a torn one. So:
 //!
-//! - a commit that counts on the disk ([`Reader::commit_synced`]) is written over the older of two,
+//! - a commit that counts on the disk (`Reader::commit_synced`) is written over the older of two,
 //!   and the newer one is on the disk already: whatever is torn, one of them holds;
 //! - one that could not be brought to the disk is written again to the same slot, so that the other
 //!   one stays: the kernel takes pages that it failed to write for written;

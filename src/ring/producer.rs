@@ -79,12 +79,12 @@ impl Ring {
         self.place(record, crc32c::crc32c(record.bytes), most)
     }
 
-    /// Like [`Ring::push_within`], but room is waited for: a short spin, then sleeps of 50 us to
+    /// Like `Ring::push_within`, but room is waited for: a short spin, then sleeps of 50 us to
     /// 1 ms until there is space or `max_wait` has passed.
     ///
     /// # Errors
     ///
-    /// As [`Ring::push_within`]; `Full` after at least `max_wait` of `clock`'s time.
+    /// As `Ring::push_within`; `Full` after at least `max_wait` of `clock`'s time.
     pub fn push_wait<'a>(
         &self,
         record: impl Into<Record<'a>>,

@@ -91,7 +91,7 @@ impl Reader {
         }
     }
 
-    /// The bytes of the next record, see [`Reader::next_record`].
+    /// The bytes of the next record, see `Reader::next_record`.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<&[u8]> {
         self.next_record().map(|record| record.bytes)
@@ -187,7 +187,7 @@ impl Reader {
     }
 
     /// The consumer has everything before the cursor in its own file, which need not be on the disk
-    /// yet: [`Reader::rewind`] goes back to here, and a commit up to here may follow. Until then
+    /// yet: `Reader::rewind` goes back to here, and a commit up to here may follow. Until then
     /// nothing is written, no space is released, and a kill goes back to the last commit.
     pub fn accept(&mut self) {
         self.accepted = self.cursor;

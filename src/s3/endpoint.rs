@@ -29,7 +29,7 @@ pub enum EndpointError {
     Path(String),
     /// Plain HTTP over a network, unasked.
     #[error(
-        "endpoint {0:?} would send log lines in clear text: use https://, or set allow_http = true"
+        "endpoint {0:?} would send log lines unencrypted: use https://, or set allow_http = true"
     )]
     PlainHttp(String),
     /// A bucket name that S3 does not have.

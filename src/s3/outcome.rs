@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Everything that one PUT can come to. Closed: a new member is a new row in [`decide`].
+/// Everything that one PUT can come to. Closed: a new member is a new row in `decide`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// 200, and what came with it shows that the gateway has the block as it is here.

@@ -44,7 +44,7 @@ pub enum RecipientError {
         /// Where it stands, if in a file.
         place: String,
     },
-    /// More than [`RECIPIENTS_MAX`].
+    /// More than `RECIPIENTS_MAX`.
     #[error("{0} recipients are too many: it takes up to {RECIPIENTS_MAX}")]
     Many(usize),
     /// The file of recipients.

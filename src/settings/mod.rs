@@ -97,7 +97,7 @@ pub struct Settings {
     pub naming: Naming,
     /// How chunks are compressed.
     pub codec: Codec,
-    /// How blocks are encrypted when they are sealed; `None`: they stay in clear.
+    /// How blocks are encrypted when they are sealed; `None`: they are not encrypted.
     pub sealing: Option<Sealing>,
     /// Who signs blocks when they are sealed.
     pub signer: Option<Signer>,

@@ -35,7 +35,7 @@ use super::Options;
 use crate::block::{BootId, Digest, Drops, Hasher, Kind};
 
 /// Version that this code writes and the newest that it reads. An older release that read the newer
-/// one would send in clear what is to be encrypted.
+/// one would upload unencrypted what must be encrypted.
 pub(super) const VERSION: u8 = 2;
 
 /// Flag: there is a block before this one.

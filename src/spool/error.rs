@@ -43,14 +43,12 @@ pub enum SpoolError {
     },
     /// A block is to be encrypted, and there is nobody to encrypt it to.
     #[error(
-        "block {0} was begun to be encrypted and there is no key for it: it does not go out in clear"
+        "block {0} must be encrypted but no key is configured; it will not be uploaded unencrypted"
     )]
     NoKey(u64),
     /// What was appended to the open block since it was last on the disk could not be written and
-    /// is gone from the file; it is as it was then. With [`Spool::defer_commits`] nothing is lost:
+    /// is gone from the file; it is as it was then. With `Spool::defer_commits` nothing is lost:
     /// the records are in the ring, behind the last commit. Else they are counted as lost.
-    ///
-    /// [`Spool::defer_commits`]: super::Spool::defer_commits
     #[error("the spool's {0} could not be written to the disk and has lost its last bytes")]
     Reverted(String),
     /// There is no sealed block of that number.

@@ -1,6 +1,6 @@
 //! Blocks that wait for a key: begun to be encrypted, and there is nobody to encrypt them to.
 //!
-//! A node whose varnishd was killed has an open block in clear. When it comes back without
+//! A node whose varnishd was killed has an unencrypted open block. When it comes back without
 //! `encrypt_to`, that block must not go out as it is: it is set aside ([`Spool::hold`]), and sealed
 //! when there is a key again ([`Spool::release`]). It gets its number then, so that the chain of
 //! what goes out in the meantime has no hole.

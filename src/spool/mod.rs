@@ -26,7 +26,7 @@
 //! | `S-N.dropped` | the sidecar of a block that `spool_max` dropped, until its count is committed |
 //! | `S-N.lost` | the same for a block whose data was not there |
 //! | `N.new`, `format.new` | not yet renamed to `N.json`, `format`; deleted at start |
-//! | `N.held` | members in clear of a block that waits for a key to be encrypted to; N is its own |
+//! | `N.held` | unencrypted members of a block that waits for a key to be encrypted to; N is its own |
 //! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
 //! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |

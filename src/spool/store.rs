@@ -61,7 +61,7 @@ pub struct Counts {
     pub sealed: Tally,
     /// In quarantine, those of earlier starts included.
     pub quarantined: Tally,
-    /// Waiting in clear for a key to be encrypted to, see [`Spool::hold`](super::Spool::hold).
+    /// Unencrypted, and waiting for a key to be encrypted to, see [`Spool::hold`](super::Spool::hold).
     pub held: Tally,
     /// Time of the first record of the oldest of those, ns since 1970.
     pub(crate) held_since: Option<u64>,
@@ -187,7 +187,7 @@ impl std::fmt::Debug for SealedBlock {
 }
 
 impl SealedBlocks {
-    /// A store without blocks, for [`Spool::open_into`](super::Spool::open_into) to fill.
+    /// A store without blocks, for `Spool::open_into` to fill.
     #[must_use]
     pub fn empty(files: Arc<dyn Files>) -> Self {
         Self { files, index: Mutex::default() }

@@ -222,8 +222,8 @@ mod s3log {
             /// Whom blocks are encrypted to when they are sealed: one or several age recipients
             /// (`age1...`) separated by commas or spaces, or the absolute path of a file with one
             /// a line, read at `vcl.load`. Keys then end in `.age`. Until a block is sealed its
-            /// records are in clear in the spool (`docs/encryption.md`). Default: nobody, blocks
-            /// are in clear.
+            /// records are unencrypted in the spool (`docs/encryption.md`). Default: nobody;
+            /// blocks are not encrypted.
             encrypt_to: Option<&CStr>,
             /// The same for OpenPGP, instead of `encrypt_to`: an armoured certificate (`gpg --armor
             /// --export`), or the absolute path of a file with one, read at `vcl.load`. Keys then

@@ -54,7 +54,7 @@ impl Tinyproxy {
         };
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "tinyproxy does not start");
+            assert!(start.elapsed() < Duration::from_secs(120), "tinyproxy does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(Self { port, child, directory })

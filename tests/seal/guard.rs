@@ -1,4 +1,4 @@
-//! A block that was begun to be encrypted does not go out in clear, whatever the settings of the
+//! A block that was begun to be encrypted is not uploaded unencrypted, whatever the settings of the
 //! next start are: it waits for a key.
 
 use std::fs;
@@ -192,7 +192,7 @@ fn a_secret_block_that_nobody_set_aside_is_not_sealed_in_clear() {
     let error = spool.seal(&Drops::default()).unwrap_err().to_string();
     assert_eq!(
         error,
-        "block 1 was begun to be encrypted and there is no key for it: it does not go out in clear"
+        "block 1 must be encrypted but no key is configured; it will not be uploaded unencrypted"
     );
     assert!(spool.store().sealed().is_empty());
 }
@@ -239,7 +239,7 @@ fn drain_without_the_key_sends_nothing_and_says_so_and_with_it_sends_all_encrypt
         let ran = logs.s3log(&["drain", "access", "--set", "ring=1MB"]);
         assert_eq!(ran.code, 1, "{ran:?}");
         assert!(ran.out.contains("NOT DRAINED: 2 blocks with 7 records"), "{ran:?}");
-        let said = ran.err.matches("wait for a key").count();
+        let said = ran.err.matches("must be encrypted, and no key").count();
         assert_eq!(said, 1, "{ran:?}");
         assert!(ran.err.contains("error: stream access: 2 blocks with 7 records"), "{ran:?}");
         assert_eq!(names(&logs), Vec::<String>::new());

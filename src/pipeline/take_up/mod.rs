@@ -303,9 +303,9 @@ impl Opening {
             self.notes.push((
                 Level::Error,
                 format!(
-                    "{} block{plural} with {} records that wait for a key: they were logged to be \
-                     encrypted, and are kept in clear as *.held in the spool; give encrypt_to or \
-                     public_key again and load the VCL, or run s3log drain with it",
+                    "{} block{plural} with {} records that must be encrypted, and no key is configured: \
+                     they stay unencrypted in the spool as *.held; set encrypt_to or public_key \
+                     again and load the VCL, or run s3log drain with it",
                     held.blocks, held.records
                 ),
             ));

@@ -35,7 +35,7 @@ pub(crate) const MOST_METADATA: usize = 2048;
 
 /// A block on its way out.
 pub struct PutObject<'a> {
-    /// The object's key, not empty, at most [`LONGEST_KEY`] bytes.
+    /// The object's key, not empty, at most `LONGEST_KEY` bytes.
     pub key: &'a str,
     /// Bytes of the body.
     pub len: u64,
