@@ -3,8 +3,8 @@
 //! The first route of a stream has the folder of the stream's name; another one that is in use at
 //! the same time, or has blocks waiting, has `NAME@ROUTE` beside it. The file `route` in a folder
 //! says whose it is ([`Saved`]). A folder without that file was made by a release that had one
-//! folder a stream; the first route that comes adopts it, one that encrypts if there are records in
-//! it that must be encrypted.
+//! folder a stream; the first route adopts it that would have given its newest block that name, and that
+//! encrypts if there is anything in it that must be encrypted.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -152,8 +152,22 @@ pub(super) fn choose(
         // One that could be damaged is nobody's to adopt.
         Some(folder) if folder.path.join(ROUTE).exists() => other(),
         Some(folder) if settings.sealing.is_none() && spool::has_secrets(&folder.path) => other(),
+        Some(folder) if !may_be_of(&folder.path, settings) => other(),
         Some(_) => first,
     }
+}
+
+/// Whether a folder that does not say its route may be that of `settings`: its newest block has the name
+/// that they give it, and is not encrypted where they encrypt nothing.
+fn may_be_of(folder: &Path, settings: &Settings) -> bool {
+    let Some(sealed) = spool::sealed_by(folder) else { return true };
+    let name = settings.naming.key(&sealed.meta, "");
+    let named = sealed.key.strip_prefix(&*name).is_some_and(|rest| {
+        // What an encryption adds.
+        rest.is_empty() || rest.starts_with('.')
+    });
+    let weaker = sealed.encrypted && settings.sealing.is_none();
+    named && sealed.meta.host == sanitise(&settings.host) && !weaker
 }
 
 /// Removes a folder that holds nothing any more. Its lock must be held.

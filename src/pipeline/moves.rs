@@ -35,7 +35,9 @@ impl Move<'_> {
         };
         let readers: &[String] = match &self.from.saved {
             Some(from) => from.readers(),
-            None if spool::has_secrets(&self.from.path) => {
+            None if spool::has_secrets(&self.from.path)
+                || spool::sealed_by(&self.from.path).is_some_and(|sealed| sealed.encrypted) =>
+            {
                 return Err(
                     "its blocks were logged to be encrypted, to which keys is unknown; load a \
                             VCL with the stream as it was"

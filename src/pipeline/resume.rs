@@ -127,7 +127,8 @@ impl Registry {
         let Some(saved) = &folder.saved else {
             return Err(
                 "the file route in it cannot be read, or was never written; load a VCL with \
-                        the stream as it was, with its keys"
+                        the stream as it was, with its keys; or move what is unencrypted with s3log \
+                        requeue --from unknown"
                     .to_owned(),
             );
         };

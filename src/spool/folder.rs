@@ -1,13 +1,15 @@
 //! What can be told of a spool's folder without opening it, and its end.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::files::names::{
     FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, SECRET, SHIP,
 };
 use super::notes;
+use super::sidecar::{LIMIT, Sidecar};
+use crate::block::Meta;
 
 /// Names in `root`; none if it cannot be read.
 fn names(root: &Path) -> impl Iterator<Item = String> {
@@ -32,6 +34,32 @@ pub(crate) fn has_blocks(root: &Path) -> bool {
 pub(crate) fn has_secrets(root: &Path) -> bool {
     root.join(SECRET).exists()
         || names(root).any(|name| matches!(Name::parse(&name), Some(Name::Held(_) | Name::Hold(_))))
+}
+
+/// What the newest block that was sealed in `root` tells of who sealed it: a folder of an older release
+/// does not say it otherwise.
+#[derive(Debug)]
+pub(crate) struct SealedBy {
+    /// What the block says of itself.
+    pub(crate) meta: Meta,
+    /// Its key.
+    pub(crate) key: String,
+    /// It is encrypted.
+    pub(crate) encrypted: bool,
+}
+
+/// Reads that of the newest block in `root` whose description is there, uploaded or not.
+pub(crate) fn sealed_by(root: &Path) -> Option<SealedBy> {
+    let numbered = names(root).filter_map(|name| match Name::parse(&name)? {
+        Name::Sidecar(number) | Name::Done(number) => Some((number, name)),
+        _ => None,
+    });
+    let (_, name) = numbered.max()?;
+    let file = fs::File::open(root.join(name)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    let Sidecar { key, transformed, meta, .. } = Sidecar::decode(&bytes).ok()?;
+    Some(SealedBy { meta, key, encrypted: transformed })
 }
 
 /// Removes `root` with what is left of a spool in which nothing waits: its lock, its ring, the

@@ -87,7 +87,7 @@ pub use commit::Payload;
 pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Hold, Memory};
 pub use folder::remove_empty;
-pub(crate) use folder::{has_blocks, has_secrets};
+pub(crate) use folder::{has_blocks, has_secrets, sealed_by};
 pub use inspect::{Glance, OpenGlance, uploader};
 pub(crate) use inspect::{glance, open_glance};
 pub use moved::moved_here;

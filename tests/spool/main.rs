@@ -15,6 +15,7 @@ mod common;
 mod disk;
 mod faults;
 mod model;
+mod moved;
 mod quarantine;
 mod ship;
 mod upgrade;

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::s3_server::{BUCKET, S3Server};
-use crate::common::stream::{DEAD, Process};
+use crate::common::stream::{DEAD, Process, lines as common_lines, wait_for};
 use vmod_s3log::block::Decoder;
+use vmod_s3log::pipeline::{Folder, Move, folders};
 use vmod_s3log::seal::Identities;
 
 /// Set to the directory to write to.
@@ -171,6 +172,55 @@ fn the_spool_of_0_1_is_taken_up_to_its_last_record() {
             .output()
             .unwrap();
         assert!(verified.status.success(), "{stream}: {verified:?}");
+    }
+}
+
+#[test]
+fn an_old_spool_goes_to_the_route_that_it_was_made_for_also_where_another_is_loaded_first() {
+    let process = Process::new();
+    lay(&process, "plain");
+    let (own_server, other_server) = (S3Server::start(), S3Server::start());
+    let other = process.attach(&other_server.endpoint(), &[("path", "other/")]);
+    other.push("other", 0..1);
+    let says = |text: &String| text.contains("and they wait") && text.contains("--from unknown");
+    wait_for("the message", || process.messages().iter().any(says));
+    let own = process.attach(&own_server.endpoint(), &[]);
+    own.push("now", 0..1);
+    drop((own, other));
+    process.wait_closed();
+    let mut wanted = pushed();
+    wanted.push("now 0".to_owned());
+    let found = lines(&own_server, None);
+    assert!(found == wanted, "{} lines, {} wanted", found.len(), wanted.len());
+    assert_eq!(common_lines(&other_server), ["other 0"]);
+}
+
+#[test]
+fn an_old_spool_that_no_route_was_made_for_waits_and_can_be_moved() {
+    for (stream, _) in STREAMS {
+        let process = Process::new();
+        let old = Folder::read(lay(&process, stream));
+        let server = S3Server::start();
+        // The old blocks of one of the two are encrypted.
+        let other: &[_] = if stream == "plain" { &[("path", "other/")] } else { &[] };
+        let other = [other, &[("period", "100ms")]].concat();
+        let other = process.attach(&server.endpoint(), &other);
+        let waits = |text: &String| text.contains("and they wait");
+        wait_for("the message", || process.messages().iter().any(waits));
+        let folders = folders(&process.spool(), "access");
+        let to = folders.iter().find(|folder| folder.path != old.path).unwrap();
+        let work = Move { from: &old, to, change_signer: false };
+        let moved = work.carry_out(&process.environment);
+        if stream == "plain" {
+            assert_eq!(moved.unwrap().0.records, pushed().len() as u64);
+            other.wait_stat("uploaded_records", pushed().len() as u64);
+            let (mut found, mut wanted) = (common_lines(&server), pushed());
+            found.sort();
+            wanted.sort();
+            assert!(found == wanted, "{} lines, {} wanted", found.len(), wanted.len());
+        } else {
+            assert!(moved.unwrap_err().contains("were logged to be encrypted"));
+        }
     }
 }
 
