@@ -94,6 +94,11 @@ class Shipper:
         self.process = rig.Process("ship", command, self.home, {"PATH": "/usr/bin:/bin"}, **self.as_user)
         self.starts += 1
 
+    def listens(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        blocked = int(re.search(r"SigBlk:\s+(\w+)", status)[1], 16)
+        return blocked & 1 << (signal.SIGTERM - 1)
+
     def kill(self):
         if self.process and self.process.alive():
             self.process.stop(signal.SIGKILL)
@@ -101,6 +106,8 @@ class Shipper:
     def stop(self):
         """An orderly end, which must be one."""
         if self.process and self.process.alive():
+            # One that has only just begun has nothing to finish, and SIGTERM simply ends it.
+            rig.wait_for("s3log ship to listen", self.listens, 30, 0.005)
             self.process.stop(signal.SIGTERM, 30)
             if self.process.child.returncode != 0:
                 raise RuntimeError(f"s3log ship ended with {self.process.child.returncode}")
