@@ -7,10 +7,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::Error;
+use super::shift::{self, Shift};
 use super::spools::Spools;
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::when;
-use super::{Error, shift};
 use crate::printable::printable;
 use crate::spool::{self, Refused, Selection};
 
@@ -43,21 +44,21 @@ pub(super) struct RequeueArgs {
     /// Move what waits for this route to another route of the stream, because it cannot be delivered;
     /// "unknown" is a folder that does not say its route.
     #[arg(long, value_name = "ROUTE", group = "selection")]
-    pub(super) from: Option<String>,
+    from: Option<String>,
     /// The route to move to. Default: the only other one of the stream.
     #[arg(long, value_name = "ROUTE", requires = "from")]
-    pub(super) to: Option<String>,
+    to: Option<String>,
     /// Allow that the blocks are signed by another key than until now, or by none.
     #[arg(long, requires = "from")]
-    pub(super) change_signer: bool,
+    change_signer: bool,
     /// Only show what --from would move.
     #[arg(long, requires = "from")]
-    pub(super) dry_run: bool,
+    dry_run: bool,
     /// Print one JSON object per block, or one in all with --from.
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     #[command(flatten)]
-    pub(super) spools: Spools,
+    spools: Spools,
 }
 
 impl RequeueArgs {
@@ -77,7 +78,15 @@ impl RequeueArgs {
 /// A setting, a directory that cannot be read or written, or the output.
 pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     if let Some(from) = &arguments.from {
-        return shift::run(arguments, from, out);
+        let shift = Shift {
+            from,
+            to: arguments.to.as_deref(),
+            change_signer: arguments.change_signer,
+            dry_run: arguments.dry_run,
+            json: arguments.json,
+            spools: &arguments.spools,
+        };
+        return shift::run(&shift, out);
     }
     let selection = arguments.selection();
     let paint = Paint::stdout();

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::Error;
-use super::requeue::RequeueArgs;
-use super::spools::RouteSpool;
+use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{count, counted, json, size};
 use crate::clock::System;
 use crate::events::{Events, Level};
@@ -14,6 +13,16 @@ use crate::pipeline::{Environment, FOREVER, Move, Observer};
 use crate::printable::printable;
 use crate::spool;
 use crate::stats::Stats;
+
+/// What is to be moved; see the command's arguments of these names.
+pub(super) struct Shift<'a> {
+    pub(super) from: &'a str,
+    pub(super) to: Option<&'a str>,
+    pub(super) change_signer: bool,
+    pub(super) dry_run: bool,
+    pub(super) json: bool,
+    pub(super) spools: &'a Spools,
+}
 
 /// How a folder without a route is called.
 const UNKNOWN: &str = "unknown";
@@ -41,15 +50,12 @@ fn stream(spool: &RouteSpool) -> &str {
     spool.name.split('@').next().unwrap_or_default()
 }
 
-/// Moves what waits for the route `from`.
+/// Moves what waits for a route.
 ///
 /// # Errors
 /// No such route or several, what must not be moved, and the file system's.
-pub(super) fn run(
-    arguments: &RequeueArgs,
-    from: &str,
-    out: &mut dyn Write,
-) -> Result<ExitCode, Error> {
+pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let from = arguments.from;
     let all = arguments.spools.find()?;
     let usage = |text: String| Error::Usage(format!("requeue --from {from}: {text}"));
     let source = only(all.iter().filter(|spool| route(spool) == from)).map_err(|many| {
@@ -61,7 +67,7 @@ pub(super) fn run(
     })?;
     let others = all.iter().filter(|other| {
         let same = stream(other) == stream(source) && other.folder.path != source.folder.path;
-        let wanted = arguments.to.as_ref().is_none_or(|to| route(other) == *to);
+        let wanted = arguments.to.is_none_or(|to| route(other) == to);
         same && wanted && other.folder.path.parent() == source.folder.path.parent()
     });
     let target = only(others).map_err(|many| {
