@@ -16,7 +16,9 @@ use super::terminal::output::{count, counted, json, size};
 use super::{Error, spools};
 use crate::clock::System;
 use crate::events::{Events, Level};
-use crate::pipeline::{Environment, FOREVER, Folder, Observer, Registry, StartError, folders};
+use crate::pipeline::{
+    Environment, FOREVER, Folder, Observer, Registry, StartError, folders, may_adopt,
+};
 use crate::printable::printable;
 use crate::settings::table::ARGUMENTS;
 use crate::settings::{Place, Settings};
@@ -167,7 +169,15 @@ fn adopt(given: &Settings, folder: &Folder) -> Result<Settings, Error> {
         _ => {
             let mut arguments = given.arguments.clone();
             arguments.set("upload", Some("internal".to_owned()));
-            Ok(Settings::read(&arguments)?)
+            let settings = Settings::read(&arguments)?;
+            if folder.route().is_none() && !may_adopt(&folder.path, &settings) {
+                return refuse(format!(
+                    "its blocks have another name than those for {}, or are encrypted and the settings \
+                     given encrypt nothing; give the settings that it was written with by --config or --set",
+                    settings.destination()
+                ));
+            }
+            Ok(settings)
         }
     }
 }

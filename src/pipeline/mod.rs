@@ -1,7 +1,7 @@
 //! The threads that move a stream's bytes along the path, and their life cycle.
 //!
-//! One packer thread a stream reads the ring, closes chunks and blocks ([`packer`]); a few
-//! uploader threads store sealed blocks ([`uploader`]). No request ever waits for either.
+//! One packer thread a stream reads the ring, closes chunks and blocks (`packer`); a few
+//! uploader threads store sealed blocks (`uploader`). No request ever waits for either.
 //!
 //! ```text
 //! attached to a VCL         last VCL discarded           drained, or exit_timeout over
@@ -65,6 +65,7 @@ use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
 pub use error::StartError;
+pub(crate) use folder::may_adopt;
 pub use folder::{Folder, all as folders};
 pub use moves::Move;
 pub use outlet::{Outlet, Outlets, Refusal, Starter};

@@ -87,6 +87,8 @@ impl Move<'_> {
             // The other route encrypts what it gets.
             settings.sealing = None;
         }
+        // What is moved makes no room for itself.
+        settings.spool_max = u64::MAX;
         let target = Arc::new(Target { settings, client: None });
         if root.join("quarantine").exists() {
             spool::request(root, &Selection::All).map_err(|error| text(&error))?;

@@ -18,6 +18,7 @@
 //! Not here: a fetch, whose `std.rollback(bereq)` forgets its record; VCL that calls `.log()` again;
 //! the delivery of a fragment.
 
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use varnish::ffi;
@@ -34,11 +35,10 @@ unsafe extern "C" {
     fn THR_GetRequest() -> *mut ffi::req;
 }
 
-/// The number of a request's transaction.
+/// What tells a request from another one in the same memory: when it began, in all of its restarts.
 fn number(request: *const ffi::req) -> Option<u64> {
     // SAFETY: the callers' requests are valid, and this thread alone has them.
-    let [vsl] = &unsafe { request.as_ref() }?.vsl;
-    Some(version::vxid(vsl))
+    Some(unsafe { request.as_ref() }?.t_first.0.to_bits())
 }
 
 /// The request that a client asked for, which `request` may be a fragment of.
@@ -53,10 +53,12 @@ fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
 /// that cannot be done.
 pub(super) fn watch(request: *mut ffi::req, pending: &mut Pending) -> bool {
     if pending.watching {
+        transport::put_back(request, pending.lead.cast());
         return true;
     }
     let Some(lead) = transport::lead(request, &HOOKS) else { return false };
     pending.watching = true;
+    pending.lead = std::ptr::from_mut(lead).cast();
     pending.next = lead.watching;
     lead.watching = pending;
     true
@@ -65,8 +67,10 @@ pub(super) fn watch(request: *mut ffi::req, pending: &mut Pending) -> bool {
 /// Keeps `pending` for the time after the rollback that is under way; gives it back where that
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
-    pending.watching = false;
     let request = ctx.req;
+    transport::put_back(request, pending.lead.cast());
+    pending.watching = false;
+    pending.lead = std::ptr::null_mut();
     let (Some(number), Some(top)) = (number(request), top(request)) else { return Err(pending) };
     let fragment = top != request;
     // Without polls the values of a fragment would wait for ever.
@@ -156,6 +160,7 @@ fn resume(request: *mut ffi::req) {
 /// A delivery begins, for which `lead` has been taken: the values that wait for its end.
 fn settle(request: *mut ffi::req, mut lead: Box<Lead>) -> *mut Pending {
     let mut values = lead.watching;
+    forget_lead(values, std::ptr::null_mut());
     let away = std::mem::replace(&mut lead.away, std::ptr::null_mut());
     let same = lead.of == request && number(request) == Some(lead.number);
     transport::give(lead);
@@ -186,10 +191,40 @@ fn delivered(request: *mut ffi::req, values: *mut Pending, sent: Option<Sent>) {
     }
 }
 
-/// The request ends, without a delivery if its transport still is not its own.
-pub(super) fn end(request: *mut ffi::req) {
-    if let Some(mut lead) = transport::take(request) {
-        lose(std::mem::replace(&mut lead.away, std::ptr::null_mut()));
-        transport::give(lead);
+/// The request ends, without a delivery if its transport still is not its own. To be called from the
+/// destructor of its value `pending`.
+pub(super) fn end(request: *mut ffi::req, pending: *mut Pending) {
+    // SAFETY: the caller's value is valid, and this thread alone has it.
+    let Some(own) = (unsafe { pending.as_mut() }) else { return };
+    let own = std::mem::replace(&mut own.lead, std::ptr::null_mut());
+    let left = leave(request, pending);
+    // One that a wake-up took out of the transport.
+    if !own.is_null() && own != left {
+        transport::put_back(request, own.cast());
+        leave(request, pending);
+    }
+}
+
+/// Takes the lead of `request` away; where it was, if there was one.
+fn leave(request: *mut ffi::req, but: *mut Pending) -> *mut c_void {
+    let Some(mut lead) = transport::take(request) else { return std::ptr::null_mut() };
+    let there = std::ptr::from_mut(&mut *lead).cast();
+    // All values of the request are there at the first one's end, and then none waits any more.
+    forget_lead(std::mem::replace(&mut lead.watching, std::ptr::null_mut()), but);
+    lose(std::mem::replace(&mut lead.away, std::ptr::null_mut()));
+    transport::give(lead);
+    there
+}
+
+/// Tells the values of a list, `but` left out, that their lead is gone.
+fn forget_lead(mut values: *mut Pending, but: *mut Pending) {
+    while !values.is_null() {
+        // SAFETY: the values that watch are in the request's tree, which nobody leaves before its end.
+        let Some(value) = (unsafe { values.as_mut() }) else { return };
+        let next = value.next;
+        if values != but {
+            value.lead = std::ptr::null_mut();
+        }
+        values = next;
     }
 }

@@ -10,7 +10,7 @@
 //! bytes of text and room for [`PARTS_KEPT`] values each; one task may hold [`TEXT_MAX`] bytes of values.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_uint};
+use std::ffi::{c_char, c_uint, c_void};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -96,6 +96,8 @@ pub(super) struct Pending {
     pub delivered: Option<Delivered>,
     /// Whether this waits for the delivery.
     pub watching: bool,
+    /// The `Lead` in whose list this waits, where that still stands.
+    pub lead: *mut c_void,
     /// The next value of the same request that waits, for the delivery or for a rollback's end.
     pub next: *mut Pending,
     workspace: ffi::ws,
@@ -115,6 +117,7 @@ impl Pending {
             answer: None,
             delivered: None,
             watching: false,
+            lead: std::ptr::null_mut(),
             next: std::ptr::null_mut(),
             workspace: ffi::ws::default(),
             node: [0; NODE_WORDS],
@@ -151,6 +154,7 @@ impl Pending {
         self.text.shrink_to(TEXT_KEPT);
         self.forget_response();
         self.watching = false;
+        self.lead = std::ptr::null_mut();
         self.lines.shrink_to(TEXT_KEPT);
         self.ends.shrink_to(PARTS_KEPT);
         let kept = FINISHED.try_with(|kept| {

@@ -192,8 +192,9 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     if pending.is_null() {
         return;
     }
+    let value = pending.cast::<Pending>();
     // SAFETY: the value is the Box that enter() put there, and Varnish gives it back once.
-    let pending = unsafe { Box::from_raw(pending.cast::<Pending>()) };
+    let own = || unsafe { Box::from_raw(value) };
     // SAFETY: in a client task req is valid until its destructors have run.
     if let Some(req) = unsafe { ctx.req.as_ref() } {
         // SAFETY: a request that is being worked on has a worker.
@@ -201,20 +202,25 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
         // CNT_Request takes the log from the worker before a request's last destructors.
         let working = worker.is_some_and(|worker| !worker.vsl.is_null());
         if ctx.method != 0 || working {
-            if let Err(pending) = carry::keep(ctx, pending) {
+            if let Err(pending) = carry::keep(ctx, own()) {
                 drop_end(pending);
             }
             return;
         }
-        carry::end(ctx.req);
+        carry::end(ctx.req, value);
+        let pending = own();
         finish(&pending, |stream| end_of_request(stream, req, &pending));
+        pending.give();
     // SAFETY: in a backend task bo is valid until its destructors have run.
     } else if let Some(bo) = unsafe { ctx.bo.as_ref() }
         && ctx.method == 0
     {
+        let pending = own();
         finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
+        pending.give();
+    } else {
+        own().give();
     }
-    pending.give();
 }
 
 /// Writes the record, if VCL has asked for one.

@@ -206,6 +206,18 @@ pub(super) fn led<'r>(request: *mut ffi::req) -> Option<&'r mut Lead> {
     unsafe { now.cast::<Lead>().cast_mut().as_mut() }
 }
 
+/// Puts `lead` into the transport of `request` again, if its own is there: `HTTP1_Session` sets that
+/// anew when a request has slept on a waiting list (`hsh_rush2`).
+pub(super) fn put_back(request: *mut ffi::req, lead: *mut Lead) {
+    if lead.is_null() || led(request).is_some() {
+        return;
+    }
+    // SAFETY: the caller's request is valid, and this thread alone has it.
+    if let Some(req) = unsafe { request.as_mut() } {
+        req.transport = lead.cast();
+    }
+}
+
 /// Puts the request's own transport back; what was in its place.
 pub(super) fn take(request: *mut ffi::req) -> Option<Box<Lead>> {
     let there = std::ptr::from_mut(led(request)?);

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::names::SHIP;
@@ -40,10 +40,12 @@ impl Guest {
 
 impl Files for Guest {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // The folder keeps others out; the spool's owner has to read it.
-        careful(OpenOptions::new().write(true).create(true).truncate(true).mode(0o644))
-            .open(self.own(name)?)?
-            .write_all(bytes)
+        let mut file =
+            careful(OpenOptions::new().write(true).create(true).truncate(true).mode(0o644))
+                .open(self.own(name)?)?;
+        // The folder keeps others out; the spool's owner has to read it, whatever the umask is.
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(bytes)
     }
 
     fn append(&self, _name: &str, _bytes: &[u8]) -> io::Result<()> {
