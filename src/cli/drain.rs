@@ -17,7 +17,7 @@ use super::{Error, spools};
 use crate::clock::System;
 use crate::events::{Events, Level};
 use crate::pipeline::{
-    Environment, FOREVER, Folder, Observer, Registry, StartError, folders, may_adopt,
+    Environment, FOREVER, Folder, Observer, Registry, StartError, folders, may_be_of,
 };
 use crate::printable::printable;
 use crate::settings::table::ARGUMENTS;
@@ -170,7 +170,7 @@ fn adopt(given: &Settings, folder: &Folder) -> Result<Settings, Error> {
             let mut arguments = given.arguments.clone();
             arguments.set("upload", Some("internal".to_owned()));
             let settings = Settings::read(&arguments)?;
-            if folder.route().is_none() && !may_adopt(&folder.path, &settings) {
+            if folder.route().is_none() && !may_be_of(&folder.path, &settings) {
                 return refuse(format!(
                     "its blocks have another name than those for {}, or are encrypted and the settings \
                      given encrypt nothing; give the settings that it was written with by --config or --set",

@@ -151,17 +151,15 @@ pub(super) fn choose(
         Some(folder) if folder.route().is_some() => other(),
         // One that could be damaged is nobody's to adopt.
         Some(folder) if folder.path.join(ROUTE).exists() => other(),
-        Some(folder) if !may_adopt(&folder.path, settings) => other(),
+        Some(folder) if settings.sealing.is_none() && spool::has_secrets(&folder.path) => other(),
+        Some(folder) if !may_be_of(&folder.path, settings) => other(),
         Some(_) => first,
     }
 }
 
 /// Whether a folder that does not say its route may be that of `settings`: its newest block has the name
-/// that they give it, and nothing in it is or must be encrypted where they encrypt nothing.
-pub(crate) fn may_adopt(folder: &Path, settings: &Settings) -> bool {
-    if settings.sealing.is_none() && spool::has_secrets(folder) {
-        return false;
-    }
+/// that they give it, and is not encrypted where they encrypt nothing.
+pub(crate) fn may_be_of(folder: &Path, settings: &Settings) -> bool {
     let Some(sealed) = spool::sealed_by(folder) else { return true };
     let name = settings.naming.key(&sealed.meta, "");
     let named = sealed.key.strip_prefix(&*name).is_some_and(|rest| {

@@ -65,7 +65,7 @@ use crate::spool::SealedBlocks;
 use crate::stats::{self, Stats};
 
 pub use error::StartError;
-pub(crate) use folder::may_adopt;
+pub(crate) use folder::may_be_of;
 pub use folder::{Folder, all as folders};
 pub use moves::Move;
 pub use outlet::{Outlet, Outlets, Refusal, Starter};
