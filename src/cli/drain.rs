@@ -10,16 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::node::{Terminal, environment};
 use super::settings::Connection;
 use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
 use super::{Error, spools};
-use crate::clock::System;
 use crate::events::{Events, Level};
-use crate::pipeline::{
-    Environment, FOREVER, Folder, Observer, Registry, StartError, folders, may_be_of,
-};
-use crate::printable::printable;
+use crate::pipeline::{FOREVER, Folder, Registry, StartError, folders, may_be_of};
 use crate::settings::table::ARGUMENTS;
 use crate::settings::{Place, Settings};
 use crate::spool::DiskError;
@@ -57,24 +54,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     units::duration(text).ok_or_else(|| "expected a duration such as 30s, 10m or 2h".to_owned())
 }
 
-/// Messages of the pipeline, on standard error.
-struct Terminal {
-    progress: Arc<Progress>,
-}
+/// Messages of the pipeline, with the bar out of their way.
+struct Aside(Arc<Progress>);
 
-impl Events for Terminal {
+impl Events for Aside {
     fn event(&self, level: Level, message: &str) {
-        self.progress.aside(|| {
-            let _ = writeln!(std::io::stderr(), "s3log: {}: {}", level.word(), printable(message));
-        });
+        self.0.aside(|| Terminal.event(level, message));
     }
-}
-
-/// The counters are read from the pipeline itself.
-struct Nobody;
-
-impl Observer for Nobody {
-    fn observe(&mut self, _stats: &Stats) {}
 }
 
 /// Drains the streams one after the other.
@@ -120,9 +106,7 @@ fn each<T>(items: &[T], mut drain: impl FnMut(&T) -> Result<bool, Error>) -> Res
     for item in items {
         whole &= match drain(item) {
             Err(error) if items.len() > 1 && !matches!(error, Error::Output(_)) => {
-                let text = error.to_string();
-                let text = text.strip_prefix("s3log: ").unwrap_or(&text);
-                let _ = writeln!(std::io::stderr(), "s3log: {}", printable(text));
+                error.say();
                 false
             }
             done => done?,
@@ -194,13 +178,7 @@ fn drain_folder(
         .file_name()
         .map_or_else(|| settings.stream.clone(), |name| name.to_string_lossy().into_owned());
     let progress = Arc::new(Progress::open("blocks uploaded"));
-    let terminal = Terminal { progress: Arc::clone(&progress) };
-    let environment = Environment {
-        clock: Arc::new(System::new()),
-        events: Arc::new(terminal),
-        observer: Arc::new(|_| Box::new(Nobody)),
-        grace: FOREVER,
-    };
+    let environment = environment(Arc::new(Aside(Arc::clone(&progress))));
     let timeout = arguments.timeout.map(|_| settings.exit_timeout);
     let registry = Registry::default();
     let stats = registry.take_up(folder, settings, &environment).map_err(in_use)?;

@@ -1,6 +1,14 @@
 //! Why a command did not do what it was asked for: a message for the person who ran it.
 
+use std::io::Write as _;
+
+use crate::printable::printable;
 use crate::s3::Answer;
+
+/// A message without the name that the errors of settings begin with.
+pub(super) fn bare(text: &str) -> &str {
+    text.strip_prefix("s3log: ").unwrap_or(text)
+}
 
 /// What happened, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +88,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Says it on standard error.
+    pub(super) fn say(&self) {
+        let _ = writeln!(std::io::stderr(), "s3log: {}", printable(bare(&self.to_string())));
+    }
+
     /// Whether the reader of our output has gone: an end like any other.
     pub(super) fn is_closed_pipe(&self) -> bool {
         match self {

@@ -11,6 +11,7 @@
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
 //! | `lines` | what `cat` and `tail` share |
+//! | `node` | what `drain`, `ship` and `requeue --from` give the module's own pipeline |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `credentials` | a program's key into a credentials file |
 //! | `format` | other programs' log formats as VCL |
@@ -34,6 +35,7 @@ mod format;
 mod generate;
 mod lines;
 mod ls;
+mod node;
 mod requeue;
 mod settings;
 mod shift;
@@ -44,14 +46,11 @@ mod tail;
 mod terminal;
 mod verify;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use error::Error;
-
-use crate::printable::printable;
 
 /// Reads, verifies and uploads the logs that the Varnish module s3log stores in an S3 bucket.
 #[derive(Debug, Parser)]
@@ -122,9 +121,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            let text = error.to_string();
-            let text = text.strip_prefix("s3log: ").unwrap_or(&text);
-            let _ = writeln!(std::io::stderr(), "s3log: {}", printable(text));
+            error.say();
             error.code().into()
         }
     }

@@ -5,14 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::Error;
+use super::node::{Terminal, environment};
 use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{count, counted, json, size};
-use crate::clock::System;
-use crate::events::{Events, Level};
-use crate::pipeline::{Environment, FOREVER, Move, Observer};
+use crate::pipeline::Move;
 use crate::printable::printable;
 use crate::spool;
-use crate::stats::Stats;
 
 /// What is to be moved; see the command's arguments of these names.
 pub(super) struct Shift<'a> {
@@ -26,20 +24,6 @@ pub(super) struct Shift<'a> {
 
 /// How a folder without a route is called.
 const UNKNOWN: &str = "unknown";
-
-struct Terminal;
-
-impl Events for Terminal {
-    fn event(&self, level: Level, message: &str) {
-        let _ = writeln!(std::io::stderr(), "s3log: {}: {}", level.word(), printable(message));
-    }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn observe(&mut self, _stats: &Stats) {}
-}
 
 fn route(spool: &RouteSpool) -> String {
     spool.folder.route().map_or_else(|| UNKNOWN.to_owned(), |route| route.to_string())
@@ -101,13 +85,7 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
         }
         (waits, 0)
     } else {
-        let environment = Environment {
-            clock: Arc::new(System::new()),
-            events: Arc::new(Terminal),
-            observer: Arc::new(|_| Box::new(Nobody)),
-            grace: FOREVER,
-        };
-        work.carry_out(&environment).map_err(usage)?
+        work.carry_out(&environment(Arc::new(Terminal))).map_err(usage)?
     };
     let to = route(target);
     if arguments.json {

@@ -12,7 +12,7 @@
 //! [`LOOK`], for new ones each [`SCAN`].
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,13 +22,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::Error;
+use super::error::bare;
+use super::node::{Terminal, environment};
 use super::settings::Connection;
-use crate::clock::System;
-use crate::events::{Events, Level};
-use crate::pipeline::{Environment, FOREVER, Folder, Observer, Shipment, folders};
-use crate::printable::printable;
+use crate::events::{Events as _, Level};
+use crate::pipeline::{Environment, Folder, Shipment, folders};
 use crate::settings::{Arguments, DEFAULT_SPOOL};
-use crate::stats::Stats;
 
 /// Between two looks at what is in the folders.
 const LOOK: Duration = Duration::from_millis(250);
@@ -53,24 +52,6 @@ pub(super) struct ShipArgs {
     streams: Vec<String>,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// Messages, on standard error.
-#[derive(Debug)]
-struct Terminal;
-
-impl Events for Terminal {
-    fn event(&self, level: Level, message: &str) {
-        // A closed standard error is nobody's loss.
-        let _ = writeln!(io::stderr(), "s3log: {}: {}", level.word(), printable(message));
-    }
-}
-
-/// The counters go into the spool.
-struct Nobody;
-
-impl Observer for Nobody {
-    fn observe(&mut self, _stats: &Stats) {}
 }
 
 /// Uploads until a signal comes.
@@ -136,12 +117,7 @@ struct Ship<'a> {
 
 impl<'a> Ship<'a> {
     fn new(arguments: &'a ShipArgs) -> Self {
-        let environment = Environment {
-            clock: Arc::new(System::new()),
-            events: Arc::new(Terminal),
-            observer: Arc::new(|_| Box::new(Nobody)),
-            grace: FOREVER,
-        };
+        let environment = environment(Arc::new(Terminal));
         Self { arguments, environment, open: BTreeMap::new(), said: BTreeMap::new() }
     }
 
@@ -214,10 +190,8 @@ impl<'a> Ship<'a> {
 
     fn try_open(&self, folder: &Folder, given: &Arguments) -> Result<Open, (Level, String)> {
         let path = &folder.path;
-        let warn = |error: &dyn std::fmt::Display| {
-            let text = error.to_string();
-            (Level::Warn, text.strip_prefix("s3log: ").unwrap_or(&text).to_owned())
-        };
+        let warn =
+            |error: &dyn std::fmt::Display| (Level::Warn, bare(&error.to_string()).to_owned());
         std::fs::read_dir(path).map_err(|error| {
             let text = format!(
                 "{error}; a stream with upload = external lets the directory's group read it"
@@ -273,8 +247,7 @@ impl<'a> Ship<'a> {
     /// Says something of a place, once until something else is said of it.
     fn say(&mut self, place: &Path, level: Level, text: String) {
         if self.said.get(place) != Some(&text) {
-            let bare = text.strip_prefix("s3log: ").unwrap_or(&text);
-            Terminal.event(level, bare);
+            Terminal.event(level, bare(&text));
             self.said.insert(place.to_owned(), text);
         }
     }
