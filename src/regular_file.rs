@@ -67,12 +67,15 @@ pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>>
     })
 }
 
-/// What the file system says of `path`, which may be anything.
+/// What changes when the file at `path`, which may be anything, is written or replaced: its device and
+/// inode, its length, and its modification time in seconds and nanoseconds.
 ///
 /// # Errors
 /// The file system's, and [`ErrorKind::TimedOut`] when it does not answer.
-pub(crate) fn metadata(path: &Path) -> io::Result<Metadata> {
-    patiently(path, PATIENCE, |path| std::fs::metadata(path))
+pub(crate) fn stamp(path: &Path) -> io::Result<[u64; 5]> {
+    let meta = patiently(path, PATIENCE, |path| std::fs::metadata(path))?;
+    let (seconds, ns) = (meta.mtime().cast_unsigned(), meta.mtime_nsec().cast_unsigned());
+    Ok([meta.dev(), meta.ino(), meta.size(), seconds, ns])
 }
 
 fn read_now(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {

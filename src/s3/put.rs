@@ -175,14 +175,14 @@ impl Client {
 
     /// Goes on without a header that the gateway does not know, or with one that it wants.
     fn adapt_to(&self, answer: Answer, options: &ObjectOptions) -> Answer {
+        if answer.outcome != Outcome::Unsupported {
+            return answer;
+        }
         let text = answer.message.to_ascii_lowercase();
-        let unknown = answer.outcome == Outcome::Unsupported
-            && text.contains("header if-none-match")
-            && options.if_none_match;
+        let unknown = text.contains("header if-none-match") && options.if_none_match;
         // Some do not say which header they mean.
         let guess = !unknown
             && answer.status == Some(501)
-            && answer.outcome == Outcome::Unsupported
             && !text.contains(", header ")
             && !text.starts_with("header ")
             && self.learnt().guess_unconditional(options.if_none_match);
@@ -194,8 +194,7 @@ impl Client {
             );
             return Answer { outcome: Outcome::Adapted, message, ..answer };
         }
-        if answer.outcome == Outcome::Unsupported
-            && text.contains("content-md5")
+        if text.contains("content-md5")
             && options.content_md5 == ContentMd5::Auto
             && !options.wants_md5()
         {

@@ -9,10 +9,8 @@
 //! Limits: [`PATHS_MAX`] paths; a path that VCL makes of a request cannot grow a worker further.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,15 +40,8 @@ struct Kept {
 }
 
 struct Key {
-    stamp: Stamp,
+    stamp: [u64; 5],
     bytes: Zeroizing<Vec<u8>>,
-}
-
-/// Changes with a file's content: inode, length, and modification time in seconds and nanoseconds.
-type Stamp = (u64, u64, i64, i64);
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl Keys {
@@ -97,7 +88,7 @@ impl Keys {
 fn look(path: &CStr, before: Option<Key>) -> io::Result<Key> {
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     // Ahead of the content: a change in between shows at the next look.
-    let stamp = stamp(&regular_file::metadata(path)?);
+    let stamp = regular_file::stamp(path)?;
     if let Some(key) = before
         && key.stamp == stamp
     {

@@ -133,7 +133,7 @@ pub(super) fn chains(members: &[Member<'_>], open_start: bool) -> (Vec<Chain>, V
 }
 
 /// Whether two blocks may be of one route, as far as they say.
-fn may_be_one(one: Option<RouteId>, other: Option<RouteId>) -> bool {
+pub(super) fn may_be_one(one: Option<RouteId>, other: Option<RouteId>) -> bool {
     one.zip(other).is_none_or(|(one, other)| one == other)
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::super::Error;
-use super::chain::Chain;
+use super::chain::{Chain, may_be_one};
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use crate::block::{BootId, Digest, RouteId};
@@ -103,10 +103,7 @@ impl Checkpoint {
 
 /// What became of a block that ended a chain.
 fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) -> Option<Finding> {
-    let theirs = |chain: &&Chain| {
-        let same = end.route.zip(chain.route).is_none_or(|(then, now)| then == now);
-        chain.host == host && same
-    };
+    let theirs = |chain: &&Chain| chain.host == host && may_be_one(end.route, chain.route);
     let same = blocks.iter().find_map(|block| {
         let meta = block.meta.as_ref().ok()?;
         (meta.host == host && meta.boot == end.boot && meta.number == end.number).then_some(meta)

@@ -186,9 +186,7 @@ impl Cache {
     /// Changes when what any provider has read changes.
     #[must_use]
     pub(crate) fn stamp(&self) -> Stamp {
-        // An empty stamp is a file that is not there: the lengths keep the parts apart.
-        let parts = self.providers.iter().filter_map(|provider| provider.stamp());
-        Stamp(parts.flat_map(|part| std::iter::once(part.0.len() as u64).chain(part.0)).collect())
+        Stamp::of(self.providers.iter().filter_map(|provider| provider.stamp()))
     }
 
     /// The providers' names in their order.

@@ -25,20 +25,19 @@ pub fn chain(
     variables: &Arc<dyn Variables>,
     options: &Options,
 ) -> Result<Cache, HttpSetupError> {
-    let base = Cache::new(providers(sources, variables, options)?);
-    let Some(role) = sources.role.clone() else { return Ok(base) };
     let http = Http::new(&options.http(), &**variables)?;
-    let sts = Sts::new(Arc::clone(variables), http, &options.region);
+    let sts = Sts::new(Arc::clone(variables), http.clone(), &options.region);
+    let base = Cache::new(providers(sources, variables, http, &sts)?);
+    let Some(role) = sources.role.clone() else { return Ok(base) };
     Ok(Cache::new(vec![Box::new(AssumeRole::new(base, role, sts))]))
 }
 
 fn providers(
     sources: &Sources,
     variables: &Arc<dyn Variables>,
-    options: &Options,
+    http: Http,
+    sts: &Sts,
 ) -> Result<Vec<Box<dyn Provider>>, HttpSetupError> {
-    let http = Http::new(&options.http(), &**variables)?;
-    let sts = Sts::new(Arc::clone(variables), http.clone(), &options.region);
     // Metadata is the machine's own: no proxy leads there.
     let direct = HttpSettings {
         proxy: Proxy::None,
@@ -54,7 +53,7 @@ fn providers(
     Ok(vec![
         Box::new(Environment::new(Arc::clone(variables))),
         Box::new(profile),
-        Box::new(WebIdentity::new(sts)),
+        Box::new(WebIdentity::new(sts.clone())),
         Box::new(Container::new(Arc::clone(variables), direct.clone())),
         Box::new(Imds::new(Arc::clone(variables), direct)),
     ])

@@ -1,7 +1,6 @@
 //! What every source that reads a file has in common.
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::types::{CredentialsError, Stamp};
@@ -24,14 +23,5 @@ pub(super) fn unreadable(place: String, which: &str, error: &io::Error) -> Crede
 
 /// Changes whenever the file is written, replaced, removed or made.
 pub(super) fn stamp(path: &Path) -> Stamp {
-    Stamp(match regular_file::metadata(path) {
-        Ok(meta) => vec![
-            meta.dev(),
-            meta.ino(),
-            meta.size(),
-            meta.mtime().cast_unsigned(),
-            meta.mtime_nsec().cast_unsigned(),
-        ],
-        Err(_) => Vec::new(),
-    })
+    Stamp(regular_file::stamp(path).map_or_else(|_| Vec::new(), Vec::from))
 }

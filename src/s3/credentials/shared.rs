@@ -104,8 +104,7 @@ impl SharedFiles {
 
     /// Changes when one of the files does.
     pub(super) fn stamp(&self) -> Stamp {
-        let parts = self.files.iter().map(|(path, _)| stamp(path).0);
-        Stamp(parts.flat_map(|part| std::iter::once(part.len() as u64).chain(part)).collect())
+        Stamp::of(self.files.iter().map(|(path, _)| stamp(path)))
     }
 
     /// The directory of the first file, where AWS's tools keep more.

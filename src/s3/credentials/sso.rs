@@ -85,22 +85,7 @@ impl Sso {
         profile: &str,
         section: &Section,
     ) -> Result<(), CredentialsError> {
-        self.session(files, profile, section).map(|_| ())
-    }
-
-    fn session(
-        &self,
-        files: &SharedFiles,
-        profile: &str,
-        section: &Section,
-    ) -> Result<Session, CredentialsError> {
-        session(files, section).map_err(|wrong| match wrong {
-            Wrong::File(error) => error,
-            Wrong::Missing(key) => CredentialsError::Broken {
-                place: name(profile),
-                reason: format!("the profile has no {key}, which aws configure sso writes"),
-            },
-        })
+        session(files, profile, section).map(|_| ())
     }
 
     /// The credentials of the role that `profile`, whose settings are `section`, names.
@@ -113,7 +98,7 @@ impl Sso {
     ) -> Result<Credentials, CredentialsError> {
         let name = name(profile);
         let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
-        let session = self.session(files, profile, section)?;
+        let session = session(files, profile, section)?;
         let token = self.token(files, &session, profile, &place, now)?;
         let url = self.variables.get("AWS_ENDPOINT_URL_SSO").unwrap_or_else(|| {
             format!("https://portal.sso.{}.{}", session.region, domain(&session.region))
@@ -178,21 +163,24 @@ fn name(profile: &str) -> String {
     format!("IAM Identity Center [{profile}]")
 }
 
-/// Why a profile does not describe a session.
-enum Wrong {
-    File(CredentialsError),
-    Missing(&'static str),
-}
-
-fn session(files: &SharedFiles, section: &Section) -> Result<Session, Wrong> {
-    let needed = |section: &Section, key: &'static str| {
-        get(section, key).map(str::to_owned).ok_or(Wrong::Missing(key))
+/// The session that `profile`, whose settings are `section`, describes.
+fn session(
+    files: &SharedFiles,
+    profile: &str,
+    section: &Section,
+) -> Result<Session, CredentialsError> {
+    let missing = |key: &str| CredentialsError::Broken {
+        place: name(profile),
+        reason: format!("the profile has no {key}, which aws configure sso writes"),
+    };
+    let needed = |section: &Section, key: &str| {
+        get(section, key).map(str::to_owned).ok_or_else(|| missing(key))
     };
     let (account, role) = (needed(section, "sso_account_id")?, needed(section, "sso_role_name")?);
     let (named, region) = match get(section, "sso_session") {
         Some(name) => {
-            let of = files.section(&format!("sso-session {name}")).map_err(Wrong::File)?;
-            let of = of.ok_or(Wrong::Missing("section [sso-session ...] of its name"))?;
+            let of = files.section(&format!("sso-session {name}"))?;
+            let of = of.ok_or_else(|| missing("section [sso-session ...] of its name"))?;
             (name.to_owned(), needed(&of, "sso_region")?)
         }
         None => (needed(section, "sso_start_url")?, needed(section, "sso_region")?),

@@ -140,6 +140,13 @@ impl CredentialsError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(pub(super) Vec<u64>);
 
+impl Stamp {
+    /// One of several. An empty one is a file that is not there: the lengths keep the parts apart.
+    pub(super) fn of(parts: impl Iterator<Item = Self>) -> Self {
+        Self(parts.flat_map(|part| std::iter::once(part.0.len() as u64).chain(part.0)).collect())
+    }
+}
+
 /// A source of credentials.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// What messages call it.
