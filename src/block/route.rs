@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::digest::from_hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The first eight bytes of the SHA-256 of what a route consists of, 16 hexadecimal digits.
@@ -32,9 +33,9 @@ impl FromStr for RouteId {
     type Err = NotARoute;
 
     fn from_str(text: &str) -> Result<Self, NotARoute> {
-        let number = u64::from_str_radix(text, 16).map_err(|_| NotARoute)?;
-        let route = Self(number.to_be_bytes());
-        if route.to_string() == text { Ok(route) } else { Err(NotARoute) }
+        let mut bytes = [0; 8];
+        from_hex(text, &mut bytes).map_err(|_| NotARoute)?;
+        Ok(Self(bytes))
     }
 }
 

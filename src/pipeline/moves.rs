@@ -113,9 +113,7 @@ impl Move<'_> {
             }
             let meta =
                 store.hand_over(number, name, &self.to.path).map_err(|error| text(&error))?;
-            moved.blocks += 1;
-            moved.records = moved.records.saturating_add(meta.records);
-            moved.bytes = moved.bytes.saturating_add(meta.bytes);
+            moved.add(meta.records, meta.bytes);
         }
         remove_if_empty(root, stay);
         Ok((moved, stay))

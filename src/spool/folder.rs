@@ -1,14 +1,14 @@
 //! What can be told of a spool's folder without opening it, and its end.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::files::names::{
     FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, SECRET, SHIP,
 };
 use super::notes;
-use super::sidecar::{LIMIT, Sidecar};
+use super::sidecar::{self, Sidecar};
 use crate::block::Meta;
 
 /// Names in `root`; none if it cannot be read.
@@ -55,9 +55,7 @@ pub(crate) fn sealed_by(root: &Path) -> Option<SealedBy> {
         _ => None,
     });
     let (_, name) = numbered.max()?;
-    let file = fs::File::open(root.join(name)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    let bytes = sidecar::read(&root.join(name)).ok()?;
     let Sidecar { key, transformed, meta, .. } = Sidecar::decode(&bytes).ok()?;
     Some(SealedBy { meta, key, encrypted: transformed })
 }

@@ -10,7 +10,7 @@ use super::commit::OpenBlock;
 use super::files::names::{FOREIGN, FORMAT, LOCK, Name, QUARANTINE};
 use super::moved;
 use super::notes::{ShipperState, shipper_state};
-use super::sidecar::{LIMIT, Sidecar};
+use super::sidecar::{self, Sidecar};
 use super::store::Tally;
 use crate::block::{BootId, Drops, Meta};
 
@@ -113,19 +113,12 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
 
 impl Glance {
     fn sidecar(&mut self, path: &Path) -> Option<Meta> {
-        use std::io::Read as _;
-        let file = match fs::File::open(path) {
-            Ok(file) => file,
+        let read = match sidecar::read(path) {
             // Uploaded meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(_) => {
-                self.unreadable += 1;
-                return None;
-            }
+            read => read,
         };
-        let mut bytes = Vec::new();
-        let read = file.take(LIMIT).read_to_end(&mut bytes);
-        let sidecar = read.ok().and_then(|_| Sidecar::decode(&bytes).ok());
+        let sidecar = read.ok().and_then(|bytes| Sidecar::decode(&bytes).ok());
         self.unreadable += u64::from(sidecar.is_none());
         sidecar.map(|sidecar| sidecar.meta)
     }

@@ -25,7 +25,7 @@ use std::path::Path;
 use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
 use super::files::remove_if_there;
-use super::seal::{write_sidecar, write_transformed};
+use super::seal::{Origin, finish, write_transformed};
 use super::sidecar::{self, Sidecar};
 use super::store::{SealedBlocks, load};
 use super::writer::Sealed;
@@ -132,7 +132,7 @@ pub fn moved_here(root: &Path) -> Vec<String> {
 pub(super) fn tally(root: &Path) -> Tally {
     let mut tally = Tally::default();
     for name in moved_here(root) {
-        let bytes = fs::read(root.join(description(&name))).ok();
+        let bytes = sidecar::read(&root.join(description(&name))).ok();
         if let Some(sidecar) = bytes.and_then(|bytes| Sidecar::decode(&bytes).ok()) {
             tally.add(sidecar.meta.records, sidecar.meta.bytes);
         }
@@ -218,19 +218,11 @@ fn write_moved(
             to
         }
     };
-    if options.shared {
-        let _ = files.share(&stored.to_string());
-    }
-    let sync = options.sync != SyncPolicy::None;
-    if sync {
-        let stored = stored.to_string();
-        files.sync_file(&stored).map_err(SpoolError::io("sync", &stored))?;
-    }
     let mut dropped = state.drops;
     dropped.add(drops);
     // Its own are told by nobody else.
     dropped.add(&source.meta.dropped);
-    let meta = options.signed(Meta {
+    let meta = Meta {
         format: META_FORMAT,
         stream: sanitise(&options.stream),
         host: sanitise(&options.host),
@@ -243,20 +235,8 @@ fn write_moved(
         route: options.route,
         signature: None,
         ..source.meta.clone()
-    });
-    let suffix = options.sealing.as_ref().map_or("", |sealing| sealing.suffix());
-    let sidecar = Sidecar {
-        format: sidecar::FORMAT,
-        key: options.naming.key(&meta, suffix),
-        transformed: options.sealing.is_some(),
-        sequence: state.sequence,
-        rebuilt: false,
-        held: None,
-        moved: Some(name.to_owned()),
-        meta,
     };
-    write_sidecar(files, &sidecar, sync, options.shared)?;
-    Ok(sidecar)
+    finish(files, options, stored, meta, state.sequence, Origin::Moved(name))
 }
 
 fn copy_within(files: &dyn Files, from: &str, to: &str) -> Result<Digest, SpoolError> {

@@ -9,14 +9,14 @@
 //! Non-goal: judging why a block was refused.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::files::names::{Name, QUARANTINE, Why};
 use super::files::remove_if_there;
 use super::note::{Note, Verdict};
-use super::sidecar::{LIMIT, Sidecar};
+use super::sidecar::{self, Sidecar};
 use super::store::{Entry, Index, SealedBlocks, Tally, load};
 use super::{Files, Hold, SpoolError};
 use crate::block::{Digest, Drops, Meta};
@@ -66,17 +66,11 @@ impl SealedBlocks {
     /// # Errors
     /// When a file operation fails: call it again, the requests stay.
     pub fn take_requests(&self) -> Result<Tally, SpoolError> {
-        let mut requests = Vec::new();
-        let mut each = |text: &str| {
-            if let Some(Name::Requeue(number)) = Name::parse(text) {
-                requests.push(number);
-            }
-        };
-        match self.files.list(QUARANTINE, &mut each) {
+        let requests = match requested(&*self.files) {
             // Taken away from outside: nothing is asked for.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => listed.map_err(SpoolError::io("list", QUARANTINE))?,
-        }
+        };
         let mut taken = Tally::default();
         for number in requests {
             let mut index = self.lock();
@@ -259,6 +253,17 @@ impl Selection {
     }
 }
 
+/// The blocks in quarantine that are to be sent again.
+pub(super) fn requested(files: &dyn Files) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    files.list(QUARANTINE, &mut |text| {
+        if let Some(Name::Requeue(number)) = Name::parse(text) {
+            numbers.push(number);
+        }
+    })?;
+    Ok(numbers)
+}
+
 /// The blocks in quarantine of the spool in `root`, by number. Changes nothing and takes no lock.
 ///
 /// # Errors
@@ -269,14 +274,10 @@ pub fn refused(root: &Path) -> io::Result<Vec<Refused>> {
     for entry in fs::read_dir(&folder)? {
         let name = entry?.file_name();
         let Some(Name::Sidecar(number)) = Name::parse(&name.to_string_lossy()) else { continue };
-        let read = |name: String, limit| {
-            let mut bytes = Vec::new();
-            let file = fs::File::open(root.join(name))?;
-            io::Read::take(file, limit).read_to_end(&mut bytes).map(|_| bytes)
-        };
-        let Ok(bytes) = read(Name::Sidecar(number).quarantined(), LIMIT) else { continue };
+        let read = |name: String| sidecar::read(&root.join(name));
+        let Ok(bytes) = read(Name::Sidecar(number).quarantined()) else { continue };
         let Ok(Sidecar { meta, .. }) = Sidecar::decode(&bytes) else { continue };
-        let reason = read(Name::Reason(number).quarantined(), LIMIT).unwrap_or_default();
+        let reason = read(Name::Reason(number).quarantined()).unwrap_or_default();
         let reason = String::from_utf8_lossy(&reason).trim_end().to_owned();
         let requested = root.join(Name::Requeue(number).quarantined()).exists();
         found.push(Refused { meta, reason, requested });

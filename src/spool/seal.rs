@@ -17,11 +17,13 @@ const BUFFER: usize = 64 * 1024;
 
 /// Where a block's members were until now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Origin<'a> {
     /// In the open block.
     Open,
     /// Waiting for a key, under this number.
     Held(u64),
+    /// Sealed in another folder, and here under this name until now.
+    Moved(&'a str),
     /// In a file of which nothing told but the members themselves.
     Rebuilt,
 }
@@ -33,28 +35,18 @@ pub(super) fn write_sealed(
     options: &Options,
     state: OpenBlock,
     data: Name,
-    origin: Origin,
+    origin: Origin<'_>,
     drops: &Drops,
 ) -> Result<Sidecar, SpoolError> {
-    let sync = options.sync != SyncPolicy::None;
-    let (mut sha256, mut bytes, mut suffix) = (state.content, state.length, "");
+    let (mut sha256, mut bytes) = (state.content, state.length);
     let mut stored = data;
     if let Some(sealing) = &options.sealing {
         stored = Name::Sealed(state.number);
-        suffix = sealing.suffix();
         (sha256, bytes) = write_transformed(files, &data.to_string(), state.number, sealing)?;
-    }
-    if options.shared {
-        // Who cannot read it says so; its members in `data` stay private where it is encrypted.
-        let _ = files.share(&stored.to_string());
-    }
-    if sync {
-        let name = stored.to_string();
-        files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
     }
     let mut dropped = state.drops;
     dropped.add(drops);
-    let meta = options.signed(Meta {
+    let meta = Meta {
         format: META_FORMAT,
         stream: sanitise(&options.stream),
         host: sanitise(&options.host),
@@ -72,15 +64,39 @@ pub(super) fn write_sealed(
         previous: state.previous,
         route: options.route,
         signature: None,
-    });
+    };
+    finish(files, options, stored, meta, state.sequence, origin)
+}
+
+/// Makes what is in `stored`, which `meta` describes, a sealed block: up to and including the commit
+/// point.
+pub(super) fn finish(
+    files: &dyn Files,
+    options: &Options,
+    stored: Name,
+    meta: Meta,
+    sequence: u64,
+    origin: Origin<'_>,
+) -> Result<Sidecar, SpoolError> {
+    let sync = options.sync != SyncPolicy::None;
+    if options.shared {
+        // Who cannot read it says so; the members of an encrypted block stay private.
+        let _ = files.share(&stored.to_string());
+    }
+    if sync {
+        let name = stored.to_string();
+        files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
+    }
+    let meta = options.signed(meta);
+    let suffix = options.sealing.as_ref().map_or("", |sealing| sealing.suffix());
     let sidecar = Sidecar {
         format: sidecar::FORMAT,
         key: options.naming.key(&meta, suffix),
         transformed: options.sealing.is_some(),
-        sequence: state.sequence,
+        sequence,
         rebuilt: origin == Origin::Rebuilt,
         held: if let Origin::Held(number) = origin { Some(number) } else { None },
-        moved: None,
+        moved: if let Origin::Moved(name) = origin { Some(name.to_owned()) } else { None },
         meta,
     };
     write_sidecar(files, &sidecar, sync, options.shared)?;
@@ -107,7 +123,7 @@ pub(super) fn write_transformed(
 }
 
 /// Makes `sidecar` appear whole or not at all.
-pub(super) fn write_sidecar(
+fn write_sidecar(
     files: &dyn Files,
     sidecar: &Sidecar,
     sync: bool,

@@ -19,6 +19,10 @@
 //! | `held` | the block that waited for a key which this one was made of; absent for others |
 //! | `meta` | [`Meta`] |
 
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::block::Meta;
@@ -28,6 +32,13 @@ pub(super) const FORMAT: u32 = 1;
 
 /// Longest sidecar that is read, bytes; a real one has less than 4 KiB.
 pub(super) const LIMIT: u64 = 64 * 1024;
+
+/// Up to [`LIMIT`] bytes of a file, for who only looks at a spool.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sidecar {

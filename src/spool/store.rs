@@ -41,7 +41,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) const fn add(&mut self, records: u64, bytes: u64) {
+    pub(crate) const fn add(&mut self, records: u64, bytes: u64) {
         self.blocks += 1;
         self.records = self.records.saturating_add(records);
         self.bytes = self.bytes.saturating_add(bytes);

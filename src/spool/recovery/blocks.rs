@@ -8,7 +8,7 @@ use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
 use crate::spool::files::remove_if_there;
 use crate::spool::moved::is_there;
-use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused};
+use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
 use crate::spool::seal::{Origin, write_sealed};
 use crate::spool::sidecar::Sidecar;
 use crate::spool::store::{Entry, load};
@@ -25,13 +25,7 @@ struct RefusedFiles {
 impl Recovery<'_> {
     /// Puts back what a person asked to be sent again, before anything is looked at.
     pub(super) fn take_requests(&self) -> Result<(), SpoolError> {
-        let mut numbers = Vec::new();
-        let mut each = |text: &str| {
-            if let Some(Name::Requeue(number)) = Name::parse(text) {
-                numbers.push(number);
-            }
-        };
-        self.files.list(QUARANTINE, &mut each).map_err(SpoolError::io("list", QUARANTINE))?;
+        let numbers = requested(self.files).map_err(SpoolError::io("list", QUARANTINE))?;
         numbers.into_iter().try_for_each(|number| put_back(self.files, number).map(drop))
     }
 
