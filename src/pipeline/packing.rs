@@ -147,6 +147,34 @@ impl Packing {
         Ok(Packed { records, raw_bytes, stored_bytes })
     }
 
+    /// Packs at most `left` records of the ring into the open block, and counts `left` down by them; a
+    /// chunk has some `bytes`.
+    ///
+    /// # Errors
+    /// As those of [`Packing::store`]; nothing is in hand then.
+    pub(super) fn pack(
+        &mut self,
+        ledger: &mut Ledger,
+        bytes: usize,
+        unix: u64,
+        left: &mut u64,
+    ) -> Result<(), SpoolError> {
+        while *left > 0 {
+            self.fill(ledger, Full { records: *left, ..Full::at(bytes) }, unix);
+            if self.records() == 0 {
+                break;
+            }
+            match self.store(ledger) {
+                Ok(packed) => *left = left.saturating_sub(packed.records),
+                Err(error) => {
+                    self.give_back(ledger);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A commit moves the ring's head to where it was read to; records that are in no block yet are
     /// read again after it.
     pub(super) fn give_back(&mut self, ledger: &mut Ledger) {

@@ -5,6 +5,7 @@
 //! fail every block alike shuts the gate. A change of settings, a reload and an exit
 //! end all waits: the next attempt is made with the settings then in force.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -184,7 +185,7 @@ impl Upload<'_> {
             }
         };
         let SealedBlock { meta, key, content } = block;
-        drop(content);
+        let first = Cell::new(Some(content));
         if let Some(end) = &tried.end {
             gate.unused(pass);
             return self.end(end, &meta);
@@ -196,7 +197,7 @@ impl Upload<'_> {
             len: meta.bytes,
             sha256: meta.sha256.0,
             metadata: &metadata,
-            open: &|| self.open(),
+            open: &|| self.open(&first),
         };
         let clock = &*self.pipeline.environment.clock;
         let Some(client) = &self.target.client else {
@@ -283,7 +284,11 @@ impl Upload<'_> {
         all.insert(self.number, tried);
     }
 
-    fn open(&self) -> io::Result<Box<dyn Read>> {
+    /// The block from its start: as it was opened for this attempt, and anew after that.
+    fn open(&self, first: &Cell<Option<Box<dyn Read + Send>>>) -> io::Result<Box<dyn Read>> {
+        if let Some(content) = first.take() {
+            return Ok(content);
+        }
         let block = self.pipeline.store.open_block(self.number).map_err(io::Error::other)?;
         Ok(block.content)
     }

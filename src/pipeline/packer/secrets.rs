@@ -28,8 +28,6 @@ impl Packer {
             (Some(_), None) => {
                 // No secret may stay in the ring, whichever window it is of.
                 self.reading.until = u64::MAX;
-                // No secret may stay in the ring, whichever window it is of.
-                self.reading.until = u64::MAX;
                 let mut left = used;
                 while left > 0 {
                     self.fill(full, now);

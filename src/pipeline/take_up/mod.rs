@@ -23,7 +23,7 @@ use self::ring::open_ring;
 use super::error::StartError;
 use super::ledger::Ledger;
 use super::packer::Parts;
-use super::packing::{Full, Packing};
+use super::packing::Packing;
 use super::view::milliseconds;
 use super::{Environment, Folder, Pipeline, Target, folder};
 use crate::block::{BootId, Drops};
@@ -367,24 +367,14 @@ impl Opening {
     fn pack_all(&mut self) -> Result<(), SpoolError> {
         let now = self.date();
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        let full = Full::at(self.target.settings.chunk_bytes(1 << 30));
-        loop {
-            self.packing.fill(ledger, full, now);
-            if self.packing.records() == 0 {
-                return ledger.settle();
-            }
-            match self.packing.store(ledger) {
-                Ok(packed) => {
-                    // The packer will not see it.
-                    self.recovered += packed.records;
-                    self.waiting = self.waiting.saturating_sub(packed.records);
-                }
-                Err(error) => {
-                    self.packing.give_back(ledger);
-                    return Err(error);
-                }
-            }
-        }
+        let (bytes, mut left) = (self.target.settings.chunk_bytes(1 << 30), u64::MAX);
+        let done = self.packing.pack(ledger, bytes, now, &mut left);
+        // The packer will not see them.
+        let packed = u64::MAX - left;
+        self.recovered += packed;
+        self.waiting = self.waiting.saturating_sub(packed);
+        done?;
+        ledger.settle()
     }
 }
 

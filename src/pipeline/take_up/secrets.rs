@@ -4,7 +4,7 @@
 //! set aside, until there is one. What comes meanwhile is of a VCL without a key.
 
 use crate::pipeline::ledger::Ledger;
-use crate::pipeline::packing::{Full, Packing};
+use crate::pipeline::packing::Packing;
 use crate::spool::SpoolError;
 
 /// Sets it aside, if there is any; afterwards `waiting` records of the ring, 0 unless it fails, are
@@ -24,20 +24,8 @@ pub(in crate::pipeline) fn set_aside(
     }
     // What was begun under another codec is not appended to.
     ledger.hold()?;
-    while *waiting > 0 {
-        packing.fill(ledger, Full { records: *waiting, ..Full::at(bytes) }, unix);
-        if packing.records() == 0 {
-            // Damaged since it was counted.
-            break;
-        }
-        match packing.store(ledger) {
-            Ok(packed) => *waiting = waiting.saturating_sub(packed.records),
-            Err(error) => {
-                packing.give_back(ledger);
-                return Err(error);
-            }
-        }
-    }
+    packing.pack(ledger, bytes, unix, waiting)?;
+    // What is left was damaged since it was counted.
     *waiting = 0;
     ledger.hold()?;
     ledger.end_secrecy();
