@@ -256,9 +256,7 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         if !name.eq_ignore_ascii_case(b"Via") {
             return None;
         }
-        let structs = self.structs;
-        let mut lines = (0..HEADERS_MAX).map_while(|at| structs.header(Message::Request, at));
-        let via = lines.find_map(|line| header(line, name)).map(trim)?;
+        let via = values(self.structs, Message::Request, name).next()?;
         // `http_ViaHeader`, and not what VCL made of it.
         let own = via.starts_with(b"1.1 ") && via.ends_with(b")");
         (own && memchr::memmem::find(via, b" (Varnish/").is_some()).then_some(via)
@@ -291,21 +289,16 @@ impl<'a> Healer<'_, '_, '_, 'a> {
                 self.found.incomplete = true;
                 continue;
             }
-            let mut lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));
-            let still = lines.any(|line| {
-                header(line, &watch.name).is_some_and(|now| trim(now).starts_with(value))
-            });
+            let still = values(structs, message, &watch.name).any(|now| now.starts_with(value));
             self.found.incomplete |= !still;
         }
     }
 
     /// The last value of a header in a message that is whole, or none.
     fn last(&mut self, watch: &HeaderWatch, message: Message) {
-        let structs = self.structs;
-        let lines = (0..HEADERS_MAX).map_while(|index| structs.header(message, index));
-        let values = lines.filter_map(|line| header(line, &watch.name));
-        match if watch.which == Which::First { values.take(1).last() } else { values.last() } {
-            Some(value) => self.found.put(watch.slot, trim(value), false),
+        let mut values = values(self.structs, message, &watch.name);
+        match if watch.which == Which::First { values.next() } else { values.last() } {
+            Some(value) => self.found.put(watch.slot, value, false),
             None => self.found.take_away(watch.slot),
         }
     }
@@ -349,4 +342,14 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         self.found.handling = handling;
         self.found.incomplete |= handling.is_none();
     }
+}
+
+/// The values of header `name` in a message, in its order.
+fn values<'a>(
+    structs: &'a dyn Structs,
+    message: Message,
+    name: &[u8],
+) -> impl Iterator<Item = &'a [u8]> {
+    let lines = (0..HEADERS_MAX).map_while(move |index| structs.header(message, index));
+    lines.filter_map(move |line| header(line, name).map(trim))
 }

@@ -39,8 +39,6 @@ pub(super) struct Captured<'s, 'a> {
     pub(super) handling: Option<Handling>,
     /// The text `hitmiss` has apart from `handling`: the last event decides both.
     pub(super) hit: Option<bool>,
-    /// A `PipeAcct` record was found.
-    pub(super) piped: bool,
     /// The log begins with the transaction's first record.
     pub(super) whole: bool,
     /// The request's values were looked for.
@@ -61,7 +59,6 @@ impl<'s, 'a> Captured<'s, 'a> {
             slots,
             handling: None,
             hit: None,
-            piped: false,
             whole: false,
             received: true,
             answered: false,
@@ -117,7 +114,6 @@ struct Walk<'w, 'p, 'a> {
     slots: &'w mut [Slot<'a>],
     handling: Option<Handling>,
     hit: Option<bool>,
-    piped: bool,
     answered: bool,
     /// Some captured value was cut.
     cuts: bool,
@@ -156,7 +152,6 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
         slots: found.slots,
         handling: None,
         hit: None,
-        piped: false,
         answered: false,
         cuts: false,
         cut: false,
@@ -174,9 +169,9 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
             walk.any(record.tag, record.bytes);
         }
     }
-    let Walk { handling, hit, piped, answered, cuts, .. } = walk;
+    let Walk { handling, hit, answered, cuts, .. } = walk;
     (found.handling, found.hit, found.whole) = (handling, hit, whole);
-    (found.piped, found.answered, found.cut) = (piped, answered, cuts);
+    (found.answered, found.cut) = (answered, cuts);
     found.received = !received;
 }
 
@@ -184,7 +179,6 @@ impl<'a> Walk<'_, '_, 'a> {
     fn record(&mut self, tag: Tag, text: &'a [u8]) {
         match tag {
             Tag::PipeAcct => {
-                self.piped = true;
                 self.field(text, 3, slot::PIPE_IN);
                 self.field(text, 4, slot::PIPE_OUT);
             }

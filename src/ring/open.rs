@@ -258,8 +258,8 @@ pub(super) fn fresh(
     // Nothing to walk: a new file is all zero, and looking would touch every page of it.
     let commit = Some(Commit { generation: 1, head: 0, payload: payload.to_vec() });
     let opened = start(path, &file, preamble, commit, |_, _, _| Walk::default())?;
-    let payload = Some(payload.to_vec()).filter(|payload| !payload.is_empty());
-    Ok(Opened { recovered: Recovered { payload, fresh: true, ..Recovered::default() }, ..opened })
+    let recovered = Recovered { fresh: true, ..opened.recovered };
+    Ok(Opened { recovered, ..opened })
 }
 
 fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
@@ -287,15 +287,15 @@ fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenEr
         Unreadable::Corrupt(what) => OpenError::Corrupt { path: path_buf, what },
         Unreadable::Newer { found } => OpenError::Newer { path: path_buf, found, known: VERSION },
     })?;
-    // A copy of a ring may have holes where the ring had zeros.
-    let own = u32::try_from(preamble.capacity).map_or(Capacity::MAX, Capacity);
     let commit = latest_commit(file, preamble).map_err(failed("read", path))?;
+    // A copy of a ring may have holes where the ring had zeros.
     allocate(file, path, preamble)?;
     if preamble.version != VERSION && commit.is_some() {
         preamble = upgrade(file, preamble).map_err(failed("upgrade", path))?;
     }
     let opened = start(path, file, preamble, commit, recover)?;
-    let recovered = Recovered { capacity_differs: own != wanted, ..opened.recovered };
+    let capacity_differs = preamble.capacity != wanted.bytes();
+    let recovered = Recovered { capacity_differs, ..opened.recovered };
     Ok(Opened { recovered, ..opened })
 }
 

@@ -115,17 +115,24 @@ fn lose(mut away: *mut Pending) {
     }
 }
 
-/// Enters the values of a rollback into their tree again. What was entered.
-fn enter(away: *mut Pending, of: *mut ffi::req, same: bool, mut with: impl FnMut(*mut Pending)) {
-    let mut away = away;
+/// Enters the values of a rollback into their tree again, and calls `with` for each.
+fn enter(
+    mut away: *mut Pending,
+    of: *mut ffi::req,
+    same: bool,
+    mut with: impl FnMut(&mut Pending),
+) {
     if !same {
         return lose(away);
     }
     while let Some(pending) = pop(&mut away) {
         let entering = AssertUnwindSafe(move || task::enter_again(of, pending));
         // A panic costs this record.
-        if let Ok(Some(entered)) = catch_unwind(entering) {
-            with(entered);
+        if let Ok(Some(entered)) = catch_unwind(entering)
+            // SAFETY: it is in its tree, and this thread alone has it.
+            && let Some(pending) = unsafe { entered.as_mut() }
+        {
+            with(pending);
         }
     }
 }
@@ -147,11 +154,8 @@ fn resume(request: *mut ffi::req) {
     // SAFETY: looks at a variable of this thread alone.
     let now = unsafe { THR_GetRequest() };
     let same = of == request || of == now;
-    enter(away, of, same && number(of) == Some(number_then), |entered| {
-        // SAFETY: it is in its tree, and this thread alone has it.
-        if let Some(pending) = unsafe { entered.as_mut() }
-            && pending.registered
-        {
+    enter(away, of, same && number(of) == Some(number_then), |pending| {
+        if pending.registered {
             watch(of, pending);
         }
     });
@@ -164,14 +168,11 @@ fn settle(request: *mut ffi::req, mut lead: Box<Lead>) -> *mut Pending {
     let away = std::mem::replace(&mut lead.away, std::ptr::null_mut());
     let same = lead.of == request && number(request) == Some(lead.number);
     transport::give(lead);
-    enter(away, request, same, |entered| {
-        // SAFETY: it is in its tree, and this thread alone has it.
-        if let Some(pending) = unsafe { entered.as_mut() }
-            && !pending.watching
-        {
+    enter(away, request, same, |pending| {
+        if !pending.watching {
             pending.watching = true;
             pending.next = values;
-            values = entered;
+            values = pending;
         }
     });
     values

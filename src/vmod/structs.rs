@@ -178,7 +178,7 @@ impl Structs for Client<'_> {
             return Some(Connection::Closed);
         }
         let sent = self.pending.delivered.as_ref();
-        if self.req.req_reset() != 0 || sent.is_some_and(|sent| sent.aborted) {
+        if version::is_reset(self.req) || sent.is_some_and(|sent| sent.aborted) {
             return Some(Connection::Aborted);
         }
         // SAFETY: the session outlives its request.
@@ -197,7 +197,7 @@ impl Structs for Client<'_> {
 
     fn handling(&self) -> Option<Handling> {
         // A reset skips subroutines, of which varnishncsa counts those that ran.
-        if self.req.req_reset() != 0 {
+        if version::is_reset(self.req) {
             return None;
         }
         if version::piped(self.req) {

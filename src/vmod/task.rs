@@ -27,7 +27,7 @@ use super::transport::{Answered, Sent};
 use super::version;
 use crate::printable::printable;
 use crate::priority::{NotAPriority, Priority};
-use crate::record::{Acct, Side, Structs, Task};
+use crate::record::{Acct, Rendered, Side, Structs, Task};
 use crate::ring::Record;
 use crate::stats;
 
@@ -325,16 +325,25 @@ fn write(
         acct,
         structs,
     };
+    push(stream, about.priority, |line| stream.program.render(&task, line));
+}
+
+/// Has a line rendered into the worker's buffer, counts what is wrong with it, and pushes it.
+fn push(
+    stream: &Stream,
+    priority: Option<Priority>,
+    render: impl FnOnce(&mut Vec<u8>) -> Rendered,
+) {
     LINE.with_borrow_mut(|line| {
         line.clear();
-        let rendered = stream.program.render(&task, line);
+        let rendered = render(line);
         if rendered.truncated {
             stats::add(&stream.outlet.stats().truncated, 1);
         }
         if rendered.incomplete {
             stats::add(&stream.outlet.stats().incomplete, 1);
         }
-        let priority = about.priority.unwrap_or_else(|| Priority::of_status(rendered.status));
+        let priority = priority.unwrap_or_else(|| Priority::of_status(rendered.status));
         stream.outlet.push(Record { bytes: line, cut: rendered.truncated }, priority);
         recycle(line, stream.program.max_line());
     });
@@ -347,15 +356,7 @@ pub(super) fn write_line(
     text: &[u8],
     priority: Option<Priority>,
 ) {
-    LINE.with_borrow_mut(|line| {
-        line.clear();
-        let cut = stream.program.render_line(text, ctx.now.0, line).truncated;
-        if cut {
-            stats::add(&stream.outlet.stats().truncated, 1);
-        }
-        stream.outlet.push(Record { bytes: line, cut }, priority.unwrap_or_default());
-        recycle(line, stream.program.max_line());
-    });
+    push(stream, priority, |line| stream.program.render_line(text, ctx.now.0, line));
 }
 
 #[cfg(test)]
