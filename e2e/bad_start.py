@@ -63,8 +63,7 @@ class Situation:
     def disk(self, size, *options):
         """A small disk with the spool on it."""
         self.spool.mkdir(exist_ok=True)
-        options = ",".join((f"size={size}", "mode=700", *options))
-        run("mount", "-t", "tmpfs", "-o", options, "none", self.spool)
+        rig.tmpfs(self.spool, size, *options)
         self.place.stack.callback(subprocess.run, ["umount", "-l", str(self.spool)], stderr=subprocess.DEVNULL)
 
 
@@ -99,9 +98,7 @@ class DiskFull(Situation):
 
     def begin(self):
         self.disk("8m")
-        with contextlib.suppress(OSError), open(self.spool / "filler", "wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        rig.fill(self.spool / "filler")
         # For the folders and the lock.
         os.truncate(self.spool / "filler", os.path.getsize(self.spool / "filler") - 65536)
 

@@ -8,11 +8,7 @@ an end of the cache process has cut: nothing shows that Varnish had finished it.
 balance: what came in is what went out and what is still here.
 """
 
-import os
-import pathlib
 import random
-import re
-import signal
 import threading
 import time
 
@@ -38,24 +34,13 @@ class Chaos:
 
     # What can happen.
 
-    def child(self):
-        """The cache process, once it serves."""
-        return rig.wait_for("the cache process", self.varnish.child_pid, 20, 0.005)
-
-    @staticmethod
-    def gone(pid):
-        try:
-            return "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            return True
-
     def watch(self, pid):
         """A thread that notes when the process has ended; join() returns then."""
         seen = []
 
         def run():
             before = time.monotonic()
-            while not self.gone(pid):
+            while not rig.gone(pid):
                 before = time.monotonic()
                 time.sleep(0.002)
             seen.append((before, time.monotonic()))
@@ -66,7 +51,7 @@ class Chaos:
 
     def orderly(self, act):
         """An end without violence: dangerous only for what is answered just when it is over."""
-        thread, seen = self.watch(self.child())
+        thread, seen = self.watch(self.varnish.child())
         act()
         thread.join(60)
         if not seen:
@@ -74,18 +59,11 @@ class Chaos:
         self.deaths.add(*seen[0])
 
     def kill(self):
-        pid = self.child()
-        begin = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        rig.wait_for("the end of the cache process", lambda: self.gone(pid), 20, 0.001)
-        self.deaths.add(begin, time.monotonic())
+        self.deaths.add(*self.varnish.end_child())
 
     def panic(self):
-        pid = self.child()
-        begin = time.monotonic()
-        self.varnish.cli("debug.panic.worker", check=False)
-        rig.wait_for("the end of the cache process", lambda: self.gone(pid), 20, 0.001)
-        self.deaths.add(begin, time.monotonic())
+        panic = lambda _: self.varnish.cli("debug.panic.worker", check=False)
+        self.deaths.add(*self.varnish.end_child(panic))
 
     def stop(self):
         self.orderly(lambda: self.varnish.cli("stop"))
@@ -104,11 +82,7 @@ class Chaos:
         if self.random.random() < 0.3:
             settings["path"] = f'"{self.random.choice("abc")}/%Y/"'
         vcl = stream_vcl.write(self.place, name, **settings)
-        before = self.varnish.cli("vcl.list")
-        active = re.search(r"^active\s+\S+\s+\S+\s+(?:\S+\s+)?(\S+)$", before, re.M)[1]
-        self.varnish.cli("vcl.load", name, vcl)
-        self.varnish.cli("vcl.use", name)
-        self.varnish.cli("vcl.discard", active)
+        self.varnish.swap(name, vcl)
 
     # The run.
 

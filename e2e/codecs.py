@@ -10,7 +10,6 @@ import collections
 import gzip
 import hashlib
 import os
-import signal
 import subprocess
 import time
 
@@ -51,15 +50,12 @@ class Codecs:
         varnish, name = self.place.varnish, f"round{number}"
         if number:
             vcl = stream_vcl.write(self.place, name, **self.settings(codec))
-            varnish.cli("vcl.load", name, vcl)
-            varnish.cli("vcl.use", name)
-            varnish.cli("vcl.discard", f"round{number - 1}" if number > 1 else "boot")
+            varnish.swap(name, vcl)
         self.wanted[SUFFIXES[codec.split(":")[0]]] += 1
         load = traffic.Traffic(varnish.port, 2, number, pause=0.01).start()
         rig.wait_for("requests", lambda: len(load.answered()) > 300, 20)
         child = varnish.child_pid()
-        begin = time.monotonic()
-        os.kill(child, signal.SIGKILL)
+        begin, _ = varnish.end_child()
         rig.wait_for("another child", lambda: varnish.child_pid() not in (None, child), 20)
         rig.wait_for("varnishd", varnish.answers, 20)
         self.deaths.add(begin, time.monotonic())

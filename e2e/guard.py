@@ -8,7 +8,6 @@ were logged for, those from after it as they are.
 import gzip
 import os
 import signal
-import socket
 import subprocess
 
 from e2e import rig
@@ -25,16 +24,6 @@ def vcl(place, name, period, more=""):
     return path
 
 
-def requests(varnish, word, count):
-    """Each has finished, its record in the ring, when this returns."""
-    with socket.create_connection(("127.0.0.1", varnish.port), 30) as connection:
-        buffer = b""
-        for n in range(count):
-            connection.sendall(f"GET /{word}{n} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
-            _, buffer = traffic.Client.read(connection, buffer)
-        traffic.Client.end(connection, buffer)
-
-
 def check(what, holds):
     say(f"  {what}: {'yes' if holds else 'NO'}")
     return [] if holds else [what]
@@ -48,7 +37,7 @@ def prove(place, options):
     public = subprocess.run(["age-keygen", "-y", key], **quiet).stdout.strip()
     given = f'encrypt_to = "{public}",\n        '
     varnish = place.start_varnish(vcl(place, "secret", "1h", given))
-    requests(varnish, "secret", SECRET)
+    traffic.each(varnish.port, (f"/secret{n}" for n in range(SECRET)))
     child = varnish.child_pid()
     os.kill(varnish.process.pid, signal.SIGKILL)
     os.kill(child, signal.SIGKILL)
@@ -57,7 +46,7 @@ def prove(place, options):
 
     varnish.vcl = vcl(place, "clear", "300ms")
     varnish.start()
-    requests(varnish, "clear", CLEAR)
+    traffic.each(varnish.port, (f"/clear{n}" for n in range(CLEAR)))
     say(f"guard: killed with {SECRET} lines open, back without the key")
 
     def counted():

@@ -5,9 +5,6 @@ between, and the cache process is killed twice. Then each answered request of a 
 path exactly once, and in no other, but for the last of a connection that a kill has cut.
 """
 
-import os
-import pathlib
-import signal
 import subprocess
 import time
 
@@ -92,12 +89,9 @@ class Site:
         self.varnish.cli("vcl.label", tenant, name)
 
     def kill(self):
-        pid = rig.wait_for("the cache process", self.varnish.child_pid, 20, 0.005)
-        begin = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        rig.wait_for("its end", lambda: not alive(pid), 20, 0.001)
+        begin, end = self.varnish.end_child()
         # What it had answered may be in a client's socket for a moment.
-        self.deaths.add(begin, time.monotonic() + 0.5)
+        self.deaths.add(begin, end + 0.5)
         rig.wait_for("an answer", self.serving, 60, 0.02)
 
     def serving(self):
@@ -117,13 +111,6 @@ class Site:
             text=True,
         )
         return done.returncode == 0, done.stdout + done.stderr
-
-
-def alive(pid):
-    try:
-        return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
 
 
 def prove(place, options):

@@ -58,7 +58,7 @@ def prove(place, options):
     lines = place.cat()
     ids = [match[1] for line in lines if (match := re.search(rb"[?]id=([0-9-]+) ", line))]
     doubled = len(ids) - len(set(ids))
-    dropped = {k: v for k, v in varnish.balanced().items() if ".dropped_" in k and v}
+    dropped = rig.dropped(varnish.balanced())
     print(
         f"load: wrk counted {counted} requests ({counted / options.seconds:.0f}/s), Varnish "
         f"{answered}; {len(ids)} lines in the bucket, {doubled} doubled, dropped "

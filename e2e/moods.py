@@ -271,12 +271,7 @@ def prove(place, options):
         client.halt.set()
     for client in clients:
         client.join(30)
-
-    def empty():
-        now = varnish.counters("access")
-        return now["access.spooled_blocks"] == 0 and now["access.ring_used"] == 0
-
-    rig.wait_for("every block to be uploaded or set aside", empty, 300, 0.5)
+    rig.wait_for("every block to be uploaded or set aside", varnish.idle, 300, 0.5)
     after, now = figures(pid), varnish.balanced()
     say(
         f"moods: seed {options.seed}; {sum(gateway.moods.values())} of {len(gateway.moods)} moods; "
@@ -285,8 +280,7 @@ def prove(place, options):
         f"{now['access.blocks_uploaded']} and {now['access.blocks_quarantined']} set aside; "
         f"before {before}, after {after}"
     )
-    dropped = {name: n for name, n in now.items() if ".dropped" in name and n}
-    if dropped:
+    if dropped := rig.dropped(now):
         failures.append(f"dropped: {dropped}")
     if after["MiB"] - before["MiB"] > GROWTH:
         failures.append(f"memory grew from {before['MiB']:.0f} to {after['MiB']:.0f} MiB")

@@ -341,8 +341,7 @@ def prove(place, options):
     for name, reason in EXCEPTIONS.items():
         say(f"exception {name} ({used[name]} lines): {reason}")
     incomplete = sum(value for name, value in counters.items() if name.endswith(".incomplete"))
-    dropped = {n: v for n, v in counters.items() if ".dropped" in n and v}
-    if dropped:
+    if dropped := rig.dropped(counters):
         report.fail(f"records were dropped: {dropped}")
     if incomplete < used["flushed"]:
         report.fail(f"only {incomplete} incomplete lines were counted")

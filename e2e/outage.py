@@ -87,20 +87,14 @@ def prove(place, options):
         failures.append(f"memory grew by {most - warm:.1f} MiB")
     place.s3.start()
     begin = time.monotonic()
-
-    def empty():
-        now = varnish.counters("access")
-        return now["access.spooled_blocks"] == 0 and now["access.ring_used"] == 0
-
-    rig.wait_for("the spool to drain", empty, 600, 0.2)
+    rig.wait_for("the spool to drain", varnish.idle, 600, 0.2)
     drain = time.monotonic() - begin
     now = varnish.balanced()
     say(
         f"outage: drained in {drain:.1f} s after the gateway came back, "
         f"{now['access.uploaded_bytes'] / 2**20 / drain:.1f} MiB/s; memory {resident(pid):.1f} MiB"
     )
-    dropped = {name: n for name, n in now.items() if ".dropped" in name and n}
-    if dropped:
+    if dropped := rig.dropped(now):
         failures.append(f"dropped: {dropped}")
     varnish.stop()
     keys = place.s3.keys("outage/")

@@ -154,7 +154,6 @@ def prove(place, options):
     if before.ours() != after.ours() or not after.ours():
         failures.append(f"our threads moved: {before.ours()} to {after.ours()}")
     say(f"reload: its own resident memory moved by {after.resident - before.resident:+.1f} MiB")
-    dropped = {name: n for name, n in before_exit.items() if ".dropped" in name and n}
-    if dropped:
+    if dropped := rig.dropped(before_exit):
         failures.append(f"dropped: {dropped}")
     return failures

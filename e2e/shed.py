@@ -7,7 +7,6 @@ less what its counter says.
 """
 
 import collections
-import socket
 
 from e2e import rig
 from e2e.rig import hold, say, stream_vcl, traffic
@@ -39,24 +38,15 @@ def flood():
     yield from ["high"] * left["high"]
 
 
-def requests(varnish, words):
-    with socket.create_connection(("127.0.0.1", varnish.port), 30) as connection:
-        buffer = b""
-        for n, word in enumerate(words):
-            connection.sendall(f"GET /{word}/{n} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
-            _, buffer = traffic.Client.read(connection, buffer)
-        traffic.Client.end(connection, buffer)
-
-
 def prove(place, options):
     place.s3.start()
     path = stream_vcl.write(place, "shed", format="%U " + "x" * FILL, period="200ms", ring='"1MB"')
     path.write_text(path.read_text().replace("sub vcl_recv", RECEIVED + "sub vcl_recv"))
     varnish = place.start_varnish(path)
-    requests(varnish, ["first"])
+    traffic.each(varnish.port, ["/first/0"])
     rig.wait_for("the first line", lambda: varnish.counters()["access.uploaded_records"] == 1, 60)
     with hold.held(varnish.child_pid(), "s3log-pack"):
-        requests(varnish, flood())
+        traffic.each(varnish.port, (f"/{word}/{n}" for n, word in enumerate(flood())))
     everything = 1 + sum(COUNTS.values())
 
     def counted():

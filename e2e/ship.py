@@ -164,22 +164,8 @@ class Chaos:
         file.write_text(text)
         return file
 
-    def child(self):
-        return rig.wait_for("the cache process", self.varnish.child_pid, 20, 0.005)
-
-    @staticmethod
-    def gone(pid):
-        try:
-            return "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            return True
-
     def kill_varnish(self):
-        pid = self.child()
-        begin = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        rig.wait_for("the end of the cache process", lambda: self.gone(pid), 20, 0.001)
-        self.deaths.add(begin, time.monotonic())
+        self.deaths.add(*self.varnish.end_child())
 
     def kill_ship(self):
         self.shipper.kill()
@@ -207,11 +193,7 @@ class Chaos:
         name = f"v{self.loaded}"
         # Another path is another route, with a folder that the shipper has to find.
         vcl = self.write(name, self.random.choice(["300ms", "1s"]), self.random.choice(["", "a/", "b/"]))
-        before = self.varnish.cli("vcl.list")
-        active = re.search(r"^active\s+\S+\s+\S+\s+(?:\S+\s+)?(\S+)$", before, re.M)[1]
-        self.varnish.cli("vcl.load", name, vcl)
-        self.varnish.cli("vcl.use", name)
-        self.varnish.cli("vcl.discard", active)
+        self.varnish.swap(name, vcl)
 
     def weather(self):
         random_ = random.Random(self.random.random())
@@ -285,8 +267,7 @@ def prove(place, options):
     rig.wait_for("empty rings and spools", lambda: not place.left(), 180, 0.5)
     for stream in ("access", "sealed"):
         counters = place.varnish.balanced(stream, 30)
-        dropped = {name: n for name, n in counters.items() if ".dropped" in name and n}
-        if dropped:
+        if dropped := rig.dropped(counters):
             failures.append(f"dropped: {dropped}")
     watch.over.set()
     watch.join(10)

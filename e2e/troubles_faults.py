@@ -247,17 +247,12 @@ def clock_off(place):
 def full_disk(place):
     disk = place.directory / "full-disk-spool"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", disk]
-    done = subprocess.run(mount, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise rig.Skip(f"a tmpfs cannot be mounted: {done.stdout.strip()}")
+    rig.tmpfs(disk, "3m")
     filler = disk / "filler"
     node = Node(place, "full-disk", spool=disk, ring="1MB")
     try:
         node.start().load()
-        with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        rig.fill(filler)
         node.request()
         node.until("a failed write", lambda: node.counter("spool_errors"))
         seen = node.look().seen

@@ -68,6 +68,14 @@ def free_ports(count):
     return ports
 
 
+def gone(pid):
+    """Whether a process has ended, waited for or not."""
+    try:
+        return "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return True
+
+
 def wait_for(what, check, seconds=30.0, step=0.05):
     """Polls check() until it gives a true value; says what it waited for when it does not."""
     end = time.monotonic() + seconds
@@ -78,6 +86,27 @@ def wait_for(what, check, seconds=30.0, step=0.05):
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds} s for {what}")
         time.sleep(step)
+
+
+def dropped(counters):
+    """The counters of what was dropped that are not 0."""
+    return {name: n for name, n in counters.items() if ".dropped" in name and n}
+
+
+def tmpfs(path, size, *options):
+    """Mounts a disk of this size on a directory; who asks for it unmounts it."""
+    given = ",".join((f"size={size}", "mode=700", *options))
+    command = ["mount", "-t", "tmpfs", "-o", given, "none", str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Skip(f"this machine does not let us mount a tmpfs: {done.stdout.strip()}")
+
+
+def fill(path):
+    """Appends to a file until nothing fits."""
+    with contextlib.suppress(OSError), open(path, "ab", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
 
 
 class Process:
@@ -323,6 +352,26 @@ class Varnish:
         pids = children.read_text().split()
         return int(pids[0]) if pids else None
 
+    def child(self):
+        """The cache process, once it serves."""
+        return wait_for("the cache process", self.child_pid, 20, 0.005)
+
+    def end_child(self, how=lambda pid: os.kill(pid, signal.SIGKILL)):
+        """Ends the cache process; when that began and when it was over."""
+        pid = self.child()
+        begin = time.monotonic()
+        how(pid)
+        wait_for("the end of the cache process", lambda: gone(pid), 20, 0.001)
+        return begin, time.monotonic()
+
+    def swap(self, name, vcl):
+        """Loads a VCL, uses it and discards the one that was active."""
+        before = self.cli("vcl.list")
+        active = re.search(r"^active\s+\S+\s+\S+\s+(?:\S+\s+)?(\S+)$", before, re.M)[1]
+        self.cli("vcl.load", name, vcl)
+        self.cli("vcl.use", name)
+        self.cli("vcl.discard", active)
+
     def counters(self, stream="*"):
         text = self.tool("varnishstat", "-1", "-f", f"S3LOG.{stream}.*")
         found = {}
@@ -333,6 +382,11 @@ class Varnish:
                 name = re.sub(r"_[0-9a-f]{16}(-\d+)?\.", ".", match[1].split(".", 1)[1])
                 found[name] = found.get(name, 0) + int(match[2])
         return found
+
+    def idle(self):
+        """Whether nothing of the stream `access` waits in ring or spool."""
+        now = self.counters("access")
+        return now["access.ring_used"] == 0 and now["access.spooled_blocks"] == 0
 
     def balanced(self, stream="access", seconds=10):
         """The counters at rest, once what came in is what went out and what is still here."""

@@ -106,6 +106,17 @@ def answers(port, path, status):
     return False
 
 
+def each(port, paths):
+    """One request after the other on a connection. Each has finished, its record in the ring, when
+    this returns."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        buffer = b""
+        for path in paths:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
+            _, buffer = Client.read(connection, buffer)
+        Client.end(connection, buffer)
+
+
 class Traffic:
     """Several clients at once."""
 

@@ -105,6 +105,16 @@ pub(super) fn append(log: &mut Vec<u8>, tag: u8, text: &[u8], reclen: usize) {
     }
 }
 
+/// The ends of either's connection.
+pub(super) fn address(which: Address) -> &'static [u8] {
+    match which {
+        Address::ClientIp => b"192.0.2.7",
+        Address::ClientPort => b"51234",
+        Address::ServerIp => b"203.0.113.1",
+        Address::ServerPort => b"443",
+    }
+}
+
 /// What the log does not have, and what VCL has set.
 struct Known<'v> {
     values: &'v [(&'v str, &'v str)],
@@ -112,12 +122,7 @@ struct Known<'v> {
 
 impl Structs for Known<'_> {
     fn address(&self, which: Address) -> Option<&[u8]> {
-        Some(match which {
-            Address::ClientIp => b"192.0.2.7",
-            Address::ClientPort => b"51234",
-            Address::ServerIp => b"203.0.113.1",
-            Address::ServerPort => b"443",
-        })
+        Some(address(which))
     }
 
     fn moment(&self, _which: Moment) -> Option<f64> {

@@ -44,6 +44,24 @@ fn wait_for_next(reader: &mut Reader) -> Vec<u8> {
     }
 }
 
+/// The next two, sorted.
+fn next_two(reader: &mut Reader) -> [Vec<u8>; 2] {
+    let mut seen = [wait_for_next(reader), wait_for_next(reader)];
+    seen.sort();
+    seen
+}
+
+/// A thread for each record, which pushes it.
+fn producers<const N: usize>(
+    ring: &Arc<Ring>,
+    records: [&'static [u8; N]; 2],
+) -> [thread::JoinHandle<()>; 2] {
+    records.map(|record| {
+        let ring = Arc::clone(ring);
+        thread::spawn(move || ring.push(record).unwrap())
+    })
+}
+
 fn push_until_taken(ring: &Ring, record: &[u8]) {
     while ring.push(record) == Err(PushError::Full) {
         thread::yield_now();
@@ -63,13 +81,8 @@ fn advance(ring: &Ring, reader: &mut Reader, count: usize) {
 fn two_producers_and_a_reader_pass_every_record_on_once() {
     model(None, || {
         let (ring, mut reader) = open();
-        let producers = [b"one", b"two"].map(|record| {
-            let ring = Arc::clone(&ring);
-            thread::spawn(move || ring.push(record).unwrap())
-        });
-        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
-        seen.sort();
-        assert_eq!(seen, [b"one", b"two"]);
+        let producers = producers(&ring, [b"one", b"two"]);
+        assert_eq!(next_two(&mut reader), [b"one", b"two"]);
         assert_eq!(reader.next(), None);
         producers.into_iter().for_each(|p| p.join().unwrap());
     });
@@ -81,13 +94,8 @@ fn records_that_race_for_the_end_of_the_region_go_behind_one_pad() {
         let (ring, mut reader) = open();
         advance(&ring, &mut reader, 3);
         // 16 bytes are left before the end, and each of these takes 24.
-        let producers = [b"first record", b"other record"].map(|record| {
-            let ring = Arc::clone(&ring);
-            thread::spawn(move || ring.push(record).unwrap())
-        });
-        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
-        seen.sort();
-        assert_eq!(seen, [b"first record", b"other record"]);
+        let producers = producers(&ring, [b"first record", b"other record"]);
+        assert_eq!(next_two(&mut reader), [b"first record", b"other record"]);
         assert_eq!(reader.cursor(), 48 + 16 + 2 * 24);
         reader.commit(b"").unwrap();
         producers.into_iter().for_each(|p| p.join().unwrap());
@@ -192,13 +200,8 @@ fn a_damaged_record_is_stepped_over_while_producers_push() {
         ring.push(b"damaged").unwrap();
         // SAFETY: nobody else has the ring yet.
         unsafe { ring.memory.write(8, b"stray") }
-        let producers = [b"one", b"two"].map(|record| {
-            let ring = Arc::clone(&ring);
-            thread::spawn(move || ring.push(record).unwrap())
-        });
-        let mut seen = [wait_for_next(&mut reader), wait_for_next(&mut reader)];
-        seen.sort();
-        assert_eq!(seen, [b"one", b"two"]);
+        let producers = producers(&ring, [b"one", b"two"]);
+        assert_eq!(next_two(&mut reader), [b"one", b"two"]);
         reader.commit(b"").unwrap();
         assert_eq!((reader.torn().places, ring.usage().used), (1, 0));
         producers.into_iter().for_each(|p| p.join().unwrap());

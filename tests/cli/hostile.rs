@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::answering::{Answering, Asked, Reply, http};
 use crate::common::logs::{Logs, Ran};
+use crate::common::moods::tag;
 use crate::node::left_behind;
-use md5::{Digest as _, Md5};
 use vmod_s3log::block::Codec;
-use vmod_s3log::s3::wire::encode::hex;
 
 type Pairs = Vec<(String, String)>;
 
@@ -468,7 +467,7 @@ fn a_drain_that_has_run_out_of_time_waits_for_no_request() {
 fn check_fails_when_the_gateway_returns_other_bytes_than_it_was_given() {
     let logs = Logs::start();
     let gateway = Answering::start(|asked| {
-        let tag = format!("\"{}\"", hex(&Md5::digest(&asked.body)));
+        let tag = tag(&asked.body);
         Reply::Now(match &*asked.method {
             "PUT" => http("200 OK", &[("ETag", &tag)], b""),
             _ => http("200 OK", &[], b"something else"),

@@ -8,12 +8,11 @@ use std::time::Duration;
 use crate::common::answering::{Answering, Reply, http};
 use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::logs::{Logs, PATH, START, run};
+use crate::common::moods::tag;
 use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
 use crate::common::stream::Process;
-use md5::{Digest as _, Md5};
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops, Naming};
 use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
-use vmod_s3log::s3::wire::encode::hex;
 use vmod_s3log::settings::{Arguments, Settings};
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Payload, Spool};
 
@@ -306,9 +305,7 @@ fn requeue_needs_no_stop_of_the_process_that_has_the_spool() {
                 b"<Error><Code>EntityTooLarge</Code><Message>m</Message></Error>",
             ),
             // S3's entity tag of a plain object is the MD5 of its body.
-            _ => {
-                http("200 OK", &[("ETag", &format!("\"{}\"", hex(&Md5::digest(&asked.body))))], b"")
-            }
+            _ => http("200 OK", &[("ETag", &tag(&asked.body))], b""),
         })
     });
     let holder = process.attach(&gateway.endpoint(), &[("period", "1s")]);

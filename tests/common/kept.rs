@@ -21,7 +21,8 @@ pub fn of(headers: &BTreeMap<String, String>) -> Vec<(String, String)> {
     found.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn decoded(text: &str) -> String {
+/// Percent-decoded.
+pub fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::new(), 0);
     while at < bytes.len() {

@@ -28,6 +28,12 @@ impl Events for Told {
     }
 }
 
+impl Told {
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 struct Nobody;
 
 impl Observer for Nobody {
@@ -67,7 +73,17 @@ impl Process {
     }
 
     pub fn arguments(&self, endpoint: &str, more: &[(&'static str, &str)]) -> Arguments {
-        let mut arguments = Arguments::new("access");
+        self.arguments_of("access", endpoint, more)
+    }
+
+    /// The same for a stream of another name.
+    pub fn arguments_of(
+        &self,
+        stream: &str,
+        endpoint: &str,
+        more: &[(&'static str, &str)],
+    ) -> Arguments {
+        let mut arguments = Arguments::new(stream);
         let mut set = |name, value: &str| arguments.set(name, Some(value.to_owned()));
         set("endpoint", endpoint);
         set("bucket", BUCKET);
@@ -115,7 +131,7 @@ impl Process {
     }
 
     pub fn messages(&self) -> Vec<String> {
-        self.told.0.lock().unwrap().clone()
+        self.told.all()
     }
 }
 

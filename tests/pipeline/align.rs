@@ -7,35 +7,29 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use vmod_s3log::clock::{Clock, System};
+use vmod_s3log::clock::Clock;
 use vmod_s3log::pipeline::Observer;
 use vmod_s3log::stats::Stats;
 
 use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, objects, wait_for};
+use crate::panics::Trouble;
 
 /// A wall clock that stands where it was set. Monotonic time is the machine's.
 struct Wall {
-    machine: System,
+    /// The machine's clock, which can hold the packer when it asks for the time.
+    packer: Arc<Trouble>,
     seconds: AtomicU64,
-    /// The packer waits when it asks for the time.
-    held: Mutex<(bool, bool)>,
-    freed: Condvar,
 }
 
 impl Wall {
     fn at(time: &str) -> Arc<Self> {
-        let wall = Self {
-            machine: System::new(),
-            seconds: AtomicU64::new(0),
-            held: Mutex::new((false, false)),
-            freed: Condvar::new(),
-        };
+        let wall = Self { packer: Trouble::of("s3log-pack"), seconds: AtomicU64::new(0) };
         wall.set(time);
         Arc::new(wall)
     }
@@ -43,42 +37,20 @@ impl Wall {
     fn set(&self, time: &str) {
         self.seconds.store(seconds(time), Ordering::SeqCst);
     }
-
-    fn ask(&self) {
-        if std::thread::current().name() == Some("s3log-pack") {
-            let mut held = self.held.lock().unwrap();
-            while held.0 {
-                held.1 = true;
-                held = self.freed.wait(held).unwrap();
-            }
-        }
-    }
-
-    /// Holds the packer, and returns when it stands.
-    fn stop(&self) {
-        *self.held.lock().unwrap() = (true, false);
-        wait_for("the packer to stand", || self.held.lock().unwrap().1);
-    }
-
-    fn go_on(&self) {
-        *self.held.lock().unwrap() = (false, false);
-        self.freed.notify_all();
-    }
 }
 
 impl Clock for Wall {
     fn unix(&self) -> Duration {
-        self.ask();
+        self.packer.ask();
         Duration::from_secs(self.seconds.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {
-        self.ask();
-        self.machine.monotonic()
+        self.packer.monotonic()
     }
 
     fn sleep(&self, duration: Duration) {
-        self.machine.sleep(duration);
+        self.packer.sleep(duration);
     }
 }
 
@@ -280,7 +252,7 @@ fn lines_that_come_while_the_packer_is_held_up_go_into_the_folder_of_their_hour(
     holder.push_line("10");
     let file = process.spool().join("access/ring");
     wait_for("the hour to be noted", || noted(&file).contains(&seconds("2026-11-25T10:30:00Z")));
-    clock.stop();
+    clock.packer.stop();
     for hour in 10..15 {
         clock.set(&format!("2026-11-25T{hour}:30:00Z"));
         // The second one began after the clock was set.
@@ -288,7 +260,7 @@ fn lines_that_come_while_the_packer_is_held_up_go_into_the_folder_of_their_hour(
         wait_for("a look at the clock", || looks.0.load(Ordering::SeqCst) >= seen + 2);
         holder.push_line(&hour.to_string());
     }
-    clock.go_on();
+    clock.packer.go_on();
     holder.wait_stat("blocks_sealed", 4);
     drop(holder);
     process.wait_closed();

@@ -5,19 +5,16 @@
 //! streams' clock runs fast: a wait of 30 s takes well under a second.
 
 use std::io::{Cursor, Read as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::moods::{Act, Moods, Say};
-use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
-use crate::common::stream::wait_for;
+use crate::common::stream::{Process, Told, wait_for};
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::{Clock, System};
-use vmod_s3log::events::{Events, Level};
-use vmod_s3log::pipeline::{Attachment, Environment, Observer, Registry};
+use vmod_s3log::pipeline::{Attachment, Environment};
 use vmod_s3log::priority::Priority;
-use vmod_s3log::settings::{Arguments, Settings};
-use vmod_s3log::stats::Stats;
+use vmod_s3log::settings::Settings;
 
 /// What becomes of the three blocks while the answer is given. Afterwards all that were kept are
 /// stored.
@@ -39,12 +36,10 @@ struct Row {
     fate: Fate,
     /// Part of a message that the operator is shown.
     says: &'static str,
-    /// Arguments of the stream.
-    more: &'static [(&'static str, &'static str)],
 }
 
 const fn row(name: &'static str, act: Act, fate: Fate, says: &'static str) -> Row {
-    Row { name, act, fate, says, more: &[] }
+    Row { name, act, fate, says }
 }
 
 const HTML: &str = "<html><head><title>Request blocked</title></head><body>No.</body></html>";
@@ -424,21 +419,6 @@ impl Clock for Fast {
     }
 }
 
-#[derive(Default)]
-struct Told(Mutex<Vec<String>>);
-
-impl Events for Told {
-    fn event(&self, _: Level, message: &str) {
-        self.0.lock().unwrap().push(message.to_owned());
-    }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn observe(&mut self, _: &Stats) {}
-}
-
 struct Stream<'a> {
     row: &'a Row,
     attachment: Attachment,
@@ -457,10 +437,6 @@ impl Stream<'_> {
             .1
     }
 
-    fn told(&self) -> Vec<String> {
-        self.told.0.lock().unwrap().clone()
-    }
-
     /// Whether the row has come to where it shows what becomes of it.
     fn shown(&self) -> bool {
         let (stored, aside) = (self.stat("blocks_uploaded"), self.stat("blocks_quarantined"));
@@ -477,47 +453,19 @@ impl Stream<'_> {
 
 const BLOCKS: u64 = 3;
 
-fn attach<'a>(
-    registry: &Registry,
-    moods: &Moods,
-    directory: &tempfile::TempDir,
-    row: &'a Row,
-) -> Stream<'a> {
+fn attach<'a>(process: &Process, moods: &Moods, row: &'a Row) -> Stream<'a> {
     moods.bucket(row.name, row.act);
-    let mut arguments = Arguments::new(row.name);
-    let mut set = |name, value: &str| arguments.set(name, Some(value.to_owned()));
-    set("endpoint", &moods.endpoint());
-    set("bucket", row.name);
-    set("hostname", "node");
-    set("period", "1h");
-    set("ring", "1MB");
-    set("max_bytes", "4KB");
-    set("compression", "none");
-    set("spool", directory.path().join("spool").to_str().unwrap());
-    set("credentials", directory.path().join("credentials").to_str().unwrap());
-    for (name, value) in row.more {
-        set(name, value);
-    }
+    let more = [("bucket", row.name), ("max_bytes", "4KB"), ("compression", "none")];
+    let arguments = process.arguments_of(row.name, &moods.endpoint(), &more);
     let told = Arc::new(Told::default());
     let environment = Environment {
         clock: Arc::new(Fast(System::new())),
         events: Arc::clone(&told) as _,
-        observer: Arc::new(|_| Box::new(Nobody)),
-        grace: Duration::ZERO,
+        ..process.environment.clone()
     };
     let settings = Settings::read(&arguments).unwrap();
-    let attachment = registry.attach(settings, &environment).unwrap();
+    let attachment = process.registry.attach(settings, &environment).unwrap();
     Stream { row, attachment, told }
-}
-
-fn directory() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join("spool")).unwrap();
-    let keys = format!(
-        "[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
-    );
-    std::fs::write(directory.path().join("credentials"), keys).unwrap();
-    directory
 }
 
 /// Pushes a line that fills a block, and waits until the packer has sealed it.
@@ -530,10 +478,10 @@ fn fill(stream: &Stream<'_>, number: u64) -> String {
 
 #[test]
 fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_is_friendly() {
-    let (moods, directory, registry) = (Moods::start(), directory(), Registry::default());
+    let (moods, process) = (Moods::start(), Process::new());
     let only = std::env::var("S3LOG_ROW").ok();
     let rows = ROWS.iter().filter(|row| only.as_deref().is_none_or(|only| row.name == only));
-    let streams: Vec<_> = rows.map(|row| attach(&registry, &moods, &directory, row)).collect();
+    let streams: Vec<_> = rows.map(|row| attach(&process, &moods, row)).collect();
     let mut lines = Vec::new();
     for stream in &streams {
         lines.push((0..BLOCKS).map(|number| fill(stream, number)).collect::<Vec<_>>());
@@ -552,7 +500,7 @@ fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_i
             Fate::Quarantined => (0, BLOCKS),
             Fate::Some(some) => (*some, 0),
         };
-        let told = stream.told();
+        let told = stream.told.all();
         if !stream.shown() || (stored, aside) != expected {
             wrong.push(format!(
                 "{name}: {fate:?}, and {stored} are uploaded, {aside} in quarantine: {told:#?}"
@@ -588,7 +536,7 @@ fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_i
         }
     }
     for stream in &streams {
-        registry.detach(&stream.attachment);
+        process.registry.detach(&stream.attachment);
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -68,7 +68,7 @@ impl Trouble {
         self.hold(false);
     }
 
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         if std::thread::current().name() != Some(self.thread) {
             return;
         }
@@ -287,7 +287,6 @@ fn upload_threads_changes_with_a_reload_that_is_used() {
             .filter(|name| name.trim() == "s3log-put")
             .count()
     };
-    let _ = threads;
     let one = process.attach(&server.endpoint(), &[("period", "100ms"), ("upload_threads", "1")]);
     one.push("one", 0..1);
     one.wait_stat("uploaded_records", 1);

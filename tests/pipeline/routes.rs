@@ -10,11 +10,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vmod_s3log::clock::Clock as _;
-use vmod_s3log::pipeline::{Folder, Move, Observer};
+use vmod_s3log::pipeline::{Folder, Move};
 use vmod_s3log::priority::Priority;
-use vmod_s3log::settings::table::ARGUMENTS;
-use vmod_s3log::settings::{Arguments, Settings};
-use vmod_s3log::stats::Stats;
+use vmod_s3log::settings::Settings;
 
 use crate::common::clock::Shifted;
 use crate::common::gate::Gate;
@@ -306,14 +304,9 @@ fn a_key_that_was_replaced_does_not_sign_what_waits_for_the_route_of_the_one_bef
     assert_eq!(folders(&process).len(), 2);
 }
 
-/// The arguments of `process`, for a stream of another name.
+/// The settings of `process`, for a stream of another name.
 fn of_stream(process: &Process, endpoint: &str, stream: &str) -> Settings {
-    let given = process.arguments(endpoint, &[SHORT]);
-    let mut arguments = Arguments::new(stream);
-    for known in ARGUMENTS {
-        arguments.set(known.name, given.get(known.name).map(str::to_owned));
-    }
-    Settings::read(&arguments).unwrap()
+    Settings::read(&process.arguments_of(stream, endpoint, &[SHORT])).unwrap()
 }
 
 #[test]
@@ -346,12 +339,6 @@ struct HeldUp {
     free: AtomicBool,
 }
 
-struct Nobody;
-
-impl Observer for Nobody {
-    fn observe(&mut self, _stats: &Stats) {}
-}
-
 #[test]
 fn a_load_does_not_wait_for_a_route_that_is_just_being_taken_up() {
     let server = S3Server::start();
@@ -368,12 +355,13 @@ fn a_load_does_not_wait_for_a_route_that_is_just_being_taken_up() {
         free: AtomicBool::new(false),
     });
     let observed = Arc::clone(&held_up);
+    let quiet = Arc::clone(&process.environment.observer);
     process.environment.observer = Arc::new(move |name| {
         if name == observed.name {
             observed.held.store(true, Ordering::SeqCst);
             wait_for("to be let go", || observed.free.load(Ordering::SeqCst));
         }
-        Box::new(Nobody)
+        quiet(name)
     });
     let process = Arc::new(process);
     let new = process.attach(&gate.endpoint(), &[("path", "new/"), SHORT]);

@@ -143,12 +143,7 @@ impl Structs for Known {
         self.status
     }
     fn address(&self, which: Address) -> Option<&[u8]> {
-        Some(match which {
-            Address::ClientIp => b"192.0.2.7",
-            Address::ClientPort => b"51234",
-            Address::ServerIp => b"203.0.113.1",
-            Address::ServerPort => b"443",
-        })
+        Some(example::address(which))
     }
     fn moment(&self, which: Moment) -> Option<f64> {
         let (start, end, first) = self.times?;
