@@ -246,7 +246,9 @@ impl Reader {
             // same word again makes the kernel write a page that it failed on before a kill.
             let word = self.ring.memory.commit_word(slot(self.generation), 0);
             word.store(self.generation, PlainOrdering::Relaxed);
-            self.sync_slot()?;
+            // After a failure nobody knows which of both is on the disk: neither is written over, and
+            // the next call tries this one again.
+            self.ring.memory.sync_slot(slot(self.generation))?;
         }
         self.record(payload)?;
         self.sync_slot()?;

@@ -728,3 +728,47 @@ fn an_encrypted_block_whose_name_a_power_cut_has_not_kept_is_open_again() {
     let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
     lives(SyncPolicy::Every(Duration::from_secs(1)), &encrypted, &actions);
 }
+
+/// A start could not sync the commit that it found, which was on the disk, and took it for lost: the
+/// next commit was written over it, and a power cut left the one before, whose records were erased.
+#[test]
+fn a_commit_that_a_start_cannot_sync_is_not_written_over() {
+    let actions = [
+        Action::Push(1),
+        Action::KillIn(9),
+        Action::Push(1),
+        Action::Pack(1),
+        Action::Seal,
+        Action::Push(4),
+        Action::Upload(false),
+        Action::Pack(1),
+        Action::Sync,
+        Action::SyncFailsIn(2, false),
+        Action::Upload(false),
+        Action::Pack(1),
+        Action::PowerCutIn(2, 1_320_454_402_015_565_546),
+        Action::Sync,
+    ];
+    lives(SyncPolicy::Every(Duration::from_secs(1)), &Setup::PLAIN, &actions);
+}
+
+/// A first encryption found the disk full; its file's name was kept by a power cut in the place of the
+/// second one's, beside the sidecar that describes that.
+#[test]
+fn an_encrypted_block_in_whose_place_a_power_cut_has_kept_an_earlier_attempt_is_open_again() {
+    let actions = [
+        Action::Push(1),
+        Action::Pack(1),
+        Action::KillIn(0),
+        Action::PowerCut(15_619_783_171_110_335_267),
+        Action::Push(1),
+        Action::SyncFailsIn(2, false),
+        Action::Pack(1),
+        Action::FullIn(1),
+        Action::Seal,
+        Action::PowerCutIn(8, 12_214_761_989_555_461_591),
+        Action::Seal,
+    ];
+    let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
+    lives(SyncPolicy::Block, &encrypted, &actions);
+}

@@ -1,12 +1,13 @@
 //! Recovery of sealed blocks: each is whole, or is set aside, rebuilt or counted.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::{Recovery, SpoolFiles};
-use crate::block::{Drops, Meta};
+use crate::block::{Drops, Hasher, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
-use crate::spool::files::remove_if_there;
+use crate::spool::files::{for_each_buffer, remove_if_there};
 use crate::spool::moved::is_there;
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
 use crate::spool::seal::{Origin, write_sealed};
@@ -146,7 +147,7 @@ impl Recovery<'_> {
         }
         if sidecar {
             match load(self.files, &Name::Sidecar(number).to_string()) {
-                Ok(sidecar) if self.came_too_early(&sidecar, found) => {
+                Ok(sidecar) if self.came_too_early(&sidecar, found)? => {
                     self.remove(true, Name::Sidecar(number))?;
                 }
                 Ok(sidecar) => return self.sealed(number, &sidecar, found),
@@ -176,16 +177,32 @@ impl Recovery<'_> {
         }
     }
 
-    /// Whether a power cut has kept a sidecar and not the encrypted block that it describes, whose
-    /// members are still there. A file system that logs its changes one by one may do that, and only
-    /// before the directory's sync, so that the block was never sent.
-    fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> bool {
+    /// Whether a power cut has kept a sidecar and not the encrypted block that it describes, or in its
+    /// place what an earlier attempt had left, while the members are still there. A file system that
+    /// logs its changes one by one may do that, and only before the directory's sync, so that the block
+    /// was never sent.
+    fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> Result<bool, SpoolError> {
         let waits = |number| self.held.iter().any(|(held, _)| *held == number);
-        let there = if sidecar.transformed { found.sealed } else { found.data };
         let moved = |name: &String| is_there(self.files, name);
-        !there
-            && (sidecar.transformed && (found.data || sidecar.held.is_some_and(waits))
-                || sidecar.moved.as_ref().is_some_and(moved))
+        let members = sidecar.transformed && (found.data || sidecar.held.is_some_and(waits))
+            || sidecar.moved.as_ref().is_some_and(moved);
+        Ok(members && !self.is_whole(sidecar)?)
+    }
+
+    /// Whether the block that `sidecar` describes is there, byte by byte.
+    fn is_whole(&self, sidecar: &Sidecar) -> Result<bool, SpoolError> {
+        let Meta { number, sha256, .. } = sidecar.meta;
+        let name = if sidecar.transformed { Name::Sealed(number) } else { Name::Data(number) };
+        let name = name.to_string();
+        let mut hasher = Hasher::default();
+        let read = for_each_buffer(self.files, &name, u64::MAX, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            read => read.map(|_| hasher.digest() == sha256).map_err(SpoolError::io("read", name)),
+        }
     }
 
     /// A block with a good sidecar.
