@@ -38,7 +38,7 @@ test: deps lint ## everything that is checked on every change
 	@$(ENV)
 	# The module as varnishd loads it, and what the tests link, in one build.
 	cargo build --locked --lib --bins --tests
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 	$(PYTHON) -m e2e load --profile debug --seconds 5
 	$(PYTHON) -m e2e flush --profile debug
 	$(PYTHON) -m e2e oracle --profile debug --quick

@@ -45,6 +45,8 @@ fn peak() -> u64 {
 #[test]
 fn memory_that_is_taken_and_given_back_is_seen() {
     let alone = Alone::wait();
-    let grown = alone.growth(|| assert!(vec![1_u8; 8 << 20].iter().all(|byte| *byte == 1)));
-    assert!((8 << 10..16 << 10).contains(&grown), "{grown} KiB");
+    // Half of it must show and no more than twice as much. A kernel adds up what each processor
+    // has counted only now and then, so that a peak of some MiB may be off by 32 pages a processor.
+    let grown = alone.growth(|| assert!(vec![1_u8; 64 << 20].iter().all(|byte| *byte == 1)));
+    assert!((32 << 10..128 << 10).contains(&grown), "{grown} KiB");
 }
