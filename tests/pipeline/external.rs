@@ -15,6 +15,8 @@ fn ship(process: &Process, endpoint: &str) -> Shipment {
     assert!(folder.is_external());
     let given = process.arguments(endpoint, &[]);
     let settings = folder.saved.as_ref().unwrap().settings_to_ship(&given).unwrap();
+    // The packer's thread makes the spool, and has perhaps not begun.
+    wait_for("the spool to be there", || folder.path.join("format").exists());
     Shipment::open(&folder, settings, &process.environment).unwrap()
 }
 
