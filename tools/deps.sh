@@ -137,10 +137,13 @@ say "SeaweedFS $("$deps/venv/bin/weed" version 2>/dev/null | sed -n 's/^version 
 # --- what the Makefile and the scripts read -------------------------------------------------
 {
   echo "VARNISH_PREFIX=$prefix"
-  if [ "$prefix" = "$built" ]; then
-    echo "PKG_CONFIG_PATH=$built/lib/pkgconfig"
-    echo "PATH=$built/sbin:$built/bin:$deps/venv/bin:\$PATH"
-    echo "LD_LIBRARY_PATH=$built/lib"
+  # A Varnish that the shell's own environment leads to must be found without it, too.
+  if [ "$prefix" != /usr ]; then
+    libraries=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH} \
+      pkg-config --variable=libdir varnishapi)
+    echo "PKG_CONFIG_PATH=$libraries/pkgconfig"
+    echo "PATH=$prefix/sbin:$prefix/bin:$deps/venv/bin:\$PATH"
+    echo "LD_LIBRARY_PATH=$libraries"
     echo "export PKG_CONFIG_PATH LD_LIBRARY_PATH"
   else
     echo "PATH=$deps/venv/bin:\$PATH"
