@@ -12,8 +12,15 @@ use crate::block::RouteId;
 pub(super) type Id = (String, Option<PathBuf>, RouteId);
 
 #[derive(Debug, Default)]
+struct Claimed {
+    all: Vec<(Id, Option<PathBuf>)>,
+    /// Goes up with each claim that is made or ends.
+    changes: u64,
+}
+
+#[derive(Debug, Default)]
 struct Shared {
-    claimed: Mutex<Vec<(Id, Option<PathBuf>)>>,
+    claimed: Mutex<Claimed>,
     changed: Condvar,
 }
 
@@ -39,21 +46,30 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut claimed = lock(&self.shared);
-        if let Some(at) = claimed.iter().position(|(id, at)| *id == self.id && *at == self.folder) {
-            claimed.swap_remove(at);
+        let mine = |(id, at): &(Id, Option<PathBuf>)| *id == self.id && *at == self.folder;
+        if let Some(at) = claimed.all.iter().position(mine) {
+            claimed.all.swap_remove(at);
         }
+        claimed.changes += 1;
         drop(claimed);
         self.shared.changed.notify_all();
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, Vec<(Id, Option<PathBuf>)>> {
+fn lock(shared: &Shared) -> MutexGuard<'_, Claimed> {
     shared.claimed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Claims {
+    fn claim(&self, claimed: &mut Claimed, id: &Id, folder: Option<PathBuf>) -> Claim {
+        claimed.all.push((id.clone(), folder.clone()));
+        claimed.changes += 1;
+        Claim { shared: Arc::clone(&self.0), id: id.clone(), folder }
+    }
+
     /// Claims the folder that `choose` picks for `id`, which is told whether another pipeline has
-    /// claimed a folder. Waits for whoever has claimed the same.
+    /// claimed a folder. Waits for whoever has claimed the same. `choose` reads the disk, so nobody is
+    /// kept waiting for it; it is asked again when claims have changed meanwhile.
     pub(super) fn wait(
         &self,
         id: &Id,
@@ -61,16 +77,21 @@ impl Claims {
     ) -> Claim {
         let mut claimed = lock(&self.0);
         loop {
+            let (all, seen) = (claimed.all.clone(), claimed.changes);
+            drop(claimed);
             let taken = |path: &Path| {
-                claimed.iter().any(|(other, folder)| other != id && folder.as_deref() == Some(path))
+                all.iter().any(|(other, folder)| other != id && folder.as_deref() == Some(path))
             };
             let folder = choose(&taken);
+            claimed = lock(&self.0);
+            if claimed.changes != seen {
+                continue;
+            }
             let same = |(other, at): &(Id, Option<PathBuf>)| {
                 other == id || folder.is_some() && *at == folder
             };
-            if !claimed.iter().any(same) {
-                claimed.push((id.clone(), folder.clone()));
-                return Claim { shared: Arc::clone(&self.0), id: id.clone(), folder };
+            if !claimed.all.iter().any(same) {
+                return self.claim(&mut claimed, id, folder);
             }
             claimed = self.0.changed.wait(claimed).unwrap_or_else(PoisonError::into_inner);
         }
@@ -79,11 +100,51 @@ impl Claims {
     /// Claims `folder` for `id` unless somebody has it or is opening a pipeline of that id.
     pub(super) fn try_folder(&self, id: &Id, folder: &Path) -> Option<Claim> {
         let mut claimed = lock(&self.0);
-        if claimed.iter().any(|(other, at)| other == id || at.as_deref() == Some(folder)) {
+        if claimed.all.iter().any(|(other, at)| other == id || at.as_deref() == Some(folder)) {
             return None;
         }
-        let folder = Some(folder.to_owned());
-        claimed.push((id.clone(), folder.clone()));
-        Some(Claim { shared: Arc::clone(&self.0), id: id.clone(), folder })
+        Some(self.claim(&mut claimed, id, Some(folder.to_owned())))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_reads_a_slow_disk_for_its_folder_keeps_no_other_stream_waiting() {
+        let claims = Claims::default();
+        let id = |name: &str| (name.to_owned(), None, "0123456789abcdef".parse().unwrap());
+        let (one, two) = (id("one"), id("two"));
+        let (reads, reading) = channel();
+        let (release, hangs) = channel::<()>();
+        let slow = claims.clone();
+        let (done, ended) = channel();
+        let thread = std::thread::spawn(move || {
+            let hangs = Mutex::new(hangs);
+            let claim = slow.wait(&one, |taken| {
+                reads.send(()).unwrap();
+                let _ = hangs.lock().unwrap().recv();
+                let first = PathBuf::from("/spool/first");
+                Some(if taken(&first) { PathBuf::from("/spool/other") } else { first })
+            });
+            done.send(claim.folder().cloned()).unwrap();
+        });
+        reading.recv().unwrap();
+        let (got, claimed) = channel();
+        let other = claims.clone();
+        // In a thread of its own, so that a wait fails the test and does not hang it.
+        std::thread::spawn(move || got.send(other.try_folder(&two, Path::new("/spool/first"))));
+        let claim = claimed.recv_timeout(Duration::from_secs(60)).expect("it waits for the disk");
+        assert!(claim.is_some());
+        // What was chosen while the other one claimed it is not taken.
+        drop(release);
+        let chosen = ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(chosen, Some(PathBuf::from("/spool/other")));
+        thread.join().unwrap();
     }
 }
