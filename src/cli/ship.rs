@@ -138,12 +138,8 @@ impl<'a> Ship<'a> {
 
     /// Opens the folders that have come, and leaves those that varnishd uploads from now.
     fn scan(&mut self) {
-        let left: Vec<PathBuf> = self
-            .open
-            .keys()
-            .filter(|path| Folder::read((*path).clone()).saved.is_some_and(|s| !s.is_external()))
-            .cloned()
-            .collect();
+        let left: Vec<PathBuf> =
+            self.open.keys().filter(|path| Folder::is_taken_back(path)).cloned().collect();
         for path in left {
             // What is in progress is finished; then the right to upload is varnishd's.
             self.open.remove(&path);

@@ -66,11 +66,17 @@ fn show(
     if let Some(destination) = found.destination() {
         writeln!(out, "  uploads to   {}", printable(&destination))?;
     }
-    if found.folder.is_external() {
-        let by = match glance.uploader {
-            Some(pid) => format!("s3log ship, process {pid}"),
-            None => paint.odd("nobody; start s3log ship"),
-        };
+    let external = found.folder.is_external();
+    let by = match glance.uploader {
+        Some(pid) if external => format!("s3log ship, process {pid}"),
+        None if external => paint.odd("nobody; start s3log ship"),
+        // Where upload is internal again, and the shipper has not let go yet.
+        Some(pid) if glance.holder.is_some_and(|holder| holder != pid) => {
+            format!("s3log ship, process {pid}, until it lets go")
+        }
+        _ => String::new(),
+    };
+    if !by.is_empty() {
         writeln!(out, "  uploaded by  {by}")?;
     }
     match ring {
@@ -101,6 +107,14 @@ fn show(
         format!(", the oldest is number {}, started {age} ago", meta.number)
     });
     writeln!(out, "  waiting      {}{oldest}", tally(&glance.sealed))?;
+    if glance.sent.blocks > 0 {
+        let text = "by s3log ship; varnishd or s3log drain removes them";
+        writeln!(out, "  uploaded     {}, {text}", tally(&glance.sent))?;
+    }
+    if glance.refused.blocks > 0 {
+        let text = "by the gateway; varnishd or s3log drain quarantines them";
+        writeln!(out, "  refused      {}, {text}", paint.bad(&tally(&glance.refused)))?;
+    }
     if glance.moved.blocks > 0 {
         let text = "from another route, not sealed for this one yet";
         writeln!(out, "  moved here   {}, {text}", tally(&glance.moved))?;
@@ -165,6 +179,8 @@ fn object(
             "dropped": open.dropped,
         })),
         "waiting": numbers(&glance.sealed),
+        "uploaded": numbers(&glance.sent),
+        "refused": numbers(&glance.refused),
         "oldest": glance.oldest,
         "moved": numbers(&glance.moved),
         "held": numbers(&glance.held),

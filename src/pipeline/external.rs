@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Pipeline;
+use super::right::Notes;
 use super::view::milliseconds;
 use crate::events::Level;
 use crate::settings::Upload;
@@ -29,14 +30,22 @@ impl Pipeline {
         self.target().is_some_and(|target| target.settings.upload == Upload::External)
     }
 
+    /// Says so where another process is to upload and cannot read what is made in the folder.
+    pub(super) fn look_at_group(&self) {
+        let folder = self.identity.folder.as_ref().filter(|_| self.leaves_uploads());
+        if let Some(problem) = folder.and_then(|folder| spool::group_problem(folder)) {
+            self.tell(Level::Warn, &problem);
+        }
+    }
+
     /// Whether this process may upload, asked by an uploader that counts as busy. Takes the right if
-    /// nobody has it.
+    /// nobody has it, and then waits until what was uploaded before is known.
     pub(super) fn may_upload(&self) -> bool {
         let Some(folder) = &self.identity.folder else { return true };
         let now = self.environment.clock.monotonic();
         let mut state = self.right.state();
         if state.held.is_some() {
-            return true;
+            return state.notes == Notes::Taken;
         }
         if now < state.next {
             return false;
@@ -44,7 +53,11 @@ impl Pipeline {
         match Uploading::take(folder) {
             Ok(Some(held)) => {
                 state.held = Some(held);
-                return true;
+                state.notes = Notes::Unseen;
+                drop(state);
+                // The packer takes the notes of who had it before, and wakes the uploaders then.
+                self.wake();
+                return false;
             }
             // Taken away from outside: nobody else finds it either.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
@@ -68,35 +81,59 @@ impl Pipeline {
             return;
         }
         let external = self.leaves_uploads();
-        {
+        let own = {
             let mut state = self.right.state();
             if external && state.held.is_some() && self.busy.load(Ordering::Acquire) == 0 {
                 state.held = None;
             }
             let draining = self.draining().is_some();
             let every = if draining { LOOK_DRAINING } else { LOOK };
-            if state.held.is_some() || now < state.looked.saturating_add(every) {
-                return;
+            match (state.held.is_some(), state.notes) {
+                (true, Notes::Taken) => return,
+                (true, Notes::Unseen) => {
+                    // From the first one: nobody leaves any more.
+                    self.store.begin_notes();
+                    state.notes = Notes::Passing;
+                }
+                (true, Notes::Passing) => {}
+                (false, _) if now < state.looked.saturating_add(every) => return,
+                (false, _) => {}
             }
             state.looked = now;
-        }
-        if let Err(error) = self.store.take_notes() {
-            self.spool_trouble(&error, now);
-        }
+            state.held.is_some()
+        };
+        let last = self.store.take_notes().unwrap_or_else(|error| {
+            self.spool_trouble(1, &error.to_string(), now);
+            // Blocks of those that there may be are found in the bucket.
+            true
+        });
         self.count_notes(now);
         self.hear(external, now);
+        let mut state = self.right.state();
+        if !last {
+            // More are there, and the packer's other work comes first.
+            state.looked = Duration::ZERO;
+        } else if own {
+            state.notes = Notes::Taken;
+            drop(state);
+            self.wake();
+        }
     }
 
-    fn spool_trouble(&self, error: &spool::SpoolError, now: Duration) {
-        add(&self.stats.spool_errors, 1);
+    fn spool_trouble(&self, times: u64, error: &str, now: Duration) {
+        add(&self.stats.spool_errors, times);
         if self.uploads.limit.admit("notes", now).is_some() {
-            self.tell(Level::Warn, &error.to_string());
+            let text = format!("what s3log ship has noted cannot be taken: {error}");
+            self.tell(Level::Warn, &text);
         }
     }
 
     /// Counts what notes have come to, also those that were taken to make room.
     fn count_notes(&self, now: Duration) {
         let (noted, stats) = (self.store.noted(), &self.stats);
+        if let Some(why) = &noted.why {
+            self.spool_trouble(noted.failed, why, now);
+        }
         if noted.sent.blocks > 0 {
             set(&self.view.uploaded, milliseconds(now));
         }

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::block::{RouteId, sanitise};
@@ -56,6 +56,16 @@ impl Folder {
         self.saved.as_ref().is_some_and(Saved::is_external)
     }
 
+    /// Whether the process that packs in the folder at `path` uploads from it again: the folder says so,
+    /// or keeps this user out.
+    #[must_use]
+    pub fn is_taken_back(path: &Path) -> bool {
+        match read_saved(path) {
+            Ok(saved) => !saved.is_external(),
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+
     /// Whether it is one of `stream`, as far as it says: names of several streams may look alike in
     /// the names of folders.
     fn is_of(&self, stream: &str) -> bool {
@@ -79,7 +89,8 @@ fn read_saved(folder: &Path) -> io::Result<Saved> {
     serde_json::from_str(&text).map_err(io::Error::other)
 }
 
-/// Writes into `folder` whose it is, unless it says so already.
+/// Writes into `folder` whose it is, unless it says so already. Who may list the folder may read it:
+/// where another user's process uploads or did, that process has to learn which of the two it is.
 ///
 /// # Errors
 /// The file system's.
@@ -96,6 +107,9 @@ pub(super) fn save(folder: &Path, settings: &Settings) -> io::Result<()> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)?;
+    let shared = fs::metadata(folder)?.permissions().mode() & 0o040;
+    // Whatever the umask is, and before anybody can see it.
+    file.set_permissions(fs::Permissions::from_mode(0o600 | shared))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&path, folder.join(ROUTE))

@@ -9,9 +9,23 @@ use crate::spool::{ShipperState, Uploading};
 #[derive(Debug, Default)]
 pub(super) struct Right(Mutex<State>);
 
+/// How far the notes are taken that whoever had the right before has left.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notes {
+    /// They have not been looked at since.
+    #[default]
+    Unseen,
+    /// They are being taken.
+    Passing,
+    /// There are none but those that cannot be taken.
+    Taken,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) held: Option<Uploading>,
+    /// Nothing is uploaded before they are taken.
+    pub(super) notes: Notes,
     /// When it is asked for again, monotonic.
     pub(super) next: Duration,
     /// When notes were last looked for.
@@ -29,7 +43,7 @@ impl Right {
 
     /// With the right that the caller has.
     pub(super) fn held(held: Uploading) -> Self {
-        Self(Mutex::new(State { held: Some(held), ..State::default() }))
+        Self(Mutex::new(State { held: Some(held), notes: Notes::Taken, ..State::default() }))
     }
 
     /// Whether the folder is still the one of that right.

@@ -15,8 +15,8 @@ use super::start::{Parts, assemble};
 use super::{Environment, Folder, Identity, Pipeline, Target, threads};
 use crate::ring::{Backing, Capacity, Ring};
 use crate::settings::Settings;
-use crate::spool::{SealedBlocks, ShipperState, SpoolError, Uploading, uploader};
-use crate::stats::Stats;
+use crate::spool::{Look, SealedBlocks, ShipperState, SpoolError, Uploading, uploader};
+use crate::stats::{Stats, add};
 
 /// How often it says that it is at work, at least.
 const BEAT: Duration = Duration::from_secs(5);
@@ -80,21 +80,26 @@ impl Shipment {
         Ok(Self { pipeline, since, beat: AtomicU64::new(0), said: AtomicU64::new(0) })
     }
 
-    /// Looks for blocks that have come or gone, and says how far it is. Whether the folder is still
-    /// there.
+    /// Looks for blocks that have come or gone, and says how far it is, also where some cannot be
+    /// read. Whether the folder is still there.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// It, or a block in it, cannot be read, or it cannot be written: the first error. All else is done.
     pub fn follow(&self) -> Result<bool, SpoolError> {
         if !self.pipeline.right.is_valid() {
             return Ok(false);
         }
-        if self.pipeline.store.follow()? {
+        let clock = &*self.pipeline.environment.clock;
+        let look = self.pipeline.store.follow(clock.monotonic(), clock.unix());
+        let look =
+            look.unwrap_or_else(|error| Look { unreadable: 1, why: Some(error), came: false });
+        if look.came {
             self.pipeline.wake();
         }
+        add(&self.pipeline.stats.spool_errors, look.unreadable);
         self.pipeline.publish();
-        self.tell_state()?;
-        Ok(true)
+        let told = self.tell_state();
+        look.why.map_or(told, Err).map(|()| true)
     }
 
     fn tell_state(&self) -> Result<(), SpoolError> {

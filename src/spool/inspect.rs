@@ -9,7 +9,8 @@ use std::path::Path;
 use super::commit::OpenBlock;
 use super::files::names::{FOREIGN, FORMAT, LOCK, Name, QUARANTINE};
 use super::moved;
-use super::notes::{ShipperState, shipper_state};
+use super::note::{Note, Verdict};
+use super::notes::{self, ShipperState, shipper_state};
 use super::sidecar::{self, Sidecar};
 use super::store::Tally;
 use crate::block::{BootId, Drops, Meta};
@@ -42,6 +43,10 @@ pub struct Glance {
     pub shipper: Option<ShipperState>,
     /// Sealed blocks that wait for upload.
     pub sealed: Tally,
+    /// Blocks that `s3log ship` has uploaded, and that the process that packs has not removed yet.
+    pub sent: Tally,
+    /// Blocks that the gateway refused, and that the process that packs has not set aside yet.
+    pub refused: Tally,
     /// What the oldest of them says of itself.
     pub oldest: Option<Meta>,
     /// Blocks that wait for a key to be encrypted to.
@@ -70,12 +75,23 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
         moved: moved::tally(root),
         ..Glance::default()
     };
+    // Before the blocks: one that is removed meanwhile is not counted at all.
+    let notes = notes::left(root)?;
     let mut oldest: Option<u64> = None;
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
         match Name::parse(&name.to_string_lossy()) {
             Some(Name::Sidecar(number)) => {
                 if let Some(meta) = glance.sidecar(&root.join(&name)) {
+                    let has = |verdict| notes.contains(&Note::new(number, meta.sha256, verdict));
+                    if has(Verdict::Sent) {
+                        glance.sent.add(meta.records, meta.bytes);
+                        continue;
+                    }
+                    if has(Verdict::Refused) {
+                        glance.refused.add(meta.records, meta.bytes);
+                        continue;
+                    }
                     glance.sealed.add(meta.records, meta.bytes);
                     if oldest.is_none_or(|oldest| number < oldest) {
                         oldest = Some(number);

@@ -92,10 +92,11 @@ pub use inspect::{Glance, OpenGlance, uploader};
 pub(crate) use inspect::{glance, open_glance};
 pub use moved::moved_here;
 pub use notes::ShipperState;
+pub(crate) use notes::group_problem;
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
-pub use shipper::Uploading;
+pub use shipper::{Look, Uploading};
 pub use store::{Counts, Noted, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};
 

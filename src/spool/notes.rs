@@ -19,8 +19,10 @@
 //! power cut takes is sent again under the same key, and found to be there.
 //!
 //! Limits: what the shipper wrote is not trusted. A note counts for a block that is there and has that
-//! hash, at most [`NOTES_MAX`] are taken at a time, and a reason is cut at 64 KiB.
+//! hash, at most [`NOTES_MAX`] are in memory and taken at a time, and a reason is cut at 64 KiB. A note
+//! that cannot be taken is counted and tried again in the next pass; all others go on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -32,76 +34,127 @@ use super::files::{read_small, remove_if_there};
 use super::note::{Note, Verdict};
 use super::sidecar::LIMIT;
 use super::store::{Noted, SealedBlocks, load};
-use super::{Files, SpoolError};
+use super::{Files, SpoolError, files};
 use crate::stats::Stats;
 
-/// Most notes that are taken in one call.
-pub(super) const NOTES_MAX: usize = 10_000;
+/// Most notes that are taken in one call, between two of which the packer does its other work.
+const NOTES_MAX: usize = 1_000;
 const STATE: &str = "ship/state";
 const STATE_NEW: &str = "ship/state.new";
 
-/// All notes, at most [`NOTES_MAX`]; none where nobody may leave any.
-pub(super) fn all(files: &dyn Files) -> Result<Vec<Note>, SpoolError> {
-    let mut notes = Vec::new();
-    let mut each = |text: &str| {
-        if notes.len() < NOTES_MAX
-            && let Some(note) = Note::parse(text)
-        {
-            notes.push(note);
+/// Shows each note; none where nobody may leave any.
+fn for_each(files: &dyn Files, mut each: impl FnMut(Note)) -> Result<(), SpoolError> {
+    let mut named = |text: &str| {
+        if let Some(note) = Note::parse(text) {
+            each(note);
         }
     };
-    match files.list(SHIP, &mut each) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        listed => listed.map_err(SpoolError::io("list", SHIP))?,
+    match files.list(SHIP, &mut named) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        listed => listed.map_err(SpoolError::io("list", SHIP)),
     }
-    notes.sort_unstable();
-    Ok(notes)
+}
+
+/// All notes in the spool in `root`, for who only looks at it.
+pub(super) fn left(root: &Path) -> io::Result<BTreeSet<Note>> {
+    let entries = match fs::read_dir(root.join(SHIP)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries?,
+    };
+    let parsed = entries.map(|entry| Ok(Note::parse(&entry?.file_name().to_string_lossy())));
+    parsed.filter_map(io::Result::transpose).collect()
+}
+
+/// The numbers of all blocks that have a note, for who leaves them: a block without one is sent again.
+pub(super) fn numbers(files: &dyn Files) -> Result<BTreeSet<u64>, SpoolError> {
+    let mut numbers = BTreeSet::new();
+    for_each(files, |note| {
+        numbers.insert(note.number);
+    })?;
+    Ok(numbers)
+}
+
+/// The first [`NOTES_MAX`] notes after `after`, in their order, and whether there are more.
+fn next_of(files: &dyn Files, after: Option<Note>) -> Result<(BTreeSet<Note>, bool), SpoolError> {
+    let (mut first, mut more) = (BTreeSet::new(), false);
+    for_each(files, |note| {
+        if after.is_none_or(|after| note > after) {
+            first.insert(note);
+            if first.len() > NOTES_MAX {
+                first.pop_last();
+                more = true;
+            }
+        }
+    })?;
+    Ok((first, more))
 }
 
 impl SealedBlocks {
-    /// Lets the directory's group read what it needs to upload. What cannot be shared the other process
-    /// cannot read, and says so.
+    /// Lets the directory's group read what it needs to upload, and from now on what comes back from
+    /// quarantine. What cannot be shared the other process cannot read, and says so.
     pub(super) fn share(&self) {
         let _ = self.files.share("");
-        let blocks: Vec<_> = self.lock().blocks.iter().map(|(n, entry)| (*n, *entry)).collect();
+        let mut index = self.lock();
+        index.shared = true;
+        let blocks: Vec<_> = index.blocks.iter().map(|(n, entry)| (*n, *entry)).collect();
+        drop(index);
         for (number, entry) in blocks {
             let _ = self.files.share(&entry.data(number).to_string());
             let _ = self.files.share(&Name::Sidecar(number).to_string());
         }
     }
 
-    /// Does what the notes say, each of which then goes. What they came to is in
-    /// [`SealedBlocks::noted`].
+    /// Does what the next notes say, each of which then goes; whether they were the last of a pass over
+    /// all. What they came to, and how many could not be taken, is in [`SealedBlocks::noted`].
     ///
     /// # Errors
-    /// When a file operation fails: call it again.
-    pub fn take_notes(&self) -> Result<(), SpoolError> {
-        for note in all(&*self.files)? {
-            let number = note.number;
-            // A note for a block that is gone, or for another one, has had its effect or has none.
-            let there = self.lock().blocks.get(&number).copied();
-            if let Some(entry) = there
-                && self.is_of(note)?
-            {
-                match note.verdict {
-                    Verdict::Sent => self.uploaded(number)?,
-                    Verdict::Refused => {
-                        let reason = read_small(&*self.files, &note.path(), LIMIT);
-                        let reason = reason.map_err(SpoolError::io("read", note.path()))?;
-                        self.quarantine(number, &String::from_utf8_lossy(&reason))?;
-                    }
-                }
+    /// The notes cannot be listed: call it again.
+    pub fn take_notes(&self) -> Result<bool, SpoolError> {
+        let after = self.lock().notes_after;
+        let (notes, more) = next_of(&*self.files, after)?;
+        for note in &notes {
+            if let Err(error) = self.take_note(*note) {
                 let noted = &mut self.lock().noted;
-                let tally = match note.verdict {
-                    Verdict::Sent => &mut noted.sent,
-                    Verdict::Refused => &mut noted.refused,
-                };
-                tally.add(entry.records, entry.bytes);
+                noted.failed += 1;
+                noted.why.get_or_insert_with(|| error.to_string());
             }
-            remove_if_there(&*self.files, &note.path())
-                .map_err(SpoolError::io("remove", note.path()))?;
         }
-        Ok(())
+        self.lock().notes_after = notes.last().copied().filter(|_| more);
+        Ok(!more)
+    }
+
+    /// The next call of [`take_notes`](SealedBlocks::take_notes) begins with the first note.
+    pub(crate) fn begin_notes(&self) {
+        self.lock().notes_after = None;
+    }
+
+    fn take_note(&self, note: Note) -> Result<(), SpoolError> {
+        let number = note.number;
+        // A note for a block that is gone, or for another one, has had its effect or has none.
+        let there = self.lock().blocks.get(&number).copied();
+        if let Some(entry) = there
+            && self.is_of(note)?
+        {
+            match note.verdict {
+                Verdict::Sent => self.uploaded(number)?,
+                Verdict::Refused => self.quarantine(number, &self.reason(note))?,
+            }
+            let noted = &mut self.lock().noted;
+            let tally = match note.verdict {
+                Verdict::Sent => &mut noted.sent,
+                Verdict::Refused => &mut noted.refused,
+            };
+            tally.add(entry.records, entry.bytes);
+        }
+        remove_if_there(&*self.files, &note.path()).map_err(SpoolError::io("remove", note.path()))
+    }
+
+    /// Why a block was refused, as far as the note can be read: that it was is in its name.
+    fn reason(&self, note: Note) -> String {
+        match read_small(&*self.files, &note.path(), LIMIT) {
+            Ok(reason) => String::from_utf8_lossy(&reason).into_owned(),
+            Err(error) => format!("the note that says why cannot be read: {error}"),
+        }
     }
 
     /// What notes have come to since the last call.
@@ -115,6 +168,10 @@ impl SealedBlocks {
             Ok(sidecar) => Ok(Note::new(note.number, sidecar.meta.sha256, note.verdict) == note),
             // The next start says what becomes of it.
             Err(SpoolError::Damaged { .. }) => Ok(true),
+            // Taken away from outside: there is nothing left to be sent.
+            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }
@@ -138,6 +195,13 @@ impl SealedBlocks {
             .and_then(|()| files.rename(STATE_NEW, STATE))
             .map_err(SpoolError::io("write", STATE))
     }
+}
+
+/// Why the shipper, as one of the directory's group, cannot read what this process makes in the
+/// directory, and what to do; `None` when it can.
+#[must_use]
+pub(crate) fn group_problem(root: &Path) -> Option<String> {
+    files::group_problem(root, rustix::process::getegid().as_raw())
 }
 
 /// What a shipper says of itself, several times a minute.

@@ -60,6 +60,8 @@ pub struct Options {
     pub shared: bool,
     /// The key that signs a block's metadata when it is sealed, if there is one.
     pub signer: Option<Signer>,
+    /// Until when another process that uploads is to leave what is sealed now alone, ns since 1970.
+    pub wait_until: Option<u64>,
 }
 
 impl Options {
@@ -96,6 +98,7 @@ impl Options {
             sealing: None,
             shared: false,
             signer: None,
+            wait_until: None,
         }
     }
 }
@@ -115,6 +118,7 @@ impl fmt::Debug for Options {
             .field("sealing", &self.sealing.as_ref().map(Sealing::suffix))
             .field("shared", &self.shared)
             .field("signer", &self.signer)
+            .field("wait_until", &self.wait_until)
             .finish()
     }
 }

@@ -79,7 +79,7 @@ impl SealedBlocks {
                 let _ = remove_if_there(&*self.files, &Name::Requeue(number).quarantined());
                 continue;
             }
-            if let Some(entry) = put_back(&*self.files, number)? {
+            if let Some(entry) = put_back(&*self.files, number, index.shared)? {
                 index.leave_quarantine(number);
                 index.insert(number, entry);
                 taken.add(entry.records, entry.bytes);
@@ -90,16 +90,24 @@ impl SealedBlocks {
 
     /// Drops the oldest block that is not claimed, waiting or in quarantine, as the `sequence`th of
     /// this spool's life. Its sidecar stays under another name until the count of its records has
-    /// been committed. A block that another process uploads is claimed by it.
-    pub(super) fn drop_oldest(&self, sequence: u64) -> Result<Oldest, SpoolError> {
+    /// been committed. A block that another process uploads is claimed by it. With `past_notes` blocks
+    /// with a note, which cannot be taken, are passed over.
+    pub(super) fn drop_oldest(
+        &self,
+        sequence: u64,
+        past_notes: bool,
+    ) -> Result<Oldest, SpoolError> {
         let mut index = self.lock();
-        let Some((number, entry, _hold)) = self.oldest(&index) else { return Ok(Oldest::None) };
+        let oldest = self.oldest(&index, past_notes);
+        let Some((number, entry, _hold)) = oldest else { return Ok(Oldest::None) };
         let refused = index.quarantine.contains_key(&number);
         let sidecar = Name::Sidecar(number);
         let name = if refused { sidecar.quarantined() } else { sidecar.to_string() };
         // What the block told of drops before it is told by nobody once it is gone.
         let mut drops = match load(&*self.files, &name) {
-            Ok(sidecar) if !refused && self.has_note(number, sidecar.meta.sha256)? => {
+            Ok(sidecar)
+                if !(refused || past_notes) && self.has_note(number, sidecar.meta.sha256) =>
+            {
                 return Ok(Oldest::Noted);
             }
             Ok(sidecar) => sidecar.meta.dropped,
@@ -126,11 +134,17 @@ impl SealedBlocks {
     }
 
     /// The oldest block that may be dropped, kept from other processes while it is.
-    fn oldest(&self, index: &Index) -> Option<(u64, Entry, Option<Hold>)> {
+    fn oldest(&self, index: &Index, past_notes: bool) -> Option<(u64, Entry, Option<Hold>)> {
         let refused = index.quarantine.first_key_value().map(|(number, entry)| (*number, *entry));
         for (number, entry) in index.blocks.iter().filter(|(_, entry)| !entry.is_claimed()) {
             if refused.is_some_and(|(first, _)| first < *number) {
                 break;
+            }
+            if past_notes
+                && load(&*self.files, &Name::Sidecar(*number).to_string())
+                    .is_ok_and(|sidecar| self.has_note(*number, sidecar.meta.sha256))
+            {
+                continue;
             }
             match self.files.try_hold(&entry.data(*number).to_string()) {
                 Ok(None) => {}
@@ -142,15 +156,12 @@ impl SealedBlocks {
         refused.map(|(number, entry)| (number, entry, None))
     }
 
-    /// Whether another process has left a note of the block.
-    fn has_note(&self, number: u64, sha256: Digest) -> Result<bool, SpoolError> {
-        for verdict in [Verdict::Sent, Verdict::Refused] {
+    /// Whether another process has left a note of the block, as far as can be determined.
+    fn has_note(&self, number: u64, sha256: Digest) -> bool {
+        [Verdict::Sent, Verdict::Refused].into_iter().any(|verdict| {
             let path = Note::new(number, sha256, verdict).path();
-            if self.files.length(&path).map_err(SpoolError::io("read", &path))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            self.files.length(&path).is_ok_and(|length| length.is_some())
+        })
     }
 }
 
@@ -175,8 +186,13 @@ pub(super) fn move_to_quarantine(
 }
 
 /// Moves a block out of quarantine; `None` when it is not whole there. Its data goes first: while
-/// the sidecar is in quarantine, the block is.
-pub(super) fn put_back(files: &dyn Files, number: u64) -> Result<Option<Entry>, SpoolError> {
+/// the sidecar is in quarantine, the block is. Where the directory is `shared`, the block was perhaps
+/// sealed before it was.
+pub(super) fn put_back(
+    files: &dyn Files,
+    number: u64,
+    shared: bool,
+) -> Result<Option<Entry>, SpoolError> {
     let (sidecar, request) = (Name::Sidecar(number), Name::Requeue(number).quarantined());
     let entry = match load(files, &sidecar.quarantined()) {
         Ok(sidecar) => Some((Entry::of(&sidecar), sidecar.meta.bytes)),
@@ -194,6 +210,12 @@ pub(super) fn put_back(files: &dyn Files, number: u64) -> Result<Option<Entry>, 
         }
         // Now, or by an earlier try.
         if length(&data.to_string())? == Some(bytes) {
+            if shared {
+                // Before the block is to be seen. What cannot be shared its uploader cannot read, and
+                // says so.
+                let _ = files.share(&data.to_string());
+                let _ = files.share(&sidecar.quarantined());
+            }
             files
                 .rename(&sidecar.quarantined(), &sidecar.to_string())
                 .map_err(SpoolError::io("rename", sidecar.quarantined()))?;

@@ -13,6 +13,8 @@ pub(super) struct Remote {
     pub(super) noted: BTreeMap<u64, u64>,
     /// Blocks that are being uploaded.
     holds: BTreeMap<u64, Hold>,
+    /// Blocks whose descriptions cannot be read, with the look at which that is tried again.
+    pub(super) unreadable: BTreeMap<u64, u64>,
     /// Looks so far.
     pub(super) looks: u64,
 }

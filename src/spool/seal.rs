@@ -97,6 +97,7 @@ pub(super) fn finish(
         rebuilt: origin == Origin::Rebuilt,
         held: if let Origin::Held(number) = origin { Some(number) } else { None },
         moved: if let Origin::Moved(name) = origin { Some(name.to_owned()) } else { None },
+        wait_until: options.wait_until,
         meta,
     };
     write_sidecar(files, &sidecar, sync, options.shared)?;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::SpoolError;
 use super::files::names::{FORMAT, Name};
@@ -16,6 +17,25 @@ use super::note::{Note, Verdict};
 use super::notes;
 use super::remote::Remote;
 use super::store::{Entry, Index, SealedBlocks, load};
+
+/// How many looks a block is left alone whose description cannot be read: five seconds of four looks
+/// each.
+const UNREADABLE_LOOKS: u64 = 20;
+
+/// The longest that a block is left alone because its description asks for that, whatever another
+/// user's file or a clock that jumps says.
+const WAIT_MOST: Duration = Duration::from_secs(30);
+
+/// What a look into a spool has found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Blocks have come.
+    pub came: bool,
+    /// Blocks whose descriptions were tried and could not be read.
+    pub unreadable: u64,
+    /// Why, of the first of them.
+    pub why: Option<SpoolError>,
+}
 
 /// The right to upload from a spool, which one process has at a time: the flock of `format`.
 pub struct Uploading {
@@ -62,18 +82,20 @@ impl SealedBlocks {
         Ok(store)
     }
 
-    /// Looks for blocks that have come or gone. Whether any has come.
+    /// Looks for blocks that have come or gone. One whose description cannot be read keeps none of the
+    /// others back, and is tried again [some looks](UNREADABLE_LOOKS) later. It is `now`, monotonic, and
+    /// `unix`, since 1970: blocks that end on all nodes at once wait for their uploads.
     ///
     /// # Errors
     /// The folder cannot be read, or is gone.
-    pub fn follow(&self) -> Result<bool, SpoolError> {
-        let look = self.lock().remote.as_mut().map_or(0, |remote| {
+    pub fn follow(&self, now: Duration, unix: Duration) -> Result<Look, SpoolError> {
+        let number = self.lock().remote.as_mut().map_or(0, |remote| {
             remote.looks += 1;
             remote.looks
         });
         // Notes first: a block whose note has gone by then, and that is there afterwards, has come
         // back from quarantine.
-        let noted: BTreeSet<u64> = notes::all(&*self.files)?.iter().map(|n| n.number).collect();
+        let noted = notes::numbers(&*self.files)?;
         let mut there = BTreeSet::new();
         let mut each = |text: &str| {
             if let Some(Name::Sidecar(number)) = Name::parse(text) {
@@ -81,39 +103,54 @@ impl SealedBlocks {
             }
         };
         self.files.list("", &mut each).map_err(SpoolError::io("list", "its directory"))?;
+        let mut look = Look::default();
+        for new in self.new_blocks(number, &noted, there) {
+            match load(&*self.files, &Name::Sidecar(new).to_string()) {
+                Ok(sidecar) => {
+                    let until = Duration::from_nanos(sidecar.wait_until.unwrap_or(0));
+                    let wait = until.saturating_sub(unix).min(WAIT_MOST);
+                    let entry = Entry::of(&sidecar).not_before(now.saturating_add(wait));
+                    self.lock().insert(new, entry);
+                    look.came = true;
+                }
+                // Gone again.
+                Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    if let Some(remote) = &mut self.lock().remote {
+                        remote.unreadable.insert(new, number + UNREADABLE_LOOKS);
+                    }
+                    look.unreadable += 1;
+                    look.why.get_or_insert(error);
+                }
+            }
+        }
+        Ok(look)
+    }
+
+    /// Forgets the blocks that are not `there` any more; those that are and were not, and that are not
+    /// done with.
+    fn new_blocks(&self, look: u64, noted: &BTreeSet<u64>, there: BTreeSet<u64>) -> Vec<u64> {
         let mut index = self.lock();
-        let Index { blocks, remote: Some(remote), .. } = &mut *index else { return Ok(false) };
+        let Index { blocks, remote: Some(remote), .. } = &mut *index else { return Vec::new() };
         remote.noted.retain(|number, since| {
             there.contains(number) && (noted.contains(number) || *since >= look)
         });
+        remote.unreadable.retain(|number, next| there.contains(number) && *next > look);
         let gone: Vec<u64> = blocks
             .iter()
             .filter(|(number, entry)| !entry.is_claimed() && !there.contains(number))
             .map(|(number, _)| *number)
             .collect();
-        let new: Vec<u64> = there
+        let new = there
             .into_iter()
-            .filter(|number| !blocks.contains_key(number))
-            .filter(|number| !noted.contains(number) && !remote.noted.contains_key(number))
+            .filter(|number| !blocks.contains_key(number) && !noted.contains(number))
+            .filter(|number| !remote.noted.contains_key(number))
+            .filter(|number| !remote.unreadable.contains_key(number))
             .collect();
         for number in gone {
             index.take(number);
         }
-        drop(index);
-        let mut came = false;
-        for number in new {
-            match load(&*self.files, &Name::Sidecar(number).to_string()) {
-                Ok(sidecar) => {
-                    self.lock().insert(number, Entry::of(&sidecar));
-                    came = true;
-                }
-                // Gone again, or its owner's next start makes it anew.
-                Err(SpoolError::Damaged { .. }) => {}
-                Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(came)
+        new
     }
 
     /// Leaves a note of what a block came to, and forgets the block.

@@ -17,6 +17,7 @@
 //! | `rebuilt` | made anew from the data, because the first sidecar was lost |
 //! | `moved` | the block of another folder which this one was made of; absent for others |
 //! | `held` | the block that waited for a key which this one was made of; absent for others |
+//! | `wait_until` | before this time, ns since 1970, another process that uploads leaves it alone: the uploads of a fleet are spread; absent for others |
 //! | `meta` | [`Meta`] |
 
 use std::fs;
@@ -52,6 +53,8 @@ pub(super) struct Sidecar {
     pub(super) held: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) moved: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wait_until: Option<u64>,
     pub(super) meta: Meta,
 }
 

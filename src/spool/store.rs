@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::files::names::Name;
 use super::files::{read_small, remove_if_there};
-use super::note::Verdict;
+use super::note::{Note, Verdict};
 use super::remote::Remote;
 use super::sidecar::{self, BadSidecar, Sidecar};
 use super::{Files, SpoolError};
@@ -85,6 +85,10 @@ pub struct Noted {
     pub sent: Tally,
     /// Blocks that are in quarantine now.
     pub refused: Tally,
+    /// Notes that could not be taken, each time that was tried.
+    pub failed: u64,
+    /// Why, of the first of them.
+    pub why: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +112,11 @@ impl Entry {
             claimed: false,
             not_before: Duration::ZERO,
         }
+    }
+
+    /// The same, which nobody is given before this monotonic time.
+    pub(super) const fn not_before(self, not_before: Duration) -> Self {
+        Self { not_before, ..self }
     }
 
     pub(super) const fn is_claimed(&self) -> bool {
@@ -134,6 +143,10 @@ pub(super) struct Index {
     pub(super) anchor: Option<u64>,
     /// What notes have come to and nobody was told of yet.
     pub(super) noted: Noted,
+    /// The note after which the pass over all of them goes on; `None` at its beginning.
+    pub(super) notes_after: Option<Note>,
+    /// The directory's group may read what is sent.
+    pub(super) shared: bool,
     /// There for who only uploads.
     pub(super) remote: Option<Remote>,
 }

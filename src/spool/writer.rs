@@ -512,6 +512,7 @@ impl Spool {
 
     fn make_room(&mut self, wanted: u64) -> Result<(), SpoolError> {
         let limit = self.options.spool_max;
+        let mut past_notes = false;
         loop {
             let counts = self.store.counts();
             let waiting = counts.sealed.bytes.saturating_add(counts.quarantined.bytes);
@@ -519,8 +520,9 @@ impl Spool {
             if used.saturating_add(wanted) <= limit {
                 return Ok(());
             }
-            // What another process has uploaded makes room first.
-            self.store.take_notes()?;
+            // What another process has uploaded makes room first. Notes that cannot be taken are
+            // counted, and told by whoever asks what notes have come to.
+            let _ = self.store.take_notes();
             if self.store.counts() != counts {
                 continue;
             }
@@ -532,11 +534,16 @@ impl Spool {
                 return Err(full);
             }
             let sequence = self.state.sequence + 1;
-            let DroppedBlock { number, drops, clean } = match self.store.drop_oldest(sequence)? {
-                Oldest::Dropped(block) => block,
-                Oldest::Noted => continue,
-                Oldest::None => return Err(full),
-            };
+            let DroppedBlock { number, drops, clean } =
+                match self.store.drop_oldest(sequence, past_notes)? {
+                    Oldest::Dropped(block) => block,
+                    // Left since, or one that cannot be taken.
+                    Oldest::Noted => {
+                        past_notes = true;
+                        continue;
+                    }
+                    Oldest::None => return Err(full),
+                };
             self.state.sequence = sequence;
             self.state.drops.add(&drops);
             if clean {

@@ -17,7 +17,7 @@ use vmod_s3log::stats::Stats;
 
 use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
-use crate::common::stream::{Process, objects, wait_for};
+use crate::common::stream::{DEAD, Process, objects, wait_for};
 use crate::panics::Trouble;
 
 /// A wall clock that stands where it was set. Monotonic time is the machine's.
@@ -269,6 +269,26 @@ fn lines_that_come_while_the_packer_is_held_up_go_into_the_folder_of_their_hour(
     for (folder, lines) in &found {
         assert!(lines.iter().all(|line| line == folder), "{found:#?}");
     }
+}
+
+#[test]
+fn a_block_that_another_process_uploads_says_until_when_it_waits_after_its_window() {
+    let clock = Wall::at("2026-11-25T10:59:59Z");
+    let process = process(&clock);
+    let mut given = aligned("1h", "").to_vec();
+    given.push(("upload", "external"));
+    let holder = process.attach(DEAD, &given);
+    holder.push_line("10");
+    let root = process.spool().join("access");
+    let noted_at = seconds("2026-11-25T10:59:59Z");
+    wait_for("the hour to be noted", || noted(&root.join("ring")).contains(&noted_at));
+    clock.set("2026-11-25T11:00:00Z");
+    holder.wait_stat("blocks_sealed", 1);
+    let sidecar = fs::read_to_string(root.join("0000000001.json")).unwrap();
+    let sidecar: serde_json::Value = serde_json::from_str(sidecar.lines().next().unwrap()).unwrap();
+    let until = Duration::from_nanos(sidecar["wait_until"].as_u64().unwrap());
+    let end = Duration::from_secs(seconds("2026-11-25T11:00:00Z"));
+    assert!((end..=end + Duration::from_secs(30)).contains(&until), "{until:?}");
 }
 
 #[test]

@@ -1,22 +1,28 @@
 //! One process packs and another one uploads, each with its own right to.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Holder, Process, expected, lines, objects, wait_for};
+use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::pipeline::{Folder, Shipment};
+use vmod_s3log::spool::Uploading;
 
 const SHORT: (&str, &str) = ("period", "100ms");
 const EXTERNAL: (&str, &str) = ("upload", "external");
 
 /// Uploads from the process's folder, as `s3log ship` does.
 fn ship(process: &Process, endpoint: &str) -> Shipment {
-    let folder = Folder::read(process.spool().join("access"));
+    let root = process.spool().join("access");
+    // The packer's thread makes the spool and shares it, and has perhaps not begun.
+    wait_for("the folder to be shared", || root.join("ship").exists());
+    let folder = Folder::read(root);
     assert!(folder.is_external());
     let given = process.arguments(endpoint, &[]);
     let settings = folder.saved.as_ref().unwrap().settings_to_ship(&given).unwrap();
-    // The packer's thread makes the spool, and has perhaps not begun.
-    wait_for("the spool to be there", || folder.path.join("format").exists());
     Shipment::open(&folder, settings, &process.environment).unwrap()
 }
 
@@ -85,12 +91,16 @@ fn a_reload_hands_the_uploads_over_and_back_and_each_line_is_stored_once() {
     let shipment = shipment.into_inner().unwrap();
     wait_shipped(&shipment, &second, 20);
 
+    let route = process.spool().join("access/route");
+    let mode = || std::fs::metadata(&route).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o640);
     let third = process.attach(&server.endpoint(), &[SHORT]);
     drop(second);
     third.push("line", 20..30);
     // It is left to the shipper while that has the right.
     wait_shipped(&shipment, &third, 30);
     assert!(!folder().is_external());
+    assert_eq!(mode(), 0o640, "the shipper has to read that it is to let go");
     drop(shipment);
     third.push("line", 30..40);
     third.wait_stat("uploaded_records", 40);
@@ -98,6 +108,82 @@ fn a_reload_hands_the_uploads_over_and_back_and_each_line_is_stored_once() {
     assert_eq!(lines(&server), expected(&[("line", 0..40)]));
     let stored: usize = objects(&server).iter().map(|(_, lines)| lines.len()).sum();
     assert_eq!(stored, 40);
+}
+
+/// Time that stands still for the packer once it is told to, and for nobody else.
+struct PackerStopped(System, AtomicBool, AtomicU64);
+
+impl Clock for PackerStopped {
+    fn unix(&self) -> Duration {
+        self.0.unix()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let now = self.0.monotonic();
+        if std::thread::current().name() != Some("s3log-pack") {
+            return now;
+        }
+        let nanoseconds = u64::try_from(now.as_nanos()).unwrap();
+        if !self.1.load(Ordering::SeqCst) {
+            self.2.store(nanoseconds, Ordering::SeqCst);
+        }
+        Duration::from_nanos(self.2.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.sleep(time);
+    }
+}
+
+#[test]
+fn what_a_shipper_has_noted_when_it_lets_go_is_counted_once_and_not_sent_again() {
+    let server = S3Server::start();
+    let mut process = Process::new();
+    let clock = Arc::new(PackerStopped(System::new(), AtomicBool::default(), AtomicU64::default()));
+    process.environment.clock = clock.clone();
+    let first = process.attach(&server.endpoint(), &[SHORT, EXTERNAL]);
+    first.push("line", 0..10);
+    first.wait_stat("blocks_sealed", 1);
+    let root = process.spool().join("access");
+    let right = Uploading::take(&root).unwrap().unwrap();
+    let second = process.attach(&server.endpoint(), &[SHORT]);
+    drop(first);
+    second.push("line", 10..20);
+    wait_for("the folder to say so", || !Folder::read(root.clone()).is_external());
+    second.wait_stat("blocks_sealed", 2);
+    // The packer's next look for notes is never due by the clock.
+    clock.1.store(true, Ordering::SeqCst);
+    let sidecar = std::fs::read_to_string(root.join("0000000001.json")).unwrap();
+    let sidecar: serde_json::Value = serde_json::from_str(sidecar.lines().next().unwrap()).unwrap();
+    let sha256 = sidecar["meta"]["sha256"].as_str().unwrap();
+    let note = root.join("ship").join(format!("0000000001-{}.sent", &sha256[..16]));
+    std::fs::write(&note, "").unwrap();
+    drop(right);
+    second.wait_stat("uploaded_records", 20);
+    assert!(!note.exists());
+    assert_eq!(lines(&server), expected(&[("line", 10..20)]), "the first block was noted");
+    assert_eq!(second.stat("blocks_uploaded"), 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_told_who_uploads_is_told_when_it_can() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let first = process.attach(&server.endpoint(), &[SHORT]);
+    first.push("line", 0..10);
+    first.wait_stat("uploaded_records", 10);
+    let root = process.spool().join("access");
+    let folder = || Folder::read(root.clone());
+    std::fs::create_dir(root.join("route.new")).unwrap();
+    let second = process.attach(&server.endpoint(), &[SHORT, EXTERNAL]);
+    drop(first);
+    second.push("line", 10..20);
+    second.wait_stat("blocks_sealed", 2);
+    assert!(!folder().is_external());
+    std::fs::remove_dir(root.join("route.new")).unwrap();
+    second.push("line", 20..30);
+    wait_for("the folder to say so", || folder().is_external());
+    assert!(process.messages().iter().any(|said| said.contains("its route cannot be noted")));
 }
 
 #[test]

@@ -15,6 +15,8 @@ use vmod_s3log::spool::{
 };
 
 const NOW: Duration = Duration::from_secs(100);
+/// The same since 1970.
+const DATE: Duration = Duration::from_secs(1_800_000_000);
 const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 fn options() -> Options {
@@ -42,7 +44,7 @@ fn both(root: &Path, count: u64, options: Options) -> (Spool, SealedBlocks) {
         block(&mut spool, n);
     }
     let shipper = SealedBlocks::of_another(root).unwrap();
-    assert_eq!(shipper.follow().unwrap(), count > 0);
+    assert_eq!(shipper.follow(NOW, DATE).unwrap().came, count > 0);
     (spool, shipper)
 }
 
@@ -69,7 +71,7 @@ fn what_the_shipper_has_sent_or_was_refused_its_owner_removes_or_sets_aside() {
     shipper.quarantine(2, "400 EntityTooLarge: too large").unwrap();
     assert_eq!(shipper.sealed(), [3]);
     assert_eq!(store.sealed(), [1, 2, 3], "the owner was not told yet");
-    assert!(!shipper.follow().unwrap(), "what is noted does not come back");
+    assert!(!shipper.follow(NOW, DATE).unwrap().came, "what is noted does not come back");
 
     store.take_notes().unwrap();
     let noted = store.noted();
@@ -83,7 +85,7 @@ fn what_the_shipper_has_sent_or_was_refused_its_owner_removes_or_sets_aside() {
     // A person asks for it again: the shipper finds it, with nobody to tell it so.
     spool::request(root, &Selection::All).unwrap();
     assert_eq!(store.take_requests().unwrap(), tally(1));
-    assert!(shipper.follow().unwrap());
+    assert!(shipper.follow(NOW, DATE).unwrap().came);
     assert_eq!(shipper.claim(NOW), Some(2));
     shipper.open_block(2).unwrap();
 }
@@ -99,12 +101,36 @@ fn a_start_of_the_owner_and_a_start_of_the_shipper_go_by_the_notes() {
     shipper.uploaded(1).unwrap();
     drop(shipper);
     let shipper = SealedBlocks::of_another(root).unwrap();
-    shipper.follow().unwrap();
+    shipper.follow(NOW, DATE).unwrap();
     assert_eq!(shipper.sealed(), [2, 3], "sent by the one before");
     let spool = owner(root, options(), Some(payload.as_bytes()));
     assert_eq!(spool.store().sealed(), [2, 3]);
     assert_eq!(spool.store().counts().quarantined, tally(0));
     assert_eq!(notes(root), [""; 0]);
+}
+
+#[test]
+fn the_command_stats_tells_what_waits_from_what_the_shipper_is_done_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("access");
+    let (spool, shipper) = both(&root, 4, options());
+    drop(spool);
+    assert_eq!((shipper.claim(NOW), shipper.claim(NOW)), (Some(1), Some(2)));
+    shipper.uploaded(1).unwrap();
+    shipper.quarantine(2, "400 EntityTooLarge: too large").unwrap();
+    let stats = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_s3log"));
+        command.env_clear().args(["stats", "--spool"]).arg(directory.path()).args(more);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
+    let blocks = |name: &str| json[name]["blocks"].as_u64().unwrap();
+    assert_eq!((blocks("waiting"), blocks("uploaded"), blocks("refused")), (2, 1, 1), "{json}");
+    assert_eq!(json["oldest"]["number"], 3);
+    let text = stats(&[]);
+    assert!(text.contains("waiting      2 blocks, 2 records"), "{text}");
+    assert!(text.contains("uploaded     1 block, 1 records"), "{text}");
+    assert!(text.contains("refused      1 block, 1 records"), "{text}");
 }
 
 #[test]
@@ -149,7 +175,7 @@ fn each_record_is_sent_or_counted_as_dropped_while_both_work_at_once() {
             let shipper = SealedBlocks::of_another(&root).unwrap();
             loop {
                 let last = over.load(Ordering::SeqCst);
-                shipper.follow().unwrap();
+                shipper.follow(NOW, DATE).unwrap();
                 while let Some(number) = shipper.claim(NOW) {
                     let mut line = String::new();
                     let block = shipper.open_block(number).expect("it is held");
@@ -203,9 +229,13 @@ fn a_note_of_another_block_a_link_and_a_fifo_change_nothing() {
     let name = notes(root).remove(0);
     std::fs::remove_file(ship.join(&name)).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", ship.join(&name)).unwrap();
-    spool.store().take_notes().unwrap_err();
-    assert_eq!(spool.store().sealed(), [1, 2]);
-    std::fs::remove_file(ship.join(&name)).unwrap();
+    spool.store().take_notes().unwrap();
+    assert_eq!(spool.store().sealed(), [2]);
+    let reason = &spool::refused(root).unwrap()[0].reason;
+    assert!(reason.starts_with("the note that says why cannot be read: "), "{reason}");
+    assert_eq!(notes(root), ["notes.txt"]);
+    spool::request(root, &Selection::All).unwrap();
+    spool.store().take_requests().unwrap();
     let made = std::process::Command::new("mkfifo").arg(ship.join(&name)).status().unwrap();
     assert!(made.success());
     spool.store().take_notes().unwrap();
@@ -216,6 +246,156 @@ fn a_note_of_another_block_a_link_and_a_fifo_change_nothing() {
     std::os::unix::fs::symlink("/etc/passwd", root.join("0000000002.data")).unwrap();
     assert_eq!(shipper.claim(NOW), Some(2));
     shipper.open_block(2).unwrap_err();
+}
+
+/// What stands in the way of a note or a block: a file by this name cannot be read, nor written.
+fn block_name(root: &Path, name: &str) {
+    let _ = std::fs::remove_file(root.join(name));
+    std::fs::create_dir(root.join(name)).unwrap();
+}
+
+#[test]
+fn a_block_that_cannot_be_read_keeps_no_other_from_the_shipper() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (mut spool, shipper) = both(root, 0, options());
+    block(&mut spool, 1);
+    block(&mut spool, 2);
+    let whole = std::fs::read(root.join("0000000001.json")).unwrap();
+    block_name(root, "0000000001.json");
+    let look = shipper.follow(NOW, DATE).unwrap();
+    assert!(look.came);
+    assert_eq!(shipper.sealed(), [2]);
+    assert_eq!(look.unreadable, 1);
+    assert!(look.why.unwrap().to_string().contains("0000000001.json"));
+    // It is not tried at each look, and found when it can be read.
+    assert_eq!(shipper.follow(NOW, DATE).unwrap().unreadable, 0);
+    std::fs::remove_dir(root.join("0000000001.json")).unwrap();
+    std::fs::write(root.join("0000000001.json"), whole).unwrap();
+    while !shipper.follow(NOW, DATE).unwrap().came {}
+    assert_eq!(shipper.sealed(), [1, 2]);
+}
+
+#[test]
+fn a_block_that_ends_on_all_nodes_at_once_waits_as_its_owner_says_and_no_longer_than_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let second = |seconds| Duration::from_secs(seconds);
+    let until = |time: Duration| Options {
+        wait_until: Some(u64::try_from(time.as_nanos()).unwrap()),
+        ..options()
+    };
+    let sealed = |number: u64, options: Options, last: Option<spool::Payload>| {
+        let mut spool = owner(root, options, last.as_ref().map(spool::Payload::as_bytes));
+        block(&mut spool, number);
+        Some(spool.payload())
+    };
+    let last = sealed(1, until(DATE + second(7)), None);
+    let last = sealed(2, options(), last);
+    // As a file in bad hands, or a clock that was set back, would have it.
+    let last = sealed(3, until(DATE + second(100_000)), last);
+    sealed(4, until(DATE - second(1)), last);
+    let shipper = SealedBlocks::of_another(root).unwrap();
+    assert!(shipper.follow(NOW, DATE).unwrap().came);
+    let claimed = |now| std::iter::from_fn(|| shipper.claim(now)).collect::<Vec<_>>();
+    assert_eq!(claimed(NOW + second(6)), [2, 4]);
+    assert_eq!(claimed(NOW + second(7)), [1]);
+    assert_eq!(claimed(NOW + second(29)), [0; 0]);
+    assert_eq!(claimed(NOW + second(30)), [3]);
+}
+
+#[test]
+fn a_note_that_cannot_be_taken_keeps_no_other_back_nor_a_start_nor_a_chunk() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let limited = || Options { spool_max: 40, ..options() };
+    let (spool, shipper) = both(root, 4, limited());
+    for number in [1, 2] {
+        assert_eq!(shipper.claim(NOW), Some(number));
+    }
+    shipper.quarantine(1, "refused").unwrap();
+    shipper.uploaded(2).unwrap();
+    // It can neither be read nor removed.
+    let note = notes(root).remove(0);
+    block_name(root, &format!("ship/{note}"));
+    let payload = spool.payload();
+    drop(spool);
+    let mut spool = owner(root, limited(), Some(payload.as_bytes()));
+    let store = spool.store();
+    assert_eq!(store.sealed(), [3, 4], "1 is in quarantine and 2 in the bucket");
+    assert!(store.take_notes().unwrap());
+    let noted = store.noted();
+    assert_eq!(noted.failed, 1);
+    assert!(noted.why.unwrap().contains(&note));
+
+    std::fs::remove_dir(root.join(format!("ship/{note}"))).unwrap();
+
+    // The disk does not take the reason.
+    assert_eq!(shipper.claim(NOW), Some(3));
+    shipper.quarantine(3, "refused").unwrap();
+    block_name(root, "quarantine/0000000003.reason");
+    for n in 5..=7 {
+        block(&mut spool, n);
+    }
+    assert_eq!(store.sealed(), [3, 5, 6, 7], "3 may not be dropped, and is no reason to take none");
+    assert_eq!(store.counts().dropped, tally(2), "1 and 4");
+    assert!(store.noted().why.unwrap().contains("0000000003.reason"));
+    std::fs::remove_dir(root.join("quarantine/0000000003.reason")).unwrap();
+    store.take_notes().unwrap();
+    assert_eq!(store.sealed(), [5, 6, 7]);
+    assert_eq!(spool::refused(root).unwrap()[0].reason, "refused");
+}
+
+#[test]
+fn more_blocks_than_notes_are_taken_at_a_time_are_sent_once_each_and_all_are_taken() {
+    const BLOCKS: u64 = 1_050;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut unsynced = options();
+    unsynced.sync = spool::SyncPolicy::None;
+    let (mut spool, shipper) = both(root, 0, unsynced);
+    for n in 1..=BLOCKS {
+        block(&mut spool, n);
+    }
+    assert!(shipper.follow(NOW, DATE).unwrap().came);
+    while let Some(number) = shipper.claim(NOW) {
+        shipper.uploaded(number).unwrap();
+    }
+    assert!(!shipper.follow(NOW, DATE).unwrap().came, "all of them are noted");
+    let another = SealedBlocks::of_another(root).unwrap();
+    assert!(!another.follow(NOW, DATE).unwrap().came, "and that is what a shipper's start finds");
+    // What cannot be removed, in front of all.
+    for n in 1..=1_000 {
+        std::fs::create_dir(root.join(format!("ship/0000000000-{n:016x}.sent"))).unwrap();
+    }
+    let store = spool.store();
+    let mut calls = 1;
+    while !store.take_notes().unwrap() {
+        calls += 1;
+    }
+    assert_eq!((calls, store.sealed().len()), (3, 0));
+    let noted = store.noted();
+    assert_eq!((noted.sent, noted.failed), (tally(BLOCKS), 1_000));
+}
+
+#[test]
+fn what_comes_back_from_a_quarantine_of_before_is_the_groups_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut private = options();
+    private.shared = false;
+    let mut spool = Spool::open(Arc::new(Disk::open(root).unwrap()), private, None).unwrap().0;
+    block(&mut spool, 1);
+    spool.store().quarantine(1, "refused").unwrap();
+    let payload = spool.payload();
+    drop(spool);
+    let spool = owner(root, options(), Some(payload.as_bytes()));
+    spool::request(root, &Selection::All).unwrap();
+    assert_eq!(spool.store().take_requests().unwrap(), tally(1));
+    for name in ["0000000001.data", "0000000001.json"] {
+        let mode = std::fs::metadata(root.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Packer;
 use super::spread::wait_after_window;
 use crate::block::Drops;
+use crate::clock::nanoseconds;
 use crate::events::Level;
 use crate::pipeline::folder;
 use crate::pipeline::ledger::{Done, LedgerError};
@@ -67,11 +68,14 @@ impl Packer {
         if spool.open_len() > 0 && other {
             self.seal()?;
         }
-        self.note_upload();
+        let switched = self.note_upload();
         if self.ledger.spool().open_len() == 0 {
             self.packing.recode(self.target.settings.codec)?;
         }
         self.configure();
+        if switched {
+            self.pipeline.look_at_group();
+        }
         Ok(())
     }
 
@@ -103,6 +107,10 @@ impl Packer {
             ..Drops::default()
         };
         self.set_signer();
+        let wait = self.wait_after_seal();
+        let clock = &*self.pipeline.environment.clock;
+        let until = wait.map(|wait| nanoseconds(clock.unix().saturating_add(wait)));
+        self.ledger.configure(|options| options.wait_until = until);
         let sealed = self.ledger.seal(seal, &since)?;
         self.told = drops;
         self.share = 1.0;
@@ -117,15 +125,27 @@ impl Packer {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
                 self.tell(Level::Warn, "sync", &message);
             }
-            if self.window_is_read() && self.pipeline.draining().is_none() {
-                // Every node's block ends now.
-                let wait = wait_after_window(self.target.settings.period, fastrand::f64());
+            if let Some(wait) = wait {
                 let now = self.pipeline.environment.clock.monotonic();
                 self.pipeline.store.delay(sealed.number, now.saturating_add(wait));
+                if self.pipeline.draining().is_some() {
+                    // Since it was looked at: an end has ended all waits, and this one came later.
+                    self.pipeline.store.delay(sealed.number, Duration::ZERO);
+                }
             }
             self.pipeline.wake();
         }
         Ok(any)
+    }
+
+    /// How long what is sealed now waits for its upload, whoever uploads: every node's block ends with
+    /// the window.
+    fn wait_after_seal(&self) -> Option<Duration> {
+        if !self.window_is_read() || self.pipeline.draining().is_some() {
+            return None;
+        }
+        let wait = wait_after_window(self.target.settings.period, fastrand::f64());
+        Some(wait).filter(|wait| !wait.is_zero())
     }
 
     /// Seals anew what was moved here from another route's folder.
@@ -170,19 +190,22 @@ impl Packer {
         self.set_sealing();
     }
 
-    /// Tells who else may upload from the folder whether to, when that has changed.
-    fn note_upload(&mut self) {
+    /// Tells who else may upload from the folder whether to, when that has changed or could not be told
+    /// yet. Whether it has been told now.
+    fn note_upload(&mut self) -> bool {
         let settings = &self.target.settings;
-        if self.upload == settings.upload {
-            return;
-        }
-        self.upload = settings.upload;
         let identity = &self.pipeline.identity;
-        let Some(folder) = identity.folder.as_ref().filter(|_| identity.keeps) else { return };
+        let folder = identity.folder.as_ref().filter(|_| identity.keeps);
+        let Some(folder) = folder.filter(|_| self.upload != Some(settings.upload)) else {
+            return false;
+        };
         if let Err(error) = folder::save(folder, settings) {
             let text = format!("its route cannot be noted in the spool: {error}");
             self.tell(Level::Warn, "route", &text);
+            return false;
         }
+        self.upload = Some(settings.upload);
+        true
     }
 
     /// Brings everything to the disk. Records that the ring cannot bring there go into the block

@@ -53,6 +53,8 @@ pub(super) struct Parts {
     pub(super) packing: Packing,
     /// Records dropped by a full ring that the operator was told of.
     pub(super) told: u64,
+    /// The folder says whose it is.
+    pub(super) noted: bool,
 }
 
 /// The packer's own state.
@@ -66,8 +68,8 @@ pub(super) struct Packer {
     sealing: Option<Sealing>,
     /// Who signs for the spool.
     signer: Option<Signer>,
-    /// Which process the folder says is to upload.
-    upload: Upload,
+    /// Which process the folder says is to upload; `None` while that could not be noted.
+    upload: Option<Upload>,
     /// What may be read now.
     reading: Reading,
     /// When the open block's first record was read, in monotonic time.
@@ -92,13 +94,13 @@ enum Round {
 impl Packer {
     /// Of a ring and a spool that a start has brought into step, with the target's keys.
     pub(super) fn new(pipeline: &Arc<Pipeline>, parts: Parts) -> Self {
-        let Parts { target, ledger, packing, told } = parts;
+        let Parts { target, ledger, packing, told, noted } = parts;
         let open = ledger.spool().open_len() > 0;
         Self {
             pipeline: Arc::clone(pipeline),
             sealing: target.settings.sealing.clone(),
             signer: target.settings.signer.clone(),
-            upload: target.settings.upload,
+            upload: noted.then_some(target.settings.upload),
             reading: Reading::ALL,
             target,
             since: open.then(|| pipeline.environment.clock.monotonic()),

@@ -66,6 +66,8 @@ pub(super) struct Opening {
     recovered: u64,
     /// Another user's process uploads from the folder, or did when it was last opened.
     shared: bool,
+    /// The folder says whose it is.
+    noted: bool,
     notes: Vec<(Level, String)>,
     /// Records dropped by a full ring that the operator was told of.
     told: u64,
@@ -110,9 +112,9 @@ impl Opening {
             doing: "prepare compression",
             source,
         })?;
-        if let Some(folder) = folder.as_ref().filter(|_| keeps)
-            && let Err(error) = folder::save(folder, settings)
-        {
+        let saved = folder.as_ref().filter(|_| keeps).map(|folder| folder::save(folder, settings));
+        let noted = !matches!(saved, Some(Err(_)));
+        if let Some(Err(error)) = saved {
             let note = format!("its route cannot be noted in the spool: {error}");
             notes.push((Level::Warn, note));
         }
@@ -131,6 +133,7 @@ impl Opening {
             packing,
             recovered: 0,
             shared,
+            noted,
             notes,
             told: 0,
             limit: RateLimit::default(),
@@ -163,6 +166,7 @@ impl Opening {
                     Ok(()) => {
                         add(&pipeline.stats.recovered, std::mem::take(&mut self.recovered));
                         self.resume_window(pipeline);
+                        pipeline.look_at_group();
                         return true;
                     }
                     Err(error) => {
@@ -205,8 +209,8 @@ impl Opening {
 
     /// What the packer goes on with, once the spool is taken up.
     pub(super) fn into_parts(self) -> Option<Parts> {
-        let Self { target, packing, told, .. } = self;
-        self.ledger.map(|ledger| Parts { target, ledger, packing, told })
+        let Self { target, packing, told, noted, .. } = self;
+        self.ledger.map(|ledger| Parts { target, ledger, packing, told, noted })
     }
 
     /// All that a start does with the spool, from where it was.

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 pub use disk::{Disk, DiskError};
 pub(super) use guest::Guest;
 pub use memory::Memory;
-pub(in crate::spool) use open::Flock;
+pub(in crate::spool) use open::{Flock, group_problem};
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -59,11 +59,56 @@ impl Drop for Flock {
     }
 }
 
+/// Why a process of the group that the directory `root` has cannot read what `own`, the group of this
+/// process, is given by what is made in it, or what is in it; `None` when it can.
+pub(in crate::spool) fn group_problem(root: &Path, own: u32) -> Option<String> {
+    let there = fs::metadata(root).ok()?;
+    let (wanted, inherits) = (there.gid(), there.mode() & 0o2000 != 0);
+    let other = |name: &&str| fs::metadata(root.join(name)).is_ok_and(|it| it.gid() != wanted);
+    let found = ["format", "route"].into_iter().find(other);
+    let what = if !inherits && own != wanted {
+        format!("what is made in it gets group {own}")
+    } else {
+        format!("its file {} has another group", found?)
+    };
+    let at = root.display();
+    Some(format!(
+        "{at} has group {wanted} and {what}, so that s3log ship cannot read it unless it is of both: \
+         chgrp -R {wanted} {at} && chmod 2750 {at}"
+    ))
+}
+
 /// Makes the folder that guests write into.
 pub(super) fn make_folder(root: &Path) -> io::Result<PathBuf> {
     let path = root.join(SHIP);
     match DirBuilder::new().mode(0o770).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_lost_its_set_group_id_bit_is_told_with_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let set =
+            |mode| fs::set_permissions(root.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let group = fs::metadata(root.path()).unwrap().gid();
+        fs::write(root.path().join("format"), "").unwrap();
+        set(0o750);
+        assert_eq!(group_problem(root.path(), group), None, "one group has all");
+        let told = group_problem(root.path(), group + 1).unwrap();
+        let (made, command) = (
+            format!("gets group {}", group + 1),
+            format!("chgrp -R {group} {}", root.path().display()),
+        );
+        assert!(told.contains(&made) && told.contains(&command), "{told}");
+        set(0o2750);
+        assert_eq!(group_problem(root.path(), group + 1), None);
     }
 }

@@ -27,7 +27,8 @@ impl Recovery<'_> {
     /// Puts back what a person asked to be sent again, before anything is looked at.
     pub(super) fn take_requests(&self) -> Result<(), SpoolError> {
         let numbers = requested(self.files).map_err(SpoolError::io("list", QUARANTINE))?;
-        numbers.into_iter().try_for_each(|number| put_back(self.files, number).map(drop))
+        let shared = self.options.shared;
+        numbers.into_iter().try_for_each(|number| put_back(self.files, number, shared).map(drop))
     }
 
     /// Counts the quarantine and finishes moves into it and out of it that were cut short.

@@ -139,7 +139,8 @@ impl Spool {
         if options.shared {
             store.share();
         }
-        store.take_notes()?;
+        // Those that are left are looked at again by the packer, which says why.
+        let _ = store.take_notes();
         // Of blocks that nobody has counted yet.
         let _ = store.noted();
         let synced = Some((state, hasher.clone()));

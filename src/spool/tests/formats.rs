@@ -107,6 +107,7 @@ fn sidecar() -> Sidecar {
         rebuilt: false,
         held: None,
         moved: None,
+        wait_until: None,
         meta: Meta {
             format: 1,
             stream: "s".into(),
