@@ -9,7 +9,7 @@ use super::classify::{classify, classify_head};
 use super::credentials::{Cache, Credentials, ProcessEnvironment};
 use super::endpoint::Bucket;
 use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
-use super::learnt::Learnt;
+use super::learnt::{self, Learnt};
 use super::object::{ContentMd5, Does, Gateway, OptionError};
 use super::options::Options;
 use super::outcome::{Answer, Outcome};
@@ -71,6 +71,8 @@ pub(super) struct Call<'a, 'b> {
     pub(super) body: Option<&'b mut (dyn Read + 'b)>,
     pub(super) deadline: Duration,
     pub(super) patience: Patience,
+    /// Whether the body waits for the gateway to ask for it.
+    pub(super) ask_first: bool,
     /// What it counts towards the gateway's limit.
     pub(super) cost: u32,
 }
@@ -86,9 +88,17 @@ impl Call<'_, '_> {
             body: None,
             deadline,
             patience: Patience::Deadline,
+            ask_first: false,
             cost: 1,
         }
     }
+}
+
+/// What a request was signed with: its answer is judged by it, whatever others have learnt meanwhile.
+pub(super) struct Signed {
+    credentials: Credentials,
+    /// The offset of the clock, in seconds.
+    offset: i64,
 }
 
 /// What an answer's headers say besides the object.
@@ -192,11 +202,13 @@ impl Client {
         self.learnt.seen_offset()
     }
 
-    pub(super) fn send(&self, call: Call<'_, '_>) -> Result<(Response, Credentials), Answer> {
+    pub(super) fn send(&self, call: Call<'_, '_>) -> Result<(Response, Signed), Answer> {
+        let (unix, offset) = (self.clock.unix(), self.learnt.offset());
+        let now = learnt::shifted(unix, offset);
         // By the more generous of the two clocks: an offset that is wrong must not end them.
         let credentials = self
             .credentials
-            .get(self.now().min(self.clock.unix()))
+            .get(now.min(unix))
             .map_err(|error| Answer::local(Outcome::NoCredentials, error.to_string()))?;
         let url = self.bucket.url(call.key, call.query);
         let authority = self.bucket.authority();
@@ -215,7 +227,7 @@ impl Client {
             &credentials,
             &self.options.region,
             Service::S3,
-            self.now(),
+            now,
         )
         .map_err(|error| {
             let text = credentials.redact(&error.to_string());
@@ -234,14 +246,13 @@ impl Client {
         })?;
         headers.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
         self.pace.wait(&*self.clock, call.cost);
-        let ask_first = call.body.is_some() && self.learnt.asks_first();
         let response = self.http.send(Request {
             method: call.method,
             url: &url,
             headers: &headers,
             body: call.body,
             deadline: call.deadline,
-            ask_first,
+            ask_first: call.ask_first,
             patience: call.patience,
         });
         match response {
@@ -249,28 +260,28 @@ impl Client {
                 if let Some(date) = response.header("date").and_then(date::http) {
                     self.learnt.saw(date, self.clock.unix());
                 }
-                Ok((response, credentials))
+                Ok((response, Signed { credentials, offset }))
             }
             Err(error) => Err(Answer::local(error.fault.into(), credentials.redact(&error.text))),
         }
     }
 
     /// Reads what a response that is no success says. A 412 is a conflict until it is settled.
-    pub(super) fn answer(&self, response: Response, credentials: &Credentials) -> Answer {
+    pub(super) fn answer(&self, response: Response, signed: &Signed) -> Answer {
         let head = Heading::of(&response);
         let (bytes, _) = response.read(ERROR_BODY);
         let body = xml::error(&bytes);
         let outcome = classify(head.status, &body.code, &body.message).unwrap_or(Outcome::Conflict);
-        self.describe(head, outcome, body, &bytes, credentials)
+        self.describe(head, outcome, body, &bytes, signed)
     }
 
     /// The same for HEAD, whose answers have no body.
-    pub(super) fn answer_to_head(&self, response: Response, credentials: &Credentials) -> Answer {
+    pub(super) fn answer_to_head(&self, response: Response, signed: &Signed) -> Answer {
         let head = Heading::of(&response);
         // Lets the connection go on.
         let _ = response.read(ERROR_BODY);
         let outcome = classify_head(head.status);
-        self.describe(head, outcome, xml::ErrorBody::default(), &[], credentials)
+        self.describe(head, outcome, xml::ErrorBody::default(), &[], signed)
     }
 
     /// An answer in words, with what it shows of the gateway taken over.
@@ -280,13 +291,14 @@ impl Client {
         mut outcome: Outcome,
         body: xml::ErrorBody,
         bytes: &[u8],
-        credentials: &Credentials,
+        signed: &Signed,
     ) -> Answer {
         let unix = self.clock.unix();
-        if outcome == Outcome::Refused && head.date.is_some_and(|d| self.learnt.refused(d, unix)) {
+        let refused = |date| self.learnt.refused(signed.offset, date, unix);
+        if outcome == Outcome::Refused && head.date.is_some_and(refused) {
             outcome = Outcome::ClockCorrected;
         }
-        let redact = |text: &str| self.http.redact(&credentials.redact(text));
+        let redact = |text: &str| self.http.redact(&signed.credentials.redact(text));
         let mut parts = vec![redact(&body.message)];
         if body.code.is_empty() {
             parts.push(redact(&xml::title(bytes)));
@@ -322,7 +334,7 @@ impl Client {
 
     /// The gateway's Unix time as far as it is known.
     pub(super) fn now(&self) -> Duration {
-        self.learnt.now(self.clock.unix())
+        learnt::shifted(self.clock.unix(), self.learnt.offset())
     }
 
     /// Gives up the connections that are kept: one of them is out of step.

@@ -1,8 +1,12 @@
 //! What a gateway's answers have shown of it, for as long as the client lives.
 //!
-//! Hints for the next request: nothing is published by them, so every access is Relaxed.
+//! Hints for the next request: nothing is published by them, so every access is Relaxed. Several
+//! uploads are under way at a time, and an answer may be older than what another one has shown since.
+//! So each answer is judged by what its own request was sent with.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::object::{ContentMd5, ObjectOptions};
@@ -11,6 +15,17 @@ use super::object::{ContentMd5, ObjectOptions};
 const SKEW: i64 = 4 * 60;
 /// No `Date` was seen yet.
 const UNKNOWN: i64 = i64::MIN;
+/// Most keys that are remembered because their body was cut.
+const CUT: usize = 64;
+
+/// How `If-None-Match` fares: it is sent as the options say.
+const AS_CHOSEN: u8 = 0;
+/// It is left out, and whether that helps is not known yet.
+const TRIED_WITHOUT: u8 = 1;
+/// It is left out for good.
+const WITHOUT: u8 = 2;
+/// It is sent as the options say: leaving it out did not help.
+const IN_VAIN: u8 = 3;
 
 /// What is known of one gateway.
 #[derive(Debug)]
@@ -22,12 +37,12 @@ pub(super) struct Learnt {
     /// The gateway cut a body short: ask before the next one is sent. A gateway that refuses a
     /// request may close before the body is through, and its answer is lost with the connection.
     ask_first: AtomicBool,
+    /// The keys whose last body was cut, the newest last. They ask although others were stored since.
+    cut: Mutex<VecDeque<String>>,
     /// It answered 417 to the question: never ask again.
     never_ask: AtomicBool,
-    /// It does not know `If-None-Match`.
-    unconditional: AtomicBool,
-    /// That was a guess: it refused a header and did not say which. A guess is made once.
-    guessed: AtomicBool,
+    /// What becomes of `If-None-Match`.
+    condition: AtomicU8,
     /// It wants `Content-MD5`.
     wants_md5: AtomicBool,
     /// Its entity tags look like an MD5 and are none.
@@ -40,9 +55,9 @@ impl Learnt {
             offset: AtomicI64::new(0),
             seen_offset: AtomicI64::new(UNKNOWN),
             ask_first: AtomicBool::new(false),
+            cut: Mutex::new(VecDeque::new()),
             never_ask: AtomicBool::new(false),
-            unconditional: AtomicBool::new(false),
-            guessed: AtomicBool::new(false),
+            condition: AtomicU8::new(AS_CHOSEN),
             wants_md5: AtomicBool::new(false),
             etags_differ: AtomicBool::new(false),
         }
@@ -50,8 +65,9 @@ impl Learnt {
 
     /// `options` as this gateway takes them.
     pub(super) fn adapt(&self, options: &ObjectOptions) -> ObjectOptions {
+        let without = matches!(self.condition.load(Relaxed), TRIED_WITHOUT | WITHOUT);
         ObjectOptions {
-            if_none_match: options.if_none_match && !self.unconditional.load(Relaxed),
+            if_none_match: options.if_none_match && !without,
             content_md5: match options.content_md5 {
                 ContentMd5::Auto if self.wants_md5.load(Relaxed) => ContentMd5::Always,
                 chosen => chosen,
@@ -62,21 +78,28 @@ impl Learnt {
 
     /// From now on without `If-None-Match`.
     pub(super) fn go_unconditional(&self) {
-        self.unconditional.store(true, Relaxed);
+        self.condition.store(WITHOUT, Relaxed);
     }
 
     /// It refused a header and did not say which: whether the next request is sent without
-    /// `If-None-Match`, which most of those who know no conditions refuse so. A guess that did not help
-    /// is taken back. `conditional` is whether the refused request had it.
+    /// `If-None-Match`, which most of those who know no conditions refuse so. That is tried once, and
+    /// taken back if it does not help. `conditional` is whether the refused request had it.
     pub(super) fn guess_unconditional(&self, conditional: bool) -> bool {
-        if conditional && !self.guessed.swap(true, Relaxed) {
-            self.unconditional.store(true, Relaxed);
-            return true;
+        if conditional {
+            let tried = self.condition.compare_exchange(AS_CHOSEN, TRIED_WITHOUT, Relaxed, Relaxed);
+            // One that was sent before the guess is sent again, too.
+            return !matches!(tried, Err(IN_VAIN));
         }
-        if !conditional && self.guessed.load(Relaxed) {
-            self.unconditional.store(false, Relaxed);
-        }
+        let _ = self.condition.compare_exchange(TRIED_WITHOUT, IN_VAIN, Relaxed, Relaxed);
         false
+    }
+
+    /// The object at `key` was stored, with `If-None-Match` if `conditional`.
+    pub(super) fn stored(&self, key: &str, conditional: bool) {
+        self.body_was_cut(key, false);
+        if !conditional {
+            let _ = self.condition.compare_exchange(TRIED_WITHOUT, WITHOUT, Relaxed, Relaxed);
+        }
     }
 
     /// From now on with `Content-MD5`.
@@ -84,14 +107,28 @@ impl Learnt {
         self.wants_md5.store(true, Relaxed);
     }
 
-    /// Whether the next body waits for the gateway to say `100 Continue`.
-    pub(super) fn asks_first(&self) -> bool {
-        self.ask_first.load(Relaxed) && !self.never_ask.load(Relaxed)
+    /// Whether the body of the object at `key` waits for the gateway to say `100 Continue`.
+    pub(super) fn asks_first(&self, key: &str) -> bool {
+        !self.never_ask.load(Relaxed)
+            && (self.ask_first.load(Relaxed) || self.cut().iter().any(|cut| cut == key))
     }
 
-    /// The last body was cut short, or it was not.
-    pub(super) fn ask_first(&self, ask: bool) {
-        self.ask_first.store(ask, Relaxed);
+    /// The body for `key` was cut short, or it was not.
+    pub(super) fn body_was_cut(&self, key: &str, was: bool) {
+        self.ask_first.store(was, Relaxed);
+        let mut cut = self.cut();
+        cut.retain(|other| other != key);
+        if was {
+            if cut.len() >= CUT {
+                cut.pop_front();
+            }
+            cut.push_back(key.to_owned());
+        }
+    }
+
+    fn cut(&self) -> MutexGuard<'_, VecDeque<String>> {
+        // Every update leaves it whole, so a panic elsewhere does not spoil it.
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The question itself was refused.
@@ -124,21 +161,18 @@ impl Learnt {
         self.seen_offset.store(between(date, unix), Relaxed);
     }
 
-    /// The gateway's Unix time as far as it is known.
-    pub(super) fn now(&self, unix: Duration) -> Duration {
-        let offset = self.offset();
-        let magnitude = Duration::from_secs(offset.unsigned_abs());
-        if offset < 0 { unix.saturating_sub(magnitude) } else { unix.saturating_add(magnitude) }
-    }
-
-    /// A request was refused by an answer with this date. Takes the gateway's clock over when ours
-    /// is off; `true` when that changed anything. An offset that was in use and did not help is
-    /// dropped: dates are wrong, too.
-    pub(super) fn refused(&self, date: Duration, unix: Duration) -> bool {
-        let agrees = between(date, self.now(unix)).abs() < SKEW;
-        // Each thread learns the same from the same gateway: the last one wins.
-        self.offset.store(if agrees { 0 } else { between(date, unix) }, Relaxed);
-        !agrees
+    /// A request was refused by an answer with this date; `used` is the offset that it was signed with.
+    /// Takes the gateway's clock over when that was off; `true` when the next request is another one
+    /// for it. An offset that was in use and did not help is dropped: dates are wrong, too.
+    pub(super) fn refused(&self, used: i64, date: Duration, unix: Duration) -> bool {
+        let offset = between(date, unix);
+        if offset.saturating_sub(used).abs() >= SKEW {
+            self.offset.store(offset, Relaxed);
+            return true;
+        }
+        // Unless another answer has shown a better one meanwhile.
+        let _ = self.offset.compare_exchange(used, 0, Relaxed, Relaxed);
+        false
     }
 
     /// A request was taken by an answer with this date: ours is right when it says so.
@@ -147,6 +181,12 @@ impl Learnt {
             self.offset.store(0, Relaxed);
         }
     }
+}
+
+/// `unix` with an offset in seconds.
+pub(super) fn shifted(unix: Duration, offset: i64) -> Duration {
+    let magnitude = Duration::from_secs(offset.unsigned_abs());
+    if offset < 0 { unix.saturating_sub(magnitude) } else { unix.saturating_add(magnitude) }
 }
 
 /// Seconds from `b` to `a`.
@@ -165,21 +205,74 @@ mod tests {
     #[test]
     fn an_offset_that_does_not_help_is_dropped_and_may_be_learnt_again() {
         let learnt = Learnt::new();
-        assert!(learnt.refused(NOW + HOUR, NOW));
-        assert_eq!(learnt.now(NOW), NOW + HOUR);
-        assert!(!learnt.refused(NOW + HOUR, NOW));
-        assert_eq!(learnt.now(NOW), NOW);
-        assert!(learnt.refused(NOW - HOUR, NOW));
-        assert_eq!(learnt.now(NOW), NOW - HOUR);
+        assert!(learnt.refused(0, NOW + HOUR, NOW));
+        assert_eq!(learnt.offset(), 3600);
+        assert!(!learnt.refused(3600, NOW + HOUR, NOW));
+        assert_eq!(learnt.offset(), 0);
+        assert!(learnt.refused(0, NOW - HOUR, NOW));
+        assert_eq!(shifted(NOW, learnt.offset()), NOW - HOUR);
+    }
+
+    #[test]
+    fn a_late_refusal_is_judged_by_the_clock_that_its_own_request_was_signed_with() {
+        let learnt = Learnt::new();
+        // Both were signed with our clock; one has taught the gateway's.
+        assert!(learnt.refused(0, NOW + HOUR, NOW));
+        assert!(learnt.refused(0, NOW + HOUR, NOW));
+        assert_eq!(learnt.offset(), 3600);
+        // The gateway's clock was set right meanwhile, and another answer has shown it: the late one
+        // was signed with the old offset, agreed with it, and changes nothing.
+        assert!(learnt.refused(3600, NOW - HOUR, NOW));
+        assert!(!learnt.refused(3600, NOW + HOUR, NOW));
+        assert_eq!(learnt.offset(), -3600);
     }
 
     #[test]
     fn a_success_that_agrees_with_our_clock_clears_the_offset() {
         let learnt = Learnt::new();
-        assert!(learnt.refused(NOW + HOUR, NOW));
+        assert!(learnt.refused(0, NOW + HOUR, NOW));
         learnt.taken(NOW + HOUR, NOW);
         assert_eq!(learnt.offset(), 3600);
         learnt.taken(NOW, NOW);
         assert_eq!(learnt.offset(), 0);
+    }
+
+    fn is_conditional(learnt: &Learnt) -> bool {
+        learnt.adapt(&ObjectOptions::default()).if_none_match
+    }
+
+    #[test]
+    fn two_requests_under_way_that_are_refused_for_no_named_header_are_both_sent_without_the_condition()
+     {
+        let learnt = Learnt::new();
+        assert!(learnt.guess_unconditional(true));
+        assert!(learnt.guess_unconditional(true));
+        assert!(!is_conditional(&learnt));
+    }
+
+    #[test]
+    fn a_guess_that_helped_is_kept_and_one_that_did_not_is_made_once() {
+        let learnt = Learnt::new();
+        assert!(learnt.guess_unconditional(true));
+        learnt.stored("k", false);
+        assert!(!learnt.guess_unconditional(false));
+        assert!(!is_conditional(&learnt));
+        let learnt = Learnt::new();
+        assert!(learnt.guess_unconditional(true));
+        assert!(!learnt.guess_unconditional(false));
+        assert!(is_conditional(&learnt));
+        assert!(!learnt.guess_unconditional(true));
+    }
+
+    #[test]
+    fn a_bounded_number_of_keys_is_remembered_for_their_cut_bodies() {
+        let learnt = Learnt::new();
+        for key in 0..2 * CUT {
+            learnt.body_was_cut(&key.to_string(), true);
+        }
+        learnt.stored("another", true);
+        assert!(!learnt.asks_first("0") && learnt.asks_first(&(2 * CUT - 1).to_string()));
+        learnt.stored(&(2 * CUT - 1).to_string(), true);
+        assert_eq!(learnt.cut().len(), CUT - 1);
     }
 }

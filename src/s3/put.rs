@@ -8,9 +8,8 @@
 use std::io;
 
 use super::classify::classify;
-use super::client::{Call, Client, ERROR_BODY, Heading};
+use super::client::{Call, Client, ERROR_BODY, Heading, Signed};
 use super::confirm::Confirmed;
-use super::credentials::Credentials;
 use super::etag::Etag;
 use super::http::{Patience, Response};
 use super::object::{
@@ -43,7 +42,7 @@ impl Client {
         let body = (object.open)().map_err(|error| unreadable(&error))?;
         let mut body = Outgoing::new(body, object.len);
         let hash = encode::hex(&object.sha256);
-        let asked = self.learnt().asks_first();
+        let ask_first = self.learnt().asks_first(object.key);
         let answered = self.send(Call {
             method: "PUT",
             key: Some(object.key),
@@ -53,11 +52,12 @@ impl Client {
             body: Some(&mut body),
             deadline: self.options().deadline(object.len),
             patience: Patience::Short,
+            ask_first,
             cost: self.gateway().put_cost(object.len),
         });
-        let (response, credentials) = match answered {
+        let (response, signed) = match answered {
             Ok(answered) => answered,
-            Err(answer) => return Err(self.without_answer(answer, &mut body)),
+            Err(answer) => return Err(self.without_answer(object.key, answer, &mut body)),
         };
         let sent = body.sent();
         if sent.is_some_and(|sent| sent.sha256 != object.sha256) {
@@ -66,11 +66,15 @@ impl Client {
         }
         let status = response.status;
         if (200..=299).contains(&status) {
-            return Ok(self.claims_success(object, sent, response, &credentials));
+            let answer = self.claims_success(object, sent, response, &signed);
+            if answer.outcome == Outcome::Stored {
+                self.learnt().stored(object.key, options.if_none_match);
+            }
+            return Ok(answer);
         }
-        let answer = self.answer(response, &credentials);
+        let answer = self.answer(response, &signed);
         Err(match status {
-            417 if asked => {
+            417 if ask_first => {
                 self.learnt().never_ask();
                 Answer { outcome: Outcome::Adapted, ..answer }
             }
@@ -79,7 +83,12 @@ impl Client {
         })
     }
 
-    fn without_answer<R: io::Read>(&self, answer: Answer, body: &mut Outgoing<R>) -> Answer {
+    fn without_answer<R: io::Read>(
+        &self,
+        key: &str,
+        answer: Answer,
+        body: &mut Outgoing<R>,
+    ) -> Answer {
         match body.fault() {
             Some(Fault::Short(left)) => Answer::local(
                 Outcome::Damaged,
@@ -89,7 +98,7 @@ impl Client {
             None => {
                 if answer.outcome == Outcome::Broken {
                     // Not for ever: a proxy's answer to the question may be what breaks it.
-                    self.learnt().ask_first(body.is_cut());
+                    self.learnt().body_was_cut(key, body.is_cut());
                 }
                 answer
             }
@@ -102,7 +111,7 @@ impl Client {
         object: &PutObject<'_>,
         sent: Option<Sent>,
         response: Response,
-        credentials: &Credentials,
+        signed: &Signed,
     ) -> Answer {
         let head = Heading::of(&response);
         let etag = Etag::of(&response);
@@ -112,7 +121,7 @@ impl Client {
         if !body.code.is_empty() {
             // S3 does that where the status is sent before the work is done.
             let outcome = classify(500, &body.code, &body.message).unwrap_or(Outcome::Unconfirmed);
-            return self.describe(head, outcome, body, &bytes, credentials);
+            return self.describe(head, outcome, body, &bytes, signed);
         }
         let date = head.date;
         let clean = head.status == 200 && empty && whole;
@@ -126,7 +135,7 @@ impl Client {
         };
         // What a proxy or a login page does not send, where HEAD may not tell.
         let plausible = clean && sent.is_some() && etag.is_quoted() && !head.request_id.is_empty();
-        let answer = self.describe(head, Outcome::Stored, body, &bytes, credentials);
+        let answer = self.describe(head, Outcome::Stored, body, &bytes, signed);
         let answer = if proven {
             answer
         } else {
@@ -147,11 +156,10 @@ impl Client {
             let title = if outcome == Outcome::NotS3 { xml::title(&bytes) } else { String::new() };
             Answer { outcome, message: title, ..answer }
         };
-        if answer.outcome == Outcome::Stored {
-            self.learnt().ask_first(false);
-            if let Some(date) = date {
-                self.learnt().taken(date, self.clock.unix());
-            }
+        if answer.outcome == Outcome::Stored
+            && let Some(date) = date
+        {
+            self.learnt().taken(date, self.clock.unix());
         }
         answer
     }
@@ -186,8 +194,10 @@ impl Client {
             && !text.contains(", header ")
             && !text.starts_with("header ")
             && self.learnt().guess_unconditional(options.if_none_match);
-        if unknown || guess {
+        if unknown {
             self.learnt().go_unconditional();
+        }
+        if unknown || guess {
             let message = format!(
                 "{}; it goes on without If-None-Match, say if_none_match = false to say so",
                 answer.message

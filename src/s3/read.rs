@@ -83,9 +83,9 @@ impl Client {
     /// missing: HEAD has no body to tell the two apart.
     pub fn head(&self, key: &str) -> Result<Head, Answer> {
         let call = Call { key: Some(key), ..Call::get("HEAD", self.options().timeout) };
-        let (response, credentials) = self.send(call)?;
+        let (response, signed) = self.send(call)?;
         if response.status != 200 {
-            return Err(self.answer_to_head(response, &credentials));
+            return Err(self.answer_to_head(response, &signed));
         }
         Ok(Head {
             len: response.header("content-length").and_then(|len| len.parse().ok()),
@@ -101,9 +101,9 @@ impl Client {
     pub fn get(&self, key: &str) -> Result<Get, Answer> {
         let patience = Patience::EachRead;
         let call = Call { key: Some(key), patience, ..Call::get("GET", self.options().timeout) };
-        let (response, credentials) = self.send(call)?;
+        let (response, signed) = self.send(call)?;
         if response.status != 200 {
-            return Err(of_object(self.answer(response, &credentials)));
+            return Err(of_object(self.answer(response, &signed)));
         }
         let len = response.header("content-length").and_then(|len| len.parse().ok());
         let metadata = response.metadata();
@@ -137,9 +137,9 @@ impl Client {
         let asked = if self.gateway().lists_folders_only() { folder } else { prefix };
         query.push_str(&encode::query(asked));
         let call = Call { query: Some(&query), ..Call::get("GET", self.options().timeout) };
-        let (response, credentials) = self.send(call)?;
+        let (response, signed) = self.send(call)?;
         if response.status != 200 {
-            return Err(self.answer(response, &credentials));
+            return Err(self.answer(response, &signed));
         }
         let (bytes, whole) = response.read(PAGE_BODY);
         if !whole {

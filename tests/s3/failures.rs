@@ -2,9 +2,10 @@
 //! exchange can go wrong.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
+use crate::common::answering::{Answering, Reply, http};
 use crate::common::clock::Shifted;
 use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::moods::tag;
@@ -188,6 +189,75 @@ fn a_wrong_date_does_not_end_credentials_that_expire() {
         assert!(client.clock_offset().unsigned_abs() > year.as_secs());
         assert_eq!(put(&client, "k", b"x").outcome, Outcome::Stored, "{date}");
     }
+}
+
+#[test]
+fn two_uploads_under_way_that_are_refused_for_the_clock_both_go_on_with_the_gateway_s() {
+    let (heard, first_is_over) = mpsc::channel();
+    let (arrived, both) = (Mutex::new(0), Barrier::new(2));
+    let first_is_over = Mutex::new(first_is_over);
+    let later = System::new().unix() + Duration::from_secs(3600);
+    let later = jiff::Timestamp::from_second(later.as_secs() as i64).unwrap();
+    let later = later.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let server = Answering::start(move |_| {
+        let number = {
+            let mut arrived = arrived.lock().unwrap();
+            *arrived += 1;
+            *arrived
+        };
+        both.wait();
+        if number == 2 {
+            first_is_over.lock().unwrap().recv().unwrap();
+        }
+        let body = error("RequestTimeTooSkewed", "x");
+        Reply::Now(http("403 Forbidden", &[("Date", &later)], body.as_bytes()))
+    });
+    let client = client(&server.endpoint(), KEYS, Options::default(), System::new());
+    let outcomes = std::thread::scope(|scope| {
+        let put = |key| {
+            let (client, heard) = (&client, heard.clone());
+            scope.spawn(move || {
+                let outcome = put(client, key, b"x").outcome;
+                let _ = heard.send(());
+                outcome
+            })
+        };
+        [put("a"), put("b")].map(|put| put.join().unwrap())
+    });
+    assert_eq!(outcomes, [Outcome::ClockCorrected; 2]);
+    assert!((3590..=3610).contains(&client.clock_offset()), "{}", client.clock_offset());
+}
+
+#[test]
+fn a_block_whose_body_was_cut_asks_before_it_is_sent_although_others_were_stored_since() {
+    let refusal = reply("413 Payload Too Large", &[], "");
+    let fake = Fake::start(vec![
+        Play::SayIfAsked(refusal.clone()),
+        Play::Store,
+        Play::SayIfAsked(refusal),
+    ]);
+    let client = with_timeout(&fake, Duration::from_secs(60));
+    let large = vec![b'x'; 16 << 20];
+    assert_eq!(put(&client, "large", &large).outcome, Outcome::Broken);
+    assert_eq!(put(&client, "small", b"x").outcome, Outcome::Stored);
+    let heard = put(&client, "large", &large);
+    assert_eq!((heard.outcome, heard.status), (Outcome::NotS3, Some(413)), "{heard}");
+}
+
+#[test]
+fn a_501_for_another_reason_does_not_bring_back_the_condition_that_the_gateway_does_not_know() {
+    let nameless = || {
+        let text = "A header you provided implies functionality that is not implemented";
+        Play::Say(reply("501 Not Implemented", &[], &error("NotImplemented", text)))
+    };
+    let fake = Fake::start(vec![nameless(), Play::Store, nameless(), Play::Store]);
+    let client = connect(&fake);
+    let outcomes = [(); 4].map(|()| put(&client, "k", b"x").outcome);
+    let expected = [Outcome::Adapted, Outcome::Stored, Outcome::Unsupported, Outcome::Stored];
+    assert_eq!(outcomes, expected);
+    let conditional: Vec<_> =
+        fake.requests().iter().map(|request| request.contains("if-none-match")).collect();
+    assert_eq!(conditional, [true, false, false, false]);
 }
 
 #[test]
