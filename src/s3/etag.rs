@@ -26,7 +26,8 @@ impl Etag {
     }
 
     pub(super) fn is_quoted(&self) -> bool {
-        self.text.len() > 2 && self.text.starts_with('"') && self.text.ends_with('"')
+        let text = self.strong();
+        text.len() > 2 && text.starts_with('"') && text.ends_with('"')
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -44,6 +45,11 @@ impl Etag {
     }
 
     fn bare(&self) -> &str {
-        self.text.trim_matches('"')
+        self.strong().trim_matches('"')
+    }
+
+    /// Without the mark of a weak one, which some proxies add.
+    fn strong(&self) -> &str {
+        self.text.strip_prefix("W/").unwrap_or(&self.text)
     }
 }

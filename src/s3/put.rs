@@ -96,7 +96,8 @@ impl Client {
             ),
             Some(Fault::Io(text)) => Answer::local(Outcome::Unreadable, text),
             None => {
-                if answer.outcome == Outcome::Broken {
+                // Who answers early may close the connection, or leave it open and read no more.
+                if matches!(answer.outcome, Outcome::Broken | Outcome::TimedOut) {
                     // Not for ever: a proxy's answer to the question may be what breaks it.
                     self.learnt().body_was_cut(key, body.is_cut());
                 }

@@ -13,11 +13,16 @@ pub enum Play {
     Say(String),
     /// Reads the whole request, and answers as S3 does to one who stores.
     Store,
+    /// Sends these bytes once it has the headers, and then does as [`Play::Store`] does.
+    StoreAfter(String),
     /// Sends these bytes before it has read anything, and closes.
     Greet(String),
     /// Answers `Expect: 100-continue` with these bytes; without that header resets the
     /// connection after the first bytes of the body.
     SayIfAsked(String),
+    /// Sends these bytes without reading any of the body, with or without `Expect`, and keeps the
+    /// connection open.
+    SayUnread(String),
     /// Reads this many bytes of the body and resets the connection.
     Reset(usize),
     /// Reads the whole request and never answers.
@@ -72,7 +77,7 @@ impl Fake {
                 if sender.send(request).is_err() {
                     return;
                 }
-                if matches!(play, Play::Silence) {
+                if matches!(play, Play::Silence | Play::SayUnread(_)) {
                     silent.push(stream);
                 }
             }
@@ -106,6 +111,9 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
             _ => return request,
         }
     }
+    if let Play::StoreAfter(text) = play {
+        let _ = stream.write_all(text.as_bytes());
+    }
     let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
     let length: usize = head
         .lines()
@@ -131,13 +139,16 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
             body(usize::MAX);
             let _ = stream.write_all(text.as_bytes());
         }
-        Play::Store => {
+        Play::Store | Play::StoreAfter(_) => {
             body(usize::MAX);
             let start = request.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
             let etag = super::moods::tag(&request[start..]);
             let _ = stream.write_all(reply("200 OK", &[("ETag", &etag)], "").as_bytes());
         }
         Play::Greet(_) => (),
+        Play::SayUnread(text) => {
+            let _ = stream.write_all(text.as_bytes());
+        }
         Play::SayIfAsked(text) if asks => {
             let _ = stream.write_all(text.as_bytes());
             let _ = stream.shutdown(Shutdown::Write);

@@ -1,7 +1,7 @@
 //! The failure table against a gateway that plays scripts: a test a row, and the ways in which an
 //! exchange can go wrong.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
@@ -356,6 +356,21 @@ fn a_reset_after_half_the_body_is_retried_and_the_next_attempt_asks_before_it_se
 }
 
 #[test]
+fn a_large_block_that_is_there_already_is_found_where_the_gateway_resets_instead_of_saying_so() {
+    // As MinIO does from 16 MiB on.
+    let block = vec![b'x'; 16 << 20];
+    let there = reply("412 Precondition Failed", &[], &error("PreconditionFailed", "no"));
+    let fake = Fake::start(vec![
+        Play::SayIfAsked(there.clone()),
+        Play::SayIfAsked(there),
+        head_of(&block, block.len()),
+    ]);
+    let client = with_timeout(&fake, Duration::from_secs(60));
+    let outcomes = [(); 2].map(|()| put(&client, "k", &block).outcome);
+    assert_eq!(outcomes, [Outcome::Broken, Outcome::AlreadyStored]);
+}
+
+#[test]
 fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
     let fake = Fake::start(vec![Play::Reset(1000), Play::Store, Play::Store]);
     let client = with_timeout(&fake, Duration::from_secs(20));
@@ -371,10 +386,9 @@ fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
 
 #[test]
 fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
-    // tinyproxy adds a header to the 100, which the HTTP client does not take.
     let fake = Fake::start(vec![
         Play::Reset(1000),
-        Play::SayIfAsked("HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n".to_owned()),
+        Play::SayIfAsked("HTTP/1.1 1OO Continue\r\n\r\n".to_owned()),
         Play::Store,
     ]);
     let client = with_timeout(&fake, Duration::from_secs(20));
@@ -384,6 +398,140 @@ fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
     let asked: Vec<bool> =
         fake.requests().iter().map(|r| r.contains("expect: 100-continue")).collect();
     assert_eq!(asked, [false, true, false]);
+}
+
+#[test]
+fn interim_responses_may_have_header_lines_whether_they_were_asked_for_or_not() {
+    // tinyproxy adds one to each.
+    let goes_on = "HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n";
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let stored = reply("200 OK", &[("ETag", &tag(b"block"))], "");
+    for before in [goes_on, hints, &format!("{hints}{goes_on}{hints}")] {
+        let answer = answer(Play::Say(format!("{before}{stored}")));
+        assert_eq!(answer.outcome, Outcome::Stored, "{before}: {answer}");
+        // The body goes out when the gateway has said so, and not before the answer.
+        let fake = Fake::start(vec![Play::Reset(1000), Play::StoreAfter(before.to_owned())]);
+        let client = with_timeout(&fake, Duration::from_secs(60));
+        let block = vec![b'x'; 16 << 20];
+        let outcomes = [(); 2].map(|()| put(&client, "k", &block).outcome);
+        assert_eq!(outcomes, [Outcome::Broken, Outcome::Stored], "{before}");
+        assert!(fake.requests()[1].contains("expect: 100-continue"));
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_and_reads_no_more_is_heard_by_the_next_attempt() {
+    let refusal = reply("403 Forbidden", &[], &error("AccessDenied", "no"));
+    let fake = Fake::start(vec![Play::SayUnread(refusal.clone()), Play::SayUnread(refusal)]);
+    let options = Options {
+        timeout: Duration::from_secs(5),
+        floor_rate: u64::MAX,
+        proxy: Proxy::None,
+        ..Options::default()
+    };
+    let client = client(&fake.endpoint(), KEYS, options, System::new());
+    // More than the sockets' buffers hold on both sides.
+    let block = vec![b'x'; 16 << 20];
+    let outcomes = [(); 2].map(|()| put(&client, "k", &block).outcome);
+    assert_eq!(outcomes, [Outcome::TimedOut, Outcome::Refused]);
+}
+
+#[test]
+fn an_error_document_that_a_proxy_has_compressed_is_read() {
+    let server = Answering::start(|_| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(error("EntityTooLarge", "no").as_bytes()).unwrap();
+        let body = gzip.finish().unwrap();
+        Reply::Now(http("400 Bad Request", &[("Content-Encoding", "gzip")], &body))
+    });
+    let client = client(&server.endpoint(), KEYS, Options::default(), System::new());
+    let answer = put(&client, "k", b"block");
+    assert_eq!((answer.outcome, answer.code.as_str()), (Outcome::Unfit, "EntityTooLarge"));
+}
+
+#[test]
+fn a_weak_entity_tag_proves_a_block_where_head_may_not() {
+    let weak = format!("W/{}", tag(b"block"));
+    let fake = Fake::start(vec![
+        Play::Say(reply("200 OK", &[("ETag", &weak)], "")),
+        Play::Say(reply("403 Forbidden", &[], "")),
+    ]);
+    assert_eq!(put(&connect(&fake), "k", b"block").outcome, Outcome::Stored);
+}
+
+#[test]
+fn an_object_that_could_not_be_read_back_whole_is_not_taken_for_another_one() {
+    let plain = |more: &str| Play::Say(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{more}"));
+    for (get, outcome) in [
+        // Without a length its end and a broken connection look alike.
+        ("\r\nblo", Outcome::Broken),
+        ("Content-Length: 5\r\n\r\nblo", Outcome::Broken),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nblo\r\n", Outcome::Broken),
+        ("\r\nblock", Outcome::AlreadyStored),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nblock\r\n0\r\nX: y\r\n\r\n",
+            Outcome::AlreadyStored,
+        ),
+        ("Content-Length: 3\r\n\r\nblo", Outcome::Conflict),
+        ("\r\nother", Outcome::Conflict),
+    ] {
+        let fake = Fake::start(vec![
+            Play::Say(reply("412 Precondition Failed", &[], "")),
+            plain("Content-Length: 5\r\n\r\n"),
+            plain(get),
+        ]);
+        let answer = put(&connect(&fake), "k", b"block");
+        assert_eq!(answer.outcome, outcome, "{get:?}: {answer}");
+    }
+}
+
+#[test]
+fn odd_but_valid_forms_of_http_store_a_block() {
+    let etag = tag(b"block");
+    for answer in [
+        format!("HTTP/1.0 200 OK\r\nETag: {etag}\r\n\r\n"),
+        format!(
+            "HTTP/1.0 200 OK\r\nETag: {etag}\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"
+        ),
+        format!("HTTP/1.1 200\r\nETag: {etag}\r\nContent-Length: 0\r\n\r\n"),
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"
+        ),
+        format!("HTTP/1.1 200 OK\nETag: {etag}\nContent-Length: 0\n\n"),
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: {etag}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: y\r\n\r\n"
+        ),
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+        ),
+        format!("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: 0\r\n\r\n", etag.to_uppercase()),
+    ] {
+        let fake = Fake::start(vec![Play::Say(answer.clone())]);
+        let stored = put(&connect(&fake), "k", b"block");
+        assert_eq!(stored.outcome, Outcome::Stored, "{answer:?}: {stored}");
+    }
+}
+
+#[test]
+fn what_is_not_http_or_breaks_off_keeps_the_block_for_another_attempt() {
+    let etag = tag(b"block");
+    for answer in [
+        "HTTP/2.0 200 OK\r\n\r\n".to_owned(),
+        "ICY 200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 099 Odd\r\n\r\n".to_owned(),
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n".to_owned(),
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 0\r\nContent-Length: 7\r\n\r\n"
+        ),
+        format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: -1\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nX Y: z\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 0\r\n"),
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_owned(),
+    ] {
+        let fake = Fake::start(vec![Play::Say(answer.clone())]);
+        let kept = put(&connect(&fake), "k", b"block");
+        assert_eq!(kept.action(), Action::Retry { after: None }, "{answer:?}: {kept}");
+    }
 }
 
 #[test]

@@ -1,8 +1,12 @@
-//! Responses with more header lines than the HTTP client takes, which is 128.
+//! Heads of responses that the HTTP client does not take as they come.
 //!
-//! A gateway behind some proxies sends thousands of short lines. They count against the 64 KiB that
-//! a response's headers may have and against nothing else: of a head with many lines only those that
-//! somebody reads here are handed on.
+//! A gateway behind some proxies sends thousands of short lines, and the client takes 128. They count
+//! against the 64 KiB that a response's headers may have and against nothing else: of a head with many
+//! lines only those that somebody reads here are handed on.
+//!
+//! What a server says before its answer (1xx: RFC 9110, 15.2) may have header lines as well, which
+//! proxies add. `100 Continue`, for which the client waits, is handed on without them, and the others
+//! are not. 101 ends an exchange, and is an answer.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +17,12 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport, time};
 const MANY: usize = 100;
 /// Most bytes of a head that are waited for.
 const LONGEST: usize = 63 * 1024;
+/// What is left of `100 Continue`.
+const CONTINUE: &[u8] = b"HTTP/1.1 100\r\n\r\n";
 /// Beginnings of the names that are handed on.
-const READ: [&str; 11] = [
+const READ: [&str; 12] = [
     "content-length",
+    "content-encoding",
     "content-type",
     "transfer-encoding",
     "connection",
@@ -83,20 +90,48 @@ fn thin(head: &[u8]) -> Vec<u8> {
     out
 }
 
+/// How many bytes of whole interim responses there are at the beginning, and whether one of them is
+/// `100 Continue`.
+fn interim(input: &[u8]) -> (usize, bool) {
+    let (mut end, mut goes_on) = (0, false);
+    while let Some(rest) = input.get(end..)
+        && rest.starts_with(b"HTTP/1.")
+        && rest.get(8..10) == Some(b" 1")
+        && rest.get(8..12) != Some(b" 101")
+        && let Some(length) = memchr::memmem::find(rest, b"\r\n\r\n")
+    {
+        goes_on |= rest.get(8..12) == Some(b" 100");
+        end += length + 4;
+    }
+    (end, goes_on)
+}
+
 impl<T: Transport> Heads<T> {
-    /// Puts a thinner head in the place of the one that ends at `end`.
-    fn replace(&mut self, end: usize) {
+    /// Puts other bytes in the place of the first `end`, from `start` on.
+    fn replace(&mut self, (start, end): (usize, usize), by: &[u8]) {
         let buffers = self.inner.buffers();
         let input = buffers.input();
-        let mut bytes = thin(input.get(..end).unwrap_or_default());
-        bytes.extend_from_slice(input.get(end..).unwrap_or_default());
+        let kept = [input.get(..start), Some(by), input.get(end..)];
+        let bytes = kept.map(Option::unwrap_or_default).concat();
         let whole = input.len();
         buffers.input_consume(whole);
-        // It is shorter than what was there, so it fits.
+        // It is not longer than what was there, so it fits.
         if let Some(room) = buffers.input_append_buf().get_mut(..bytes.len()) {
             room.copy_from_slice(&bytes);
             buffers.input_appended(bytes.len());
         }
+    }
+
+    /// Leaves of the interim responses what the client takes; where the answer begins.
+    fn shorten_interim(&mut self) -> usize {
+        let (end, goes_on) = interim(self.inner.buffers().input());
+        let left = if goes_on { CONTINUE } else { b"" };
+        // One that is as short as ours has no lines.
+        if end > left.len() {
+            self.replace((0, end), left);
+            return left.len();
+        }
+        end
     }
 }
 
@@ -111,32 +146,36 @@ impl<T: Transport> Transport for Heads<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let start = Instant::now();
+        let begin = Instant::now();
         let mut left = timeout;
         loop {
             let progress = self.inner.await_input(left)?;
             if !self.in_head {
                 return Ok(progress);
             }
+            let start = self.shorten_interim();
             let input = self.inner.buffers().input();
-            match look(input) {
+            let head = input.get(start..).unwrap_or_default();
+            match look(head) {
+                // All that came was an interim response that nobody waits for.
+                Head::Few if progress && input.is_empty() => {}
                 Head::Few => return Ok(progress),
                 Head::Small => {
-                    // After 100 Continue another one comes.
-                    self.in_head = input.get(8..10) == Some(b" 1");
+                    self.in_head = false;
                     return Ok(progress);
                 }
                 Head::Growing if !progress || input.len() > LONGEST => return Ok(progress),
                 Head::Growing => {}
                 Head::Large(end) => {
                     self.in_head = false;
-                    self.replace(end);
+                    let thin = thin(head.get(..end).unwrap_or_default());
+                    self.replace((start, start + end), &thin);
                     return Ok(true);
                 }
             }
             // All of it in the time that was given for a part.
             if let time::Duration::Exact(most) = timeout.after {
-                let rest = most.saturating_sub(start.elapsed());
+                let rest = most.saturating_sub(begin.elapsed());
                 if rest.is_zero() {
                     return Err(Error::Timeout(timeout.reason));
                 }
@@ -171,5 +210,21 @@ mod tests {
         assert_eq!(thin, "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nX-Amz-Meta-a: b\r\n\r\n");
         assert!(matches!(look(&text.as_bytes()[..end - 1]), Head::Growing));
         assert!(matches!(look(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"), Head::Small));
+    }
+
+    #[test]
+    fn interim_responses_end_where_the_answer_begins() {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        let goes_on = "HTTP/1.1 100 Continue\r\nVia: 1.1 p\r\n\r\n";
+        for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 101 S\r\n\r\n", "HTTP/1.1 103 E", ""] {
+            for (before, found) in [
+                (String::new(), false),
+                (hints.to_owned(), false),
+                (format!("{hints}{goes_on}{hints}"), true),
+            ] {
+                let text = format!("{before}{answer}");
+                assert_eq!(interim(text.as_bytes()), (before.len(), found), "{text}");
+            }
+        }
     }
 }

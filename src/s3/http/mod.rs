@@ -23,6 +23,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use rustls::ClientConfig;
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -266,8 +267,11 @@ impl Response {
     }
 
     /// At most `limit` bytes of the body and whether that was all of it. What a broken connection
-    /// leaves is returned too: the status has been said already.
+    /// leaves is returned too: the status has been said already. A body in gzip, in which some proxies
+    /// send error pages although nobody asked for it, is decoded.
     pub(super) fn read(self, limit: u64) -> (Vec<u8>, bool) {
+        let coding = self.header("content-encoding").unwrap_or_default();
+        let in_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
         let mut bytes = Vec::new();
         let mut reader = self.body.into_reader();
         let whole = match reader.by_ref().take(limit).read_to_end(&mut bytes) {
@@ -275,6 +279,14 @@ impl Response {
             Ok(_) => matches!(reader.read(&mut [0; 1]), Ok(0)),
             Err(_) => false,
         };
+        if in_gzip && !bytes.is_empty() {
+            let mut text = Vec::new();
+            let mut decoder = MultiGzDecoder::new(&*bytes).take(limit + 1);
+            let decoded = decoder.read_to_end(&mut text).is_ok();
+            let fits = text.len() as u64 <= limit;
+            text.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            return (text, whole && decoded && fits);
+        }
         (bytes, whole)
     }
 
