@@ -3,23 +3,28 @@
 //! One step after the other, each from the settings alone: the name, a connection, TLS, the
 //! credentials, one small write, the clocks, and whether this key may read. The write is what a
 //! node does, so a key that may only write passes. The object stays: such a key cannot delete.
+//!
+//! The spool may hold records for other routes of the stream than the one that the settings describe. Each is
+//! sent as the file in its folder says, so each is tested as well.
 
-use std::io::{Cursor, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::Error;
 use super::blocks::PROBE;
-use super::settings::{Connection, Source};
+use super::settings::{Connection, Source, client};
 use super::terminal::output::{Paint, json};
 use super::terminal::when;
 use crate::block::{Digest, Meta, sanitise};
 use crate::clock::{Clock as _, System, nanoseconds};
+use crate::pipeline::{Folder, folders, may_be_of};
 use crate::printable::printable;
 use crate::s3::endpoint::Scheme;
 use crate::s3::object::SHA256_NAME;
 use crate::s3::{Answer, Outcome, PutObject};
+use crate::settings::{Arguments, Place, Settings};
 
 /// Clocks further apart than this are worth a word; gateways refuse at 15 minutes.
 const SKEW: i64 = 60;
@@ -28,7 +33,8 @@ const SKEW: i64 = 60;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Writes one small object, {path}s3log-check-HOST-TIME. It stays in the bucket; the \
-other commands ignore it.
+other commands ignore it. If records for other routes of the stream wait in the spool, each of these \
+routes is tested too, with the settings kept beside its records.
 
 Exit codes (the first step that failed decides):
   0  a node with these settings can store its blocks
@@ -65,21 +71,23 @@ enum Mark {
 /// # Errors
 /// A setting, or the output. What a step finds is no error but an exit code.
 pub(super) fn run(arguments: &CheckArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let sources = Source::all(&arguments.connection, &arguments.streams)?;
-    for source in &sources {
-        // What only the node needs as well: keys and certificates.
-        arguments.connection.settings(&source.settings.stream)?;
-    }
+    let connection = &arguments.connection;
+    let sources = Source::all(connection, &arguments.streams)?;
+    // What only the node needs as well: keys and certificates.
+    let node = sources.iter().map(|source| connection.settings(&source.settings.stream));
+    let node = node.collect::<Result<Vec<_>, _>>()?;
     let mut code = 0;
-    for source in &sources {
-        let mut report = Report {
-            out,
-            json: arguments.json,
-            paint: Paint::stdout(),
-            stream: &source.settings.stream,
-        };
-        let own = report.all(source)?;
-        code = if code == 0 { own } else { code };
+    for (source, node) in sources.iter().zip(&node) {
+        let stream = &node.stream;
+        let mut report =
+            Report { out, json: arguments.json, paint: Paint::stdout(), stream: stream.clone() };
+        let mut codes = vec![report.all(source, "")?];
+        for folder in report.other_routes(node)? {
+            let name = folder.path.file_name().unwrap_or_default();
+            report.stream = name.to_string_lossy().into_owned();
+            codes.push(report.route(&folder, &connection.arguments(stream)?)?);
+        }
+        code = codes.into_iter().fold(code, |first, next| if first == 0 { next } else { first });
     }
     Ok(ExitCode::from(code))
 }
@@ -88,10 +96,69 @@ struct Report<'a> {
     out: &'a mut dyn Write,
     json: bool,
     paint: Paint,
-    stream: &'a str,
+    /// The stream's name, followed by `@` and the route for another route than the settings'.
+    stream: String,
 }
 
 impl Report<'_> {
+    /// The folders of the stream with records for another route than that of `node`.
+    fn other_routes(&mut self, node: &Settings) -> Result<Vec<Folder>, Error> {
+        let Place::Directory(directory) = &node.place else { return Ok(Vec::new()) };
+        if let Err(error) = std::fs::read_dir(directory)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let text = format!(
+                "{}: {error}; run check as the spool's owner to test other routes whose records wait",
+                directory.display()
+            );
+            self.say("spool", Mark::Note, &text)?;
+        }
+        let mut folders = folders(directory, &node.stream);
+        let own = node.route();
+        // Of a release that had one folder a stream; these settings adopt it.
+        let adopted = |folder: &Folder| {
+            folder.route().is_none()
+                && folder.path.join("route").symlink_metadata().is_err()
+                && may_be_of(&folder.path, node)
+        };
+        folders.retain(|folder| {
+            folder.route() != Some(own) && !adopted(folder) && folder.has_records()
+        });
+        Ok(folders)
+    }
+
+    /// All steps for what waits in `folder`, with the settings that whoever uploads it takes; `given`
+    /// are those of the command. The exit code.
+    fn route(&mut self, folder: &Folder, given: &Arguments) -> Result<u8, Error> {
+        let path = folder.path.display();
+        let Some(saved) = &folder.saved else {
+            let text = format!(
+                "records wait in {path}, and its file route cannot be read: their route is unknown; see \
+                 s3log requeue --from unknown"
+            );
+            self.say("settings", Mark::Failed, &text)?;
+            return Ok(2);
+        };
+        let settings = if saved.is_external() {
+            saved.settings_to_ship(given)
+        } else {
+            let directory = folder.path.parent().unwrap_or(&folder.path);
+            saved.settings(&saved.arguments(directory))
+        };
+        let opened = settings.map_err(Error::from).and_then(|settings| {
+            let client = client(&settings)?;
+            Ok(Source { settings, client })
+        });
+        match opened {
+            Ok(source) => self.all(&source, &format!(", for the records that wait in {path}")),
+            Err(error) => {
+                let text = format!("records wait in {path}: {error}");
+                self.say("settings", Mark::Failed, &text)?;
+                Ok(2)
+            }
+        }
+    }
+
     fn say(&mut self, step: &str, mark: Mark, text: &str) -> Result<(), Error> {
         let (word, painted) = match mark {
             Mark::Ok => ("ok", self.paint.good("ok    ")),
@@ -100,7 +167,7 @@ impl Report<'_> {
         };
         if self.json {
             let line = serde_json::json!({
-                "stream": self.stream, "step": step, "result": word, "detail": text,
+                "stream": &self.stream, "step": step, "result": word, "detail": text,
             });
             json(self.out, &line)?;
         } else {
@@ -109,12 +176,19 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// All steps; the exit code.
-    fn all(&mut self, source: &Source) -> Result<u8, Error> {
-        let bucket = &source.settings.bucket;
+    /// All steps, `why` they are taken ending the first one; the exit code.
+    fn all(&mut self, source: &Source, why: &str) -> Result<u8, Error> {
+        let settings = &source.settings;
+        let by = match settings.arguments.get("gateway") {
+            Some(_) => "as set",
+            None => "by the endpoint's name",
+        };
         let text = format!(
-            "stream {}, bucket {bucket}, region {}",
-            self.stream, source.settings.s3.region
+            "stream {}, bucket {}, region {}, gateway {} ({by}){why}",
+            self.stream,
+            settings.bucket,
+            settings.s3.region,
+            source.client.gateway().traits().name,
         );
         self.say("settings", Mark::Ok, &text)?;
         if let Some(code) = self.connect(source)? {

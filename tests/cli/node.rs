@@ -161,6 +161,68 @@ fn check_of_settings_that_are_fine_writes_an_object_that_the_others_pass_over() 
 }
 
 #[test]
+fn check_says_which_kind_of_gateway_it_takes_and_why() {
+    let logs = Logs::start();
+    let ran = logs.s3log(&["check", "access"]);
+    assert!(ran.out.contains(", gateway generic (by the endpoint's name)\n"), "{}", ran.out);
+    let ran = logs.s3log(&["check", "access", "--set", "gateway=minio"]);
+    assert!(ran.out.contains(", gateway minio (as set)\n"), "{}", ran.out);
+}
+
+#[test]
+fn check_tests_each_route_for_which_records_wait_with_the_settings_of_its_folder() {
+    let logs = Logs::start();
+    let process = Process::new();
+    let (spool, good) = (process.spool(), logs.server.endpoint());
+    let given = [
+        "check",
+        "access",
+        "--set",
+        &format!("spool={}", spool.display()),
+        "--set",
+        "hostname=edge-1",
+    ];
+    let credentials = logs.path("credentials").display().to_string();
+    let more = [("path", "old/%Y/"), ("credentials", &*credentials), ("period", "1h")];
+    // One that works, one whose gateway is gone, and one for which nothing waits.
+    let (works, gone) = (process.attach(&good, &more), process.attach("http://127.0.0.1:1", &more));
+    let idle = process.attach(&good, &[("path", "idle/"), ("period", "1h")]);
+    works.push("line", 0..1);
+    gone.push("line", 0..1);
+    let ran = logs.s3log(&given);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let settings: Vec<_> = ran.out.lines().filter(|line| line.contains(" settings ")).collect();
+    assert_eq!(settings.len(), 3, "{ran:?}");
+    assert!(!settings[0].contains("records that wait"), "{settings:?}");
+    assert!(settings[1..].iter().all(|line| line.contains("for the records that wait in")));
+    assert_eq!(ran.out.matches("ok      write ").count(), 2, "{ran:?}");
+    assert!(ran.out.contains("/logs/old/"), "the probe has the route's path: {ran:?}");
+    assert!(ran.out.contains("127.0.0.1:1 does not answer"), "{ran:?}");
+    drop((works, gone, idle));
+}
+
+#[test]
+fn check_of_a_route_whose_file_is_damaged_or_whose_settings_are_refused_says_so() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let folder = logs.path("spool/access");
+    std::fs::write(folder.join("route"), "damaged").unwrap();
+    let ran = logs.s3log(&["check", "access"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("its file route cannot be read: their route is unknown"), "{ran:?}");
+    let saved = serde_json::json!({
+        "route": "0123456789abcdef", "stream": "access", "readers": [],
+        "arguments": {
+            "endpoint": logs.server.endpoint(), "bucket": "logs", "gateway": "r2", "tags": "a=b",
+        },
+    });
+    std::fs::write(folder.join("route"), saved.to_string()).unwrap();
+    let ran = logs.s3log(&["check", "access"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("with gateway = \"r2\""), "{ran:?}");
+}
+
+#[test]
 fn check_tells_each_failure_by_its_exit_code() {
     let logs = Logs::start();
     logs.credentials("wrong-secret");
