@@ -158,6 +158,9 @@ fn unsupported(status: Option<u16>, code: &str, message: &str) -> &'static str {
             "the gateway does not take this encryption; correct server_side_encryption"
         }
         "InvalidBucketName" => "the gateway does not take this name; correct bucket",
+        "InvalidObjectName" | "XMinioInvalidObjectName" | "XMinioInvalidResourceName" => {
+            "the gateway does not take this key; write path without empty parts, . and .."
+        }
         "MethodNotAllowed" => {
             "nothing can be stored at this address; check endpoint, bucket and addressing"
         }

@@ -54,12 +54,14 @@ fn client_like(moods: &Moods, options: Options) -> vmod_s3log::s3::Client {
 fn what_the_load_refuses_for_storj_would_never_be_stored_there() {
     let plain = ObjectOptions::default;
     let pairs = |name: &str, value: String| vec![(name.to_owned(), value)];
+    let tags = |count, len| (0..count).map(|n| (format!("tag{n}"), "x".repeat(len))).collect();
     for (options, signed) in [
         (ObjectOptions { storage_class: Some("GLACIER".into()), ..plain() }, false),
         (ObjectOptions { storage_class: Some("REDUCED_REDUNDANCY".into()), ..plain() }, false),
         (ObjectOptions { tags: pairs("a", "b&c".into()), ..plain() }, false),
         (ObjectOptions { tags: pairs("a&b", "c".into()), ..plain() }, false),
         (ObjectOptions { metadata: pairs("a", "x".repeat(1400)), ..plain() }, false),
+        (ObjectOptions { tags: tags(10, 200), ..plain() }, false),
         (ObjectOptions { metadata: pairs("a", "x".repeat(1000)), ..plain() }, true),
     ] {
         let own = own(signed);
