@@ -152,8 +152,9 @@ fn tables(file: &Path) -> Result<Vec<String>, Error> {
 pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
     let clock: Arc<dyn Clock> = Arc::new(System::new());
     let credentials =
-        Arc::new(chain(&settings.sources, &variables(), &settings.s3).map_err(SetupError::from)?);
-    Ok(Client::new(settings.bucket.clone(), settings.s3.clone(), credentials, clock)?)
+        chain(&settings.sources, &variables(), settings.bucket.endpoint(), &settings.s3)
+            .map_err(SetupError::from)?;
+    Ok(Client::new(settings.bucket.clone(), settings.s3.clone(), Arc::new(credentials), clock)?)
 }
 
 /// A stream with its settings and its client.

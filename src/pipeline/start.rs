@@ -36,9 +36,10 @@ impl Target {
         }
         let stream = || settings.stream.clone();
         let failed = |source| StartError::Client { stream: stream(), source };
-        let credentials = chain(&settings.sources, &variables(), &settings.s3)
-            .map_err(SetupError::from)
-            .map_err(failed)?;
+        let credentials =
+            chain(&settings.sources, &variables(), settings.bucket.endpoint(), &settings.s3)
+                .map_err(SetupError::from)
+                .map_err(failed)?;
         if settings.sources.file.is_some() && settings.sources.role.is_none() {
             credentials
                 .check(environment.clock.unix())

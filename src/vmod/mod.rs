@@ -275,8 +275,8 @@ mod s3log {
             /// Default: `path`.
             addressing: Option<&CStr>,
             /// A PEM file with the only certificates that are trusted: of authorities, or the
-            /// gateway's own, also one with CA:TRUE as `openssl req -x509` makes it. Default: the
-            /// system's authorities.
+            /// gateway's own, also one with CA:TRUE as `openssl req -x509` makes it. STS goes by the
+            /// system's authorities or `AWS_CA_BUNDLE`. Default: the system's authorities.
             ca_file: Option<&CStr>,
             /// A PEM file with the client certificate to show. Default: none.
             client_certificate: Option<&CStr>,

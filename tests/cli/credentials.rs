@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use vmod_s3log::s3::Options;
 use vmod_s3log::s3::credentials::{ProcessEnvironment, Sources, chain};
+use vmod_s3log::s3::{Endpoint, Options};
 
 const SECRET: &str = "SECRET-wJalrXUtnFEMI";
 const GOOD: &str = "{\"Version\": 1, \"AccessKeyId\": \"ASIAPROGRAM\", \
@@ -33,7 +33,8 @@ fn the_file_is_one_that_the_stream_reads_with_the_key_s_expiry() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let sources = Sources { file: Some(path.clone()), ..Sources::default() };
     let variables = Arc::new(ProcessEnvironment) as Arc<_>;
-    let cache = chain(&sources, &variables, &Options::default()).unwrap();
+    let gateway = Endpoint::parse("https://gateway.example", false).unwrap();
+    let cache = chain(&sources, &variables, &gateway, &Options::default()).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let found = cache.get(now).unwrap();
     assert_eq!(found.access_key(), "ASIAPROGRAM");

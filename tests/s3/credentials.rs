@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::fake::{Fake, Play, error, reply};
-use vmod_s3log::s3::Options;
 use vmod_s3log::s3::credentials::{
     Cache, Credentials, CredentialsError, Role, Sources, Variables, chain,
 };
+use vmod_s3log::s3::{Endpoint, Options};
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 const SECRET: &str = "SECRET-wJalrXUtnFEMI";
@@ -31,7 +31,8 @@ fn cache(sources: &Sources, variables: &[(&str, &str)]) -> Cache {
     let mut all = HashMap::from([("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned())]);
     all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let variables: Arc<dyn Variables> = Arc::new(Fixed(all));
-    chain(sources, &variables, &Options::default()).unwrap()
+    let gateway = Endpoint::parse("https://gateway.example", false).unwrap();
+    chain(sources, &variables, &gateway, &Options::default()).unwrap()
 }
 
 fn find(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {

@@ -141,7 +141,8 @@ impl Site {
         let environment = Arc::new(ProcessEnvironment) as Arc<_>;
         let file = variable("S3LOG_CREDENTIALS").map(Into::into);
         let sources = Sources { file, ..Sources::default() };
-        chain(&sources, &environment, &Options::default()).unwrap()
+        let gateway = Endpoint::parse(&self.endpoint, true).unwrap();
+        chain(&sources, &environment, &gateway, &Options::default()).unwrap()
     }
 
     /// The right key with this secret.

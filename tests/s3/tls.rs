@@ -2,6 +2,7 @@
 //!
 //! The authorities and certificates are made by `openssl` for each run.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crate::common::moods::tag;
-use crate::common::s3_objects::{Fixed, put};
-use vmod_s3log::clock::System;
-use vmod_s3log::s3::credentials::{Cache, Credentials};
+use crate::common::s3_objects::{self, put};
+use vmod_s3log::clock::{Clock as _, System};
+use vmod_s3log::s3::credentials::{Cache, Credentials, Sources, Variables, chain};
 use vmod_s3log::s3::{
     Action, Addressing, Answer, Bucket, Client, Endpoint, Options, Outcome, Proxy,
 };
@@ -116,10 +117,10 @@ impl Server {
     }
 
     /// Stores a block of five bytes; the answer, and what the server was sent.
-    fn put(mut self, options: Options) -> (Answer, String) {
+    fn put(self, options: Options) -> (Answer, String) {
         let endpoint = Endpoint::parse(&format!("https://127.0.0.1:{}", self.port), false).unwrap();
         let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
-        let key = Fixed(Credentials::new("AK", "SK", None, None, "test"));
+        let key = s3_objects::Fixed(Credentials::new("AK", "SK", None, None, "test"));
         let cache = Arc::new(Cache::new(vec![Box::new(key)]));
         let options = Options { proxy: Proxy::None, ..options };
         let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
@@ -129,9 +130,14 @@ impl Server {
             put(&client, "k", b"block")
         });
         let answer = tries.find(|answer| answer.outcome != Outcome::Unreachable).unwrap();
+        (answer, self.stop())
+    }
+
+    /// What it was sent.
+    fn stop(mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        (answer, self.request.join().unwrap())
+        self.request.join().unwrap()
     }
 }
 
@@ -158,6 +164,89 @@ fn ca_file_is_the_only_authority_that_is_trusted() {
         assert_eq!(refused.action(), Action::Retry { after: None });
         assert_eq!(request, "", "nothing is sent to a stranger");
     }
+}
+
+/// What comes of asking `server` as STS, with `AWS_CA_BUNDLE` and the options of a stream whose gateway
+/// is at `gateway`.
+fn ask_sts(
+    server: Server,
+    directory: &Path,
+    bundle: Option<&Path>,
+    gateway: Option<&str>,
+    options: &Options,
+) -> String {
+    let token = directory.join("token");
+    std::fs::write(&token, "proof").unwrap();
+    let sts = format!("https://127.0.0.1:{}", server.port);
+    let mut variables = HashMap::from([
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.display().to_string()),
+        ("AWS_ROLE_ARN", "arn".to_owned()),
+        ("AWS_ENDPOINT_URL_STS", sts.clone()),
+    ]);
+    variables.extend(bundle.map(|path| ("AWS_CA_BUNDLE", path.display().to_string())));
+    let variables: Arc<dyn Variables> = Arc::new(Fixed(variables));
+    let gateway = Endpoint::parse(gateway.unwrap_or(&sts), false).unwrap();
+    // Its one connection must not be taken by a look whether it is there.
+    let mut tries = (0..1200).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let cache = chain(&Sources::default(), &variables, &gateway, options).unwrap();
+        cache.get(System::new().unix()).unwrap_err().to_string()
+    });
+    let said = tries.find(|said| !said.contains("Connection refused")).unwrap();
+    server.stop();
+    said
+}
+
+/// Variables of a test.
+struct Fixed(HashMap<&'static str, String>);
+
+impl Variables for Fixed {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+#[test]
+fn sts_is_trusted_by_the_system_or_aws_ca_bundle_and_by_ca_file_only_at_the_gateway_itself() {
+    let directory = certificates();
+    let at = directory.path();
+    let elsewhere = Some("https://gateway.example");
+    // The server answers as no STS does, so who has trusted it says that.
+    let trusted = "its document has no AccessKeyId";
+    for (bundle, gateway, says) in [
+        (None, elsewhere, "certificate"),
+        (Some("ca.pem"), elsewhere, trusted),
+        (Some("other.pem"), elsewhere, "certificate"),
+        (Some("missing.pem"), elsewhere, "AWS_CA_BUNDLE"),
+        (None, None, trusted),
+        (Some("other.pem"), None, trusted),
+    ] {
+        let bundle = bundle.map(|name| at.join(name));
+        let server = Server::start(at, "server", &[]);
+        let said = ask_sts(server, at, bundle.as_deref(), gateway, &trusting(at, "ca"));
+        assert!(said.contains(says), "{bundle:?} {gateway:?}: {said}");
+    }
+    // The gateway's client certificate is not for others.
+    let more = ["-Verify", "2", "-verify_return_error", "-CAfile", "ca.pem"];
+    for (gateway, shown) in [(elsewhere, false), (None, true)] {
+        let server = Server::start(at, "server", &more);
+        let bundle = at.join("ca.pem");
+        let said = ask_sts(server, at, Some(&bundle), gateway, &with_client(at));
+        assert_eq!(said.contains(trusted), shown, "{gateway:?}: {said}");
+    }
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_does_no_harm_where_no_service_is_asked() {
+    let variables = HashMap::from([
+        ("AWS_CA_BUNDLE", "/nonexistent".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "AK".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "SK".to_owned()),
+    ]);
+    let variables: Arc<dyn Variables> = Arc::new(Fixed(variables));
+    let gateway = Endpoint::parse("https://gateway.example", false).unwrap();
+    let cache = chain(&Sources::default(), &variables, &gateway, &Options::default()).unwrap();
+    assert_eq!(cache.get(System::new().unix()).unwrap().access_key(), "AK");
 }
 
 #[test]

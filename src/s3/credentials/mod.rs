@@ -25,6 +25,7 @@ mod file;
 mod imds;
 mod ini;
 mod profile;
+mod services;
 mod shared;
 mod sources;
 mod sso;

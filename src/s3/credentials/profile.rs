@@ -24,6 +24,7 @@ use super::container::Container;
 use super::environment::{Environment, Hidden};
 use super::imds::Imds;
 use super::ini::{IniError, Section, get};
+use super::services::Services;
 use super::shared::SharedFiles;
 use super::sso::Sso;
 use super::sts::{Role, Sts};
@@ -53,16 +54,16 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// `http` leads to AWS's services, `direct` to what is beside this machine.
+    /// `services` leads to AWS's services, `direct` to what is beside this machine.
     pub(super) fn new(
         files: SharedFiles,
         variables: &Arc<dyn Variables>,
         sts: Sts,
-        http: Http,
+        services: Services,
         direct: &Http,
     ) -> Self {
         Self {
-            sso: Sso::new(Arc::clone(variables), http),
+            sso: Sso::new(Arc::clone(variables), services),
             container: Container::new(Arc::clone(variables), direct.clone()),
             imds: Imds::new(Arc::clone(variables), direct.clone()),
             variables: Hidden(Arc::clone(variables)),

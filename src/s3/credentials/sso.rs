@@ -15,16 +15,15 @@ use std::time::Duration;
 use sha1::{Digest as _, Sha1};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::super::endpoint::Endpoint;
-use super::super::http::{Http, Variables};
+use super::super::http::Variables;
 use super::super::wire::{date, encode};
 use super::environment::Hidden;
 use super::file::unreadable;
 use super::ini::{Section, get};
+use super::services::Services;
 use super::shared::SharedFiles;
 use super::sts::domain;
 use super::types::{Credentials, CredentialsError};
-use super::web::Place;
 use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Sso {
     variables: Hidden,
-    http: Http,
+    services: Services,
 }
 
 /// A session as a profile describes it.
@@ -74,8 +73,8 @@ struct Role {
 }
 
 impl Sso {
-    pub(super) fn new(variables: Arc<dyn Variables>, http: Http) -> Self {
-        Self { variables: Hidden(variables), http }
+    pub(super) fn new(variables: Arc<dyn Variables>, services: Services) -> Self {
+        Self { variables: Hidden(variables), services }
     }
 
     /// Whether `profile` describes a session; its token may still come.
@@ -97,13 +96,12 @@ impl Sso {
         now: Duration,
     ) -> Result<Credentials, CredentialsError> {
         let name = name(profile);
-        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
         let session = session(files, profile, section)?;
-        let token = self.token(files, &session, profile, &place, now)?;
+        let token = self.token(files, &session, profile, now)?;
         let url = self.variables.get("AWS_ENDPOINT_URL_SSO").unwrap_or_else(|| {
             format!("https://portal.sso.{}.{}", session.region, domain(&session.region))
         });
-        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let (place, endpoint) = self.services.place(&name, &url, TIMEOUT)?;
         let url = format!(
             "{endpoint}/federation/credentials?role_name={}&account_id={}",
             encode::query(&session.role),
@@ -131,9 +129,9 @@ impl Sso {
         files: &SharedFiles,
         session: &Session,
         profile: &str,
-        place: &Place<'_>,
         now: Duration,
     ) -> Result<Token, CredentialsError> {
+        let broken = |reason| CredentialsError::Broken { place: name(profile), reason };
         let file = format!("{}.json", encode::hex(&Sha1::digest(&session.named)));
         let home = self.variables.get("HOME").map(|home| PathBuf::from(home).join(".aws"));
         let beside = files.directory().map(PathBuf::from);
@@ -144,16 +142,16 @@ impl Sso {
         let Some(path) = path.map(|folder| folder.join(&file)) else {
             let places: Vec<_> = folders.iter().map(|at| at.display().to_string()).collect();
             let reason = format!("there is no {file} in {}: {login}", places.join(" or "));
-            return Err(place.broken(reason));
+            return Err(broken(reason));
         };
         let shown = path.display();
         let bytes = regular_file::read(&path, regular_file::KEYS_MAX)
-            .map_err(|e| unreadable(place.name.to_owned(), &format!("token file {shown}: "), &e))?;
+            .map_err(|e| unreadable(name(profile), &format!("token file {shown}: "), &e))?;
         let token: Token = serde_json::from_slice(&bytes)
-            .map_err(|_| place.broken(format!("{shown} is not a token: {login}")))?;
+            .map_err(|_| broken(format!("{shown} is not a token: {login}")))?;
         match date::rfc3339(&token.expires) {
             Some(end) if end > now => Ok(token),
-            _ => Err(place.broken(format!("the token in {shown} has expired: {login}"))),
+            _ => Err(broken(format!("the token in {shown} has expired: {login}"))),
         }
     }
 }

@@ -11,14 +11,15 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::http::{Http, Variables};
+use super::super::http::Variables;
 use super::super::sign::{self, Service};
-use super::super::{endpoint::Endpoint, wire::encode};
+use super::super::wire::encode;
 use super::cache::Cache;
 use super::environment::Hidden;
 use super::file::{stamp, unreadable};
+use super::services::Services;
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
-use super::web::{Document, Place};
+use super::web::Document;
 use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,13 +70,13 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
 #[derive(Debug, Clone)]
 pub(super) struct Sts {
     variables: Hidden,
-    http: Http,
+    services: Services,
     region: String,
 }
 
 impl Sts {
-    pub(super) fn new(variables: Arc<dyn Variables>, http: Http, region: &str) -> Self {
-        Self { variables: Hidden(variables), http, region: region.to_owned() }
+    pub(super) fn new(variables: Arc<dyn Variables>, services: Services, region: &str) -> Self {
+        Self { variables: Hidden(variables), services, region: region.to_owned() }
     }
 
     /// `role` for who holds the token in the file at `path`.
@@ -84,7 +85,6 @@ impl Sts {
         role: &Role,
         path: &Path,
     ) -> Result<Credentials, CredentialsError> {
-        let place = Place { name: WEB_IDENTITY, http: &self.http, timeout: TIMEOUT };
         let bytes = regular_file::read(path, regular_file::KEYS_MAX).map_err(|e| {
             unreadable(WEB_IDENTITY.to_owned(), &format!("token file {}: ", path.display()), &e)
         })?;
@@ -97,7 +97,7 @@ impl Sts {
             ("WebIdentityToken", &token),
         ]);
         let url = address(&self.variables, &self.region);
-        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
+        let (place, endpoint) = self.services.place(WEB_IDENTITY, &url, TIMEOUT)?;
         let headers = [("content-type", FORM)];
         let answer =
             place.send("POST", &format!("{endpoint}/"), &headers, Some(body.as_bytes()))?;
@@ -114,7 +114,8 @@ impl Sts {
         refused: &dyn Fn(),
     ) -> Result<Credentials, CredentialsError> {
         let name = format!("role {} on top of {}", role.arn, base.source());
-        let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
+        let url = address(&self.variables, &self.region);
+        let (place, endpoint) = self.services.place(&name, &url, TIMEOUT)?;
         let body = form(&[
             ("Action", "AssumeRole"),
             ("Version", "2011-06-15"),
@@ -122,8 +123,6 @@ impl Sts {
             ("RoleSessionName", role.session()),
             ("ExternalId", role.external_id.as_deref().unwrap_or_default()),
         ]);
-        let url = address(&self.variables, &self.region);
-        let endpoint = Endpoint::parse(&url, false).map_err(|e| place.broken(e.to_string()))?;
         let url = format!("{endpoint}/");
         let authority = endpoint.authority();
         let length = body.len().to_string();

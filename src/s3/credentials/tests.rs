@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::super::endpoint::Endpoint;
 use super::super::options::Options;
 use super::*;
 
@@ -27,6 +28,10 @@ impl Variables for FakeEnvironment {
     }
 }
 
+fn gateway() -> Endpoint {
+    Endpoint::parse("https://gateway.example", false).unwrap()
+}
+
 fn write(path: &Path, access: &str) {
     let text =
         format!("[default]\naws_access_key_id = {access}\naws_secret_access_key = {SECRET}\n");
@@ -36,7 +41,7 @@ fn write(path: &Path, access: &str) {
 fn find(sources: &Sources, variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
     let mut all = vec![("AWS_EC2_METADATA_DISABLED", "true")];
     all.extend(variables);
-    chain(sources, &FakeEnvironment::of(&all), &Options::default()).unwrap().get(NOW)
+    chain(sources, &FakeEnvironment::of(&all), &gateway(), &Options::default()).unwrap().get(NOW)
 }
 
 /// The cache over one file, which was named.
@@ -46,7 +51,7 @@ fn explicit(path: &Path, profile: &str) -> Cache {
         profile: Some(profile.to_owned()),
         ..Sources::default()
     };
-    chain(&sources, &FakeEnvironment::of(&[]), &Options::default()).unwrap()
+    chain(&sources, &FakeEnvironment::of(&[]), &gateway(), &Options::default()).unwrap()
 }
 
 #[test]
