@@ -265,6 +265,15 @@ impl Report<'_> {
                     credentials.source()
                 );
                 self.say("credentials", Mark::Ok, &text)?;
+                if let Some(ending) = credentials.source_ending() {
+                    let left = when::show_age(nanoseconds(ending.at.saturating_sub(now)));
+                    let at = when::show(nanoseconds(ending.at));
+                    self.say(
+                        "credentials",
+                        Mark::Note,
+                        &format!("{at}, in {left}: {}", ending.text),
+                    )?;
+                }
                 Ok(None)
             }
             Err(error) => {

@@ -205,7 +205,11 @@ impl Upload<'_> {
             gate.unused(pass);
             return Some(Duration::ZERO);
         };
-        match tried.attempts.once(client, &object, clock) {
+        let attempted = tried.attempts.once(client, &object, clock);
+        if let Some(notice) = client.credentials().notice(clock.unix()) {
+            self.pipeline.tell(Level::Warn, &notice);
+        }
+        match attempted {
             Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
                 set(&stats.last_status, 200);

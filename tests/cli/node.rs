@@ -223,6 +223,46 @@ fn check_of_a_route_whose_file_is_damaged_or_whose_settings_are_refused_says_so(
 }
 
 #[test]
+fn check_and_who_uploads_tell_that_the_token_of_aws_sso_login_ends_soon() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let end = jiff::Timestamp::from_second(unix.as_secs() as i64 + 1500).unwrap();
+    let credentials = logs.path("credentials");
+    let start = "https://corp.awsapps.com/start";
+    let text = format!(
+        "[default]\nsso_start_url = {start}\nsso_region = eu-west-1\nsso_account_id = 1\n\
+         sso_role_name = w\n"
+    );
+    std::fs::write(&credentials, text).unwrap();
+    let cache = logs.path("sso/cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    // `printf https://corp.awsapps.com/start | sha1sum`
+    let file = cache.join("a51746d4aa793ae07b25e90c3a5db96fc7832bd7.json");
+    std::fs::write(&file, format!("{{\"accessToken\":\"T\",\"expiresAt\":\"{end}\"}}")).unwrap();
+    let body = format!(
+        "{{\"roleCredentials\":{{\"accessKeyId\":\"{ACCESS_KEY}\",\"secretAccessKey\":\
+         \"{SECRET_KEY}\",\"sessionToken\":\"S\",\"expiration\":{}}}}}",
+        (unix.as_secs() + 3600) * 1000
+    );
+    let portal = Answering::start(move |_| Reply::Now(http("200 OK", &[], body.as_bytes())));
+    let say =
+        |words: &[&str]| run(logs.command(words).env("AWS_ENDPOINT_URL_SSO", portal.endpoint()));
+    let login =
+        "run aws sso login --profile default as the user that varnishd's child runs as before";
+    let ran = say(&["check", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.lines().any(|line| line.starts_with("note    credentials") && line.contains(login))
+    );
+    let ran = say(&["drain", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.err.matches(login).count(), 1, "once for each end: {ran:?}");
+    logs.credentials(SECRET_KEY);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
 fn check_tells_each_failure_by_its_exit_code() {
     let logs = Logs::start();
     logs.credentials("wrong-secret");

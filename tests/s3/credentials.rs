@@ -462,6 +462,10 @@ fn the_token_of_aws_sso_login_is_traded_for_the_role_of_the_profile() {
         let found =
             find_in(&files, &[("AWS_PROFILE", profile), ("AWS_ENDPOINT_URL_SSO", &url)]).unwrap();
         check(&found, "ASIASSO", &format!("IAM Identity Center [{profile}]"));
+        let ending = found.source_ending().unwrap();
+        assert_eq!(ending.at, Duration::from_secs(1_800_003_600));
+        let login = format!("run aws sso login --profile {profile} as the user");
+        assert!(ending.text.contains(&login), "{}", ending.text);
         let asked = portal.requests().remove(0);
         let line = format!(
             "GET /federation/credentials?role_name={role}&account_id=111122223333 HTTP/1.1\r\n"
@@ -472,6 +476,37 @@ fn the_token_of_aws_sso_login_is_traded_for_the_role_of_the_profile() {
         let expired = find_in(&files, &[("AWS_PROFILE", profile)]).unwrap_err().to_string();
         assert!(expired.contains("has expired: run aws sso login"), "{expired}");
     }
+    // As old releases of aws wrote it, and as none does.
+    for (end, good) in [("2027-01-15T09:00:00UTC", true), ("soon", false)] {
+        std::fs::write(of("corp"), token(end)).unwrap();
+        let portal = Fake::start(if good { vec![role_credentials()] } else { Vec::new() });
+        let url = portal.endpoint();
+        let found = find_in(&files, &[("AWS_PROFILE", "new"), ("AWS_ENDPOINT_URL_SSO", &url)]);
+        assert_eq!(found.is_ok(), good, "{found:?}");
+        assert!(good || found.unwrap_err().to_string().contains("has no valid expiresAt"));
+    }
+}
+
+#[test]
+fn a_role_on_top_of_a_login_ends_when_the_login_does() {
+    let config = "[profile sso]\nsso_start_url = x\nsso_region = eu-west-1\nsso_account_id = 1\n\
+                  sso_role_name = w\n[profile role]\nrole_arn = arn:r\nsource_profile = sso\n";
+    let (dir, files) = files(config, "");
+    let cache = dir.path().join(".aws/sso/cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    // `printf x | sha1sum`
+    let file = cache.join("11f6ad8ec52a2984abaafd7c3b516503785c2072.json");
+    let token = format!("{{\"accessToken\":\"{PROOF}\",\"expiresAt\":\"2027-01-15T08:30:00Z\"}}");
+    std::fs::write(file, token).unwrap();
+    let (portal, sts) =
+        (Fake::start(vec![role_credentials()]), Fake::start(vec![xml("AssumeRole")]));
+    let more = [
+        ("AWS_PROFILE", "role"),
+        ("AWS_ENDPOINT_URL_SSO", &*portal.endpoint()),
+        ("AWS_ENDPOINT_URL_STS", &*sts.endpoint()),
+    ];
+    let found = find_in(&files, &more).unwrap();
+    assert_eq!(found.source_ending().unwrap().at, NOW + Duration::from_secs(1800));
 }
 
 #[test]

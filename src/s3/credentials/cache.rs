@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
 
+/// A person hears this long before that something ends that only a person can renew.
+const NOTICE: Duration = Duration::from_secs(30 * 60);
 /// Credentials are replaced this long before they expire.
 const AHEAD: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,6 +39,8 @@ struct State {
     not_before: Duration,
     failures: u32,
     refused: bool,
+    /// The end that was last told.
+    told: Option<Duration>,
 }
 
 impl Cache {
@@ -83,6 +87,17 @@ impl Cache {
             }
         }
         self.get(now).map(|_| ())
+    }
+
+    /// What a person should do soon, so that the source does not end: once for each end.
+    pub(crate) fn notice(&self, now: Duration) -> Option<String> {
+        let mut state = self.state();
+        let ending = state.current.as_ref()?.source_ending()?.clone();
+        if now + NOTICE < ending.at || state.told == Some(ending.at) {
+            return None;
+        }
+        state.told = Some(ending.at);
+        Some(ending.text)
     }
 
     /// What the server said no to is read again on the next [`get`](Self::get).

@@ -44,7 +44,7 @@ pub use profile::Profile;
 pub(crate) use shared::profile_region;
 pub use sources::Sources;
 pub use sts::{AssumeRole, Role, WebIdentity};
-pub use types::{Credentials, CredentialsError, Provider, Stamp};
+pub use types::{Credentials, CredentialsError, Ending, Provider, Stamp};
 
 #[cfg(test)]
 mod tests;

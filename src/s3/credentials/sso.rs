@@ -5,7 +5,10 @@
 //! | 1 | `~/.aws/sso/cache/{SHA-1 of the session's name or of the start URL}.json`: the token |
 //! | 2 | `GET https://portal.sso.{region}.../federation/credentials` with it: the credentials |
 //!
-//! Non-goals: renewing the token, which is a person's `aws sso login`.
+//! Non-goals: renewing the token. Its refresh token is the user's, who shares it with every program that
+//! reads the file: a renewal may be good once, so who renews has to write the file, which those programs do
+//! without a lock. `aws sso login` and each other command of `aws` do it; `s3log credentials` can run one.
+//! So an operator hears of its end half an hour before.
 //! Source: <https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html>.
 
 use std::path::PathBuf;
@@ -23,7 +26,7 @@ use super::ini::{Section, get};
 use super::services::Services;
 use super::shared::SharedFiles;
 use super::sts::domain;
-use super::types::{Credentials, CredentialsError};
+use super::types::{Credentials, CredentialsError, Ending};
 use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,7 +100,7 @@ impl Sso {
     ) -> Result<Credentials, CredentialsError> {
         let name = name(profile);
         let session = session(files, profile, section)?;
-        let token = self.token(files, &session, profile, now)?;
+        let (token, ending) = self.token(files, &session, profile, now)?;
         let url = self.variables.get("AWS_ENDPOINT_URL_SSO").unwrap_or_else(|| {
             format!("https://portal.sso.{}.{}", session.region, domain(&session.region))
         });
@@ -121,7 +124,8 @@ impl Sso {
             Some(&found.token),
             Some(expires),
             name.as_str(),
-        ))
+        )
+        .ending(Some(ending)))
     }
 
     fn token(
@@ -130,7 +134,7 @@ impl Sso {
         session: &Session,
         profile: &str,
         now: Duration,
-    ) -> Result<Token, CredentialsError> {
+    ) -> Result<(Token, Ending), CredentialsError> {
         let broken = |reason| CredentialsError::Broken { place: name(profile), reason };
         let file = format!("{}.json", encode::hex(&Sha1::digest(&session.named)));
         let home = self.variables.get("HOME").map(|home| PathBuf::from(home).join(".aws"));
@@ -138,7 +142,9 @@ impl Sso {
         let folders: Vec<PathBuf> =
             home.into_iter().chain(beside).map(|at| at.join("sso/cache")).collect();
         let path = folders.iter().find(|folder| folder.join(&file).exists());
-        let login = format!("run aws sso login --profile {profile}");
+        let login = format!(
+            "run aws sso login --profile {profile} as the user that varnishd's child runs as"
+        );
         let Some(path) = path.map(|folder| folder.join(&file)) else {
             let places: Vec<_> = folders.iter().map(|at| at.display().to_string()).collect();
             let reason = format!("there is no {file} in {}: {login}", places.join(" or "));
@@ -149,9 +155,15 @@ impl Sso {
             .map_err(|e| unreadable(name(profile), &format!("token file {shown}: "), &e))?;
         let token: Token = serde_json::from_slice(&bytes)
             .map_err(|_| broken(format!("{shown} is not a token: {login}")))?;
-        match date::rfc3339(&token.expires) {
-            Some(end) if end > now => Ok(token),
-            _ => Err(broken(format!("the token in {shown} has expired: {login}"))),
+        // As releases of 2020 wrote it.
+        let utc = token.expires.strip_suffix("UTC").map(|text| format!("{text}Z"));
+        match date::rfc3339(utc.as_ref().unwrap_or(&token.expires)) {
+            Some(end) if end > now => {
+                let text = format!("the token in {shown} expires: {login} before");
+                Ok((token, Ending { at: end, text }))
+            }
+            Some(_) => Err(broken(format!("the token in {shown} has expired: {login}"))),
+            None => Err(broken(format!("the token in {shown} has no valid expiresAt: {login}"))),
         }
     }
 }

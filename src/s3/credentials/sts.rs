@@ -150,7 +150,8 @@ impl Sts {
         }
         // The message is the server's: it may repeat what it was sent.
         let body = place.accept(answer, "").map_err(|error| error.without_secrets_of(base))?;
-        place.credentials(&Document::xml(&body))
+        let found = place.credentials(&Document::xml(&body))?;
+        Ok(found.ending(base.source_ending().cloned()))
     }
 }
 

@@ -275,3 +275,21 @@ fn a_secret_is_taken_out_of_a_text_that_was_cut_in_the_middle_of_it() {
     assert_eq!(found.redact("the word Fwo"), "the word Fwo");
     assert_eq!(found.redact(&format!("é{}", &SECRET[..9])), "é[redacted]");
 }
+
+#[test]
+fn the_end_of_a_source_is_told_half_an_hour_before_and_once() {
+    let at = |seconds| Duration::from_secs(seconds);
+    let end = NOW + at(3600);
+    let ends = |at| Ending { at, text: "renew it".to_owned() };
+    let key = |access: &str, end| until(access, 100_000).unwrap().ending(Some(ends(end)));
+    let (cache, _) = scripted(vec![Ok(key("AK1", end)), Ok(key("AK2", end + at(3600)))]);
+    assert_eq!(cache.notice(NOW), None);
+    cache.get(NOW).unwrap();
+    let told: Vec<_> = (0..60).filter(|m| cache.notice(NOW + at(m * 60)).is_some()).collect();
+    assert_eq!(told, [30]);
+    // Somebody has renewed it.
+    cache.refused();
+    cache.get(NOW + at(3600)).unwrap();
+    let told: Vec<_> = (60..120).filter(|m| cache.notice(NOW + at(m * 60)).is_some()).collect();
+    assert_eq!(told, [90]);
+}

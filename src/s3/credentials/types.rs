@@ -14,6 +14,16 @@ pub struct Credentials {
     inner: aws_credential_types::Credentials,
     expires: Option<Duration>,
     source: String,
+    ending: Option<Ending>,
+}
+
+/// When the source will hand out no more unless a person does something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Unix time.
+    pub at: Duration,
+    /// What ends, and what to do before.
+    pub text: String,
 }
 
 impl Credentials {
@@ -36,7 +46,20 @@ impl Credentials {
             ),
             expires,
             source: source.into(),
+            ending: None,
         }
+    }
+
+    /// The same from a source that ends so.
+    #[must_use]
+    pub(super) fn ending(self, ending: Option<Ending>) -> Self {
+        Self { ending, ..self }
+    }
+
+    /// When its source hands out no more, if that is known.
+    #[must_use]
+    pub fn source_ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
     }
 
     /// The access key's id, which is public: it stands in every signed request.
