@@ -146,5 +146,6 @@ fn unsorted_a_listing_takes_no_more_memory_for_more_blocks() {
         memory >> 10,
         base >> 10
     );
-    assert!(memory < base + (2 << 20), "{base} for 2,000 blocks, {memory} for {}", blocks());
+    // All of them would be some 8 MiB; a kernel counts a MiB or two late.
+    assert!(memory < base + (4 << 20), "{base} for 2,000 blocks, {memory} for {}", blocks());
 }

@@ -61,6 +61,6 @@ fn a_block_of_gibibytes_takes_less_than_four_mebibytes_of_memory() {
         assert_eq!(answer.outcome, Outcome::Stored, "{answer}");
     });
     assert_eq!(sink.join().unwrap(), size);
-    eprintln!("{} GiB sent, resident memory grew by {grown} KiB", size >> 30);
+    eprintln!("{} GiB sent, what is allocated grew by {grown} KiB", size >> 30);
     assert!(grown < 4096, "{grown} KiB");
 }
