@@ -72,7 +72,8 @@ impl Fake {
             let mut silent = Vec::new();
             for play in script {
                 let Ok((mut stream, _)) = listener.accept() else { return };
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                // A guard against a hang, as the one on writes below.
+                stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
                 let request = perform(&play, &mut stream);
                 if sender.send(request).is_err() {
                     return;
@@ -168,7 +169,7 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
         Play::Endless(text) => {
             body(usize::MAX);
             let _ = stream.write_all(text.as_bytes());
-            stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream.set_write_timeout(Some(Duration::from_secs(120))).unwrap();
             while stream.write_all(&[b'x'; 4096]).is_ok() {}
         }
     }

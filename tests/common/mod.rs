@@ -15,6 +15,7 @@ pub mod gate;
 pub mod kept;
 pub mod logs;
 pub mod moods;
+pub mod ports;
 pub mod profiles;
 pub mod proxy;
 pub mod s3_objects;

@@ -11,7 +11,8 @@ pub fn free_port() -> u16 {
         let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
         assert!(taken < 20_000, "no free port");
         // Processes begin at different places.
-        let port = 10_000 + (std::process::id().wrapping_mul(37).wrapping_add(taken) % 20_000) as u16;
+        let port =
+            10_000 + (std::process::id().wrapping_mul(37).wrapping_add(taken) % 20_000) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -11,6 +11,8 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::runtime::Runtime;
 
+use super::ports::free_port;
+
 /// The access key that the server knows.
 pub const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 /// Its secret.
@@ -41,6 +43,13 @@ impl S3Server {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
         Self::serve("127.0.0.1:0", Arc::new(root), None)
+    }
+
+    /// The same at a port that nobody is given while the server is away, see [`S3Server::restart`].
+    pub fn start_to_return() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+        Self::serve(&format!("127.0.0.1:{}", free_port()), Arc::new(root), None)
     }
 
     /// Takes `bucket.domain` as a host too.

@@ -77,7 +77,6 @@ fn victim() {
     let opened = open(dir);
     let file = block(dir);
     let mut len = recover_block(&file, opened.recovered.payload.as_deref());
-    println!("ready");
     for (producer, start) in starts.into_iter().enumerate() {
         let ring = Arc::clone(&opened.ring);
         let acknowledged = acknowledged(dir);
@@ -94,11 +93,16 @@ fn victim() {
     let mut reader = opened.reader;
     let mut random = fastrand::Rng::new();
     // The end is for a parent that has died: this process must not outlive it for long.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
+    let mut works = false;
     while Instant::now() < end {
         // Mostly small chunks, for many commits; at times none for a while, so that it fills.
-        pack(&mut reader, &file, &mut len, random.usize(1..50));
+        let packed = pack(&mut reader, &file, &mut len, random.usize(1..50));
         assert!(!reader.damaged());
+        if packed > 0 && !works {
+            println!("ready");
+            works = true;
+        }
         if random.u8(..) < 2 {
             std::thread::sleep(Duration::from_millis(random.u64(1..10)));
         }

@@ -10,19 +10,25 @@ use crate::common::clock::Shifted;
 use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::moods::tag;
 use crate::common::s3_objects::{Finished, Fixed, client, object, put, upload};
+use crate::common::stream::DEAD;
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::s3::backoff::CAP;
 use vmod_s3log::s3::credentials::{Cache, Credentials};
 use vmod_s3log::s3::{
     Action, Addressing, Answer, Backoff, Bucket, Checksum, Client, Endpoint, Gateway,
-    ObjectOptions, Options, Outcome, Proxy,
+    ObjectOptions, Options, Outcome, Proxy, PutObject, PutOnce,
 };
 
 const SECRET: &str = "a-secret-that-nobody-may-see";
 const KEYS: (&str, &str) = ("AKIAEXAMPLE", SECRET);
 
+/// What no exchange here takes, on the slowest of machines.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Of who is to time out: connecting, which is another failure, does not take it.
+const HASTE: Duration = Duration::from_secs(2);
+
 fn connect(fake: &Fake) -> Client {
-    with_timeout(fake, Duration::from_secs(5))
+    with_timeout(fake, PATIENCE)
 }
 
 fn with_timeout(fake: &Fake, timeout: Duration) -> Client {
@@ -86,10 +92,7 @@ fn the_request_has_a_plain_body_its_length_its_hash_and_no_expectation() {
 
 #[test]
 fn a_refused_connection_is_retried() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let refused = put(&client(&endpoint, KEYS, Options::default(), System::new()), "k", b"x");
+    let refused = put(&client(DEAD, KEYS, Options::default(), System::new()), "k", b"x");
     assert_eq!(refused.outcome, Outcome::Unreachable, "{refused}");
     assert_eq!(refused.action(), Action::Retry { after: None });
 }
@@ -373,7 +376,7 @@ fn a_large_block_that_is_there_already_is_found_where_the_gateway_resets_instead
 #[test]
 fn a_gateway_that_does_not_know_expect_gets_the_body_all_the_same() {
     let fake = Fake::start(vec![Play::Reset(1000), Play::Store, Play::Store]);
-    let client = with_timeout(&fake, Duration::from_secs(20));
+    let client = connect(&fake);
     // More than the sockets' buffers hold on both sides, or the body would not be cut.
     let block = vec![b'x'; 16 << 20];
     assert_eq!(put(&client, "k", &block).outcome, Outcome::Broken);
@@ -391,13 +394,30 @@ fn an_answer_to_expect_that_breaks_the_exchange_is_not_asked_for_again() {
         Play::SayIfAsked("HTTP/1.1 1OO Continue\r\n\r\n".to_owned()),
         Play::Store,
     ]);
-    let client = with_timeout(&fake, Duration::from_secs(20));
+    let client = connect(&fake);
     let block = vec![b'x'; 16 << 20];
     let outcomes = [(); 3].map(|()| put(&client, "k", &block).outcome);
     assert_eq!(outcomes, [Outcome::Broken, Outcome::Broken, Outcome::Stored]);
     let asked: Vec<bool> =
         fake.requests().iter().map(|r| r.contains("expect: 100-continue")).collect();
     assert_eq!(asked, [false, true, false]);
+}
+
+/// A client for the first attempt, and one that has patience for those after it.
+struct FirstInHaste {
+    first: Mutex<Option<Client>>,
+    others: Client,
+}
+
+impl PutOnce for FirstInHaste {
+    fn put(&self, object: &PutObject<'_>) -> Answer {
+        let first = self.first.lock().unwrap().take();
+        first.as_ref().unwrap_or(&self.others).put(object)
+    }
+
+    fn reread_credentials(&self) {
+        self.others.credentials().refused();
+    }
 }
 
 #[test]
@@ -541,12 +561,14 @@ fn an_answer_that_comes_after_our_timeout_is_settled_by_412_and_head() {
         Play::Say(reply("412 Precondition Failed", &[], "")),
         head_of(b"block", 5),
     ]);
-    // Enough for the second request on a machine that is busy.
-    let client = with_timeout(&fake, Duration::from_secs(2));
+    let store = FirstInHaste {
+        first: Mutex::new(Some(with_timeout(&fake, HASTE))),
+        others: connect(&fake),
+    };
     let waits = Mutex::new(0);
     let finished = object("k", b"block", |object| {
         upload(
-            &client,
+            &store,
             object,
             &Shifted::default(),
             Backoff::new(fastrand::Rng::with_seed(1)),
@@ -568,7 +590,7 @@ fn an_answer_that_comes_after_our_timeout_is_settled_by_412_and_head() {
 fn a_slow_drip_ends_at_the_deadline() {
     let text = reply("200 OK", &[("X-Padding", &"x".repeat(200))], "");
     let fake = Fake::start(vec![Play::Drip(text)]);
-    let dripped = put(&with_timeout(&fake, Duration::from_millis(500)), "k", b"x");
+    let dripped = put(&with_timeout(&fake, HASTE), "k", b"x");
     assert_eq!(dripped.outcome, Outcome::TimedOut, "{dripped:?}");
 }
 
@@ -608,13 +630,13 @@ fn a_block_shorter_than_announced_is_quarantined_and_one_that_does_not_open_is_r
     let fake = Fake::start(vec![Play::Say(String::new())]);
     let client = connect(&fake);
     let short = object("k", b"block", |object| {
-        let object = vmod_s3log::s3::PutObject { len: 6, ..*object };
+        let object = PutObject { len: 6, ..*object };
         client.put(&object)
     });
     assert_eq!(short.outcome, Outcome::Damaged, "{short:?}");
     let closed = object("k", b"block", |object| {
         let open = || Err(std::io::Error::other("too many open files"));
-        client.put(&vmod_s3log::s3::PutObject { open: &open, ..*object })
+        client.put(&PutObject { open: &open, ..*object })
     });
     assert_eq!(closed.action(), Action::Retry { after: None }, "{closed:?}");
 }
@@ -623,8 +645,8 @@ fn a_block_shorter_than_announced_is_quarantined_and_one_that_does_not_open_is_r
 fn ten_minutes_of_503_are_waited_out_by_the_documented_backoff_and_nothing_is_lost() {
     /// 503 until ten minutes of virtual time are over.
     struct Outage<'a>(&'a Shifted);
-    impl vmod_s3log::s3::PutOnce for Outage<'_> {
-        fn put(&self, _: &vmod_s3log::s3::PutObject<'_>) -> Answer {
+    impl PutOnce for Outage<'_> {
+        fn put(&self, _: &PutObject<'_>) -> Answer {
             let over = self.0.monotonic() >= Duration::from_secs(600);
             Answer::local(if over { Outcome::Stored } else { Outcome::Busy }, "")
         }
@@ -790,7 +812,7 @@ fn a_panic_while_the_body_is_read_is_a_failed_attempt_and_the_next_one_works() {
     let client = connect(&fake);
     let panicked = object("k", b"block", |object| {
         let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Panics)) };
-        client.put(&vmod_s3log::s3::PutObject { open: &open, ..*object })
+        client.put(&PutObject { open: &open, ..*object })
     });
     assert_eq!(panicked.action(), Action::Retry { after: None }, "{panicked:?}");
     assert_eq!(put(&client, "k", b"block").outcome, Outcome::Stored);

@@ -120,7 +120,7 @@ impl Site {
                 inside: None,
             };
         }
-        let server = S3Server::start();
+        let server = S3Server::start_to_return();
         let (endpoint, place) = (server.endpoint(), server.place());
         let inside = Some((Arc::new(Mutex::new(Some(server))), place));
         Self {

@@ -5,11 +5,11 @@
 //! proxies this one allows tunnels to port 443 only.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::ports::free_port;
 use crate::common::s3_objects::{Fixed, put};
 use crate::common::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use vmod_s3log::clock::System;
@@ -80,10 +80,6 @@ impl Drop for Tinyproxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn connect(scheme: &str, port: u16, proxy: &str) -> Result<Client, SetupError> {

@@ -189,7 +189,7 @@ impl Read for Killer {
 
 #[test]
 fn a_server_that_dies_while_it_receives_and_comes_back_has_the_block_in_the_end() {
-    let first = S3Server::start();
+    let first = S3Server::start_to_return();
     let (place, endpoint) = (first.place(), first.endpoint());
     let server = RefCell::new(Some(first));
     let client = client(&endpoint, KEYS, Options::default(), System::new());

@@ -2,15 +2,17 @@
 //!
 //! The authorities and certificates are made by `openssl` for each run.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crate::common::moods::tag;
+use crate::common::ports::free_port;
 use crate::common::s3_objects::{self, put};
+use crate::common::stream::wait_for;
 use vmod_s3log::clock::{Clock as _, System};
 use vmod_s3log::s3::credentials::{Cache, Credentials, Sources, Variables, chain};
 use vmod_s3log::s3::{
@@ -86,7 +88,7 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path, certificate: &str, more: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut child = Command::new("openssl")
             .current_dir(directory)
             .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
@@ -125,12 +127,14 @@ impl Server {
         let options = Options { proxy: Proxy::None, ..options };
         let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
         // Its one connection must not be taken by a look whether it is there.
-        let mut tries = (0..200).map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            put(&client, "k", b"block")
+        let answer = Cell::new(None);
+        wait_for("openssl to listen", || {
+            let tried = put(&client, "k", b"block");
+            let there = tried.outcome != Outcome::Unreachable;
+            answer.set(Some(tried));
+            there
         });
-        let answer = tries.find(|answer| answer.outcome != Outcome::Unreachable).unwrap();
-        (answer, self.stop())
+        (answer.into_inner().unwrap(), self.stop())
     }
 
     /// What it was sent.

@@ -74,7 +74,7 @@ fn make_the_fixture() {
         let lines = long();
         long_period.push(&lines, 0..CHUNKED);
         long_period.wait_stat("spooled_records", (2 * SEALED + 1) as u64);
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        // The chunk is committed: the ring is half empty, and nothing more of it is read for an hour.
         long_period.push("ring", 0..IN_RING);
         // As a kill leaves it: nothing below this copies what is in memory only.
         let from = process.spool().join("access");
