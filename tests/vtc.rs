@@ -5,6 +5,8 @@
 //! a bucket of its own, `${credentials}` a credentials file, `${spool}` a directory of its own,
 //! `${vcl}` the folder of examples, `${closed}` an endpoint where nobody listens, `${lines}` a
 //! script: `${lines} STREAM COUNT` waits until the bucket has COUNT lines and prints them,
+//! `${until} COMMAND` runs a shell's command until it succeeds, `${counts} ${v1_name} COUNTER == 3`
+//! waits for a counter (`varnish -expect` gives up after five seconds),
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
 //! file with its secret key, `${s3log}` the command.
 //!
@@ -28,7 +30,25 @@ use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Longest run of one test, seconds.
-const TIMEOUT: &str = "120";
+const TIMEOUT: &str = "600";
+
+const UNTIL: &str = r#"#!/bin/sh
+n=0
+until sh -c "$1"; do
+    n=$((n + 1))
+    [ $n -lt 1200 ] || { echo "in vain: $1"; exit 1; }
+    sleep 0.1
+done
+"#;
+
+const COUNTS: &str = r#"#!/bin/sh
+n=0
+until varnishstat -n "$1" -1 -f "$2" | awk "\$2 $3 $4 { found = 1 } END { exit !found }"; do
+    n=$((n + 1))
+    [ $n -lt 1200 ] || { varnishstat -n "$1" -1 -f "S3LOG.*"; exit 1; }
+    sleep 0.1
+done
+"#;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -72,7 +92,7 @@ while :; do
     found=$(wc -l <"{place}/lines.$1")
     [ "$found" -lt "$2" ] || break
     n=$((n + 1))
-    [ $n -lt 600 ] || break
+    [ $n -lt 1200 ] || break
     sleep 0.1
 done
 cat "{place}/lines.$1"
@@ -84,9 +104,13 @@ cat "{place}/lines.$1"
         place = place.path().display(),
     );
     fs::write(at("lines"), lines)?;
+    fs::write(at("until"), UNTIL)?;
+    fs::write(at("counts"), COUNTS)?;
     let identity = age::x25519::Identity::generate();
     fs::write(at("identity"), identity.to_string().expose_secret())?;
-    fs::set_permissions(at("lines"), fs::Permissions::from_mode(0o755))?;
+    for script in ["lines", "until", "counts"] {
+        fs::set_permissions(at(script), fs::Permissions::from_mode(0o755))?;
+    }
     let define = |name: &str, value: &str| ["-D".to_owned(), format!("{name}={value}")];
     let output = Command::new(or("S3LOG_VARNISHTEST", || "varnishtest".into()))
         .args(["-v", "-t", TIMEOUT])
@@ -102,6 +126,8 @@ cat "{place}/lines.$1"
         .args(define("vcl", concat!(env!("CARGO_MANIFEST_DIR"), "/vcl")))
         .args(define("closed", "http://127.0.0.1:1"))
         .args(define("lines", &at("lines")))
+        .args(define("until", &at("until")))
+        .args(define("counts", &at("counts")))
         .args(define("objects", &server.root().join(&bucket).display().to_string()))
         .args(define("recipient", &identity.to_public().to_string()))
         .args(define("identity", &at("identity")))
