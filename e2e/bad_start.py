@@ -26,7 +26,7 @@ from e2e.rig import say
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 REQUESTS = 10
 # The start is tried again every ten seconds; the rest is for a slow machine.
-SECONDS = 90
+SECONDS = 300
 
 
 def run(*command):
@@ -270,7 +270,7 @@ def ask(varnish, prefix):
     """Some requests; how many were answered with 200."""
     good = 0
     for number in range(REQUESTS):
-        with urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/{prefix}{number}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/{prefix}{number}", timeout=rig.PATIENCE) as answer:
             good += answer.status == 200
     return good
 
@@ -279,15 +279,15 @@ def serves(varnish):
     """Whether a request is answered: the manager keeps the port open without a cache process."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         url = f"http://127.0.0.1:{varnish.port}/probe"
-        return urllib.request.urlopen(url, timeout=10).status == 200
+        return urllib.request.urlopen(url, timeout=rig.PATIENCE).status == 200
 
 
 def relaunched(varnish):
     """Kills the cache process and waits for the next one to serve."""
     before = varnish.child_pid()
     os.kill(before, signal.SIGKILL)
-    rig.wait_for("the next process", lambda: varnish.child_pid() not in (None, before), 60)
-    rig.wait_for("its answers", lambda: serves(varnish), 60)
+    rig.wait_for("the next process", lambda: varnish.child_pid() not in (None, before))
+    rig.wait_for("its answers", lambda: serves(varnish))
 
 
 def arrived(varnish, situations, count):
@@ -340,7 +340,7 @@ def killed(place, varnish, situations):
         failures.append("the site does not answer after a kill")
     names = [f"{one.name}.records_unspooled" for one in back]
     counted = lambda: all(varnish.counters().get(name, 0) >= REQUESTS for name in names)
-    rig.wait_for("each line to be counted", counted, 20, 0.2)
+    rig.wait_for("each line to be counted", counted, step=0.2)
     now = varnish.counters()
     say(f"bad-start: after a kill wait in memory: {({name: now[name] for name in names})}")
     for one in back:
@@ -403,7 +403,7 @@ def prove(place, options):
     names = [f"{one.name}.records_unspooled" for one in situations]
     with contextlib.suppress(TimeoutError):
         counted = lambda: all(varnish.counters().get(name) == REQUESTS for name in names)
-        rig.wait_for("each line to be counted", counted, 20, 0.2)
+        rig.wait_for("each line to be counted", counted, step=0.2)
     unspooled = {name: varnish.counters().get(name) for name in names}
     say(f"bad-start: launched, answered {REQUESTS} requests; {unspooled}")
     failures += [f"{name} is {count}" for name, count in unspooled.items() if count != REQUESTS]

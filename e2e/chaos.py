@@ -53,7 +53,7 @@ class Chaos:
         """An end without violence: dangerous only for what is answered just when it is over."""
         thread, seen = self.watch(self.varnish.child())
         act()
-        thread.join(60)
+        thread.join(rig.PATIENCE)
         if not seen:
             raise RuntimeError("the cache process does not end")
         self.deaths.add(*seen[0])
@@ -110,7 +110,7 @@ class Chaos:
                 (kind,) = self.random.choices(list(KINDS), KINDS.values())
                 getattr(self, kind)()
                 self.done[kind] += 1
-                rig.wait_for("an answer", self.serving, 30, 0.01)
+                rig.wait_for("an answer", self.serving, step=0.01)
                 time.sleep(self.random.uniform(0.05, 0.8 if self.long else 1.5))
         finally:
             self.over.set()
@@ -149,14 +149,14 @@ def prove(place, options):
         # At the end a kill with blocks in the spool, for the equation with `recovered` in it.
         place.s3.kill()
         spooled = lambda: place.varnish.counters()["access.spooled_records"]
-        rig.wait_for("a block in the spool", spooled, 60, 0.1)
+        rig.wait_for("a block in the spool", spooled, step=0.1)
         chaos.kill()
-        rig.wait_for("an answer", chaos.serving, 30, 0.01)
+        rig.wait_for("an answer", chaos.serving, step=0.01)
         time.sleep(0.5)
     finally:
         answered = load.stop()
     drained = lambda: not place.varnish.counters()["access.ring_used"]
-    rig.wait_for("an empty ring", drained, 20, 0.2)
+    rig.wait_for("an empty ring", drained, step=0.2)
     before = place.varnish.balanced()
     place.s3.start()
     counters = settle(place)

@@ -53,20 +53,21 @@ class Codecs:
             varnish.swap(name, vcl)
         self.wanted[SUFFIXES[codec.split(":")[0]]] += 1
         load = traffic.Traffic(varnish.port, 2, number, pause=0.01).start()
-        rig.wait_for("requests", lambda: len(load.answered()) > 300, 20)
+        rig.wait_for("requests", lambda: len(load.answered()) > 300)
         child = varnish.child_pid()
         begin, _ = varnish.end_child()
-        rig.wait_for("another child", lambda: varnish.child_pid() not in (None, child), 20)
-        rig.wait_for("varnishd", varnish.answers, 20)
+        rig.wait_for("another child", lambda: varnish.child_pid() not in (None, child))
+        rig.wait_for("varnishd", varnish.answers)
         self.deaths.add(begin, time.monotonic())
         before = len(load.answered())
-        rig.wait_for("requests", lambda: len(load.answered()) > before + 300, 20)
+        rig.wait_for("requests", lambda: len(load.answered()) > before + 300)
         self.answered += load.stop()
 
     @staticmethod
     def settings(codec):
         return {
-            "compression": f'"{codec}"', "period": "300ms",
+            # The stop at the end has the time that it takes.
+            "compression": f'"{codec}"', "period": "300ms", "exit_timeout": "10m",
             "format": f"%U %>s {FILLER}",
         }  # fmt: skip
 

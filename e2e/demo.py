@@ -61,7 +61,7 @@ def prove(place, options):
 
     lines = []
     with contextlib.suppress(TimeoutError):
-        rig.wait_for("the last block", lambda: len(place.cat()) >= total, 30, 0.2)
+        rig.wait_for("the last block", lambda: len(place.cat()) >= total, step=0.2)
     seconds = time.monotonic() - last
     lines = place.cat()
 

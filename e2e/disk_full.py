@@ -95,7 +95,7 @@ def prove(place, options):
             return moved("dropped_ring") and moved("spool_errors")
 
         # The ring holds what comes until then; a slow machine takes longer to fill it.
-        rig.wait_for("a full ring and a counted error", full, 120, 0.2)
+        rig.wait_for("a full ring and a counted error", full, step=0.2)
         answered_before_mending = len(load.answered())
         stop.set()
         if hurt == disk.fill:
@@ -121,7 +121,7 @@ def prove(place, options):
     answered = phase("full disk", disk.fill, disk.free)
     answered += phase("read-only disk", disk.freeze, disk.thaw)
 
-    rig.wait_for("an empty spool", varnish.idle, 60)
+    rig.wait_for("an empty spool", varnish.idle)
     now = varnish.balanced()
     found = traffic.ids_of(place.patient_cat())
     dropped = now["access.dropped_ring"] + now["access.dropped_spool"]

@@ -37,7 +37,7 @@ def from_json(varnish):
 
 def scrape(port):
     """{series: value} of the exporter, for S3LOG."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=rig.PATIENCE) as answer:
         text = answer.read().decode()
     found = re.findall(rf"^({PREFIX}[^ {{]*)[{{]id=\"s3log\.\w+\"[}}] (\S+)$", text, re.M)
     return {name: float(value) for name, value in found}
@@ -94,17 +94,17 @@ def prove(place, options):
             except OSError:
                 return None
 
-        rig.wait_for("the exporter", answers, 20)
+        rig.wait_for("the exporter", answers)
         place.s3.kill()
         for _ in range(5):
-            urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/s/1", timeout=10).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/s/1", timeout=rig.PATIENCE).read()
         spooled = lambda: varnish.counters()["access.oldest_unsent"] >= 3
-        rig.wait_for("an upload that does not succeed", spooled, 20)
+        rig.wait_for("an upload that does not succeed", spooled)
         down = varnish.tool("varnishstat", "-1", "-f", "S3LOG.*")
         if answers().get(f"{PREFIX}access_spooled_records") != 5:
             failures.append(f"while the gateway is down the exporter says {answers()}")
         place.s3.start()
-        rig.wait_for("the upload", lambda: varnish.balanced()["access.uploaded_records"] == 5, 60)
+        rig.wait_for("the upload", lambda: varnish.balanced()["access.uploaded_records"] == 5)
         up = varnish.tool("varnishstat", "-1", "-f", "S3LOG.*")
         if options.show:
             say(f"{down}\n{up}")

@@ -53,7 +53,7 @@ def prove(place, options):
         lines = place.cat("access", *PATH, "--identity", key)
         return [sum(b" /" + word in line for line in lines) for word in (b"secret", b"clear")]
 
-    rig.wait_for("every line", lambda: sum(counted()) >= SECRET + CLEAR, 120, 0.5)
+    rig.wait_for("every line", lambda: sum(counted()) >= SECRET + CLEAR, step=0.5)
     varnish.cli("stop")
     count = counted()
     wrong = check(f"each line is there once: {count}", count == [SECRET, CLEAR])

@@ -189,7 +189,7 @@ class Measure:
         pid = varnish.child_pid()
         ask(varnish.port, kind, count)
         varnish.cli("stop")
-        rig.wait_for("callgrind to write", lambda: not pathlib.Path(f"/proc/{pid}").exists(), 120)
+        rig.wait_for("callgrind to write", lambda: not pathlib.Path(f"/proc/{pid}").exists())
         varnish.stop()
         found = counted(directory.glob(f"out.{pid}*"))
         shutil.rmtree(directory)
@@ -207,13 +207,13 @@ class Measure:
             ask(varnish.port, "hit", 1)
             return lines.exists() and lines.stat().st_size
 
-        rig.wait_for("varnishncsa to read", reads, 120, 0.5)
+        rig.wait_for("varnishncsa to read", reads, step=0.5)
         before = lines.read_text().count("\n")
         for _ in range(0, count, 100):
             # No faster than it reads: a reader that is overrun skips lines.
             ask(varnish.port, "hit", 100)
             before += 100
-            rig.wait_for("its lines", lambda: lines.read_text().count("\n") >= before, 120)
+            rig.wait_for("its lines", lambda: lines.read_text().count("\n") >= before)
         reader.stop(signal.SIGTERM, 60)
         varnish.stop()
         found = counted(directory.glob("out.*"))

@@ -9,6 +9,7 @@ reads, and the bytes sent must be its values again, by the mapping of `docs/form
 
 import base64
 import collections
+import contextlib
 import json
 import random
 import time
@@ -179,11 +180,13 @@ def prove(place, options):
             else:
                 refused[where, status] += 1
     lines = []
-    for _ in range(40):
-        time.sleep(0.5)
-        lines = place.cat("lines")
-        if len(lines) >= len(sent):
-            break
+
+    def all_there():
+        lines[:] = place.cat("lines")
+        return len(lines) >= len(sent)
+
+    with contextlib.suppress(TimeoutError):
+        rig.wait_for("a line for each request", all_there, step=0.5)
     failures, seen = 0, collections.Counter()
     for line in lines:
         try:

@@ -92,7 +92,7 @@ class Site:
         begin, end = self.varnish.end_child()
         # What it had answered may be in a client's socket for a moment.
         self.deaths.add(begin, end + 0.5)
-        rig.wait_for("an answer", self.serving, 60, 0.02)
+        rig.wait_for("an answer", self.serving, step=0.02)
 
     def serving(self):
         return traffic.answers(self.varnish.port, "/probe", 204)

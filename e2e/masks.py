@@ -329,7 +329,7 @@ def prove(place, options):
         phases.begin(site, name)
         oracle_kinds.send(site, random.Random(options.seed))
     expected = sum(site.sent.values())
-    rig.wait_for("all lines", lambda: len(place.cat("plain")) >= expected, 60, 0.5)
+    rig.wait_for("all lines", lambda: len(place.cat("plain")) >= expected, step=0.5)
     for name, process in ncsa.items():
         for reason in process.finish():
             report.fail(f"void: varnishncsa of {name}: {reason}")

@@ -75,24 +75,17 @@ def loaded(place, what, requests, wrapper):
     return wrong, child
 
 
-def at_rest(varnish):
-    """Whether no request and no fetch is alive, those included whose client has left."""
-    text = varnish.tool("varnishstat", "-1", "-f", "MEMPOOL.req*.live", "-f", "MEMPOOL.busyobj.live")
-    return not any(int(line.split()[1]) for line in text.splitlines())
-
-
 def lines(place, what):
     """What is wrong with the lines and their counters."""
     wrong, totals = [], {}
-    rig.wait_for("the last request's end", lambda: at_rest(place.varnish), 120, 0.2)
+    rig.wait_for("the last request's end", lambda: not place.varnish.alive(), step=0.2)
     for stream in mixed.PARTS:
-        counts = place.varnish.balanced(stream, 120)
+        counts = place.varnish.balanced(stream)
         records = counts[f"{stream}.records"]
         rig.wait_for(
             f"the last block of {stream}",
             lambda: place.varnish.counters()[f"{stream}.uploaded_records"] >= records,
-            120,
-            0.2,
+            step=0.2,
         )
         judged = mixed.Judged(stream, place.cat(stream, "--path", f"{what}/"))
         found, incomplete = judged.kinds.total(), counts[f"{stream}.incomplete"]

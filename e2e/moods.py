@@ -244,7 +244,7 @@ def prove(place, options):
         client.start()
     shipper = ship(place) if options.external else None
     uploaded = lambda: varnish.counters("access")["access.blocks_uploaded"] > 5
-    rig.wait_for("the first blocks", uploaded, 60)
+    rig.wait_for("the first blocks", uploaded)
     pid = shipper.pid if shipper else varnish.child_pid()
     before = figures(pid)
     samples = Samples(pid)

@@ -8,6 +8,7 @@ only, but for the exceptions that are listed in EXCEPTIONS and asserted.
 """
 
 import collections
+import contextlib
 import pathlib
 import random
 import re
@@ -360,24 +361,28 @@ def ready(site, ncsa):
         site.ask(client, "ready", "/pass/ready")
         return all(process.lines() for process in ncsa.values())
 
-    rig.wait_for("varnishncsa", seen, 30, 0.2)
+    rig.wait_for("varnishncsa", seen, step=0.2)
     # What was sent before they looked is on the module's side only; forgotten on both.
     site.sent.clear()
 
 
 def settle(place, site, ncsa):
     """Waits until both sides have all there is."""
-    names = [*ncsa, "calls"]
-    last = None
-    for attempt in range(60):
-        time.sleep(1.2)
-        ours = {name: without_ready(place.cat(name)) for name in names}
-        theirs = {name: without_ready(process.lines()) for name, process in ncsa.items()}
-        now = [len(lines) for lines in (*ours.values(), *theirs.values())]
+    names, varnish = [*ncsa, "calls"], place.varnish
+    ours, theirs, counts = {}, {}, []
+
+    def still():
+        waits = [n for name, n in varnish.counters().items() if name.endswith((".ring_used", ".spooled_blocks"))]
+        ours.update((name, without_ready(place.cat(name))) for name in names)
+        theirs.update((name, without_ready(process.lines())) for name, process in ncsa.items())
+        counts.append([len(lines) for lines in (*ours.values(), *theirs.values())])
         enough = len(ours["plain"]) >= sum(site.sent.values()) <= len(theirs["plain"])
-        if now == last and (enough or attempt > 12):
-            break
-        last = now
+        # What varnishncsa has not read yet nobody counts: several looks must find the same.
+        same = len(counts) > 2 and counts[-1] == counts[-2] == counts[-3]
+        return enough and same and not any(waits) and not varnish.alive()
+
+    with contextlib.suppress(TimeoutError):
+        rig.wait_for("all lines of both sides", still, step=1.2)
     return ours, theirs
 
 

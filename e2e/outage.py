@@ -72,7 +72,7 @@ def prove(place, options):
         most = max(most, resident(pid))
     took = time.monotonic() - begin
     spooled = lambda: varnish.counters("access")["access.spooled_records"] >= sent
-    rig.wait_for("every record in the spool", spooled, 30)
+    rig.wait_for("every record in the spool", spooled)
     now = varnish.balanced()
     rate = (sent - piece) / took if sent > piece else 0
     say(f"outage: {sent} requests, {rate:.0f} a second after the first {piece}")

@@ -125,7 +125,7 @@ class Recipes:
         def complete():
             done = subprocess.run(command, env=env, capture_output=True, check=True)
             return done.stdout.count(b"\n") >= self.requests * len(STREAMS)
-        rig.wait_for("every line to be in the bucket", complete, 60, 0.3)
+        rig.wait_for("every line to be in the bucket", complete, step=0.3)
 
     # --- the recipes ------------------------------------------------------------------------
 

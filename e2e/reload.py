@@ -80,7 +80,7 @@ def at_rest(varnish, pid):
         now = varnish.counters()
         return not now or now["access.ring_used"] + now["access.spooled_blocks"] == 0
 
-    rig.wait_for("the uploads", idle, 60)
+    rig.wait_for("the uploads", idle)
     time.sleep(3)
     return Holdings(pid)
 
@@ -116,7 +116,7 @@ def prove(place, options):
     for number in range(1, 11):
         reload(number)
     answered = load.stop()
-    rig.wait_for("the first VCLs to go", only_one, 60)
+    rig.wait_for("the first VCLs to go", only_one)
     before = at_rest(varnish, pid)
     say(f"reload: before: {before}")
     load = traffic.Traffic(varnish.port, 3, 2, pause=0.01).start()
@@ -126,7 +126,7 @@ def prove(place, options):
         if number % 100 == 10:
             say(f"reload: {number - 10} after {time.monotonic() - begin:.0f} s")
     answered += load.stop()
-    rig.wait_for("the last VCLs to go", only_one, 60)
+    rig.wait_for("the last VCLs to go", only_one)
     after = at_rest(varnish, pid)
     say(f"reload: after:  {after}")
     if varnish.child_pid() != pid:

@@ -224,7 +224,7 @@ class Case:
 
     def request(self):
         url = f"http://127.0.0.1:{self.varnish.port}/"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=rig.PATIENCE) as answer:
             self.keep("the status page", answer.read())
 
     def keep(self, name, data):
@@ -252,10 +252,10 @@ class Case:
             with contextlib.suppress(OSError):
                 before = self.counter("uploaded_records")
                 self.request()
-                return rig.wait_for("x", lambda: self.counter("uploaded_records") > before, 10)
+                return rig.wait_for("it", lambda: self.counter("uploaded_records") > before, 10)
             return False
 
-        rig.wait_for(f"{self.name}: an upload", goes_up, 20, 0.2)
+        rig.wait_for(f"{self.name}: an upload", goes_up, step=0.2)
 
     def fails(self, text):
         """One more record, and varnishd's output says this of it."""
@@ -264,13 +264,13 @@ class Case:
             self.request()
             return text in self.varnish.process.log.read_text(errors="replace")
 
-        rig.wait_for(f"{self.name}: the message {text!r}", said, 20, 0.3)
+        rig.wait_for(f"{self.name}: the message {text!r}", said, step=0.3)
 
     def panic(self):
         child = self.varnish.child_pid()
         self.varnish.cli("debug.panic.worker", check=False)
-        rig.wait_for("another child", lambda: self.varnish.child_pid() not in (None, child), 20)
-        rig.wait_for("varnishd", self.varnish.answers, 20)
+        rig.wait_for("another child", lambda: self.varnish.child_pid() not in (None, child))
+        rig.wait_for("varnishd", self.varnish.answers)
         panic = self.varnish.cli("panic.show")
         if "Panic at" not in panic:
             raise RuntimeError(f"there was no panic: {panic}")

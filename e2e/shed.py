@@ -44,7 +44,7 @@ def prove(place, options):
     path.write_text(path.read_text().replace("sub vcl_recv", RECEIVED + "sub vcl_recv"))
     varnish = place.start_varnish(path)
     traffic.each(varnish.port, ["/first/0"])
-    rig.wait_for("the first line", lambda: varnish.counters()["access.uploaded_records"] == 1, 60)
+    rig.wait_for("the first line", lambda: varnish.counters()["access.uploaded_records"] == 1)
     with hold.held(varnish.child_pid(), "s3log-pack"):
         traffic.each(varnish.port, (f"/{word}/{n}" for n, word in enumerate(flood())))
     everything = 1 + sum(COUNTS.values())
@@ -54,7 +54,7 @@ def prove(place, options):
         return now["access.uploaded_records"] + now["access.dropped_ring"] == everything
 
     # Counters are published ten times a second.
-    rig.wait_for("every record to be uploaded or counted", counted, 60)
+    rig.wait_for("every record to be uploaded or counted", counted)
     now = varnish.balanced()
     shed = {name: now[f"access.shed_{name}"] for name in COUNTS}
     stay = {name: COUNTS[name] - shed[name] for name in COUNTS}

@@ -107,8 +107,8 @@ class Shipper:
         """An orderly end, which must be one."""
         if self.process and self.process.alive():
             # One that has only just begun has nothing to finish, and SIGTERM simply ends it.
-            rig.wait_for("s3log ship to listen", self.listens, 30, 0.005)
-            self.process.stop(signal.SIGTERM, 30)
+            rig.wait_for("s3log ship to listen", self.listens, step=0.005)
+            self.process.stop(signal.SIGTERM)
             if self.process.child.returncode != 0:
                 raise RuntimeError(f"s3log ship ended with {self.process.child.returncode}")
 
@@ -213,7 +213,7 @@ class Chaos:
                 (kind,) = self.random.choices(list(KINDS), KINDS.values())
                 getattr(self, kind)()
                 self.done[kind] += 1
-                rig.wait_for("an answer", serving, 30, 0.01)
+                rig.wait_for("an answer", serving, step=0.01)
                 time.sleep(self.random.uniform(0.05, 1.2))
         finally:
             self.over.set()
@@ -266,7 +266,7 @@ def prove(place, options):
     place.varnish.start()
     rig.wait_for("empty rings and spools", lambda: not place.left(), 180, 0.5)
     for stream in ("access", "sealed"):
-        counters = place.varnish.balanced(stream, 30)
+        counters = place.varnish.balanced(stream)
         if dropped := rig.dropped(counters):
             failures.append(f"dropped: {dropped}")
     watch.over.set()

@@ -14,48 +14,11 @@ A fault without a section, a section without a fault and a quoted command that w
 --show prints all that was seen. A fault that this machine cannot make is SKIPPED, and says so.
 """
 
-import re
 import time
 
 from e2e import rig
-from e2e.troubles_faults import FAULTS, PAGE, QUICK
-
-
-def quotes(text):
-    """What the page quotes: {fault: [(command, [lines])]}."""
-    found, fault, command = {}, None, None
-    for line in text.splitlines():
-        if match := re.match(r"<!-- fault: (\S+) -->", line):
-            fault, command = match[1], None
-            found.setdefault(fault, [])
-        elif line.startswith("#"):
-            fault = command = None
-        elif fault and (match := re.match(r"    \$ (.*)", line)):
-            command = (match[1], [])
-            found[fault].append(command)
-        elif command and command[1] and line.startswith("      "):
-            command[1][-1] += f" {line.strip()}"
-        elif command and line.startswith("    "):
-            command[1].append(line.strip())
-        elif line.strip():
-            command = None
-    return found
-
-
-def pattern(line):
-    """A quoted line: `...` is anything, any space is some space."""
-    parts = (r"\s+".join(map(re.escape, part.split())) for part in line.split("..."))
-    return re.compile(r"\s*.*?\s*".join(parts) + r"\s*$")
-
-
-def missing(lines, output):
-    """The first quoted line that is not in the output behind the one before."""
-    printed = iter(output.splitlines())
-    for line in lines:
-        want = pattern(line)
-        if line and not any(want.match(there.strip()) for there in printed):
-            return line
-    return None
+from e2e.troubles_faults import FAULTS, QUICK
+from e2e.troubles_page import missing, quotes
 
 
 def compare(fault, quoted, seen):
@@ -78,7 +41,7 @@ def arguments(parser):
 
 
 def prove(place, options):
-    quoted = quotes(PAGE.read_text() if PAGE.exists() else "")
+    quoted = quotes()
     wrong = [
         f"{name}: the page has a fault that this tool does not make" for name in quoted.keys() - FAULTS
     ]

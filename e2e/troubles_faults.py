@@ -16,13 +16,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 
 from e2e import rig
 from e2e.rig import debian, hold
+from e2e.troubles_page import PAGE, missing, quotes
 
-PAGE = rig.ROOT / "docs/troubleshooting.md"
 LOAD = "varnishadm vcl.load new /etc/varnish/new.vcl"
 LOG = """varnishlog -g raw -d -q 'Error ~ "^S3LOG"'"""
 STAT = "varnishstat -1 -f 'S3LOG.access.*'"
@@ -48,7 +47,7 @@ class Node:
     """One varnishd with a folder, a spool and a settings file of its own."""
 
     def __init__(self, place, name, modules=None, **settings):
-        self.place, self.seen = place, {}
+        self.place, self.name, self.seen = place, name, {}
         self.directory = place.directory / name
         self.directory.mkdir(mode=0o755)
         self.settings = self.directory / "s3log.toml"
@@ -81,7 +80,7 @@ class Node:
 
     def request(self, path="/", **headers):
         url = f"http://127.0.0.1:{self.varnish.port}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=rig.PATIENCE) as answer:
             return answer.status
 
     def write(self):
@@ -118,22 +117,33 @@ class Node:
         self.seen[CHECK] = f"{text}$? = {code}\n"
         return self
 
-    def until(self, what, check, seconds=20):
-        rig.wait_for(what, check, seconds, 0.1)
+    def until(self, what, check):
+        rig.wait_for(what, check, step=0.1)
         return self
 
     def counter(self, name):
         return self.varnish.counters("access").get(f"access.{name}", 0)
 
     def look(self):
-        """What the node's own tools show now. Whatever the fault is, the counters balance."""
+        """What the node's own tools show, once it is what the page quotes. Whatever the fault is, the
+        counters balance."""
         self.varnish.balanced()
-        self.seen[STAT] = self.varnish.tool("varnishstat", "-1", "-f", "S3LOG.access.*", check=False)
-        # The log may be some records behind.
-        time.sleep(0.2)
-        words = shlex.split(LOG)
-        self.seen[LOG] = self.varnish.tool(*words)
-        self.seen[JOURNAL] = self.varnish.process.log.read_text(errors="replace")
+        quoted = quotes().get(self.name, [])
+
+        def shown():
+            stat = ("varnishstat", "-1", "-f", "S3LOG.access.*")
+            self.seen[STAT] = self.varnish.tool(*stat, check=False)
+            self.seen[LOG] = self.varnish.tool(*shlex.split(LOG))
+            self.seen[JOURNAL] = self.varnish.process.log.read_text(errors="replace")
+            return not any(
+                missing(lines, self.seen[command])
+                for command, lines in quoted
+                if command in (STAT, LOG, JOURNAL)
+            )
+
+        # What does not come is what the page has wrong; it is said when all is compared.
+        with contextlib.suppress(TimeoutError):
+            rig.wait_for("what the page quotes", shown, step=0.2)
         return self
 
     def stop(self):
@@ -217,7 +227,7 @@ def gateway_down(place):
         node.look()
         # The gateway is back: what answers at the port is the S3 server.
         with Forwarder(port, place.s3.ports["s3"]):
-            node.until("what waits in the bucket", lambda: node.counter("uploaded_records"), 60)
+            node.until("what waits in the bucket", lambda: node.counter("uploaded_records"))
         return node.seen
     finally:
         node.stop()
@@ -307,7 +317,7 @@ def credentials_owner(place):
 
 
 def too_early(place):
-    node = Node(place, "too-early", period="60s")
+    node = Node(place, "too-early", period="1h")
     try:
         node.start().load()
         node.request()

@@ -11,6 +11,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -138,7 +139,7 @@ def serve(tree, command, place, endpoint, numbers):
         rig.wait_for("varnishd", lambda: answers(served, port, log))
         lines = []
         for number in numbers:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=rig.PATIENCE) as answer:
                 answer.read()
                 lines.append(f"GET /{number} {answer.status}".encode())
         began = time.monotonic()
@@ -169,7 +170,7 @@ def cat(tree, place):
 def answers(served, port, log):
     if served.poll() is not None:
         sys.exit(f"dockerfile: the container ended; see {log.name}")
-    with contextlib.suppress(OSError), rig.socket.create_connection(("127.0.0.1", port), 1):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
 
 

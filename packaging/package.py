@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -54,7 +55,7 @@ def main():
         log_to(place.s3.endpoint)
         with varnish() as ask:
             asked = [ask(f"/page/{number}") for number in range(50)]
-            rig.wait_for("a block in the bucket", place.s3.keys, 20)
+            rig.wait_for("a block in the bucket", place.s3.keys)
         compare(place, asked, "three lines of VCL and 50 requests")
 
         closed = f"http://127.0.0.1:{rig.free_ports(1)[0]}"
@@ -166,13 +167,13 @@ def varnish():
     )
 
     def ask(path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=rig.PATIENCE) as answer:
             answer.read()
             return f"GET {path} {answer.status}".encode()
 
     def up():
         expect(served.poll() is None, f"varnishd runs; see {log.name}")
-        with contextlib.suppress(OSError), rig.socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return True
 
     try:

@@ -97,7 +97,7 @@ class Sweep:
             return gained("uploaded_records") + gained("dropped_ring") >= due
 
         if streams:
-            rig.wait_for("the last block", settled, 60)
+            rig.wait_for("the last block", settled)
         else:
             time.sleep(1.5)
             after = load.Usage(varnish)

@@ -16,6 +16,8 @@ import socket
 import threading
 import time
 
+from e2e.rig.machine import PATIENCE
+
 Answer = collections.namedtuple("Answer", "id at connected status last")
 
 
@@ -35,8 +37,7 @@ class Client(threading.Thread):
     def run(self):
         while not self.halt.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                    connection.settimeout(10)
+                with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
                     self.serve(connection, time.monotonic())
             except OSError:
                 self.failures += 1
@@ -109,7 +110,7 @@ def answers(port, path, status):
 def each(port, paths):
     """One request after the other on a connection. Each has finished, its record in the ring, when
     this returns."""
-    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         buffer = b""
         for path in paths:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
@@ -134,7 +135,9 @@ class Traffic:
         for client in self.clients:
             client.halt.set()
         for client in self.clients:
-            client.join(15)
+            client.join(PATIENCE)
+            if client.is_alive():
+                raise RuntimeError(f"{client.prefix}: an answer does not come")
         return self.answered()
 
     def answered(self):

@@ -1,0 +1,153 @@
+"""varnishd with the module, and what its counters say."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+from e2e.rig.machine import PATIENCE, Process, free_ports, gone, wait_for
+
+
+# What becomes of records + recovered.
+GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
+
+
+def dropped(counters):
+    """The counters of what was dropped that are not 0."""
+    return {name: n for name, n in counters.items() if ".dropped" in name and n}
+
+
+class Varnish:
+    """varnishd in the foreground, with its CLI."""
+
+    def __init__(self, directory, env, vcl, module_dir, parameters=(), listen=(), wrapper=()):
+        self.directory, self.env, self.vcl = directory / "varnish", env, vcl
+        # A program that runs varnishd, such as valgrind with its options.
+        self.wrapper = wrapper
+        self.directory.mkdir()
+        self.module_dir, self.parameters, self.listen = module_dir, parameters, listen
+        self.port = free_ports(1)[0]
+        self.workdir = self.directory / "work"
+        self.process = None
+        # Of varnishd's -j; nothing is varnishd's own choice.
+        self.jail = "none" if os.geteuid() == 0 else None
+
+    def start(self):
+        command = ["varnishd", "-F", "-n", self.workdir, "-a", f"127.0.0.1:{self.port}"]
+        for more in self.listen:
+            command += ["-a", more]
+        command += ["-f", self.vcl, "-s", "default,256m"]
+        command += ["-p", f"vmod_path={self.module_dir}:{self.own_modules()}"]
+        if self.jail:
+            command[1:1] = ["-j", self.jail]
+        for parameter in ("feature=+http2", *self.parameters):
+            command += ["-p", parameter]
+        self.process = Process("varnishd", [*self.wrapper, *command], self.directory, self.env)
+        try:
+            wait_for("varnishd", self.answers)
+        except (TimeoutError, RuntimeError):
+            raise RuntimeError(f"varnishd does not start:\n{self.process.tail()}") from None
+        return self
+
+    def own_modules(self):
+        """Where Varnish has its own modules, std among them."""
+        return subprocess.run(
+            ["pkg-config", "--variable=vmoddir", "varnishapi"],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        ).stdout.strip()
+
+    def answers(self):
+        if not self.process.alive():
+            raise RuntimeError("varnishd ended")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def tool(self, *command, check=True):
+        command = [str(part) for part in (command[0], "-n", self.workdir, *command[1:])]
+        done = subprocess.run(
+            command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}")
+        return done.stdout
+
+    def cli(self, *words, check=True):
+        return self.tool("varnishadm", "-t", str(PATIENCE), *words, check=check)
+
+    def child_pid(self):
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = children.read_text().split()
+        return int(pids[0]) if pids else None
+
+    def child(self):
+        """The cache process, once it serves."""
+        return wait_for("the cache process", self.child_pid, step=0.005)
+
+    def end_child(self, how=lambda pid: os.kill(pid, signal.SIGKILL)):
+        """Ends the cache process; when that began and when it was over."""
+        pid = self.child()
+        begin = time.monotonic()
+        how(pid)
+        wait_for("the end of the cache process", lambda: gone(pid), step=0.001)
+        return begin, time.monotonic()
+
+    def swap(self, name, vcl):
+        """Loads a VCL, uses it and discards the one that was active."""
+        before = self.cli("vcl.list")
+        active = re.search(r"^active\s+\S+\s+\S+\s+(?:\S+\s+)?(\S+)$", before, re.M)[1]
+        self.cli("vcl.load", name, vcl)
+        self.cli("vcl.use", name)
+        self.cli("vcl.discard", active)
+
+    def counters(self, stream="*"):
+        text = self.tool("varnishstat", "-1", "-f", f"S3LOG.{stream}.*")
+        found = {}
+        for line in text.splitlines():
+            match = re.match(r"(\S+)\s+(\d+)", line)
+            if match:
+                # A stream's routes are added up: S3LOG.access and S3LOG.access_0123456789abcdef.
+                name = re.sub(r"_[0-9a-f]{16}(-\d+)?\.", ".", match[1].split(".", 1)[1])
+                found[name] = found.get(name, 0) + int(match[2])
+        return found
+
+    def alive(self):
+        """How many requests and fetches are alive, those included whose client has left."""
+        fields = ("-f", "MEMPOOL.req*.live", "-f", "MEMPOOL.busyobj.live")
+        text = self.tool("varnishstat", "-1", *fields)
+        return sum(int(line.split()[1]) for line in text.splitlines())
+
+    def idle(self):
+        """Whether nothing of the stream `access` waits in ring or spool."""
+        now = self.counters("access")
+        return now["access.ring_used"] == 0 and now["access.spooled_blocks"] == 0
+
+    def balanced(self, stream="access"):
+        """The counters at rest, once what came in is what went out and what is still here."""
+        seen = {}
+
+        def holds():
+            now = self.counters(f"{stream}*")
+            seen.update(now)
+            sides = (("records", "recovered"), GONE_OR_HERE)
+            came, went = (sum(now[f"{stream}.{name}"] for name in side) for side in sides)
+            return came == went
+
+        try:
+            wait_for("the counters to balance", holds, step=0.2)
+        except TimeoutError:
+            raise RuntimeError(
+                f"records + recovered is not {' + '.join(GONE_OR_HERE)}: {seen}"
+            ) from None
+        return seen
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process:
+            self.process.stop(sig)
