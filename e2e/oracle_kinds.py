@@ -13,6 +13,7 @@ import threading
 import time
 
 from e2e import rig
+from e2e.rig import h2
 
 http.client._MAXHEADERS = 1000
 
@@ -34,10 +35,10 @@ class Held:
         """For the origin: the request is there."""
         arrived, go_on = self.of(path)
         arrived.set()
-        go_on.wait(20)
+        go_on.wait(rig.PATIENCE)
 
     def arrived(self, path):
-        if not self.of(path)[0].wait(20):
+        if not self.of(path)[0].wait(rig.PATIENCE):
             raise TimeoutError(f"{path} did not reach the origin")
 
     def release(self, path):
@@ -175,7 +176,7 @@ class Client:
         self.port, self.opening, self.socket = port, opening, None
 
     def connect(self):
-        self.socket = socket.create_connection(("127.0.0.1", self.port), 20)
+        self.socket = socket.create_connection(("127.0.0.1", self.port), rig.PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(self.opening)
 
@@ -546,28 +547,14 @@ def h2load(site, kind, count, path, *options):
     urls = site.place.directory / f"{kind}.urls"
     urls.write_text("".join(f"http://127.0.0.1:{site.port}{path}?id={n}\n" for n in names))
     command = ["h2load", "-c", "1", "-m", "10", "-n", str(count), "-i", urls, *options]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=100)
-
-
-def frame(kind, flags, stream, payload=b""):
-    """A frame of HTTP/2 (RFC 9113, 4.1)."""
-    return struct.pack("!IBI", len(payload) << 8 | kind, flags, stream) + payload
-
-
-def literal(name, value):
-    """A header that HPACK neither indexes nor compresses (RFC 7541, 6.2.2)."""
-    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
-END_HEADERS_AND_STREAM, CANCEL, ACK = 5, 8, 1
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
 class Multiplexed(Client):
     """A connection of HTTP/2, frame by frame."""
 
     def __init__(self, port):
-        super().__init__(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
+        super().__init__(port, h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0))
         self.connect()
         self.answers = self.socket.makefile("rb")
 
@@ -579,25 +566,17 @@ class Multiplexed(Client):
         name, path = name.encode(), path.encode()
         head = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path)]
         head += [(b":authority", b"h2.example"), (b"x-id", name), (b"cookie", b"a=1")]
-        self.send(HEADERS, END_HEADERS_AND_STREAM, stream,
-                  b"".join(literal(*pair) for pair in head))
+        self.send(h2.HEADERS, h2.END_HEADERS_AND_STREAM, stream, h2.headers(head))
 
     def send(self, *what):
         # Varnish may have ended the connection.
         with contextlib.suppress(OSError):
-            self.socket.sendall(frame(*what))
-
-    def frames(self):
-        """The type, flags and stream of each frame that comes, until the end."""
-        with contextlib.suppress(OSError):
-            while len(start := self.answers.read(9)) == 9:
-                self.answers.read(int.from_bytes(start[:3], "big"))
-                yield start[3], start[4], int.from_bytes(start[5:], "big")
+            self.socket.sendall(h2.frame(*what))
 
     def ping(self):
         """Waits until the other side has read all that was sent."""
-        self.send(PING, 0, 0, b"12345678")
-        any(kind == PING and flags & ACK for kind, flags, stream in self.frames())
+        self.send(h2.PING, 0, 0, b"12345678")
+        any(kind == h2.PING and flags & h2.ACK for kind, flags, *_ in h2.frames(self.answers))
 
 
 def h2_aborted(site, client):
@@ -608,11 +587,11 @@ def h2_aborted(site, client):
             name = site.new("http2-abort")
             own.ask(stream, name, "/abort/" + name)
             waiting.add(stream)
-        for kind, flags, stream in own.frames():
-            waiting.discard(stream if kind == DATA else 0)
+        for kind, _, stream, _ in h2.frames(own.answers):
+            waiting.discard(stream if kind == h2.DATA else 0)
             if not waiting:
                 break
-        own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
+        own.send(h2.RST_STREAM, 0, 1, h2.CANCEL)
         own.ping()
 
 
@@ -633,12 +612,12 @@ def h2_held(kind, end):
 
 
 def h2_reset(own):
-    own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
+    own.send(h2.RST_STREAM, 0, 1, h2.CANCEL)
     own.ping()
 
 
 def h2_goaway(own):
-    own.send(GOAWAY, 0, 0, struct.pack("!II", 0, 0))
+    own.send(h2.GOAWAY, 0, 0, struct.pack("!II", 0, 0))
     # Varnish does not say that it has read it.
     time.sleep(0.02)
 
@@ -652,8 +631,8 @@ def h2_reset_of_nothing(site, client):
     """A reset of a stream that was never opened: the connection's end, and no request's."""
     site.new("http2-reset-of-nothing", 0)
     with contextlib.closing(Multiplexed(site.port)) as own:
-        own.send(RST_STREAM, 0, 1, struct.pack("!I", CANCEL))
-        for _ in own.frames():
+        own.send(h2.RST_STREAM, 0, 1, h2.CANCEL)
+        for _ in h2.frames(own.answers):
             pass
 
 
@@ -714,7 +693,7 @@ def send(site, random):
     body = site.place.directory / "h2.body"
     body.write_bytes(b"h2" * 20_000)
     agent = ("-H", "User-Agent: h2 \"load\"", "-H", "Cookie: a=1", "-H", "Cookie: b=2")
-    h2 = [
+    load = [
         (h2load, "http2", times(250), "/h2/a", *agent),
         (h2load, "http2-pass", times(100), "/pass/h2", *agent),
         (h2load, "http2-synth", times(60), "/synth", *agent),
@@ -733,7 +712,7 @@ def send(site, random):
 
     def multiplexed():
         try:
-            for what, *arguments in h2:
+            for what, *arguments in load:
                 what(site, *arguments)
         except Exception as error:
             errors.append(error)

@@ -18,7 +18,7 @@ import subprocess
 import threading
 
 from e2e import rig
-from e2e.rig import traffic
+from e2e.rig import h2, traffic
 
 KINDS = (
     "page", "pass", "private", "restart", "rollback", "fail", "esi", "label", "retry", "large",
@@ -206,9 +206,6 @@ def some(connection):
 class Http2(threading.Thread):
     """Streams of HTTP/2, of which a third are reset, at once or when the answer begins."""
 
-    PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
-
     def __init__(self, load, number):
         super().__init__(daemon=True)
         self.load, self.number, self.random = load, number, random.Random(number)
@@ -224,63 +221,46 @@ class Http2(threading.Thread):
             turn = until
 
     def talk(self, connection, turns):
-        window = struct.pack(">HI", 4, (1 << 30) - 1)
-        connection.sendall(self.PREFACE + self.frame(self.SETTINGS, 0, 0, window))
-        connection.sendall(self.frame(self.WINDOW, 0, 0, struct.pack(">I", 1 << 30)))
+        window = struct.pack("!HI", 4, (1 << 30) - 1)
+        connection.sendall(h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0, window))
+        connection.sendall(h2.frame(h2.WINDOW_UPDATE, 0, 0, struct.pack("!I", 1 << 30)))
         waiting, leaving = set(), set()
         for at, turn in enumerate(turns):
             stream = 2 * at + 1
             path = f"/{self.random.choice(KINDS)}/{self.random.randrange(NAMES)}"
             block = self.block(path, f"s{self.number}-{turn}")
-            connection.sendall(self.frame(self.HEADERS, 5, stream, block))
+            connection.sendall(h2.frame(h2.HEADERS, h2.END_HEADERS_AND_STREAM, stream, block))
             fate = self.random.random()
             if fate < 0.15:
-                connection.sendall(self.frame(self.RST, 0, stream, struct.pack(">I", 8)))
+                connection.sendall(h2.frame(h2.RST_STREAM, 0, stream, h2.CANCEL))
             else:
                 waiting.add(stream)
                 if fate < 0.3:
                     leaving.add(stream)
+        if not waiting:
+            return
         with connection.makefile("rb") as answers:
-            while waiting:
-                head = answers.read(9)
-                if len(head) < 9:
+            for kind, flags, stream, payload in h2.frames(answers):
+                if kind == h2.SETTINGS and not flags & h2.ACK:
+                    connection.sendall(h2.frame(h2.SETTINGS, h2.ACK, 0))
+                elif kind == h2.PING and not flags & h2.ACK:
+                    connection.sendall(h2.frame(h2.PING, h2.ACK, 0, payload))
+                elif kind == h2.GOAWAY:
                     return
-                length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
-                stream = int.from_bytes(head[5:], "big")
-                body = answers.read(length)
-                if kind == self.SETTINGS and not flags & 1:
-                    connection.sendall(self.frame(self.SETTINGS, 1, 0, b""))
-                elif kind == self.PING and not flags & 1:
-                    connection.sendall(self.frame(self.PING, 1, 0, body))
-                elif kind == self.GOAWAY:
-                    return
-                elif kind == self.RST or kind in (self.DATA, self.HEADERS) and flags & 1:
+                elif kind == h2.RST_STREAM or kind in (h2.DATA, h2.HEADERS) and flags & h2.END_STREAM:
                     waiting.discard(stream)
                 elif stream in leaving and stream in waiting:
-                    connection.sendall(self.frame(self.RST, 0, stream, struct.pack(">I", 8)))
+                    connection.sendall(h2.frame(h2.RST_STREAM, 0, stream, h2.CANCEL))
                     waiting.discard(stream)
+                if not waiting:
+                    return
 
     @staticmethod
-    def frame(kind, flags, stream, body):
-        return struct.pack(">I", len(body))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + body
-
-    @classmethod
-    def block(cls, path, name):
-        """A request's headers in HPACK, without its tables and codes."""
+    def block(path, name):
+        """A request's headers."""
         given = {":method": "GET", ":scheme": "http", ":path": path, ":authority": "edge"}
         given |= {key.lower(): value for key, value in headers(name).items()}
-        return b"".join(b"\0" + cls.text(key) + cls.text(value) for key, value in given.items())
-
-    @staticmethod
-    def text(value):
-        length, out = len(value), b""
-        if length < 127:
-            return bytes((length,)) + value.encode()
-        length, out = length - 127, b"\x7f"
-        while length >= 128:
-            out += bytes((length % 128 + 128,))
-            length //= 128
-        return out + bytes((length,)) + value.encode()
+        return h2.headers((key.encode(), value.encode()) for key, value in given.items())
 
 
 class H2load(threading.Thread):
@@ -328,7 +308,7 @@ class Load:
         self.path, self.loaded = path, 0
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.varnish.port), 120)
+        return socket.create_connection(("127.0.0.1", self.varnish.port), rig.PATIENCE)
 
     def run(self, clients):
         """What the load itself found wrong."""
@@ -342,7 +322,7 @@ class Load:
         for client in busy:
             client.join(600)
         admin.halt.set()
-        admin.join(120)
+        admin.join(rig.PATIENCE)
         wrong = [f"a client hangs: {client.name}" for client in [*busy, admin] if client.is_alive()]
         if admin.failed:
             wrong.append(f"bans and reloads: {admin.failed}")
