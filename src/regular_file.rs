@@ -79,7 +79,7 @@ pub(crate) fn stamp(path: &Path) -> io::Result<[u64; 5]> {
 }
 
 fn read_now(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    if check(&std::fs::metadata(path)?, most)? == Found::Null {
+    if check(&std::fs::metadata(path)?, most)? == FileKind::Null {
         return Ok(Zeroizing::default());
     }
     // Should something else be there by now, the flags keep its opening from waiting.
@@ -105,18 +105,18 @@ fn read_open(file: File, length: u64, most: u64) -> io::Result<Zeroizing<Vec<u8>
 }
 
 #[derive(PartialEq, Eq)]
-enum Found {
+enum FileKind {
     Regular,
     Null,
 }
 
-fn check(metadata: &Metadata, most: u64) -> io::Result<Found> {
+fn check(metadata: &Metadata, most: u64) -> io::Result<FileKind> {
     let kind = metadata.file_type();
     let what = if kind.is_file() {
         let length = metadata.len();
-        return if length > most { Err(too_large(length, most)) } else { Ok(Found::Regular) };
+        return if length > most { Err(too_large(length, most)) } else { Ok(FileKind::Regular) };
     } else if kind.is_char_device() && (major(metadata.rdev()), minor(metadata.rdev())) == NULL {
-        return Ok(Found::Null);
+        return Ok(FileKind::Null);
     } else if kind.is_dir() {
         "directory"
     } else if kind.is_fifo() {

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write};
 use serde::Serialize;
 
 use super::Error;
-use super::blocks::{self, Found, Jobs, Keys, Opener};
+use super::blocks::{self, FoundBlock, Jobs, Keys, Opener};
 use super::settings::{Connection, Source};
 use super::terminal::{Complaints, output};
 use crate::printable::printable;
@@ -60,7 +60,7 @@ impl Printer<'_> {
     /// A block that cannot be read, or the output.
     pub(super) fn print(
         &mut self,
-        blocks: &[Found<'_>],
+        blocks: &[FoundBlock<'_>],
         skip: u64,
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
@@ -116,7 +116,7 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// The output's.
-    fn piece(&mut self, found: &Found<'_>, mut piece: &[u8]) -> Result<(), Error> {
+    fn piece(&mut self, found: &FoundBlock<'_>, mut piece: &[u8]) -> Result<(), Error> {
         let ended = piece.is_empty();
         if ended {
             // What a block's metadata says of its records costs no other block a line.
@@ -144,7 +144,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn line(&mut self, found: &Found<'_>) -> Result<(), Error> {
+    fn line(&mut self, found: &FoundBlock<'_>) -> Result<(), Error> {
         if self.form == Form::Shown {
             let line = String::from_utf8_lossy(&self.begun);
             // Fields may be separated by tabs.

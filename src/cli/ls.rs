@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::Error;
-use super::blocks::{self, Found, Listing, Range, Told, filter, metas, none_found, select};
+use super::blocks::{self, FoundBlock, Listing, Range, Told, filter, metas, none_found, select};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::{Complaints, Progress, when};
@@ -149,7 +149,11 @@ impl<'a> Table<'a> {
     }
 
     /// Writes a row for each of `blocks`; with --long of those that are there.
-    fn rows(&mut self, blocks: &[Found<'_>], complaints: &mut Complaints) -> Result<(), Error> {
+    fn rows(
+        &mut self,
+        blocks: &[FoundBlock<'_>],
+        complaints: &mut Complaints,
+    ) -> Result<(), Error> {
         let mut told: Vec<Option<Told>> = Vec::new();
         if self.arguments.long {
             told.resize_with(blocks.len(), || None);
@@ -159,7 +163,7 @@ impl<'a> Table<'a> {
                 }
             })?;
         }
-        let wide = |found: &Found<'_>| shown_host(found).chars().count();
+        let wide = |found: &FoundBlock<'_>| shown_host(found).chars().count();
         self.wide = blocks.iter().map(wide).max().unwrap_or(0).max(self.wide);
         if !self.headed && !blocks.is_empty() && !self.arguments.json {
             self.heading()?;
@@ -193,7 +197,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    fn row(&mut self, found: &Found<'_>, told: Option<&Told>) -> Result<(), Error> {
+    fn row(&mut self, found: &FoundBlock<'_>, told: Option<&Told>) -> Result<(), Error> {
         let Self { paint, wide, .. } = *self;
         // What a listing and metadata say may be anything.
         self.stored = self.stored.saturating_add(found.size);
@@ -245,11 +249,11 @@ impl<'a> Table<'a> {
 
 const SECOND: u64 = 1_000_000_000;
 
-fn shown_host<'a>(found: &'a Found<'_>) -> Cow<'a, str> {
+fn shown_host<'a>(found: &'a FoundBlock<'_>) -> Cow<'a, str> {
     printable(found.host.as_deref().unwrap_or("?"))
 }
 
-fn row<'a>(found: &'a Found<'a>, told: Option<&Told>) -> Row<'a> {
+fn row<'a>(found: &'a FoundBlock<'a>, told: Option<&Told>) -> Row<'a> {
     let seal = KeyParts::parse(&found.key).map_or("", |parts| parts.seal);
     Row {
         stream: found.stream(),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::blocks::{self, Found, HEADS, Range, Told, filter, metas, select};
+use super::blocks::{self, FoundBlock, HEADS, Range, Told, filter, metas, select};
 use super::lines::Reading;
 use super::settings::Source;
 use super::terminal::{Complaints, Progress, when};
@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
             let still: HashSet<&str> = listed.iter().map(|found| &*found.key).collect();
             seen.retain(|key| still.contains(&**key));
         }
-        let fresh: Vec<Found<'_>> =
+        let fresh: Vec<FoundBlock<'_>> =
             listed.into_iter().filter(|found| !seen.contains(&found.key)).collect();
         if fresh.is_empty() {
             continue;
@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
 }
 
 /// The blocks of the folders of the last `hours`.
-fn look(sources: &[Source], hours: u64) -> Result<Vec<Found<'_>>, Error> {
+fn look(sources: &[Source], hours: u64) -> Result<Vec<FoundBlock<'_>>, Error> {
     let now = when::now();
     let since = now.saturating_sub(hours * HOUR);
     let progress = Progress::hidden();
@@ -121,7 +121,7 @@ fn look(sources: &[Source], hours: u64) -> Result<Vec<Found<'_>>, Error> {
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
 fn newest(
-    blocks: &[Found<'_>],
+    blocks: &[FoundBlock<'_>],
     lines: u64,
     complaints: &mut Complaints,
 ) -> Result<(usize, u64), Error> {

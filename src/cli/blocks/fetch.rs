@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::keys::Opener;
-use super::list::Found;
+use super::list::FoundBlock;
 use super::parallel::patiently;
 use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
@@ -45,14 +45,14 @@ pub(in crate::cli) struct Jobs {
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
 pub(in crate::cli) fn lines(
-    blocks: &[Found<'_>],
+    blocks: &[FoundBlock<'_>],
     jobs: Jobs,
     keys: &Opener,
     complaints: &mut Complaints,
-    mut each: impl FnMut(&Found<'_>, &[u8]) -> Result<(), Error>,
+    mut each: impl FnMut(&FoundBlock<'_>, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
-    let (tasks, waiting) = bounded::<(&Found<'_>, Sender<Piece>)>(jobs);
+    let (tasks, waiting) = bounded::<(&FoundBlock<'_>, Sender<Piece>)>(jobs);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             let waiting = waiting.clone();
@@ -65,7 +65,7 @@ pub(in crate::cli) fn lines(
         drop(waiting);
         // Owned by this closure: its end tells the threads that there is no more to do.
         let tasks = tasks;
-        let mut ahead: VecDeque<(&Found<'_>, Receiver<Piece>)> = VecDeque::with_capacity(jobs);
+        let mut ahead: VecDeque<(&FoundBlock<'_>, Receiver<Piece>)> = VecDeque::with_capacity(jobs);
         let mut left = blocks.iter();
         loop {
             while ahead.len() < jobs {
@@ -99,7 +99,7 @@ enum Stop {
     Failed(Error),
 }
 
-fn pump(found: &Found<'_>, keys: &Opener, send: &Sender<Piece>) {
+fn pump(found: &FoundBlock<'_>, keys: &Opener, send: &Sender<Piece>) {
     let mut given = 0;
     let mut breaks = 0;
     loop {
@@ -121,13 +121,13 @@ fn pump(found: &Found<'_>, keys: &Opener, send: &Sender<Piece>) {
     }
 }
 
-fn unreadable(found: &Found<'_>, problem: &impl ToString) -> Error {
+fn unreadable(found: &FoundBlock<'_>, problem: &impl ToString) -> Error {
     Error::Block { key: found.key.to_string(), problem: problem.to_string() }
 }
 
 /// Fetches a block from its start and sends what comes after the first `given` bytes.
 fn attempt(
-    found: &Found<'_>,
+    found: &FoundBlock<'_>,
     keys: &Opener,
     given: &mut u64,
     send: &Sender<Piece>,

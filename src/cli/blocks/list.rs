@@ -20,7 +20,7 @@ const FOREIGN: usize = 1_000;
 
 /// A block's key, and what it tells. Some 160 bytes beside the key's own, allocator included.
 #[derive(Debug, Clone)]
-pub(in crate::cli) struct Found<'a> {
+pub(in crate::cli) struct FoundBlock<'a> {
     /// The key.
     pub key: Box<str>,
     /// Bytes of the object.
@@ -37,14 +37,14 @@ pub(in crate::cli) struct Found<'a> {
     pub source: &'a Source,
 }
 
-impl Found<'_> {
+impl FoundBlock<'_> {
     /// Its stream's name, as in VCL.
     pub(in crate::cli) fn stream(&self) -> &str {
         &self.source.settings.stream
     }
 }
 
-impl Ord for Found<'_> {
+impl Ord for FoundBlock<'_> {
     /// By time, host and number; a gateway's order means nothing. Blocks whose keys tell no time
     /// come first, by their keys.
     fn cmp(&self, other: &Self) -> Ordering {
@@ -62,15 +62,15 @@ impl Ord for Found<'_> {
     }
 }
 
-impl PartialEq for Found<'_> {
+impl PartialEq for FoundBlock<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Found<'_> {}
+impl Eq for FoundBlock<'_> {}
 
-impl PartialOrd for Found<'_> {
+impl PartialOrd for FoundBlock<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -80,7 +80,7 @@ impl PartialOrd for Found<'_> {
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Listing<'a> {
     /// The stream's blocks: in the order of time from [`list`], in the gateway's from [`pages`].
-    pub found: Vec<Found<'a>>,
+    pub found: Vec<FoundBlock<'a>>,
     /// Keys below the prefix that are no block of any stream, the first thousand of them.
     pub foreign: Vec<String>,
     /// How many there were.
@@ -116,7 +116,7 @@ pub(in crate::cli) fn pages<'a>(
     (since, until): (Option<u64>, u64),
     progress: &Progress,
     listing: &mut Listing<'a>,
-    mut each: impl FnMut(&mut Vec<Found<'a>>) -> Result<(), Error>,
+    mut each: impl FnMut(&mut Vec<FoundBlock<'a>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let naming = &source.settings.naming;
     let stream = sanitise(&source.settings.stream);
@@ -150,7 +150,7 @@ pub(in crate::cli) fn pages<'a>(
                     let known = hosts.entry(host.to_owned());
                     Arc::clone(known.or_insert_with(|| Arc::from(host)))
                 });
-                listing.found.push(Found {
+                listing.found.push(FoundBlock {
                     size: entry.size,
                     boot: parts.boot,
                     number: parts.number,
@@ -185,7 +185,7 @@ mod tests {
         let source = &Source::example("access");
         let found = |key: &str, time, boot, number| {
             let boot = BootId::new(boot, 0);
-            Found { key: key.into(), size: 1, boot, number, time, host: None, source }
+            FoundBlock { key: key.into(), size: 1, boot, number, time, host: None, source }
         };
         let mut blocks = [
             found("e", Some(9), 1, 3),

@@ -22,6 +22,6 @@ mod select;
 
 pub(in crate::cli) use self::fetch::{Jobs, lines};
 pub(in crate::cli) use self::keys::{Keys, Opener};
-pub(in crate::cli) use self::list::{Found, Listing, PROBE, list, none_found, pages};
+pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
 pub(in crate::cli) use self::parallel::{each, patiently};
 pub(in crate::cli) use self::select::{HEADS, Range, Told, filter, meta, metas, select};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::list::{self, Found};
+use super::list::{self, FoundBlock};
 use super::parallel::{each, patiently};
 use crate::block::{Meta, MetaError, sanitise};
 use crate::cli::Error;
@@ -61,7 +61,7 @@ pub(in crate::cli) fn select<'a>(
     sources: &'a [Source],
     range: &Range,
     complaints: &mut Complaints,
-) -> Result<Vec<Found<'a>>, Error> {
+) -> Result<Vec<FoundBlock<'a>>, Error> {
     let mut all = Vec::new();
     let mut empty = Vec::new();
     {
@@ -89,10 +89,10 @@ pub(in crate::cli) fn select<'a>(
 /// # Errors
 /// Metadata that cannot be fetched.
 pub(in crate::cli) fn filter<'a>(
-    mut all: Vec<Found<'a>>,
+    mut all: Vec<FoundBlock<'a>>,
     range: &Range,
     complaints: &mut Complaints,
-) -> Result<Vec<Found<'a>>, Error> {
+) -> Result<Vec<FoundBlock<'a>>, Error> {
     if !range.is_all() {
         let hosts: Vec<String> = range.host.iter().map(|host| sanitise(host)).collect();
         complete(&mut all, complaints)?;
@@ -112,8 +112,8 @@ pub(in crate::cli) fn filter<'a>(
 }
 
 /// Asks for what the keys do not tell, and leaves out what is gone.
-fn complete(all: &mut Vec<Found<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
-    let untold = |found: &Found<'_>| found.host.is_none() || found.time.is_none();
+fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
+    let untold = |found: &FoundBlock<'_>| found.host.is_none() || found.time.is_none();
     let (mut asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
     *all = told;
     let mut answers: Vec<Option<Told>> = Vec::new();
@@ -137,13 +137,13 @@ fn complete(all: &mut Vec<Found<'_>>, complaints: &mut Complaints) -> Result<(),
 
 /// Leaves the blocks that have records at or after `since`.
 fn since_then(
-    all: &mut Vec<Found<'_>>,
+    all: &mut Vec<FoundBlock<'_>>,
     since: u64,
     complaints: &mut Complaints,
 ) -> Result<(), Error> {
     let second = since / 1_000_000_000;
-    let early = |found: &Found<'_>| found.time.is_some_and(|time| time < second);
-    let mut newest: HashMap<(&str, Option<Arc<str>>), Found<'_>> = HashMap::new();
+    let early = |found: &FoundBlock<'_>| found.time.is_some_and(|time| time < second);
+    let mut newest: HashMap<(&str, Option<Arc<str>>), FoundBlock<'_>> = HashMap::new();
     for found in all.iter().filter(|found| early(found)) {
         let of = (found.source.settings.stream.as_str(), found.host.clone());
         let kept = newest.entry(of).or_insert_with(|| found.clone());
@@ -151,7 +151,7 @@ fn since_then(
             *kept = found.clone();
         }
     }
-    let asked: Vec<Found<'_>> = newest.into_values().collect();
+    let asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
     let mut reaching = Vec::new();
     metas(&asked, complaints, |place, told| {
         if matches!(told, Told::Meta(meta) if meta.last >= since) {
@@ -180,7 +180,7 @@ pub(in crate::cli) enum Told {
 /// # Errors
 /// The first that cannot be fetched.
 pub(in crate::cli) fn metas(
-    blocks: &[Found<'_>],
+    blocks: &[FoundBlock<'_>],
     complaints: &mut Complaints,
     mut done: impl FnMut(usize, Told),
 ) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::blocks::{Found, Opener, meta, patiently};
+use super::super::blocks::{FoundBlock, Opener, meta, patiently};
 use super::signed::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::s3::{Answer, Outcome};
@@ -30,7 +30,7 @@ pub(super) enum Mode {
 /// A block that was looked at.
 #[derive(Debug)]
 pub(super) struct Inspected<'a> {
-    pub(super) found: Found<'a>,
+    pub(super) found: FoundBlock<'a>,
     /// What it says of itself; the text says why it says nothing.
     pub(super) meta: Result<Box<Meta>, String>,
     /// Bytes of the object.
@@ -49,7 +49,7 @@ pub(super) struct Inspected<'a> {
 }
 
 /// Looks at a block.
-pub(super) fn inspect<'a>(found: &Found<'a>, lens: Lens<'_>) -> Inspected<'a> {
+pub(super) fn inspect<'a>(found: &FoundBlock<'a>, lens: Lens<'_>) -> Inspected<'a> {
     let mut inspected = Inspected {
         found: found.clone(),
         meta: Err(String::new()),
@@ -94,7 +94,7 @@ enum Trouble {
 }
 
 fn heads(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
-    let Found { key, source, .. } = &inspected.found;
+    let FoundBlock { key, source, .. } = &inspected.found;
     let head = patiently(|| source.client.head(key)).map_err(Trouble::Answer)?;
     inspected.len = head.len.unwrap_or(inspected.found.size);
     inspected.told(&head.metadata, lens);
@@ -102,7 +102,7 @@ fn heads(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
 }
 
 fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
-    let Found { key, source, .. } = &inspected.found;
+    let FoundBlock { key, source, .. } = &inspected.found;
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
     let parts = KeyParts::parse(key);
     let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));

@@ -9,7 +9,7 @@ use super::finding::{Finding, FindingKind};
 use super::inspect::{Inspected, Lens, inspect};
 use super::story;
 use crate::cli::Error;
-use crate::cli::blocks::{self, Found, Range, each, filter, none_found};
+use crate::cli::blocks::{self, FoundBlock, Range, each, filter, none_found};
 use crate::cli::settings::Source;
 use crate::cli::terminal::output::count;
 use crate::cli::terminal::{Complaints, Progress};
@@ -53,7 +53,7 @@ pub(super) fn check<'a>(
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
         let again = listed(scope, source)?.found;
         let again = filter(again, scope.range, complaints)?;
-        let fresh: Vec<Found<'_>> =
+        let fresh: Vec<FoundBlock<'_>> =
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
             blocks.extend(look(scope, &fresh, lens));
@@ -83,12 +83,12 @@ fn listed<'a>(scope: Scope<'_>, source: &'a Source) -> Result<blocks::Listing<'a
 }
 
 /// Looks at each block, many at a time.
-fn look<'a>(scope: Scope<'_>, found: &[Found<'a>], lens: Lens<'_>) -> Vec<Inspected<'a>> {
+fn look<'a>(scope: Scope<'_>, found: &[FoundBlock<'a>], lens: Lens<'_>) -> Vec<Inspected<'a>> {
     let mut slots: Vec<Option<Inspected<'a>>> = Vec::new();
     slots.resize_with(found.len(), || None);
     {
         let progress = Progress::of(found.len() as u64, "blocks checked");
-        let work = |found: &Found<'a>| inspect(found, lens);
+        let work = |found: &FoundBlock<'a>| inspect(found, lens);
         each(found, usize::from(scope.jobs), work, |place, inspected| {
             progress.add(1);
             if let Some(slot) = slots.get_mut(place) {
