@@ -113,15 +113,15 @@ const MISSING: &[(&str, &str)] = &[
     ("waf.", NO_FASTLY),
 ];
 
+/// Fastly's functions that only escape. Values are escaped here as the format's `escape` says.
+const ESCAPERS: [&str; 2] = ["json.escape", "cstr_escape"];
+
 /// What stands here for `expression`.
 #[must_use]
 pub(super) fn equivalent(expression: &str) -> Equivalent {
     let expression = expression.trim();
-    // Values are escaped as the format's `escape` says.
-    for escaper in ["json.escape", "cstr_escape"] {
-        if let Some([inner]) = call(expression, escaper).as_deref() {
-            return equivalent(inner);
-        }
+    if let Some(inner) = escaped(expression) {
+        return equivalent(inner);
     }
     if let Some([layout, time]) = call(expression, "strftime").as_deref()
         && let Some(layout) = long_string(layout)
@@ -192,14 +192,12 @@ fn unquoted(expression: &str) -> &str {
 
 /// An expression in Varnish's VCL, if it has nothing in it that is Fastly's alone.
 fn vcl(expression: &str) -> Option<String> {
-    // Values are escaped as the format's `escape` says.
-    for escaper in ["json.escape", "cstr_escape"] {
-        if let Some([inner]) = call(expression.trim(), escaper).as_deref() {
-            return vcl(inner);
-        }
+    let expression = expression.trim();
+    if let Some(inner) = escaped(expression) {
+        return vcl(inner);
     }
     let mut out = String::new();
-    let mut rest = expression.trim();
+    let mut rest = expression;
     while let Some(first) = rest.chars().next() {
         if first == '"' {
             let end = rest.get(1..)?.find('"')? + 2;
@@ -217,7 +215,7 @@ fn vcl(expression: &str) -> Option<String> {
             let header = ["req.http.", "resp.http."]
                 .iter()
                 .any(|prefix| word.strip_prefix(prefix).is_some_and(|name| !name.is_empty()));
-            if matches!(word, "json.escape" | "cstr_escape") && behind.starts_with('(') {
+            if ESCAPERS.contains(&word) && behind.starts_with('(') {
                 // The parentheses stay where they are.
             } else if header {
                 out.push_str(word);
@@ -233,6 +231,14 @@ fn vcl(expression: &str) -> Option<String> {
         }
     }
     if out.is_empty() { None } else { Some(out) }
+}
+
+/// What is escaped, if all of the text is a call of one of [`ESCAPERS`].
+fn escaped(text: &str) -> Option<&str> {
+    ESCAPERS.iter().find_map(|escaper| match call(text, escaper)?[..] {
+        [inner] => Some(inner),
+        _ => None,
+    })
 }
 
 /// The arguments of a call of `function`, if that is all of the text; commas in strings and inner
