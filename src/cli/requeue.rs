@@ -27,8 +27,8 @@ use crate::spool::{self, Refused, Selection};
                   route. No process may have the folder that they leave.\n\n\
                   A running varnishd uploads requeued blocks within seconds, a stopped one after its next \
                   start; s3log drain uploads them as well.\n\n\
-                  Exit codes: 0 done, 1 no quarantined block matches --code or --block, 2 invalid arguments \
-                  or settings."
+                  Exit codes: 0 done, 1 no quarantined block matches --code or --block, or --from leaves a \
+                  block behind or finds its folder in use, 2 invalid arguments or settings."
 )]
 pub(super) struct RequeueArgs {
     /// Requeue all quarantined blocks.

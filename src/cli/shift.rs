@@ -8,7 +8,7 @@ use super::Error;
 use super::node::{Terminal, environment};
 use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{count, counted, json, size};
-use crate::pipeline::Move;
+use crate::pipeline::{Move, Moved};
 use crate::printable::printable;
 use crate::spool;
 
@@ -76,17 +76,18 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
         );
         return Err(Error::InUse(format!("requeue --from {from}: {text}")));
     }
-    let (moved, stay) = if arguments.dry_run {
+    let done = if arguments.dry_run {
         let mut waits = glance.sealed;
         for more in [glance.held, glance.quarantined] {
             waits.blocks += more.blocks;
             waits.records += more.records;
             waits.bytes += more.bytes;
         }
-        (waits, 0)
+        Moved { moved: waits, ..Moved::default() }
     } else {
         work.carry_out(&environment(Arc::new(Terminal))).map_err(usage)?
     };
+    let moved = done.moved;
     let to = route(target);
     if arguments.json {
         json(
@@ -94,7 +95,10 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             &serde_json::json!({
                 "stream": stream(source), "from": from, "to": to, "dry_run": arguments.dry_run,
                 "blocks": moved.blocks, "records": moved.records, "stored_bytes": moved.bytes,
-                "left": stay,
+                "left": done.stay(),
+                "failed": done.failed.iter().map(|(number, why)| {
+                    serde_json::json!({ "number": number, "problem": why })
+                }).collect::<Vec<_>>(),
             }),
         )?;
     } else {
@@ -104,12 +108,12 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             count(moved.records),
             size(moved.bytes)
         );
-        let done = if arguments.dry_run { "would be moved" } else { "moved" };
+        let verb = if arguments.dry_run { "would be moved" } else { "moved" };
         let destination = target.destination().unwrap_or_default();
         let name = printable(stream(source));
         writeln!(
             out,
-            "{name}: {what} {done} from route {from} to route {to}: {}",
+            "{name}: {what} {verb} from route {from} to route {to}: {}",
             printable(&destination)
         )?;
         if arguments.dry_run {
@@ -122,13 +126,17 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
                 "{name}: no process uses the spool of that route: start varnishd or run s3log drain"
             )?;
         }
-        if stay > 0 {
-            let blocks = counted(stay, "block");
+        if done.keyless > 0 {
+            let blocks = counted(done.keyless, "block");
             writeln!(out, "{name}: {blocks} stay in {}: their keys are not known", root.display())?;
+        }
+        for (number, why) in &done.failed {
+            let why = printable(why);
+            writeln!(out, "{name}: block {number} stays in {}: {why}", root.display())?;
         }
     }
     out.flush()?;
-    Ok(if stay > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if done.stay() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The only one, or whether there are several.

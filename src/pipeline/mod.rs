@@ -67,7 +67,7 @@ use crate::stats::{self, Stats};
 pub use error::StartError;
 pub(crate) use folder::may_be_of;
 pub use folder::{Folder, all as folders};
-pub use moves::Move;
+pub use moves::{Move, Moved};
 pub use outlet::{Outlet, Outlets, Refusal, Starter};
 pub use registry::{Attachment, Registry};
 pub use ship::Shipment;

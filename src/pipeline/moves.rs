@@ -4,14 +4,13 @@
 //! encrypts gives its blocks only to one with exactly the same keys. A route that does not encrypt may
 //! give them to any. Whose signature the blocks have then changes only where that was asked for.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::folder::{self, Folder};
 use super::take_up::Opening;
 use super::{Environment, Target};
 use crate::settings::Saved;
-use crate::spool::{self, Selection, Tally, Uploading};
+use crate::spool::{self, Disk, Selection, Tally, Uploading};
 
 /// From which folder to which.
 #[derive(Debug)]
@@ -22,6 +21,25 @@ pub struct Move<'a> {
     pub to: &'a Folder,
     /// They may be signed by another key than until now, or by none.
     pub change_signer: bool,
+}
+
+/// What became of the blocks.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Those that were moved.
+    pub moved: Tally,
+    /// How many stay because to which keys they are to be encrypted is not known.
+    pub keyless: u64,
+    /// The numbers of those that could not be moved, and why.
+    pub failed: Vec<(u64, String)>,
+}
+
+impl Moved {
+    /// How many blocks stay where they were.
+    #[must_use]
+    pub const fn stay(&self) -> u64 {
+        self.keyless + self.failed.len() as u64
+    }
 }
 
 impl Move<'_> {
@@ -71,11 +89,12 @@ impl Move<'_> {
     }
 
     /// Moves all blocks, those in quarantine and what is in the ring included, and removes the folder
-    /// when nothing is left in it. What was moved, and how many blocks had to stay.
+    /// when nothing is left in it. One that cannot be moved stops none behind it. Whenever it is stopped,
+    /// each block is sent by one of the two routes.
     ///
     /// # Errors
-    /// Why nothing, or not all, was moved; what was is not sent twice.
-    pub fn carry_out(&self, environment: &Environment) -> Result<(Tally, u64), String> {
+    /// Why nothing was moved.
+    pub fn carry_out(&self, environment: &Environment) -> Result<Moved, String> {
         self.check()?;
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let root = &self.from.path;
@@ -90,39 +109,48 @@ impl Move<'_> {
         // What is moved makes no room for itself.
         settings.spool_max = u64::MAX;
         let target = Arc::new(Target { settings, client: None });
-        if root.join("quarantine").exists() {
-            spool::request(root, &Selection::All).map_err(|error| text(&error))?;
-        }
         let mut opening = Opening::new(&target, environment, Some(root.clone()), false)
             .map_err(|error| text(&error))?;
+        let beside = Disk::beside(&self.to.path).map_err(|error| {
+            format!("{}: {error}; run the command again", self.to.path.display())
+        })?;
+        self.check_again()?;
         let right = Uploading::take(root).map_err(|error| text(&error))?;
         let Some(_right) = right else {
             return Err("another process uploads from it: stop s3log ship first".to_owned());
         };
+        spool::request(root, &Selection::All).map_err(|error| text(&error))?;
         opening.seal_all().map_err(|error| text(&error))?;
         let store = Arc::clone(&opening.store);
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
         let name = root.file_name().and_then(|name| name.to_str()).ok_or("its name is no text")?;
-        let mut moved = Tally::default();
-        let mut stay = store.counts().held.blocks;
+        let mut done = Moved { keyless: store.counts().held.blocks, ..Moved::default() };
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {
                 // To which keys is not known here.
-                stay += 1;
+                done.keyless += 1;
                 continue;
             }
-            let meta =
-                store.hand_over(number, name, &self.to.path).map_err(|error| text(&error))?;
-            moved.add(meta.records, meta.bytes);
+            match store.hand_over(number, name, &beside) {
+                Ok(meta) => done.moved.add(meta.records, meta.bytes),
+                Err(error) => done.failed.push((number, text(&error))),
+            }
         }
-        remove_if_empty(root, stay);
-        Ok((moved, stay))
+        // What could not be forgotten is not to be found in both folders.
+        spool::take_back(root).map_err(|error| text(&error))?;
+        if done.stay() == 0 {
+            // Something else is in it: the next start looks at it again.
+            let _ = folder::remove(root);
+        }
+        Ok(done)
     }
-}
 
-fn remove_if_empty(root: &Path, stay: u64) {
-    if stay == 0 {
-        // Something else is in it: the next start looks at it again.
-        let _ = folder::remove(root);
+    /// [`Move::check`] now that neither folder can be removed and made anew for another route.
+    fn check_again(&self) -> Result<(), String> {
+        let [from, to] = [self.from, self.to].map(|folder| Folder::read(folder.path.clone()));
+        if from.route() != self.from.route() || to.route() != self.to.route() {
+            return Err("the folders are other routes' by now; run the command again".to_owned());
+        }
+        Move { from: &from, to: &to, change_signer: self.change_signer }.check()
     }
 }

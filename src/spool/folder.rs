@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::files::Flock;
 use super::files::names::{
     FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, SECRET, SHIP,
 };
@@ -64,9 +65,12 @@ pub(crate) fn sealed_by(root: &Path) -> Option<SealedBy> {
 /// chain's anchor, and the files named `more`, which go last. The caller holds the lock.
 ///
 /// # Errors
-/// `DirectoryNotEmpty` when there is anything else, quarantined and foreign files included; nothing
-/// was removed then. Else the file system's.
+/// `DirectoryNotEmpty` when there is anything else, quarantined and foreign files included, or somebody
+/// is just moving blocks into it; nothing was removed then. Else the file system's.
 pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
+    let Some(_alone) = Flock::take(root)? else {
+        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+    };
     let all: Vec<String> = names(root).collect();
     let ours = |name: &String| {
         [FORMAT, FORMAT_NEW, LOCK, SECRET, "ring"].contains(&&**name)
@@ -97,6 +101,24 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Disk;
+
+    #[test]
+    fn a_folder_that_blocks_are_moved_into_is_not_removed_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("access");
+        drop(Disk::open(&root).unwrap());
+        assert_eq!(Disk::beside(&root).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(root.join(FORMAT), "x").unwrap();
+        let (one, two) = (Disk::beside(&root).unwrap(), Disk::beside(&root).unwrap());
+        for held in [one, two] {
+            assert!(remove_empty(&root, &[]).is_err());
+            drop(held);
+        }
+        assert!(root.join(FORMAT).exists() && root.join(LOCK).exists());
+        remove_empty(&root, &[]).unwrap();
+        assert_eq!(Disk::beside(&root).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_folder_goes_only_when_nothing_that_counts_is_in_it() {

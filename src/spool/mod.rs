@@ -90,7 +90,7 @@ pub use folder::remove_empty;
 pub(crate) use folder::{has_blocks, has_secrets, sealed_by};
 pub use inspect::{Glance, OpenGlance, uploader};
 pub(crate) use inspect::{glance, open_glance};
-pub use moved::moved_here;
+pub use moved::{moved_here, take_back};
 pub use notes::ShipperState;
 pub(crate) use notes::group_problem;
 pub use options::{OnSpoolFull, Options, SyncPolicy};

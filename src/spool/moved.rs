@@ -2,8 +2,8 @@
 //!
 //! A block is copied into the other folder and then forgotten where it was; the process that has the
 //! other folder seals it anew, with the next number of its chain. The first step needs the lock of
-//! the folder that the block leaves, and the second that of the folder that it comes to, so that a
-//! running varnishd may have either.
+//! the folder that the block leaves, and keeps the other one from being removed ([`Disk::beside`]); the
+//! second needs the lock of the folder that the block comes to, which a running varnishd may have.
 //!
 //! | in `moved/` | holds |
 //! |---|---|
@@ -11,29 +11,26 @@
 //! | `X.json` | its sidecar; named last, from `X.new` |
 //!
 //! X is `FOLDER.BOOT.NUMBER` of the block where it was. The block has moved when its own sidecar is
-//! no `N.json` there any more; until then X is nobody's. The sidecar of what is made of it names X,
-//! so that a start after a kill makes it once.
+//! no `N.json` there any more; until then X is nobody's. A kill before that leaves the block to its own
+//! folder, whose next start removes X before the block can be sent ([`take_back`]). The sidecar of what
+//! is made of X names it, so that a start after a kill makes it once.
 //!
 //! Non-goals: whether a block may go to another route at all; that is the caller's to judge. Blocks
 //! are not decrypted: one that is encrypted stays as it is.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::Path;
 
 use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
-use super::files::remove_if_there;
+use super::files::{for_each_buffer, remove_if_there};
 use super::seal::{Origin, finish, write_transformed};
 use super::sidecar::{self, Sidecar};
 use super::store::{SealedBlocks, load};
 use super::writer::Sealed;
 use super::{Files, Options, Payload, Spool, SpoolError, SyncPolicy, Tally};
 use crate::block::{Digest, Drops, Hasher, META_FORMAT, Meta, sanitise};
-
-/// Bytes copied at a time.
-const BUFFER: usize = 64 * 1024;
 
 fn data(name: &str) -> String {
     format!("{MOVED}/{name}.data")
@@ -50,80 +47,121 @@ impl SealedBlocks {
         self.lock().blocks.get(&number).is_some_and(|entry| entry.transformed)
     }
 
-    /// Hands a sealed block over to the spool in `to` and forgets it; `folder` is the name of the
-    /// folder that it is in. What it was.
+    /// Hands a sealed block over to the spool `to`, see [`Disk::beside`], and forgets it; `folder` is
+    /// the name of the folder that it is in. What it was.
     ///
     /// # Errors
-    /// A file that cannot be read or written, or a block that is not what was sealed: it stays.
-    pub fn hand_over(&self, number: u64, folder: &str, to: &Path) -> Result<Meta, SpoolError> {
+    /// A file that cannot be read or written, or a block that is not what was sealed: it stays. Call
+    /// [`take_back`] before it can be sent.
+    pub fn hand_over(&self, number: u64, folder: &str, to: &dyn Files) -> Result<Meta, SpoolError> {
         let entry = self.lock().blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
         let sidecar = load(&*self.files, &Name::Sidecar(number).to_string())?;
         let name = format!("{folder}.{}.{number:010}", sidecar.meta.boot);
-        let bytes = sidecar.encode().map_err(io::Error::from);
-        let bytes = bytes.map_err(SpoolError::io("write", description(&name)))?;
-        let mut builder = fs::DirBuilder::new();
-        match builder.mode(0o700).create(to.join(MOVED)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(SpoolError::io("make", MOVED))?,
+        let (data, description) = (data(&name), description(&name));
+        let from = entry.data(number).to_string();
+        if copy(&*self.files, &from, to, &data)? != sidecar.meta.sha256 {
+            let _ = remove_if_there(to, &data);
+            return Err(SpoolError::Damaged { name: from });
         }
-        let from = entry.data(number);
-        let mut source =
-            self.files.read(&from.to_string()).map_err(SpoolError::io("read", from))?;
-        let copied = copy(&mut *source, &to.join(data(&name)));
-        if copied.map_err(SpoolError::io("write", data(&name)))? != sidecar.meta.sha256 {
-            let _ = fs::remove_file(to.join(data(&name)));
-            return Err(SpoolError::Damaged { name: from.to_string() });
-        }
-        let new = to.join(MOVED).join(format!("{name}.new"));
-        let described = copy(&mut &*bytes, &new)
-            .and_then(|_| fs::rename(&new, to.join(description(&name))))
-            .and_then(|()| fs::File::open(to.join(MOVED))?.sync_all())
-            .and_then(|()| fs::File::open(to)?.sync_all());
-        described.map_err(SpoolError::io("write", description(&name)))?;
+        let new = format!("{MOVED}/{name}.new");
+        let described = sidecar.encode().map_err(io::Error::from).and_then(|bytes| {
+            to.create(&new, &bytes)?;
+            to.sync_file(&data)?;
+            to.sync_file(&new)?;
+            to.rename(&new, &description)?;
+            to.sync_file(MOVED)?;
+            to.sync_directory()
+        });
+        described.map_err(SpoolError::io("write", description))?;
         self.uploaded(number)?;
         Ok(sidecar.meta)
     }
 }
 
-/// Makes a file of what `source` gives, on the disk when this returns; its hash.
-fn copy(source: &mut dyn Read, to: &Path) -> io::Result<Digest> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let mut file = options.open(to)?;
-    let (mut buffer, mut hasher) = (vec![0; BUFFER], Hasher::default());
-    loop {
-        let read = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        let bytes = buffer.get(..read).unwrap_or_default();
+/// Copies a file; the hash of what it has.
+fn copy(
+    files: &dyn Files,
+    from: &str,
+    to_files: &dyn Files,
+    to: &str,
+) -> Result<Digest, SpoolError> {
+    to_files.create(to, &[]).map_err(SpoolError::io("write", to))?;
+    let mut hasher = Hasher::default();
+    for_each_buffer(files, from, u64::MAX, |bytes| {
         hasher.update(bytes);
-        file.write_all(bytes)?;
-    }
-    file.sync_all()?;
+        to_files.append(to, bytes)
+    })
+    .map_err(SpoolError::io("copy", from))?;
     Ok(hasher.digest())
+}
+
+/// The folder that the block X was in, and its number there.
+fn origin(name: &str) -> Option<(&str, u64)> {
+    let mut parts = name.rsplitn(3, '.');
+    let number = parts.next()?.parse().ok()?;
+    let folder = parts.nth(1).filter(|folder| !folder.contains('/'))?;
+    Some((folder, number))
+}
+
+/// Whether the block X is still where it was; also where that cannot be told.
+fn is_unmoved(root: &Path, name: &str) -> bool {
+    let (Some((folder, number)), Some(spool)) = (origin(name), root.parent()) else { return true };
+    let sidecar = spool.join(folder).join(Name::Sidecar(number).to_string());
+    sidecar.try_exists().unwrap_or(true)
+}
+
+/// Names of files in the folder `moved` of the spool in `root`; none if it cannot be read.
+fn files_moved(root: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root.join(MOVED)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+/// Removes from the folders beside the spool in `root` what was copied there of blocks that `root` has
+/// still: moving them was stopped. Also what such a stop, or a removal that failed, has left in `root`
+/// itself. For a start, with the lock of `root`, before any of its blocks can be sent.
+///
+/// # Errors
+/// A file that cannot be removed: the block must not be sent from here.
+pub fn take_back(root: &Path) -> Result<(), SpoolError> {
+    let (Some(spool), Some(own)) = (root.parent(), root.file_name()) else { return Ok(()) };
+    let sibling = |entry: fs::DirEntry| entry.path();
+    for sibling in fs::read_dir(spool).into_iter().flatten().flatten().map(sibling) {
+        let mut copies: Vec<String> = files_moved(&sibling)
+            .filter(|file| {
+                let name = file.rsplit_once('.').map_or("", |(name, _)| name);
+                let ours = origin(name).is_some_and(|(folder, _)| *folder == *own);
+                ours && is_unmoved(&sibling, name)
+            })
+            .collect();
+        // The description first: what has none is nobody's.
+        copies.sort_by_key(|file| !file.ends_with(".json"));
+        for file in &copies {
+            let path = sibling.join(MOVED).join(file);
+            fs::remove_file(&path).map_err(SpoolError::io("remove", path.display()))?;
+        }
+        if !copies.is_empty() {
+            let path = sibling.join(MOVED);
+            let synced = fs::File::open(&path).and_then(|folder| folder.sync_all());
+            synced.map_err(SpoolError::io("sync", path.display()))?;
+        }
+    }
+    for file in files_moved(root).filter(|file| !file.ends_with(".json")) {
+        let Some((name, _)) = file.rsplit_once('.') else { continue };
+        // In this order: whoever moves it names the description before the block is gone there.
+        if !is_unmoved(root, name) && !root.join(description(name)).exists() {
+            let _ = fs::remove_file(root.join(MOVED).join(&file));
+        }
+    }
+    Ok(())
 }
 
 /// The blocks that have come into the spool in `root` from other folders beside it, in their order;
 /// those left out that are still where they were.
 #[must_use]
 pub fn moved_here(root: &Path) -> Vec<String> {
-    let is_there = |name: &str| {
-        let mut parts = name.rsplitn(3, '.');
-        let number = parts.next().and_then(|number| number.parse().ok());
-        let folder = parts.nth(1).filter(|folder| !folder.contains('/'));
-        let (Some(number), Some(folder), Some(spool)) = (number, folder, root.parent()) else {
-            return true;
-        };
-        let sidecar = spool.join(folder).join(Name::Sidecar(number).to_string());
-        sidecar.try_exists().unwrap_or(true)
-    };
-    let entries = fs::read_dir(root.join(MOVED)).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let named = |file: String| Some(file.strip_suffix(".json")?.to_owned());
     let mut names: Vec<String> =
-        names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
-    names.retain(|name| !is_there(name));
+        files_moved(root).filter_map(named).filter(|name| !is_unmoved(root, name)).collect();
     names.sort();
     names
 }
@@ -141,6 +179,30 @@ pub(super) fn tally(root: &Path) -> Tally {
 }
 
 impl Spool {
+    /// Whether the block `name` of [`moved_here`] can be sealed anew as far as it is concerned: reads all
+    /// of it.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged or of another release, or is encrypted while nothing is here.
+    pub fn check_moved(&self, name: &str) -> Result<(), SpoolError> {
+        let files = &*self.store.files;
+        let source = load(files, &description(name))?;
+        if source.transformed && self.options.sealing.is_none() {
+            return Err(SpoolError::NoKey(source.meta.number));
+        }
+        let (data, mut hasher) = (data(name), Hasher::default());
+        let read = for_each_buffer(files, &data, u64::MAX, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        read.map_err(SpoolError::io("read", &data))?;
+        if hasher.digest() == source.meta.sha256 {
+            Ok(())
+        } else {
+            Err(SpoolError::Damaged { name: data })
+        }
+    }
+
     /// Seals the block `name` of [`moved_here`] anew, with the number of the open block, which has to be
     /// empty; `None` when it is not, or when the block was sealed already.
     ///
@@ -211,8 +273,7 @@ fn write_moved(
         }
         sealing => {
             let to = if sealing.is_some() { Name::Sealed(number) } else { Name::Data(number) };
-            let copied = copy_within(files, &data(name), &to.to_string())?;
-            if copied != sha256 {
+            if copy(files, &data(name), files, &to.to_string())? != sha256 {
                 return Err(SpoolError::Damaged { name: data(name) });
             }
             to
@@ -237,15 +298,4 @@ fn write_moved(
         ..source.meta.clone()
     };
     finish(files, options, stored, meta, state.sequence, Origin::Moved(name))
-}
-
-fn copy_within(files: &dyn Files, from: &str, to: &str) -> Result<Digest, SpoolError> {
-    files.create(to, &[]).map_err(SpoolError::io("write", to))?;
-    let mut hasher = Hasher::default();
-    super::files::for_each_buffer(files, from, u64::MAX, |bytes| {
-        hasher.update(bytes);
-        files.append(to, bytes)
-    })
-    .map_err(SpoolError::io("copy", from))?;
-    Ok(hasher.digest())
 }

@@ -4,7 +4,7 @@
 //! and every later operation fails until [`Sim::restart`].
 
 use std::io::{self, Read};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmod_s3log::spool::{Files, Memory};
 
@@ -20,9 +20,9 @@ struct Plan {
 }
 
 #[derive(Debug, Default)]
-pub struct Sim {
-    memory: Memory,
-    plan: Mutex<Plan>,
+pub struct Sim<F = Memory> {
+    files: F,
+    plan: Arc<Mutex<Plan>>,
     log: Mutex<Vec<String>>,
 }
 
@@ -34,6 +34,18 @@ enum Verdict {
 impl Sim {
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+impl<F: Files> Sim<F> {
+    /// Stops what is done with these files.
+    pub fn over(files: F) -> Self {
+        Self { files, plan: Arc::default(), log: Mutex::default() }
+    }
+
+    /// Other files of the same process.
+    pub fn beside<G>(&self, files: G) -> Sim<G> {
+        Sim { files, plan: Arc::clone(&self.plan), log: Mutex::default() }
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -75,18 +87,18 @@ impl Sim {
 
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.memory.read(name).ok()?.read_to_end(&mut bytes).unwrap();
+        self.files.read(name).ok()?.read_to_end(&mut bytes).unwrap();
         Some(bytes)
     }
 
     /// Puts a file there that somebody else has made.
     pub fn place(&self, name: &str, bytes: &[u8]) {
-        self.memory.create(name, bytes).unwrap();
+        self.files.create(name, bytes).unwrap();
     }
 
     pub fn names(&self, folder: &str) -> Vec<String> {
         let mut names = Vec::new();
-        self.memory.list(folder, &mut |name| names.push(name.to_owned())).unwrap();
+        self.files.list(folder, &mut |name| names.push(name.to_owned())).unwrap();
         names
     }
 
@@ -138,58 +150,58 @@ impl Sim {
     }
 }
 
-impl Files for Sim {
+impl<F: Files> Files for Sim<F> {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.note(format!("create {name}"));
-        self.write(bytes, |bytes| self.memory.create(name, bytes))
+        self.write(bytes, |bytes| self.files.create(name, bytes))
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.note(format!("append {name}"));
-        self.write(bytes, |bytes| self.memory.append(name, bytes))
+        self.write(bytes, |bytes| self.files.append(name, bytes))
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         self.note(format!("truncate {name} {length}"));
-        self.atomic(|| self.memory.truncate(name, length))
+        self.atomic(|| self.files.truncate(name, length))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.note(format!("rename {from} {to}"));
-        self.atomic(|| self.memory.rename(from, to))
+        self.atomic(|| self.files.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.note(format!("remove {name}"));
-        self.atomic(|| self.memory.remove(name))
+        self.atomic(|| self.files.remove(name))
     }
 
     fn list(&self, folder: &str, each: &mut dyn FnMut(&str)) -> io::Result<()> {
         self.alive()?;
-        self.memory.list(folder, each)
+        self.files.list(folder, each)
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
         self.alive()?;
-        self.memory.read(name)
+        self.files.read(name)
     }
 
     fn length(&self, name: &str) -> io::Result<Option<u64>> {
         self.alive()?;
-        self.memory.length(name)
+        self.files.length(name)
     }
 
     fn modified(&self, name: &str) -> io::Result<u64> {
-        self.memory.modified(name)
+        self.files.modified(name)
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
         self.note(format!("sync {name}"));
-        self.atomic(|| Ok(()))
+        self.atomic(|| self.files.sync_file(name))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         self.note("sync the directory".to_owned());
-        self.atomic(|| Ok(()))
+        self.atomic(|| self.files.sync_directory())
     }
 }

@@ -19,6 +19,7 @@ mod external;
 mod faults;
 mod kill;
 mod life;
+mod moves;
 mod panics;
 mod priority;
 mod routes;

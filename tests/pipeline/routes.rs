@@ -24,7 +24,7 @@ const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8
 const SHORT: (&str, &str) = ("period", "100ms");
 
 /// The folders of the spool, sorted.
-fn folders(process: &Process) -> Vec<PathBuf> {
+pub(crate) fn folders(process: &Process) -> Vec<PathBuf> {
     let mut found: Vec<_> =
         fs::read_dir(process.spool()).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
@@ -419,7 +419,11 @@ fn credentials_that_are_corrected_end_the_wait_at_once() {
 }
 
 /// A folder of each route with ten lines that wait, by the word that its lines begin with.
-fn two_that_wait(process: &mut Process, gate: &Gate, routes: [(&str, &[(&'static str, &str)]); 2]) {
+pub(crate) fn two_that_wait(
+    process: &mut Process,
+    gate: &Gate,
+    routes: [(&str, &[(&'static str, &str)]); 2],
+) {
     // Neither is taken up with the other.
     process.environment.grace = Duration::from_secs(3600);
     for (name, settings) in routes {
@@ -433,13 +437,13 @@ fn two_that_wait(process: &mut Process, gate: &Gate, routes: [(&str, &[(&'static
 }
 
 /// The folders of the first route and of the other one.
-fn pair(process: &Process) -> [Folder; 2] {
+pub(crate) fn pair(process: &Process) -> [Folder; 2] {
     let found = folders(process);
     let [first, other] = &found[..] else { panic!("{found:?}") };
     [first, other].map(|path| Folder::read(path.clone()))
 }
 
-fn s3log(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn s3log(arguments: &[&str]) -> (i32, String) {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_s3log")).args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -519,8 +523,8 @@ fn a_running_process_sends_what_is_moved_to_its_route() {
     new.wait_stat("uploaded_records", 10);
     let [from, to] = pair(&process);
     let work = Move { from: &from, to: &to, change_signer: false };
-    let (moved, stay) = work.carry_out(&process.environment).unwrap();
-    assert_eq!((moved.blocks, moved.records, stay), (1, 10, 0));
+    let done = work.carry_out(&process.environment).unwrap();
+    assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (1, 10, 0));
     new.wait_stat("uploaded_records", 20);
     new.wait_balance();
     assert!(objects(&server).iter().all(|(key, _)| key.starts_with("new/")));
@@ -590,5 +594,5 @@ fn who_signs_what_is_moved_changes_only_where_that_is_asked_for() {
     // The key may be gone.
     fs::remove_file(&key).unwrap();
     work.change_signer = true;
-    assert_eq!(work.carry_out(&process.environment).unwrap().0.records, 10);
+    assert_eq!(work.carry_out(&process.environment).unwrap().moved.records, 10);
 }

@@ -2,30 +2,47 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops};
-use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Spool, moved_here};
+use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Spool, moved_here, take_back};
 
 fn options(boot: u64) -> Options {
     Options::new("access", "node-1", BootId::new(boot, 1))
 }
 
-/// A block of two lines in the folder `access` beside the folder `other`, to which it was handed over
-/// unless `stays`.
-fn handed_over(spool: &std::path::Path, stays: bool) -> Vec<String> {
-    let (from, to) = (spool.join("access"), spool.join("other"));
-    fs::create_dir(&to).unwrap();
-    let (mut source, _) =
-        Spool::open(Arc::new(Disk::open(&from).unwrap()), options(1), None).unwrap();
+/// A sealed block of two lines in the folder `access` of `spool`.
+fn sealed(spool: &Path) -> Spool {
+    let disk = Arc::new(Disk::open(&spool.join("access")).unwrap());
+    sealed_in(disk)
+}
+
+fn sealed_in(files: Arc<dyn Files>) -> Spool {
+    let (mut source, _) = Spool::open(files, options(1), None).unwrap();
     let mut member = Vec::new();
     ChunkEncoder::new(Codec::default()).unwrap().encode(b"x\ny\n", &mut member).unwrap();
     let stats = ChunkStats { records: 2, raw_bytes: 4, first: 5, last: 6, cut: 0 };
     source.append(&member, stats).unwrap();
     source.seal(&Drops::default()).unwrap();
+    source
+}
+
+/// The folder `other` of `spool`, an empty spool.
+fn other(spool: &Path) -> PathBuf {
+    let root = spool.join("other");
+    Spool::open(Arc::new(Disk::open(&root).unwrap()), options(4), None).unwrap();
+    root
+}
+
+/// A block of two lines in the folder `access` beside the folder `other`, to which it was handed over
+/// unless `stays`.
+fn handed_over(spool: &Path, stays: bool) -> Vec<String> {
+    let (from, to) = (spool.join("access"), other(spool));
+    let source = sealed(spool);
     let sidecar = fs::read(from.join("0000000001.json")).unwrap();
-    source.store().hand_over(1, "access", &to).unwrap();
+    source.store().hand_over(1, "access", &Disk::beside(&to).unwrap()).unwrap();
     assert!(source.store().sealed().is_empty());
     if stays {
         // It was stopped before it could forget it.
@@ -76,6 +93,80 @@ fn a_stop_after_any_operation_neither_loses_nor_repeats_a_block_that_was_moved()
         assert!(sim.contents(&kept[0]).is_none(), "stopped after {stop}");
         if !stopped {
             assert!(stop > 5, "{stop} operations");
+            break;
+        }
+    }
+}
+
+/// Starts the folder `access` of `spool` as a start does, and sends what is in it. How many blocks.
+fn send(spool: &Path) -> usize {
+    let root = spool.join("access");
+    take_back(&root).unwrap();
+    let (source, _) = Spool::open(Arc::new(Disk::open(&root).unwrap()), options(7), None).unwrap();
+    let blocks = source.store().sealed();
+    blocks.iter().for_each(|number| source.store().uploaded(*number).unwrap());
+    blocks.len()
+}
+
+/// Takes what has come to `other`. How many blocks.
+fn take(spool: &Path) -> usize {
+    let root = spool.join("other");
+    take_back(&root).unwrap();
+    let (mut target, _) =
+        Spool::open(Arc::new(Disk::open(&root).unwrap()), options(8), None).unwrap();
+    let names = moved_here(&root);
+    for name in &names {
+        target.check_moved(name).unwrap();
+        target.take_moved(name, &Drops::default()).unwrap().unwrap();
+    }
+    names.len()
+}
+
+#[test]
+fn a_stop_of_the_move_after_any_operation_leaves_the_block_to_one_of_the_two_folders() {
+    let (mut stays, mut moves) = (0, 0);
+    for stop in 0.. {
+        let mut stopped = false;
+        // Whoever is started first, and whether the command is given again before that.
+        for (sends_first, again) in [(true, false), (false, false), (true, true), (false, true)] {
+            let directory = tempfile::tempdir().unwrap();
+            let spool = directory.path();
+            let to = other(spool);
+            let sim = Sim::over(Disk::open(&spool.join("access")).unwrap());
+            let from = Arc::new(sim);
+            let source = sealed_in(Arc::clone(&from) as Arc<dyn Files>);
+            let beside = from.beside(Disk::beside(&to).unwrap());
+            from.stop_in(stop);
+            let done = source.store().hand_over(1, "access", &beside);
+            stopped = from.stopped();
+            assert!(stopped || done.is_ok());
+            drop((source, from, beside));
+            if again {
+                let root = spool.join("access");
+                take_back(&root).unwrap();
+                let disk = Arc::new(Disk::open(&root).unwrap());
+                let (source, _) = Spool::open(disk, options(2), None).unwrap();
+                for number in source.store().sealed() {
+                    let beside = Disk::beside(&to).unwrap();
+                    source.store().hand_over(number, "access", &beside).unwrap();
+                }
+            }
+            let counts = if sends_first {
+                let sent = send(spool);
+                (sent, take(spool))
+            } else {
+                let taken = take(spool);
+                let sent = send(spool);
+                (sent, taken + take(spool))
+            };
+            assert_eq!(fs::read_dir(to.join("moved")).unwrap().count(), 0, "stopped after {stop}");
+            assert!([(1, 0), (0, 1)].contains(&counts), "stopped after {stop}: {counts:?}");
+            assert!(!again || counts == (0, 1), "given again, after {stop}: {counts:?}");
+            stays += usize::from(!again && counts == (1, 0));
+            moves += usize::from(!again && counts == (0, 1));
+        }
+        if !stopped {
+            assert!(stop > 5 && stays > 5 && moves > 3, "{stop} operations: {stays} {moves}");
             break;
         }
     }

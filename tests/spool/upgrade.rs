@@ -212,7 +212,7 @@ fn an_old_spool_that_no_route_was_made_for_waits_and_can_be_moved() {
         let work = Move { from: &old, to, change_signer: false };
         let moved = work.carry_out(&process.environment);
         if stream == "plain" {
-            assert_eq!(moved.unwrap().0.records, pushed().len() as u64);
+            assert_eq!(moved.unwrap().moved.records, pushed().len() as u64);
             other.wait_stat("uploaded_records", pushed().len() as u64);
             let (mut found, mut wanted) = (common_lines(&server), pushed());
             found.sort();

@@ -31,7 +31,9 @@ use crate::clock::{Clock, nanoseconds};
 use crate::events::{Level, RateLimit};
 use crate::ring::{Opened, Reader, Ring};
 use crate::settings::Upload;
-use crate::spool::{Disk, Files, Memory, Options, Recovered, SealedBlocks, Spool, SpoolError};
+use crate::spool::{
+    self, Disk, Files, Memory, Options, Recovered, SealedBlocks, Spool, SpoolError,
+};
 use crate::stats::{add, get, set};
 use crate::units;
 
@@ -51,6 +53,8 @@ pub(super) struct Opening {
     waiting: u64,
     /// Places of the ring that were found damaged then.
     pub(super) torn: u64,
+    /// Where the spool is; `None` in memory.
+    folder: Option<PathBuf>,
     /// What the ring's last commit says.
     payload: Option<Vec<u8>>,
     /// Up to where the ring was filled by the process before, in bytes since it was made; `None` when
@@ -125,6 +129,7 @@ impl Opening {
             ring,
             waiting: recovered.records,
             torn: recovered.torn,
+            folder,
             payload: recovered.payload,
             filled,
             reader: Some(reader),
@@ -216,6 +221,9 @@ impl Opening {
     /// All that a start does with the spool, from where it was.
     fn take_up(&mut self) -> Result<(), SpoolError> {
         if self.ledger.is_none() {
+            if let Some(folder) = &self.folder {
+                spool::take_back(folder)?;
+            }
             let options = self.options();
             let (spool, found) = Spool::open_into(&self.store, options, self.payload.as_deref())?;
             self.note_spool(&found);

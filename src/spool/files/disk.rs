@@ -7,13 +7,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, Name, QUARANTINE, SHIP, is_not_ours};
-use super::open::{careful, length_of, make_folder, modified_at, try_hold};
+use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, SHIP, is_not_ours};
+use super::open::{Flock, careful, length_of, make_folder, modified_at, try_hold, try_lock};
 use super::system::warning;
 use super::{Files, Hold};
 
@@ -26,12 +26,13 @@ const WRITABLE: u32 = 0o770;
 /// Whose folder it is, for who uploads from it; not the spool's file.
 const ROUTE: &str = "route";
 
-/// A directory that this process alone writes, until it is dropped.
+/// A directory that this process alone writes until it is dropped, or alone adds blocks to: see
+/// [`Disk::beside`].
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-    /// Holds the flock; the kernel lets go of it when the process ends, however it ends.
-    lock: File,
+    /// The kernel lets go of it when the process ends, however it ends.
+    _lock: Flock,
 }
 
 /// Why a directory cannot be the spool.
@@ -103,22 +104,22 @@ impl Disk {
         let made = missing(root);
         make_folder_of(root, mode, true).map_err(failed(root))?;
         let path = root.join(LOCK);
-        let mut lock = private(OpenOptions::new().read(true).write(true).create(true))
+        let lock = private(OpenOptions::new().read(true).write(true).create(true))
             .open(&path)
             .map_err(failed(&path))?;
-        if let Err(error) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK {
-                return Err(DiskError::Io { path, source: error.into() });
-            }
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        if !try_lock(&lock, exclusive).map_err(failed(&path))? {
             let mut text = String::new();
             let _ = lock.take(20).read_to_string(&mut text);
             return Err(DiskError::InUse { path: root.to_owned(), pid: text.trim().parse().ok() });
         }
+        let mut lock = Flock(lock);
         // The id is for a person's eyes only: a disk that is full does not make the lock less held.
-        let _ = lock
+        let file = &mut lock.0;
+        let _ = file
             .set_len(0)
-            .and_then(|()| lock.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(lock, "{}", std::process::id()));
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| writeln!(file, "{}", std::process::id()));
         for folder in [QUARANTINE, FOREIGN] {
             let path = root.join(folder);
             make_folder_of(&path, PRIVATE, false).map_err(failed(&path))?;
@@ -129,7 +130,27 @@ impl Disk {
             sync_folder(parent.unwrap_or(Path::new("."))).map_err(failed(folder))?;
         }
         sync_folder(root).map_err(failed(root))?;
-        Ok(Self { root: root.to_owned(), lock })
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// The spool in `root`, which another process may have, for who puts blocks into its folder
+    /// `moved`. It is not removed as long as this is held.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no spool, or its owner is just removing it; else the file system's.
+    pub fn beside(root: &Path) -> io::Result<Self> {
+        let directory = File::open(root)?;
+        if !try_lock(&directory, FlockOperation::NonBlockingLockShared)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let lock = Flock(directory);
+        // Removed before it was locked, and perhaps made anew.
+        let (there, held) = (fs::metadata(root)?, lock.0.metadata()?);
+        if (there.dev(), there.ino()) != (held.dev(), held.ino()) || !root.join(FORMAT).exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        make_folder_of(&root.join(MOVED), PRIVATE, false)?;
+        Ok(Self { root: root.to_owned(), _lock: lock })
     }
 
     /// What an operator should know of the file system below the spool, if anything: the end of a
@@ -147,14 +168,6 @@ impl Disk {
 
     fn open_for_writing(&self, name: &str) -> io::Result<File> {
         private(OpenOptions::new().write(true)).open(self.root.join(name))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Closing would not do: a child of this process that has not begun its program yet has all
-        // of our files, and the lock with them.
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
@@ -267,7 +280,7 @@ impl Files for Disk {
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
-        self.open_for_writing(name)?.sync_all()
+        private(OpenOptions::new().read(true)).open(self.root.join(name))?.sync_all()
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -323,7 +336,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = Disk::open(root.path()).unwrap();
         // What a fork does to a file.
-        let inherited = first.lock.try_clone().unwrap();
+        let inherited = first._lock.0.try_clone().unwrap();
         assert!(matches!(Disk::open(root.path()), Err(DiskError::InUse { .. })));
         drop(first);
         Disk::open(root.path()).unwrap();

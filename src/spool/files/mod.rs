@@ -23,7 +23,7 @@ const BUFFER: usize = 64 * 1024;
 /// Keeps other processes that ask for the same from a file, until it is dropped or the process ends.
 pub type Hold = Box<dyn Send>;
 
-/// A directory with two folders below it, `quarantine` and `foreign`.
+/// A directory with folders below it, such as `quarantine` and `foreign`.
 ///
 /// Names are relative to it, with at most one `/`. Calls come from several threads, never two at a
 /// time for one name.
@@ -83,7 +83,7 @@ pub trait Files: Send + Sync {
     /// The file system's.
     fn modified(&self, name: &str) -> io::Result<u64>;
 
-    /// Brings a file's bytes to the disk.
+    /// Brings a file's bytes, or a folder's names, to the disk.
     ///
     /// # Errors
     /// The file system's.

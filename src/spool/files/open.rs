@@ -38,18 +38,26 @@ pub(super) fn try_hold(path: &Path) -> io::Result<Option<Hold>> {
     Ok(Flock::take(path)?.map(|held| Box::new(held) as Hold))
 }
 
-/// A flock that goes with its owner, although a child of this process may have the file still.
+/// A flock that goes with its owner. Closing the file would not do: a child of this process that has not
+/// begun its program yet has all of our files, and their locks with them.
+#[derive(Debug)]
 pub(in crate::spool) struct Flock(pub(in crate::spool) File);
 
 impl Flock {
     /// The flock of the file at `path`; `None` when another process has it.
     pub(in crate::spool) fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = careful(OpenOptions::new().read(true)).open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let taken = try_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(taken.then(|| Self(file)))
+    }
+}
+
+/// Whether the flock of `file` was free; it has to go into a [`Flock`] then.
+pub(super) fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

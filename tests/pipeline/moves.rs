@@ -1,0 +1,136 @@
+//! `s3log requeue --from`: what is stopped, refused or damaged in the middle is sent once all the same,
+//! by one route.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmod_s3log::block::{BootId, Drops};
+use vmod_s3log::pipeline::{Folder, Move};
+use vmod_s3log::settings::Settings;
+use vmod_s3log::spool::{Disk, Options, Spool};
+
+use crate::common::gate::Gate;
+use crate::common::s3_server::{BUCKET, S3Server};
+use crate::common::stream::{Process, expected, lines, objects, wait_for};
+use crate::routes::{folders, pair, s3log, two_that_wait};
+
+const SHORT: (&str, &str) = ("period", "100ms");
+
+/// The folder `from` as it is now, in `to`.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &copy);
+        } else {
+            fs::copy(&path, &copy).unwrap();
+        }
+    }
+}
+
+/// Changes the first byte of a file.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The routes `a/` and `b/`, with ten lines each that wait.
+fn a_and_b(process: &mut Process, gate: &Gate) {
+    two_that_wait(process, gate, [("a", &[("path", "a/")]), ("b", &[("path", "b/")])]);
+}
+
+/// Adds another block of ten lines to the route `path`.
+fn another_block(process: &Process, gate: &Gate, path: &str, name: &str) {
+    let holder = process.attach(&gate.endpoint(), &[("path", path), ("exit_timeout", "100ms")]);
+    holder.push(name, 0..10);
+    drop(holder);
+    process.wait_closed();
+}
+
+#[test]
+fn a_block_whose_move_was_stopped_before_its_folder_forgot_it_is_sent_by_one_route() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    a_and_b(&mut process, &gate);
+    let [from, to] = pair(&process);
+    let before = process.directory.path().join("before");
+    copy_folder(&from.path, &before);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    work.carry_out(&process.environment).unwrap();
+    // As a kill has left it: the other folder has all of the block, and its own has it still.
+    assert!(!from.path.exists());
+    fs::rename(&before, &from.path).unwrap();
+    gate.open(&server);
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), SHORT]);
+    a.wait_stat("uploaded_records", 10);
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    b.wait_stat("uploaded_records", 10);
+    drop((a, b));
+    process.wait_closed();
+    assert_eq!(lines(&server), expected(&[("a", 0..10), ("b", 0..10)]));
+    let of_b = objects(&server).into_iter().filter(|(key, _)| key.starts_with("b/"));
+    assert_eq!(of_b.flat_map(|(_, lines)| lines).collect::<Vec<_>>(), expected(&[("b", 0..10)]));
+}
+
+#[test]
+fn a_move_from_a_folder_that_is_in_use_asks_for_nothing_there() {
+    let mut process = Process::new();
+    a_and_b(&mut process, &Gate::shut());
+    let [from, to] = pair(&process);
+    let files = Arc::new(Disk::open(&from.path).unwrap());
+    let options = Options::new("access", "node", BootId::new(9, 9));
+    let (mut spool, _) = Spool::open(files, options, None).unwrap();
+    spool.seal(&Drops::default()).unwrap();
+    let number = spool.store().sealed()[0];
+    spool.store().quarantine(number, "refused").unwrap();
+    let work = Move { from: &from, to: &to, change_signer: false };
+    let refused = work.carry_out(&process.environment).unwrap_err();
+    assert!(refused.contains("is in use by process"), "{refused}");
+    let request = from.path.join(format!("quarantine/{number:010}.requeue"));
+    assert!(!request.exists(), "it would be sent by the process that has it");
+}
+
+#[test]
+fn a_damaged_block_stays_and_those_behind_it_are_moved() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    a_and_b(&mut process, &gate);
+    another_block(&process, &gate, "a/", "more");
+    let [from, to] = pair(&process);
+    damage(&from.path.join("0000000001.data"));
+    let (route, spool) = (from.route().unwrap().to_string(), process.spool());
+    let (code, text) =
+        s3log(&["requeue", "--from", &route, "--spool", spool.to_str().unwrap(), "access"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("access: 1 block with 10 records, "), "{text}");
+    assert!(text.contains("block 1 stays"), "{text}");
+    assert!(text.contains("0000000001.data is damaged"), "{text}");
+    assert_eq!(fs::read_dir(to.path.join("moved")).unwrap().count(), 2);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    holder.wait_stat("uploaded_records", 20);
+    assert_eq!(lines(&server), expected(&[("b", 0..10), ("more", 0..10)]));
+}
+
+/// Two blocks of the route `a/` that were moved to the route `b/`, the first of them damaged since.
+fn one_of_two_is_damaged(process: &mut Process, gate: &Gate) -> Folder {
+    a_and_b(process, gate);
+    another_block(process, gate, "a/", "more");
+    let [from, to] = pair(process);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    work.carry_out(&process.environment).unwrap();
+    let mut moved: Vec<_> =
+        fs::read_dir(to.path.join("moved")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    moved.retain(|path| path.extension().is_some_and(|end| end == "data"));
+    moved.sort();
+    assert_eq!(moved.len(), 2);
+    damage(&moved[0]);
+    to
+}
