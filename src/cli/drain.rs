@@ -19,7 +19,7 @@ use crate::events::{Events, Level};
 use crate::pipeline::{FOREVER, Folder, Registry, StartError, folders, may_be_of};
 use crate::settings::table::ARGUMENTS;
 use crate::settings::{Place, Settings};
-use crate::spool::DiskError;
+use crate::spool::{self, DiskError};
 use crate::stats::{Stats, get};
 use crate::units;
 
@@ -187,11 +187,16 @@ fn drain_folder(
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
     let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));
     let in_ring = get(&stats.ring_used);
-    let whole = left == 0 && aside == 0 && in_ring == 0;
+    // What its time was too short for, or could not be read, see the messages.
+    let moved = spool::moved_here(root).len() as u64;
+    let whole = left == 0 && aside == 0 && in_ring == 0 && moved == 0;
     if arguments.json {
         json(
             out,
-            &serde_json::json!({ "stream": stream, "drained": whole, "counters": stats.to_json() }),
+            &serde_json::json!({
+                "stream": stream, "drained": whole, "moved_blocks": moved,
+                "counters": stats.to_json(),
+            }),
         )?;
         return Ok(whole);
     }
@@ -209,6 +214,14 @@ fn drain_folder(
             counted(left, "block"),
             counted(left_records, "record"),
             size(in_ring),
+            root.display(),
+        )?;
+    }
+    if moved > 0 {
+        writeln!(
+            out,
+            "{stream}: NOT DRAINED: {} from another route left in {}/moved",
+            counted(moved, "block"),
             root.display(),
         )?;
     }

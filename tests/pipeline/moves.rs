@@ -134,3 +134,47 @@ fn one_of_two_is_damaged(process: &mut Process, gate: &Gate) -> Folder {
     damage(&moved[0]);
     to
 }
+
+#[test]
+fn a_moved_block_that_is_damaged_stops_none_behind_it() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    one_of_two_is_damaged(&mut process, &gate);
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    holder.wait_stat("uploaded_records", 20);
+    assert_eq!(lines(&server), expected(&[("b", 0..10), ("more", 0..10)]));
+    let named = |text: &String| text.contains("0000000001.data is damaged");
+    wait_for("the message", || process.messages().iter().any(named));
+}
+
+#[test]
+fn drain_is_not_done_while_a_moved_block_is_left_and_says_which() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let to = one_of_two_is_damaged(&mut process, &gate);
+    gate.open(&server);
+    let keys = process.directory.path().join("credentials");
+    let spool = format!("spool={}", process.spool().display());
+    let (code, text) = s3log(&[
+        "drain",
+        "--endpoint",
+        &gate.endpoint(),
+        "--bucket",
+        BUCKET,
+        "--credentials",
+        keys.to_str().unwrap(),
+        "--set",
+        &spool,
+        "--set",
+        "ring=1MB",
+        "access",
+    ]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(lines(&server), expected(&[("b", 0..10), ("more", 0..10)]));
+    assert!(text.contains("NOT DRAINED"), "{text}");
+    assert!(text.contains("0000000001.data is damaged"), "{text}");
+    assert!(to.path.exists());
+}

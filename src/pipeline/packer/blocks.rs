@@ -14,6 +14,9 @@ use crate::settings::Upload;
 use crate::spool::{self, Spool, SpoolError};
 use crate::stats::{add, get};
 
+/// How long a block that was moved here and cannot be taken is left alone.
+const UNFIT_RETRY: Duration = Duration::from_secs(60);
+
 impl Packer {
     /// Compresses the chunk, appends it to the open block and commits both ends.
     pub(super) fn close_chunk(&mut self) -> Result<(), SpoolError> {
@@ -148,12 +151,28 @@ impl Packer {
         Some(wait).filter(|wait| !wait.is_zero())
     }
 
-    /// Seals anew what was moved here from another route's folder.
-    pub(super) fn take_moved(&mut self) -> Result<(), SpoolError> {
+    /// Seals anew what was moved here from another route's folder. A block that cannot be taken stops none
+    /// behind it, and does not end the open block.
+    pub(super) fn take_moved(&mut self, now: Duration) -> Result<(), SpoolError> {
         let pipeline = Arc::clone(&self.pipeline);
         let Some(folder) = &pipeline.identity.folder else { return Ok(()) };
         let (mut blocks, mut records) = (0_u64, 0_u64);
         for name in spool::moved_here(folder) {
+            if self.unfit.get(&name).is_some_and(|again| now < *again) {
+                continue;
+            }
+            if let Err(error) = self.ledger.spool().check_moved(&name) {
+                add(&pipeline.stats.spool_errors, 1);
+                if self.unfit.insert(name.clone(), now.saturating_add(UNFIT_RETRY)).is_none() {
+                    let text = format!(
+                        "block {name}, which came from another route, stays in {}/moved and is not \
+                         uploaded: {error}; the others are",
+                        folder.display()
+                    );
+                    pipeline.tell(Level::Error, &text);
+                }
+                continue;
+            }
             self.seal()?;
             let mut came = None;
             self.seal_by(|spool, drops| {

@@ -17,6 +17,7 @@ mod rest;
 mod secrets;
 mod spread;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub(super) struct Packer {
     share: f64,
     /// Drops that sealed blocks tell of.
     told: Drops,
+    /// Blocks that were moved here and cannot be taken, with when each is looked at again, monotonic.
+    unfit: BTreeMap<String, Duration>,
     /// What the operator was told of drops, by cause.
     reported: [u64; 5],
     limit: RateLimit,
@@ -108,6 +111,7 @@ impl Packer {
             ledger,
             packing,
             told: Drops::default(),
+            unfit: BTreeMap::new(),
             reported: [told, 0, 0, 0, 0],
             limit: RateLimit::default(),
         }
@@ -178,7 +182,7 @@ impl Packer {
             if asked.is_none_or(|asked| now.saturating_sub(asked) >= REQUESTS) {
                 asked = Some(now);
                 self.take_requests();
-                if let Err(error) = self.take_moved() {
+                if let Err(error) = self.take_moved(now) {
                     self.complain(&error);
                 }
             }
