@@ -8,8 +8,10 @@ use super::Error;
 use super::node::{Terminal, environment};
 use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{count, counted, json, size};
+use crate::block::sanitise;
 use crate::pipeline::{Move, Moved};
 use crate::printable::printable;
+use crate::settings::Saved;
 use crate::spool;
 
 /// What is to be moved; see the command's arguments of these names.
@@ -29,9 +31,17 @@ fn route(spool: &RouteSpool) -> String {
     spool.folder.route().map_or_else(|| UNKNOWN.to_owned(), |route| route.to_string())
 }
 
-/// The stream's name, as in the names of folders.
+/// The stream's name as in VCL; as in the name of the folder where that does not say it.
 fn stream(spool: &RouteSpool) -> &str {
-    spool.name.split('@').next().unwrap_or_default()
+    let named = || spool.name.split('@').next().unwrap_or_default();
+    spool.folder.saved.as_ref().map_or_else(named, Saved::stream)
+}
+
+/// Whether both are of one stream, as far as they say it.
+fn is_same_stream(one: &RouteSpool, other: &RouteSpool) -> bool {
+    let say = one.folder.saved.is_some() && other.folder.saved.is_some();
+    let [one, other] = [one, other].map(stream);
+    if say { one == other } else { sanitise(one) == sanitise(other) }
 }
 
 /// Moves what waits for a route.
@@ -50,7 +60,7 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
         })
     })?;
     let others = all.iter().filter(|other| {
-        let same = stream(other) == stream(source) && other.folder.path != source.folder.path;
+        let same = is_same_stream(other, source) && other.folder.path != source.folder.path;
         let wanted = arguments.to.is_none_or(|to| route(other) == to);
         same && wanted && other.folder.path.parent() == source.folder.path.parent()
     });

@@ -178,3 +178,23 @@ fn drain_is_not_done_while_a_moved_block_is_left_and_says_which() {
     assert!(text.contains("0000000001.data is damaged"), "{text}");
     assert!(to.path.exists());
 }
+
+#[test]
+fn streams_whose_names_look_alike_in_the_names_of_folders_get_none_of_each_others_blocks() {
+    let gate = Gate::shut();
+    let process = Process::new();
+    for name in ["a b", "a:b"] {
+        let more = [("exit_timeout", "100ms")];
+        let arguments = process.arguments_of(name, &gate.endpoint(), &more);
+        let holder = process.hold(Settings::read(&arguments).unwrap());
+        holder.push(name, 0..10);
+        drop(holder);
+        process.wait_closed();
+    }
+    let [first, _] = pair(&process);
+    let (route, spool) = (first.route().unwrap().to_string(), process.spool());
+    let (code, text) = s3log(&["requeue", "--from", &route, "--spool", spool.to_str().unwrap()]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("there is no other such route of the stream"), "{text}");
+    assert_eq!(folders(&process).len(), 2);
+}
