@@ -80,7 +80,9 @@ impl Registry {
         let Some(directory) = pipeline.identity.directory() else { return true };
         let stream = &pipeline.identity.stream;
         let mut all = true;
-        for folder in folder::all(directory, stream) {
+        let folders = folder::all(directory, stream);
+        self.stuck().keep(directory, stream, &folders);
+        for folder in folders {
             let route = folder.route().unwrap_or(pipeline.identity.route);
             let id = (stream.clone(), Some(directory.to_owned()), route);
             let Some(_claim) = self.claims().try_folder(&id, &folder.path) else {

@@ -32,8 +32,9 @@ impl StuckRoutes {
         let shown = serde_json::json!({
             "route": folder.route().map(|route| route.to_string()),
             "folder": folder.path.display().to_string(),
-            "blocks": glance.sealed.blocks + glance.held.blocks + u64::from(open.is_some()),
-            "records": glance.sealed.records + glance.held.records
+            "blocks": glance.sealed.blocks + glance.held.blocks + glance.moved.blocks
+                + u64::from(open.is_some()),
+            "records": glance.sealed.records + glance.held.records + glance.moved.records
                 + open.map_or(0, |open| open.records),
             "problem": problem,
         });
@@ -43,6 +44,15 @@ impl StuckRoutes {
     /// It is started, or gone.
     pub(super) fn forget(&self, folder: &Path) {
         self.lock().remove(folder);
+    }
+
+    /// Forgets those of a stream in the spool `directory` that are not among `there`: they are gone.
+    pub(super) fn keep(&self, directory: &Path, stream: &str, there: &[Folder]) {
+        self.lock().retain(|folder, one| {
+            one.stream != stream
+                || folder.parent() != Some(directory)
+                || there.iter().any(|there| there.path == *folder)
+        });
     }
 
     /// Those of a stream in the spool `directory`.

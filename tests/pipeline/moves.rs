@@ -198,3 +198,29 @@ fn streams_whose_names_look_alike_in_the_names_of_folders_get_none_of_each_other
     assert!(text.contains("there is no other such route of the stream"), "{text}");
     assert_eq!(folders(&process).len(), 2);
 }
+
+#[test]
+fn a_route_that_cannot_be_started_and_was_moved_away_is_no_longer_counted() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    process.environment.grace = Duration::ZERO;
+    let own = process.directory.path().join("own");
+    fs::copy(process.directory.path().join("credentials"), &own).unwrap();
+    let credentials = ("credentials", own.to_str().unwrap());
+    let old = process
+        .attach(&gate.endpoint(), &[("path", "old/"), ("exit_timeout", "100ms"), credentials]);
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    fs::remove_file(&own).unwrap();
+    let new = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
+    new.wait_stat("stuck_routes", 1);
+    let [from, to] = pair(&process);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    work.carry_out(&process.environment).unwrap();
+    new.wait_stat("uploaded_records", 10);
+    wait_for("the gauges", || new.stat("waiting_routes") + new.stat("stuck_routes") == 0);
+    let status = process.registry.status(&new.pipeline);
+    assert!(status.contains("\"waiting_routes\":[]"), "{status}");
+}
