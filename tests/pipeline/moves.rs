@@ -224,3 +224,16 @@ fn a_route_that_cannot_be_started_and_was_moved_away_is_no_longer_counted() {
     let status = process.registry.status(&new.pipeline);
     assert!(status.contains("\"waiting_routes\":[]"), "{status}");
 }
+
+#[test]
+fn what_is_left_at_the_end_of_exit_timeout_is_said_with_the_command_that_moves_it() {
+    let process = Process::new();
+    let gate = Gate::shut();
+    another_block(&process, &gate, "a/", "a");
+    let route = Folder::read(process.spool().join("access")).route().unwrap();
+    let told = |text: &String| {
+        text.contains("exit_timeout is over")
+            && text.contains(&format!("s3log requeue --from {route} "))
+    };
+    assert!(process.messages().iter().any(told), "{:?}", process.messages());
+}

@@ -105,13 +105,15 @@ impl Packer {
                 self.pipeline.identity.folder.as_ref().map(|path| path.display().to_string());
             let text = format!(
                 "closed with {blocks} blocks with {records} records left in {}: exit_timeout is \
-                 over; {} uploads them, or s3log drain",
+                 over; {} uploads them, or s3log drain; if their bucket or key will not come back, \
+                 s3log requeue --from {} moves them to the stream's present route",
                 place.unwrap_or_default(),
                 if self.pipeline.leaves_uploads() {
                     "s3log ship"
                 } else {
                     "the next start with this spool"
                 },
+                self.pipeline.identity.route,
             );
             (Level::Warn, text)
         };
