@@ -154,15 +154,7 @@ impl<'a> Table<'a> {
         blocks: &[FoundBlock<'_>],
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
-        let mut told: Vec<Option<Told>> = Vec::new();
-        if self.arguments.long {
-            told.resize_with(blocks.len(), || None);
-            metas(blocks, complaints, |place, answer| {
-                if let Some(slot) = told.get_mut(place) {
-                    *slot = Some(answer);
-                }
-            })?;
-        }
+        let told = if self.arguments.long { metas(blocks, complaints)? } else { Vec::new() };
         let wide = |found: &FoundBlock<'_>| shown_host(found).chars().count();
         self.wide = blocks.iter().map(wide).max().unwrap_or(0).max(self.wide);
         if !self.headed && !blocks.is_empty() && !self.arguments.json {
@@ -170,7 +162,7 @@ impl<'a> Table<'a> {
             self.headed = true;
         }
         for (place, found) in blocks.iter().enumerate() {
-            let told = told.get(place).and_then(Option::as_ref);
+            let told = told.get(place);
             if matches!(told, Some(Told::Gone)) {
                 continue;
             }

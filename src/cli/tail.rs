@@ -130,17 +130,13 @@ fn newest(
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
         let asked = blocks.get(from..start).unwrap_or_default();
-        let mut counts = vec![0; asked.len()];
-        metas(asked, complaints, |place, told| {
-            if let (Some(count), Told::Meta(meta)) = (counts.get_mut(place), told) {
-                *count = meta.records;
-            }
-        })?;
-        for count in counts.iter().rev() {
+        for told in metas(asked, complaints)?.iter().rev() {
             if records >= lines {
                 break;
             }
-            records = records.saturating_add(*count);
+            if let Told::Meta(meta) = told {
+                records = records.saturating_add(meta.records);
+            }
             start -= 1;
         }
     }

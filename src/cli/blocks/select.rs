@@ -5,7 +5,7 @@
 //! does not tell, its metadata is asked: of each host only for the last block that began before
 //! the range, since a host's blocks follow one another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -114,24 +114,20 @@ pub(in crate::cli) fn filter<'a>(
 /// Asks for what the keys do not tell, and leaves out what is gone.
 fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
     let untold = |found: &FoundBlock<'_>| found.host.is_none() || found.time.is_none();
-    let (mut asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
+    let (asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
     *all = told;
-    let mut answers: Vec<Option<Told>> = Vec::new();
-    answers.resize_with(asked.len(), || None);
-    metas(&asked, complaints, |place, told| {
-        if let Some(answer) = answers.get_mut(place) {
-            *answer = Some(told);
+    let answers = metas(&asked, complaints)?;
+    for (mut found, answer) in asked.into_iter().zip(answers) {
+        match answer {
+            Told::Meta(meta) => {
+                found.host = Some(Arc::from(meta.host.as_str()));
+                found.time = Some(meta.first / 1_000_000_000);
+            }
+            Told::Unreadable(_) => {}
+            Told::Gone => continue,
         }
-    })?;
-    for (found, answer) in asked.iter_mut().zip(&answers) {
-        if let Some(Told::Meta(meta)) = answer {
-            found.host = Some(Arc::from(meta.host.as_str()));
-            found.time = Some(meta.first / 1_000_000_000);
-        }
+        all.push(found);
     }
-    let there = asked.into_iter().zip(answers);
-    let there = there.filter(|(_, answer)| !matches!(answer, Some(Told::Gone)));
-    all.extend(there.map(|(found, _)| found));
     Ok(())
 }
 
@@ -152,14 +148,11 @@ fn since_then(
         }
     }
     let asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
-    let mut reaching = Vec::new();
-    metas(&asked, complaints, |place, told| {
-        if matches!(told, Told::Meta(meta) if meta.last >= since) {
-            reaching.extend(asked.get(place).cloned());
-        }
-    })?;
+    let answers = metas(&asked, complaints)?;
     all.retain(|found| !early(found));
-    all.append(&mut reaching);
+    let reaches = |told: &Told| matches!(told, Told::Meta(meta) if meta.last >= since);
+    let reaching = asked.into_iter().zip(answers).filter(|(_, told)| reaches(told));
+    all.extend(reaching.map(|(found, _)| found));
     Ok(())
 }
 
@@ -174,7 +167,7 @@ pub(in crate::cli) enum Told {
     Gone,
 }
 
-/// Asks for the metadata of `blocks` in parallel; `done` hears of each in any order. Says which
+/// Asks for the metadata of `blocks` in parallel: what each says, in their order. Complains of those that
 /// are gone.
 ///
 /// # Errors
@@ -182,11 +175,11 @@ pub(in crate::cli) enum Told {
 pub(in crate::cli) fn metas(
     blocks: &[FoundBlock<'_>],
     complaints: &mut Complaints,
-    mut done: impl FnMut(usize, Told),
-) -> Result<(), Error> {
+) -> Result<Vec<Told>, Error> {
     if blocks.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut all = BTreeMap::new();
     let progress = Progress::of(blocks.len() as u64, "metadata");
     let mut failed = None;
     let mut gone = Vec::new();
@@ -197,26 +190,27 @@ pub(in crate::cli) fn metas(
         |place, answer| {
             progress.add(1);
             let key = || blocks.get(place).map_or("", |found| &found.key).to_owned();
-            match answer {
+            let told = match answer {
                 Ok(head) => {
-                    let told = meta(&head.metadata);
-                    done(place, told.map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m))));
+                    meta(&head.metadata).map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m)))
                 }
                 Err(answer) if answer.outcome == Outcome::NoObject => {
                     gone.push(Error::Gone { key: key() });
-                    done(place, Told::Gone);
+                    Told::Gone
                 }
                 Err(answer) => {
                     failed = Some(Error::Gateway { what: format!("head {}", key()), answer });
                     return ControlFlow::Break(());
                 }
-            }
+            };
+            all.insert(place, told);
             ControlFlow::Continue(())
         },
     );
     drop(progress);
     gone.iter().for_each(|error| complaints.say(&error.to_string()));
-    failed.map_or(Ok(()), Err)
+    // Each has answered.
+    failed.map_or_else(|| Ok(all.into_values().collect()), Err)
 }
 
 /// What a block says of itself.
