@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Arguments, Error, Settings};
+use super::{Arguments, Error, Settings, destination};
 use crate::block::{RouteId, sanitise};
+use crate::s3::Bucket;
 use crate::s3::object::SecondsOrDate;
 use crate::seal::Sealing;
 
@@ -47,7 +48,7 @@ impl Settings {
         let given = |name| self.arguments.get(name).unwrap_or_default().to_owned();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let mut parts = vec![
-            ("endpoint", self.endpoint_url()),
+            ("endpoint", endpoint_url(&self.bucket)),
             ("bucket", self.bucket.name().to_owned()),
             ("path", self.naming.path().to_owned()),
             ("timestamp_format", self.naming.timestamp_format().to_owned()),
@@ -91,11 +92,6 @@ impl Settings {
         parts
     }
 
-    fn endpoint_url(&self) -> String {
-        let endpoint = self.bucket.endpoint();
-        format!("{:?}://{}:{}", endpoint.scheme(), endpoint.host(), endpoint.port()).to_lowercase()
-    }
-
     /// Who can read what is uploaded besides those with access to the bucket: age recipients or the
     /// fingerprint of an OpenPGP key, sorted; empty for unencrypted blocks.
     #[must_use]
@@ -126,8 +122,14 @@ impl Settings {
         };
         let path = self.naming.path();
         let path = if path.is_empty() { String::new() } else { format!(", path {path}") };
-        format!("bucket {} at {}{path}, {readers}", self.bucket.name(), self.endpoint_url())
+        let (name, url) = (self.bucket.name(), endpoint_url(&self.bucket));
+        format!("bucket {name} at {url}{path}, {readers}")
     }
+}
+
+fn endpoint_url(bucket: &Bucket) -> String {
+    let endpoint = bucket.endpoint();
+    format!("{:?}://{}:{}", endpoint.scheme(), endpoint.host(), endpoint.port()).to_lowercase()
 }
 
 /// What is kept of a route beside its blocks.
@@ -248,8 +250,8 @@ impl Saved {
         let settings = Settings::read(&arguments)?;
         let mut there = arguments.clone();
         there.set("endpoint", self.arguments.get("endpoint").cloned());
-        let url = Settings::read(&there)?.endpoint_url();
-        if url != settings.endpoint_url() {
+        let url = endpoint_url(&destination::bucket(&there)?);
+        if url != endpoint_url(&settings.bucket) {
             let problem = format!(
                 "the route's is {url}, and it is uploaded only to the one given here: give that one, \
                  or load a VCL with this one"
