@@ -32,7 +32,7 @@ use super::panics::{MOST, Panics};
 use super::{Attachment, Environment, Observer, Pipeline};
 use crate::events::Level;
 use crate::priority::Priority;
-use crate::ring::{Backing, Capacity, Reader, Record, Ring};
+use crate::ring::{Backing, Capacity, Opened, Reader, Record, Ring};
 use crate::stats::{Stats, add, get, set};
 use crate::thread;
 
@@ -145,36 +145,34 @@ impl Outlet {
         environment: &Environment,
         outlets: &Outlets,
     ) -> Result<Self, Refusal> {
-        let (held, refused) = match starter.start() {
-            Ok(held) => (OnceLock::from(held), None),
-            Err(Refusal::Place(why)) if serve => (OnceLock::new(), Some(why)),
-            Err(refusal) => return Err(refusal),
-        };
-        let observer = refused.as_ref().map(|_| starter.observer());
-        let opened = match refused {
-            None => None,
-            Some(_) => Some(
-                Ring::open(Backing::Memory, room)
-                    .map_err(|error| Refusal::Place(format!("s3log: stream {stream}: {error}")))?,
-            ),
-        };
-        let (waiting, reader) =
-            opened.map_or((None, None), |opened| (Some(opened.ring), Some(opened.reader)));
-        let inner = Arc::new(Inner {
-            stream: stream.to_owned(),
-            held,
-            waiting,
-            pushing: AtomicUsize::new(0),
-            stats: Stats::default(),
-            ending: AtomicBool::new(false),
-            done: AtomicBool::new(refused.is_none()),
-            released: AtomicBool::new(false),
-            starter: Mutex::new(starter),
-            environment: environment.clone(),
-        });
-        let (Some(reader), Some(observer), Some(why)) = (reader, observer, refused) else {
-            return Ok(Self::new(inner, None));
-        };
+        match starter.start() {
+            Ok(held) => {
+                let held = OnceLock::from(held);
+                Ok(Self::new(Inner::new(stream, held, None, starter, environment), None))
+            }
+            Err(Refusal::Place(why)) if serve => {
+                Self::wait(stream, starter, why, room, environment, outlets)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Lets lines wait in at most `room` bytes until the stream can be started, which it cannot now for
+    /// what `why` says.
+    fn wait(
+        stream: &str,
+        starter: Box<dyn Starter>,
+        why: String,
+        room: Capacity,
+        environment: &Environment,
+        outlets: &Outlets,
+    ) -> Result<Self, Refusal> {
+        let failed =
+            |error: &dyn fmt::Display| Refusal::Place(format!("s3log: stream {stream}: {error}"));
+        let observer = starter.observer();
+        let opened = Ring::open(Backing::Memory, room).map_err(|error| failed(&error))?;
+        let Opened { ring, reader, .. } = opened;
+        let inner = Inner::new(stream, OnceLock::new(), Some(ring), starter, environment);
         inner.tell(
             Level::Error,
             &format!(
@@ -188,8 +186,7 @@ impl Outlet {
             let next = environment.clock.monotonic().saturating_add(AGAIN);
             move || Waiting { inner, reader, observer, next, said: why }.run()
         };
-        let thread = thread::spawn("s3log-start", body)
-            .map_err(|error| Refusal::Place(format!("s3log: stream {stream}: {error}")))?;
+        let thread = thread::spawn("s3log-start", body).map_err(|error| failed(&error))?;
         let mut known = outlets.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|one| one.strong_count() > 0);
         known.push(Arc::downgrade(&inner));
@@ -310,6 +307,27 @@ impl Outlets {
 }
 
 impl Inner {
+    fn new(
+        stream: &str,
+        held: OnceLock<Attachment>,
+        waiting: Option<Arc<Ring>>,
+        starter: Box<dyn Starter>,
+        environment: &Environment,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            stream: stream.to_owned(),
+            done: AtomicBool::new(held.get().is_some()),
+            held,
+            waiting,
+            pushing: AtomicUsize::new(0),
+            stats: Stats::default(),
+            ending: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            starter: Mutex::new(starter),
+            environment: environment.clone(),
+        })
+    }
+
     fn push(&self, line: Record<'_>, priority: Priority) {
         // With the fence this pairs with that of `Waiting::hand_over`: either this worker sees the
         // pipeline, or the thread sees the worker and waits for its line.
