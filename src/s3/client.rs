@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::classify::{classify, classify_head};
 use super::credentials::{Cache, Credentials, ProcessEnvironment};
-use super::endpoint::Bucket;
+use super::endpoint::{Bucket, Scheme};
 use super::http::{Fault as HttpFault, Http, HttpSetupError, Pace, Patience, Request, Response};
 use super::learnt::{self, Learnt};
 use super::object::{ContentMd5, Does, Gateway, OptionError};
@@ -313,6 +313,13 @@ impl Client {
                     parts.push(format!("{what} {}", redact(value)));
                 }
             }
+        }
+        let endpoint = self.bucket.endpoint();
+        let there = head.location.strip_prefix("https://");
+        if endpoint.scheme() == Scheme::Http
+            && there.is_some_and(|there| there.starts_with(endpoint.host()))
+        {
+            parts.push("the gateway wants TLS: write https:// in endpoint".to_owned());
         }
         if head.status >= 300
             && head.status != 412

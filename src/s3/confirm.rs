@@ -1,7 +1,7 @@
 //! Whether the object under a key is the block that is here.
 //!
 //! HEAD tells the length, the entity tag and our own metadata. Where the tag contradicts the
-//! metadata, or neither tells, the object is read back and hashed. A gateway whose tags only look
+//! metadata, or neither tells, or HEAD is not answered, the object is read back and hashed. A gateway whose tags only look
 //! like an MD5 is found out so once; from then on its HEAD is enough.
 
 use std::io::Read as _;
@@ -33,6 +33,8 @@ impl Client {
         let head = match self.head(object.key) {
             Ok(head) => head,
             Err(answer) if answer.outcome == Outcome::NoObject => return Confirmed::Missing,
+            // Some let nothing but GET through.
+            Err(answer) if matches!(answer.status, Some(405 | 501)) => return self.compare(object),
             Err(answer) => return Confirmed::Unknown(answer),
         };
         if head.len.is_some_and(|len| len != object.len) {
@@ -60,14 +62,19 @@ impl Client {
         } else if same_name.is_some() {
             return Confirmed::Ours;
         }
+        let found = self.compare(object);
+        if tagged && matches!(found, Confirmed::Ours) {
+            self.learnt().etags_differ();
+        }
+        found
+    }
+
+    /// The same by the object's bytes alone.
+    fn compare(&self, object: &PutObject<'_>) -> Confirmed {
         match self.read_back(object) {
-            Ok(true) => {
-                if tagged {
-                    self.learnt().etags_differ();
-                }
-                Confirmed::Ours
-            }
+            Ok(true) => Confirmed::Ours,
             Ok(false) => Confirmed::Other,
+            Err(answer) if answer.outcome == Outcome::NoObject => Confirmed::Missing,
             Err(answer) => Confirmed::Unknown(answer),
         }
     }

@@ -171,7 +171,11 @@ impl Client {
             Confirmed::Ours => Outcome::AlreadyStored,
             Confirmed::Other => Outcome::Conflict,
             // Gone again, or not visible yet: the next PUT will tell.
-            Confirmed::Missing => Outcome::Busy,
+            Confirmed::Missing => {
+                let message = "HEAD finds no object under the key; if it lasts, the gateway does not \
+                               honour If-None-Match: set if_none_match = false";
+                return Answer { outcome: Outcome::Busy, message: message.to_owned(), ..answer };
+            }
             Confirmed::Unknown(head) if matches!(head.action(), Action::Retry { .. }) => {
                 return head;
             }

@@ -321,6 +321,54 @@ fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
 }
 
 #[test]
+fn a_412_for_what_head_does_not_find_says_which_setting_it_may_be() {
+    let fake = Fake::start(vec![
+        Play::Say(reply("412 Precondition Failed", &[], "")),
+        Play::Say("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n".to_owned()),
+    ]);
+    let answer = put(&connect(&fake), "k", b"block");
+    assert_eq!(answer.action(), Action::Retry { after: None });
+    assert!(answer.to_string().contains("set if_none_match = false"), "{answer}");
+}
+
+#[test]
+fn where_head_is_not_answered_get_tells_whose_object_it_is() {
+    for status in ["405 Method Not Allowed", "501 Not Implemented"] {
+        for (get, outcome) in [
+            (reply("200 OK", &[], "block"), Outcome::AlreadyStored),
+            (reply("200 OK", &[], "other"), Outcome::Conflict),
+            (reply("404 Not Found", &[], ""), Outcome::Busy),
+            (reply("403 Forbidden", &[], ""), Outcome::Unsettled),
+        ] {
+            let fake = Fake::start(vec![
+                Play::Say(reply("412 Precondition Failed", &[], "")),
+                Play::Say(format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n")),
+                Play::Say(get.clone()),
+            ]);
+            let answer = put(&connect(&fake), "k", b"block");
+            assert_eq!(answer.outcome, outcome, "{status} {get}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_keeps_the_block_and_one_to_tls_says_what_to_write() {
+    for (location, says) in [
+        (None, "this is not an answer of S3"),
+        (Some("https://127.0.0.1/logs/k"), "the gateway wants TLS: write https:// in endpoint"),
+        (Some("https://portal.example/login"), "location https://portal.example/login"),
+        (Some("/login"), "location /login"),
+    ] {
+        for status in ["301 Moved", "302 Found", "303 See", "307 Elsewhere", "308 Moved"] {
+            let headers: Vec<_> = location.iter().map(|text| ("Location", *text)).collect();
+            let answer = said(status, &headers, "<html>");
+            assert_eq!(answer.action(), Action::RetryConfiguration, "{status} {answer}");
+            assert!(answer.to_string().contains(says), "{status}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_412_with_a_head_that_leaves_the_metadata_out_is_settled_by_the_tag_or_by_reading_back() {
     let head = |more: &str| {
         let text =
