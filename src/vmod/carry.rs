@@ -6,29 +6,65 @@
 //! the client (`cnt_vclfail`, on the way to `vcl_synth`), a switch to a VCL label
 //! (`VPI_vcl_select`), and `std.rollback()` (`VRT_Rollback`). Nothing tells a module when the tree
 //! can be filled again, but the request's transport is asked soon after (`transport`): before the
-//! next VCL subroutine, or for the delivery. So values wait at the transport, and enter their tree
-//! again at the first of these calls. In between Varnish only copies messages. A fragment's values wait
-//! at the transport of the top request, which is the one that is asked before a fragment's
-//! subroutines; those of a fragment that the client has reset wait at its own, for no subroutine
-//! comes any more and the fragment's own is asked for a minimal answer.
+//! next VCL subroutine, or for the delivery. So values wait with their worker ([`AWAY`]), and enter
+//! their tree again at the first of these calls, or when VCL calls the module again. In between Varnish
+//! only copies messages. The transport that is asked before a fragment's subroutines is that of the top
+//! request. Of a fragment that the client has reset no subroutine runs any more, and its own transport
+//! is asked for its delivery.
+//!
+//! A request may end with none of these calls: when its body cannot be read, or there is no room for the
+//! body of a synth. Then its values stay with its worker, and count as dropped when that
+//! next has to do with a value, or ends. A worker works on one request, and one fragment of it, at a
+//! time, and leaves it for another one only when it is over or when it sleeps on a waiting list. Before
+//! that Varnish runs `vcl_hash`, so that it sleeps without its values only with
+//! `-p feature=-vcl_req_reset`: then they count as dropped, too.
 //!
 //! Values also wait for the delivery itself: once it is over, and before `cnt_finish` tears it
-//! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not.
+//! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not. Their list
+//! is in the request's tree, under a key of its own ([`WAITING`]): so it is where the request is, and
+//! goes when the values go.
 //!
-//! Not here: a fetch, whose `std.rollback(bereq)` forgets its record; VCL that calls `.log()` again;
-//! the delivery of a fragment.
+//! Not here: a fetch, whose `std.rollback(bereq)` forgets its record; the delivery of a fragment.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
 
 use varnish::ffi;
 
 use super::pending::Pending;
 use super::task;
-use super::transport::{self, Hooks, Lead, Sent};
+use super::transport::{self, Hooks, Sent};
 use super::version;
 
 static HOOKS: Hooks = Hooks { before_vcl: resume, delivery: settle, delivered };
+
+/// The key of the list of a request's values that wait for its delivery.
+static WAITING: u8 = 0;
+
+/// Values that a rollback took out of their tree.
+struct Away {
+    /// The first, linked by [`Pending::next`].
+    first: Cell<*mut Pending>,
+    /// The request that they are of, perhaps a fragment. Only compared: whether it still stands is known
+    /// when it is the one that this thread works on.
+    of: Cell<*mut ffi::req>,
+    /// What tells that from a later one in the same memory.
+    number: Cell<u64>,
+}
+
+thread_local! {
+    static AWAY: Away = const {
+        Away { first: Cell::new(null_mut()), of: Cell::new(null_mut()), number: Cell::new(0) }
+    };
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        lose(self.first.replace(null_mut()));
+    }
+}
 
 unsafe extern "C" {
     /// The request that this thread works on (`bin/varnishd/cache/cache_main.c`).
@@ -52,49 +88,82 @@ fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
 /// Tells `pending`, the value of a request's task, what will have been delivered. `false` where
 /// that cannot be done.
 pub(super) fn watch(request: *mut ffi::req, pending: &mut Pending) -> bool {
+    // Again, too: when a request has slept on a waiting list, HTTP1_Session has set its transport anew.
+    transport::lead(request, &HOOKS, !transport::polled()) && wait(request, pending)
+}
+
+/// Puts `pending` into the list of those that wait for the delivery.
+fn wait(request: *mut ffi::req, pending: &mut Pending) -> bool {
     if pending.watching {
-        transport::put_back(request, pending.lead.cast());
         return true;
     }
-    let Some(lead) = transport::lead(request, &HOOKS) else { return false };
+    let ctx = ffi::vrt_ctx {
+        magic: ffi::VRT_CTX_MAGIC,
+        req: request,
+        ws: pending.workspace_of_list(),
+        ..Default::default()
+    };
+    // SAFETY: the context is that of a client task. Varnish's node of the list is in the value that
+    // came first, which stands for as long as the tree.
+    let list = unsafe { ffi::VRT_priv_task(&raw const ctx, (&raw const WAITING).cast()) };
+    // SAFETY: null when there is no room, else valid until the tree is emptied.
+    let Some(list) = (unsafe { list.as_mut() }) else { return false };
     pending.watching = true;
-    pending.lead = std::ptr::from_mut(lead).cast();
-    pending.next = lead.watching;
-    lead.watching = pending;
+    pending.next = list.priv_.cast();
+    list.priv_ = std::ptr::from_mut(pending).cast();
     true
+}
+
+/// The values of `request` that wait for its delivery; none of them does any more.
+fn take_waiting(request: *mut ffi::req) -> *mut Pending {
+    let Some(list) = list(request) else { return null_mut() };
+    std::mem::replace(&mut list.priv_, null_mut::<c_void>()).cast()
+}
+
+fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
+    let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
+    // SAFETY: as in wait().
+    let list = unsafe { ffi::VRT_priv_task_get(&raw const ctx, (&raw const WAITING).cast()) };
+    // SAFETY: as in wait(); this module alone writes it, and nothing else refers to it.
+    unsafe { list.as_mut() }
 }
 
 /// Keeps `pending` for the time after the rollback that is under way; gives it back where that
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
     let request = ctx.req;
-    transport::put_back(request, pending.lead.cast());
     pending.watching = false;
-    pending.lead = std::ptr::null_mut();
     let (Some(number), Some(top)) = (number(request), top(request)) else { return Err(pending) };
-    let fragment = top != request;
     // Without polls the values of a fragment would wait for ever.
-    if fragment && !transport::polled() {
+    if top != request && !transport::polled() {
         return Err(pending);
     }
     // SAFETY: the context's request is valid in its destructors, and this thread alone has it.
     let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
-    let asked = if reset { request } else { top };
-    let Some(lead) = transport::lead(asked, &HOOKS) else { return Err(pending) };
-    if !fragment {
-        // A rollback finishes all of the request's values.
-        lead.watching = std::ptr::null_mut();
+    if !transport::lead(if reset { request } else { top }, &HOOKS, true) {
+        return Err(pending);
     }
-    if (lead.of, lead.number) != (request, number) {
-        lose(std::mem::replace(&mut lead.away, std::ptr::null_mut()));
+    let kept = AWAY.try_with(|away| {
+        if (away.of.get(), away.number.get()) != (request, number) {
+            lose(away.first.replace(null_mut()));
+        }
+        away.of.set(request);
+        away.number.set(number);
+        pending.hold();
+        pending.forget_response();
+        pending.next = away.first.get();
+        let pending = std::ptr::from_mut(&mut *pending);
+        away.first.set(pending);
+    });
+    match kept {
+        Ok(()) => {
+            // It is in AWAY, whose values pop() makes Boxes again.
+            let _ = Box::into_raw(pending);
+            Ok(())
+        }
+        // A thread that ends has no requests.
+        Err(_) => Err(pending),
     }
-    (lead.of, lead.number) = (request, number);
-    lead.poll_too();
-    pending.hold();
-    pending.forget_response();
-    pending.next = lead.away;
-    lead.away = Box::into_raw(pending);
-    Ok(())
 }
 
 /// Takes the first of a list.
@@ -104,7 +173,7 @@ fn pop(list: &mut *mut Pending) -> Option<Box<Pending>> {
     }
     // SAFETY: a list of values that are in no tree is of Boxes that keep() let go of, each once.
     let mut first = unsafe { Box::from_raw(*list) };
-    *list = std::mem::replace(&mut first.next, std::ptr::null_mut());
+    *list = std::mem::replace(&mut first.next, null_mut());
     Some(first)
 }
 
@@ -115,18 +184,20 @@ fn lose(mut away: *mut Pending) {
     }
 }
 
-/// Enters the values of a rollback into their tree again, and calls `with` for each.
-fn enter(
-    mut away: *mut Pending,
-    of: *mut ffi::req,
-    same: bool,
-    mut with: impl FnMut(&mut Pending),
-) {
-    if !same {
+/// This thread works on `request`, whose tree can be filled: enters values that a rollback took out of
+/// it, and calls `with` for each. Those of another one will not be entered any more.
+fn enter(request: *mut ffi::req, mut with: impl FnMut(&mut Pending)) {
+    let taken =
+        AWAY.try_with(|away| (away.first.replace(null_mut()), away.of.get(), away.number.get()));
+    let Ok((mut away, of, then)) = taken else { return };
+    if away.is_null() {
+        return;
+    }
+    if of != request || number(request) != Some(then) {
         return lose(away);
     }
     while let Some(pending) = pop(&mut away) {
-        let entering = AssertUnwindSafe(move || task::enter_again(of, pending));
+        let entering = AssertUnwindSafe(move || task::enter_again(request, pending));
         // A panic costs this record.
         if let Ok(Some(entered)) = catch_unwind(entering)
             // SAFETY: it is in its tree, and this thread alone has it.
@@ -137,55 +208,48 @@ fn enter(
     }
 }
 
-/// Before a VCL subroutine of `request`, or of a fragment of it.
-fn resume(request: *mut ffi::req) {
-    let Some(lead) = transport::led(request) else { return };
-    let away = std::mem::replace(&mut lead.away, std::ptr::null_mut());
-    let of = lead.of;
-    let number_then = lead.number;
-    if lead.watching.is_null()
-        && let Some(lead) = transport::take(request)
-    {
-        transport::give(lead);
-    }
-    if away.is_null() {
-        return;
-    }
-    // SAFETY: looks at a variable of this thread alone.
-    let now = unsafe { THR_GetRequest() };
-    let same = of == request || of == now;
-    enter(away, of, same && number(of) == Some(number_then), |pending| {
+/// VCL of `request`, or of a fetch where that is null, has called the module.
+pub(super) fn called(request: *mut ffi::req) {
+    enter(request, |pending| {
         if pending.registered {
-            watch(of, pending);
+            watch(request, pending);
         }
     });
 }
 
-/// A delivery begins, for which `lead` has been taken: the values that wait for its end.
-fn settle(request: *mut ffi::req, mut lead: Box<Lead>) -> *mut Pending {
-    let mut values = lead.watching;
-    forget_lead(values, std::ptr::null_mut());
-    let away = std::mem::replace(&mut lead.away, std::ptr::null_mut());
-    let same = lead.of == request && number(request) == Some(lead.number);
-    transport::give(lead);
-    enter(away, request, same, |pending| {
-        if !pending.watching {
-            pending.watching = true;
-            pending.next = values;
-            values = pending;
+/// Before a VCL subroutine of `asked`, or of a fragment of it.
+fn resume(asked: *mut ffi::req) {
+    // SAFETY: looks at a variable of this thread alone.
+    let now = unsafe { THR_GetRequest() };
+    // A fetch that asks the client for the request's body (`vrb_pull`).
+    if now.is_null() {
+        return;
+    }
+    called(now);
+    // Its fragments may be worked on by other threads, which need this call.
+    if now == asked {
+        transport::own(asked);
+        if list(asked).is_some_and(|list| !list.priv_.is_null()) {
+            transport::lead(asked, &HOOKS, false);
         }
+    }
+}
+
+/// A delivery begins.
+fn settle(request: *mut ffi::req) {
+    enter(request, |pending| {
+        wait(request, pending);
     });
-    values
 }
 
 /// The delivery is over, and `req->resp` as it was sent; `None` where nobody but the log knows.
-fn delivered(request: *mut ffi::req, values: *mut Pending, sent: Option<Sent>) {
+fn delivered(request: *mut ffi::req, sent: Option<Sent>) {
+    let mut next = take_waiting(request);
     // SAFETY: Varnish calls a transport with a valid request, which this thread alone has.
     let Some(req) = (unsafe { request.as_ref() }) else { return };
-    let mut next = values;
-    // SAFETY: the values that watch are in the request's tree, which nobody leaves before its end.
+    // SAFETY: the values that wait are in the request's tree, which nobody leaves before its end.
     while let Some(pending) = unsafe { next.as_mut() } {
-        next = std::mem::replace(&mut pending.next, std::ptr::null_mut());
+        next = std::mem::replace(&mut pending.next, null_mut());
         let telling = AssertUnwindSafe(|| task::tell(req, pending, sent.as_ref()));
         // A panic costs what it would have told.
         let _ = catch_unwind(telling);
@@ -193,39 +257,11 @@ fn delivered(request: *mut ffi::req, values: *mut Pending, sent: Option<Sent>) {
 }
 
 /// The request ends, without a delivery if its transport still is not its own. To be called from the
-/// destructor of its value `pending`.
-pub(super) fn end(request: *mut ffi::req, pending: *mut Pending) {
-    // SAFETY: the caller's value is valid, and this thread alone has it.
-    let Some(own) = (unsafe { pending.as_mut() }) else { return };
-    let own = std::mem::replace(&mut own.lead, std::ptr::null_mut());
-    let left = leave(request, pending);
-    // One that a wake-up took out of the transport.
-    if !own.is_null() && own != left {
-        transport::put_back(request, own.cast());
-        leave(request, pending);
-    }
-}
-
-/// Takes the lead of `request` away; where it was, if there was one.
-fn leave(request: *mut ffi::req, but: *mut Pending) -> *mut c_void {
-    let Some(mut lead) = transport::take(request) else { return std::ptr::null_mut() };
-    let there = std::ptr::from_mut(&mut *lead).cast();
-    // All values of the request are there at the first one's end, and then none waits any more.
-    forget_lead(std::mem::replace(&mut lead.watching, std::ptr::null_mut()), but);
-    lose(std::mem::replace(&mut lead.away, std::ptr::null_mut()));
-    transport::give(lead);
-    there
-}
-
-/// Tells the values of a list, `but` left out, that their lead is gone.
-fn forget_lead(mut values: *mut Pending, but: *mut Pending) {
-    while !values.is_null() {
-        // SAFETY: the values that watch are in the request's tree, which nobody leaves before its end.
-        let Some(value) = (unsafe { values.as_mut() }) else { return };
-        let next = value.next;
-        if values != but {
-            value.lead = std::ptr::null_mut();
-        }
-        values = next;
+/// destructors of its values.
+pub(super) fn end(request: *mut ffi::req) {
+    transport::own(request);
+    // None is entered, for the tree is being left.
+    if let Ok(away) = AWAY.try_with(|away| away.first.replace(null_mut())) {
+        lose(away);
     }
 }

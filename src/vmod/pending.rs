@@ -10,7 +10,7 @@
 //! bytes of text and room for [`PARTS_KEPT`] values each; one task may hold [`TEXT_MAX`] bytes of values.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_uint, c_void};
+use std::ffi::{c_char, c_uint};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,6 +35,21 @@ const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
 /// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 72 bytes in 7.4
 /// and 80 in 9.0.
 const NODE_WORDS: usize = 32;
+
+/// Memory for one node of a task's tree.
+struct Node([u64; NODE_WORDS]);
+
+impl Node {
+    /// Makes `workspace` one with nothing but this room; where it is.
+    fn workspace(&mut self, workspace: &mut ffi::ws) -> *mut ffi::ws {
+        let length = c_uint::try_from(size_of_val(&self.0)).unwrap_or(0);
+        let space = self.0.as_mut_ptr().cast();
+        let id: *const c_char = c"log".as_ptr();
+        // SAFETY: both lie in one Pending, which does not move, and nothing else uses them.
+        unsafe { ffi::WS_Init(workspace, id, space, length) };
+        workspace
+    }
+}
 
 thread_local! {
     // Boxes, for Varnish and the tasks keep the addresses.
@@ -96,12 +111,12 @@ pub(super) struct Pending {
     pub delivered: Option<Delivered>,
     /// Whether this waits for the delivery.
     pub watching: bool,
-    /// The `Lead` in whose list this waits, where that still stands.
-    pub lead: *mut c_void,
     /// The next value of the same request that waits, for the delivery or for a rollback's end.
     pub next: *mut Pending,
     workspace: ffi::ws,
-    node: [u64; NODE_WORDS],
+    node: Node,
+    /// Of the list of the request's values that wait for its delivery, if this is the first of them.
+    node_of_list: Node,
 }
 
 impl Pending {
@@ -117,10 +132,10 @@ impl Pending {
             answer: None,
             delivered: None,
             watching: false,
-            lead: std::ptr::null_mut(),
             next: std::ptr::null_mut(),
             workspace: ffi::ws::default(),
-            node: [0; NODE_WORDS],
+            node: Node([0; NODE_WORDS]),
+            node_of_list: Node([0; NODE_WORDS]),
         }
     }
 
@@ -154,7 +169,6 @@ impl Pending {
         self.text.shrink_to(TEXT_KEPT);
         self.forget_response();
         self.watching = false;
-        self.lead = std::ptr::null_mut();
         self.lines.shrink_to(TEXT_KEPT);
         self.ends.shrink_to(PARTS_KEPT);
         let kept = FINISHED.try_with(|kept| {
@@ -168,12 +182,12 @@ impl Pending {
 
     /// A workspace with nothing but room for Varnish's node of this value.
     pub(super) fn workspace(&mut self) -> *mut ffi::ws {
-        let length = c_uint::try_from(size_of_val(&self.node)).unwrap_or(0);
-        let space = self.node.as_mut_ptr().cast();
-        let id: *const c_char = c"log".as_ptr();
-        // SAFETY: both lie in this value, which does not move, and nothing else uses them.
-        unsafe { ffi::WS_Init(&raw mut self.workspace, id, space, length) };
-        &raw mut self.workspace
+        self.node.workspace(&mut self.workspace)
+    }
+
+    /// A workspace with nothing but room for Varnish's node of the list that this value begins.
+    pub(super) fn workspace_of_list(&mut self) -> *mut ffi::ws {
+        self.node_of_list.workspace(&mut self.workspace)
     }
 
     /// The stream, for as long as this task holds on to its VCL.

@@ -96,6 +96,7 @@ fn pending<T>(
     if ctx.req.is_null() && ctx.bo.is_null() {
         return None;
     }
+    carry::called(ctx.req);
     let pending = enter(ctx, stream.key(), Pending::take(stream))?;
     // SAFETY: valid until the task's end; the task's thread alone has it, and only here.
     let pending = unsafe { pending.as_mut() }?;
@@ -207,7 +208,7 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
             }
             return;
         }
-        carry::end(ctx.req, value);
+        carry::end(ctx.req);
         let pending = own();
         finish(&pending, |stream| end_of_request(stream, req, &pending));
         pending.give();

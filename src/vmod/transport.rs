@@ -3,8 +3,15 @@
 //! Varnish asks a request's `struct transport` (`bin/varnishd/cache/cache_transport.h`) at three
 //! moments of which nothing else tells a module: before each VCL subroutine (`req_poll` of the top
 //! request, `poll`), for the delivery (`cnt_transmit`, `deliver`), and for an answer that is only a
-//! status (`minimal_response`). [`lead`] puts a copy of it, with such calls changed, in
-//! `req->transport`; [`take`] puts the request's own back. What is done at each moment is the caller's, in [`Hooks`].
+//! status (`minimal_response`). [`lead`] lets `req->transport` point to a copy of it, with such calls
+//! changed; [`own`] lets it point to Varnish's own again. What is done at each moment is the caller's, in [`Hooks`].
+//!
+//! There are two copies of each transport, made when a request with it is led for the first time. They
+//! never change and are never freed, and have nothing of a request in them. For a request may leave its
+//! worker with a copy in its place (`hsh_rush2` looks into it when it wakes a request), and a module that
+//! works on fragments in several threads asks the one transport of their top request from all of them.
+//! The place itself is written as an atomic, for the same reason. Limit: [`PAIRS`] has room for as many
+//! transports as Varnish and its modules have; one more is not led.
 //!
 //! The struct is not among the installed headers. It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0
 //! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 7.1 and 7.2
@@ -15,22 +22,20 @@
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
 //! reset delivers nothing (`cnt_synth`).
 
-use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::ptr::null_mut;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 use varnish::ffi;
 
-use super::pending::Pending;
 use super::version;
 
 /// `TRANSPORT_MAGIC`.
 const MAGIC: c_uint = 0xf157_f32f;
 
-/// How many finished leads a worker keeps.
-const KEPT: usize = 4;
-
-type Call = Option<unsafe extern "C" fn()>;
+/// A call that is not led.
+type Call = *const c_void;
 #[cfg(not(varnish_before_7_7))]
 type Deliver = unsafe extern "C" fn(*mut ffi::req, c_int) -> c_uint;
 #[cfg(varnish_before_7_7)]
@@ -59,32 +64,52 @@ struct Transport {
     list: [*mut c_void; 2],
 }
 
-/// What is done when Varnish asks.
-pub(super) struct Hooks {
-    /// Before a VCL subroutine of the request, or of a fragment of it.
-    pub before_vcl: fn(*mut ffi::req),
-    /// A delivery begins, for which the lead has been taken: the values that wait for its end.
-    pub delivery: fn(*mut ffi::req, Box<Lead>) -> *mut Pending,
-    /// It is over, and what was sent.
-    pub delivered: fn(*mut ffi::req, *mut Pending, Option<Sent>),
+impl Transport {
+    /// Whether both call the same.
+    fn is(&self, other: &Self) -> bool {
+        let calls = |of: &Self| {
+            let deliver = of.deliver.map(|call| call as Call);
+            let poll = of.poll.map(|call| call as Call);
+            let minimal_response = of.minimal_response.map(|call| call as Call);
+            let led = (of.name, deliver, poll, minimal_response);
+            let session = (of.new_session, of.unwait, of.sess_panic);
+            (led, session, of.req_fail, of.req_body, of.req_panic, of.reembark)
+        };
+        calls(self) == calls(other)
+    }
 }
 
-/// What stands in `req->transport` while calls are led through here.
-#[repr(C)]
-pub(super) struct Lead {
-    /// First, for Varnish takes the lead's address for a transport's.
-    copy: Transport,
-    original: *const Transport,
-    hooks: &'static Hooks,
-    /// Values in the request's tree that are told what is delivered, linked by [`Pending::next`].
-    pub watching: *mut Pending,
-    /// Values that a rollback took out of their tree, linked in the same way.
-    pub away: *mut Pending,
-    /// The request that they are of, this one or a fragment of it.
-    pub of: *mut ffi::req,
-    /// The number of that one's transaction.
-    pub number: u64,
+/// What is done when Varnish asks.
+pub(super) struct Hooks {
+    /// Before a VCL subroutine of the request or of a fragment of it, and before a 100 Continue.
+    pub before_vcl: fn(*mut ffi::req),
+    /// A delivery begins, for which the request has its own transport again.
+    pub delivery: fn(*mut ffi::req),
+    /// It is over, and what was sent; `None` where only the log tells.
+    pub delivered: fn(*mut ffi::req, Option<Sent>),
 }
+
+/// What `req->transport` points to while calls are led through here.
+#[repr(C)]
+struct Led {
+    /// First, for Varnish takes its address for a transport's.
+    copy: Transport,
+    /// As it was when it was copied.
+    original: Transport,
+    at: *const Transport,
+    hooks: &'static Hooks,
+}
+
+/// The two copies of one transport.
+struct Pair {
+    /// `poll` is the transport's own.
+    quiet: Led,
+    /// `poll` is led, too.
+    asking: Led,
+}
+
+/// All copies. A place that is filled stays as it is.
+static PAIRS: [AtomicPtr<Pair>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
 
 /// What was answered.
 pub(super) enum Answered {
@@ -104,12 +129,6 @@ pub(super) struct Sent {
     pub ready: f64,
 }
 
-thread_local! {
-    // Boxes, for Varnish keeps the addresses.
-    #[allow(clippy::vec_box)]
-    static FINISHED: RefCell<Vec<Box<Lead>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Whether Varnish asks transports before VCL subroutines, which `-p feature=-vcl_req_reset` ends:
 /// a call has been seen. Relaxed: nothing else hangs on it.
 static POLLED: AtomicBool = AtomicBool::new(false);
@@ -124,26 +143,100 @@ pub(super) fn polled() -> bool {
     POLLED.load(Relaxed)
 }
 
-/// The lead in the transport of `request`, put there if there is none; `None` where this Varnish's
-/// transports are not known, and for a fragment that is not reset.
-pub(super) fn lead<'r>(request: *mut ffi::req, hooks: &'static Hooks) -> Option<&'r mut Lead> {
+/// Where `request` has its transport.
+fn place<'r>(request: *mut ffi::req) -> Option<&'r AtomicPtr<Transport>> {
+    if request.is_null() {
+        return None;
+    }
+    // SAFETY: the callers' requests are valid.
+    let place = unsafe { &raw mut (*request).transport };
+    // SAFETY: aligned, and there for as long as the request. Another thread that works on a fragment of it
+    // may write there at the same time, and does it here.
+    Some(unsafe { AtomicPtr::from_ptr(place.cast()) })
+}
+
+/// Leads the transport of `request`, before VCL subroutines too if it shall be `asking`. `false` where
+/// this Varnish's transports are not known, and for a fragment that is not reset.
+pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) -> bool {
     if !version::TRANSPORT_POLLS {
-        return None;
+        return false;
     }
-    // SAFETY: the caller's request is valid, and this thread alone has it.
-    let req = unsafe { request.as_mut() }?;
-    if req.esi_level > 0 && !version::is_reset(req) {
-        return None;
-    }
-    let original = req.transport.cast::<Transport>();
+    let Some(place) = place(request) else { return false };
+    let at = place.load(Relaxed);
     // SAFETY: a request has a transport for as long as it lives.
-    let now = unsafe { original.as_ref() }?;
-    if now.magic != MAGIC {
-        return None;
+    let Some(now) = (unsafe { at.as_ref() }) else { return false };
+    let led = led_at(at);
+    if led.is_some() && (!asking || calls_poll(now)) {
+        return true;
     }
-    let there = if is_lead(now) {
-        original.cast::<Lead>().cast_mut()
-    } else {
+    // SAFETY: as in place().
+    let level = unsafe { &raw const (*request).esi_level };
+    let pair = match led {
+        Some(led) => pair(request, led.at, &led.original, led.hooks),
+        // SAFETY: a fragment's level stands from its beginning to its end.
+        None if unsafe { *level } > 0 && !reset(request) => None,
+        None => pair(request, at, now, hooks),
+    };
+    let Some(pair) = pair else { return false };
+    let led = if asking { &pair.asking } else { &pair.quiet };
+    place.store(std::ptr::from_ref(led).cast_mut().cast(), Relaxed);
+    true
+}
+
+fn reset(request: *mut ffi::req) -> bool {
+    // SAFETY: the caller's request is valid, and this thread alone has it.
+    unsafe { request.as_ref() }.is_some_and(version::is_reset)
+}
+
+/// Lets `request` have its own transport again.
+pub(super) fn own(request: *mut ffi::req) {
+    if let Some(place) = place(request)
+        && let Some(led) = led(request)
+    {
+        place.store(led.at.cast_mut(), Relaxed);
+    }
+}
+
+/// The copies of the transport `now` at `at`, which is that of `request`; made if there are none.
+fn pair(
+    request: *mut ffi::req,
+    at: *const Transport,
+    now: &Transport,
+    hooks: &'static Hooks,
+) -> Option<&'static Pair> {
+    for place in &PAIRS {
+        let mut there = place.load(Acquire);
+        if there.is_null() {
+            let new = Box::into_raw(Box::new(Pair::new(request, at, now, hooks)?));
+            match place.compare_exchange(null_mut(), new, AcqRel, Acquire) {
+                Ok(_) => there = new,
+                Err(earlier) => {
+                    // SAFETY: made above, and nobody else has it.
+                    drop(unsafe { Box::from_raw(new) });
+                    there = earlier;
+                }
+            }
+        }
+        // SAFETY: what stands in a place stands for ever.
+        let pair = unsafe { there.as_ref() }?;
+        // Of a module that was unloaded another one may have the memory.
+        if pair.quiet.at == at && pair.quiet.original.is(now) {
+            return Some(pair);
+        }
+    }
+    None
+}
+
+impl Pair {
+    fn new(
+        request: *mut ffi::req,
+        at: *const Transport,
+        now: &Transport,
+        hooks: &'static Hooks,
+    ) -> Option<Self> {
+        if now.magic != MAGIC {
+            return None;
+        }
         let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
         // SAFETY: looks at the request's transport alone, whose magic number is right.
         if now.name != unsafe { VRT_r_req_transport(&raw const ctx) } {
@@ -152,100 +245,33 @@ pub(super) fn lead<'r>(request: *mut ffi::req, hooks: &'static Hooks) -> Option<
         let mut copy = *now;
         copy.deliver = Some(deliver);
         copy.minimal_response = Some(minimal_response);
-        if !polled() {
-            copy.poll = Some(poll);
-        }
-        let none = std::ptr::null_mut();
-        let new = Lead {
-            copy,
-            original,
-            hooks,
-            watching: none,
-            away: none,
-            of: std::ptr::null_mut(),
-            number: 0,
-        };
-        let kept = FINISHED.try_with(|kept| kept.try_borrow_mut().ok()?.pop());
-        let new = match kept.ok().flatten() {
-            Some(mut old) => {
-                *old = new;
-                old
-            }
-            None => Box::new(new),
-        };
-        let new = Box::into_raw(new);
-        req.transport = new.cast();
-        new
-    };
-    // SAFETY: just made, or put there earlier and not taken since.
-    unsafe { there.as_mut() }
-}
-
-impl Lead {
-    /// From now on VCL subroutines are told of, too.
-    pub(super) fn poll_too(&mut self) {
-        self.copy.poll = Some(poll);
+        let led = |copy| Led { copy, original: *now, at, hooks };
+        let quiet = led(copy);
+        copy.poll = Some(poll);
+        Some(Self { quiet, asking: led(copy) })
     }
 }
 
-fn is_lead(transport: &Transport) -> bool {
+/// The copy that stands at `at`, if it is one. To be called with what a request has for its transport.
+fn led_at(at: *const Transport) -> Option<&'static Led> {
     let ours: Minimal = minimal_response;
-    transport.minimal_response.is_some_and(|call| std::ptr::fn_addr_eq(call, ours))
-}
-
-/// The lead of `request` where it is.
-pub(super) fn led<'r>(request: *mut ffi::req) -> Option<&'r mut Lead> {
-    // SAFETY: the caller's request is valid, and this thread alone has it.
-    let req = unsafe { request.as_ref() }?;
-    let now = req.transport.cast::<Transport>();
     // SAFETY: a request has a transport for as long as it lives.
-    if !is_lead(unsafe { now.as_ref() }?) {
+    let call = unsafe { at.as_ref() }?.minimal_response?;
+    if !std::ptr::fn_addr_eq(call, ours) {
         return None;
     }
-    // SAFETY: lead() put it there, and take() has not been called since.
-    unsafe { now.cast::<Lead>().cast_mut().as_mut() }
+    // SAFETY: with this call it is the first member of a Led, in one of the PAIRS, which live for ever.
+    unsafe { at.cast::<Led>().as_ref() }
 }
 
-/// Puts `lead` into the transport of `request` again, if its own is there: `HTTP1_Session` sets that
-/// anew when a request has slept on a waiting list (`hsh_rush2`).
-pub(super) fn put_back(request: *mut ffi::req, lead: *mut Lead) {
-    if lead.is_null() || led(request).is_some() {
-        return;
-    }
-    // SAFETY: the caller's request is valid, and this thread alone has it.
-    if let Some(req) = unsafe { request.as_mut() } {
-        req.transport = lead.cast();
-    }
+fn calls_poll(transport: &Transport) -> bool {
+    let ours: Poll = poll;
+    transport.poll.is_some_and(|call| std::ptr::fn_addr_eq(call, ours))
 }
 
-/// Puts the request's own transport back; what was in its place.
-pub(super) fn take(request: *mut ffi::req) -> Option<Box<Lead>> {
-    let there = std::ptr::from_mut(led(request)?);
-    // SAFETY: lead() made it with Box, and nothing refers to it once the next lines have run.
-    let lead = unsafe { Box::from_raw(there) };
-    // SAFETY: Varnish calls a transport with a valid request, which this thread alone has.
-    let req = unsafe { request.as_mut() }?;
-    req.transport = lead.original.cast();
-    Some(lead)
-}
-
-/// Keeps a lead that was taken, to be used again.
-pub(super) fn give(lead: Box<Lead>) {
-    let kept = FINISHED.try_with(|kept| {
-        if let Ok(mut kept) = kept.try_borrow_mut()
-            && kept.len() < KEPT
-        {
-            kept.push(lead);
-        }
-    });
-    // A thread that ends has no requests.
-    let _ = kept;
-}
-
-/// The transport that stands behind `lead`.
-fn behind(lead: &Lead) -> Option<Transport> {
-    // SAFETY: transports are constants of Varnish's.
-    unsafe { lead.original.as_ref() }.copied()
+/// The copy that `request` has for its transport, if it has one.
+fn led(request: *mut ffi::req) -> Option<&'static Led> {
+    led_at(place(request)?.load(Relaxed))
 }
 
 /// Before a VCL subroutine.
@@ -253,15 +279,20 @@ unsafe extern "C" fn poll(request: *mut ffi::req) -> c_int {
     if !polled() {
         POLLED.store(true, Relaxed);
     }
-    let original = led(request).and_then(|lead| {
-        let original = behind(lead)?;
-        lead.copy.poll = original.poll;
-        (lead.hooks.before_vcl)(request);
-        Some(original)
-    });
-    match original.and_then(|original| original.poll) {
+    let own = match led(request) {
+        Some(led) => {
+            (led.hooks.before_vcl)(request);
+            led.original.poll
+        }
+        // Another thread, which works on another fragment, has just taken the copy away.
+        None => place(request).and_then(|place| {
+            // SAFETY: a request has a transport for as long as it lives.
+            unsafe { place.load(Relaxed).as_ref() }?.poll
+        }),
+    };
+    match own {
         // SAFETY: the call that this one stands for, with its argument.
-        Some(original) => unsafe { original(request) },
+        Some(own) => unsafe { own(request) },
         // What `req_poll` takes a transport without one for.
         None => 0,
     }
@@ -301,8 +332,8 @@ impl Before {
                 return None;
             }
             Answered::Response
-        } else if req.acct.resp_hdrbytes == self.headers {
-            // `v1d_error`, which counts nothing.
+        } else if req.esi_level == 0 && req.acct.resp_hdrbytes == self.headers {
+            // `v1d_error`, which counts nothing. Of a fragment no headers are sent (`ved_deliver`).
             Answered::Status(500)
         } else {
             Answered::Response
@@ -317,12 +348,11 @@ unsafe extern "C" fn deliver(request: *mut ffi::req, send_body: c_int) -> c_uint
     /// `VTR_D_DONE`.
     const DONE: c_uint = 1;
     let before = Before::new(request);
-    let Some((original, hooks, values)) = start(request) else { return DONE };
-    let Some(call) = original.deliver else { return DONE };
+    let Some((led, call)) = start(request) else { return DONE };
     // SAFETY: the call that this one stands for, with its arguments.
     let next = unsafe { call(request, send_body) };
     if next == DONE {
-        (hooks.delivered)(request, values, before.sent(request, &original));
+        (led.hooks.delivered)(request, before.sent(request, &led.original));
     }
     next
 }
@@ -331,37 +361,37 @@ unsafe extern "C" fn deliver(request: *mut ffi::req, send_body: c_int) -> c_uint
 #[cfg(varnish_before_7_7)]
 unsafe extern "C" fn deliver(request: *mut ffi::req, boc: *mut c_void, send_body: c_int) {
     let before = Before::new(request);
-    let Some((original, hooks, values)) = start(request) else { return };
-    if let Some(call) = original.deliver {
-        // SAFETY: the call that this one stands for, with its arguments.
-        unsafe { call(request, boc, send_body) };
-        (hooks.delivered)(request, values, before.sent(request, &original));
-    }
+    let Some((led, call)) = start(request) else { return };
+    // SAFETY: the call that this one stands for, with its arguments.
+    unsafe { call(request, boc, send_body) };
+    (led.hooks.delivered)(request, before.sent(request, &led.original));
 }
 
-/// Puts the request's transport back and its values into their tree, for a delivery that begins.
-fn start(request: *mut ffi::req) -> Option<(Transport, &'static Hooks, *mut Pending)> {
-    let lead = take(request)?;
-    let (original, hooks) = (behind(&lead)?, lead.hooks);
-    Some((original, hooks, (hooks.delivery)(request, lead)))
+/// Before a delivery; the call that does it.
+fn start(request: *mut ffi::req) -> Option<(&'static Led, Deliver)> {
+    let led = led(request)?;
+    own(request);
+    (led.hooks.delivery)(request);
+    Some((led, led.original.deliver?))
 }
 
 /// Before an answer that is only a status.
 unsafe extern "C" fn minimal_response(request: *mut ffi::req, status: u16) -> c_int {
-    let Before { ready, .. } = Before::new(request);
-    // 100 Continue is not the answer.
-    let original = if status < 200 {
-        led(request).and_then(|lead| behind(lead))
+    // A request's transport is changed by the thread that has it, so that it is still the copy.
+    let Some(led) = led(request) else { return -1 };
+    if status < 200 {
+        // 100 Continue is not the answer, but when it cannot be sent, nothing comes after it.
+        (led.hooks.before_vcl)(request);
     } else {
-        start(request).map(|(original, hooks, values)| {
-            let answer = Answered::Status(status);
-            (hooks.delivered)(request, values, Some(Sent { answer, aborted: false, ready }));
-            original
-        })
-    };
-    match original.and_then(|original| original.minimal_response) {
+        let Before { ready, .. } = Before::new(request);
+        own(request);
+        (led.hooks.delivery)(request);
+        let answer = Answered::Status(status);
+        (led.hooks.delivered)(request, Some(Sent { answer, aborted: false, ready }));
+    }
+    match led.original.minimal_response {
         // SAFETY: the call that this one stands for, with its arguments.
-        Some(original) => unsafe { original(request, status) },
+        Some(own) => unsafe { own(request, status) },
         // CNT_Request asserts that every transport has this call.
         None => -1,
     }
