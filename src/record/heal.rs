@@ -75,8 +75,9 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         }
     }
 
-    /// A part of a message's first line; of a request that was restarted only what VCL left alone.
-    fn part(&self, message: Message, part: Part) -> Option<&'a [u8]> {
+    /// A part of a message's first line, of which the log has `logged`; of a request that was restarted
+    /// only what VCL left alone.
+    fn part(&self, message: Message, part: Part, logged: Option<&[u8]>) -> Option<&'a [u8]> {
         let structs = self.structs;
         let value = structs.line(message, part);
         if !self.restarted(message) {
@@ -84,7 +85,7 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         }
         let now = structs.line(Message::Request, part);
         // What the log has of it decides, if it has some.
-        if self.found.cut { now } else { value.filter(|_| now == value) }
+        if logged.is_some() { now } else { value.filter(|_| now == value) }
     }
 
     fn first_line(&mut self) {
@@ -92,10 +93,12 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         let message = if client { Message::Received } else { Message::Request };
         let tag = |request, bereq| if client { request } else { bereq };
         if self.wants(slot::METHOD, tag(Tag::ReqMethod, Tag::BereqMethod)) {
-            self.settle(slot::METHOD, self.part(message, Part::Method));
+            let logged = self.found.get(slot::METHOD).bytes;
+            self.settle(slot::METHOD, self.part(message, Part::Method, logged));
         }
         if self.wants(slot::PROTOCOL, tag(Tag::ReqProtocol, Tag::BereqProtocol)) {
-            self.settle(slot::PROTOCOL, self.part(message, Part::Protocol));
+            let logged = self.found.get(slot::PROTOCOL).bytes;
+            self.settle(slot::PROTOCOL, self.part(message, Part::Protocol, logged));
         }
         let url = tag(Tag::ReqUrl, Tag::BereqUrl);
         if self.wants(slot::PATH, url) || self.wants(slot::QUERY, url) {
@@ -107,7 +110,7 @@ impl<'a> Healer<'_, '_, '_, 'a> {
     fn url(&mut self, message: Message) {
         let path = self.found.get(slot::PATH);
         let query = self.found.get(slot::QUERY);
-        let Some(url) = self.part(message, Part::Url) else {
+        let Some(url) = self.part(message, Part::Url, path.bytes.or(query.bytes)) else {
             self.found.incomplete = true;
             return;
         };

@@ -151,6 +151,26 @@ fn of_a_restarted_request_only_what_vcl_left_alone_is_known() {
 }
 
 #[test]
+fn a_restarted_request_has_no_url_of_vcls_because_another_value_was_cut() {
+    let log = Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("Timestamp", "Start: 1700000000.123456 0.000000 0.000000")
+        .rec("ReqHeader", long_agent(400))
+        .rec("VCL_call", "RECV");
+    let mask = |number| number == tag_number("ReqURL");
+    let known = Known {
+        url: Some(b"/received".to_vec()),
+        url_of_vcl: Some(b"/of/vcl".to_vec()),
+        received: vec![long_agent(400)],
+        ..Known::default()
+    };
+    let task = Task { structs: &known, mask: &mask, restarts: 1, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%U %{User-Agent}i", &apache(), &task);
+    assert_eq!((line.first(), line.len()), (Some(&b' '), 401));
+    assert!(rendered.incomplete);
+}
+
+#[test]
 fn a_response_that_the_log_still_has_is_not_mixed_with_what_vcl_made_of_it() {
     let known =
         Known { response: vec![b"X: of VCL".to_vec(), b"Y: 1".to_vec()], ..Known::default() };

@@ -111,6 +111,8 @@ pub(crate) fn full(format: &str, options: &Options, task: &Task<'_>) -> (Vec<u8>
 pub(crate) struct Known {
     pub(crate) method: Option<Vec<u8>>,
     pub(crate) url: Option<Vec<u8>>,
+    /// What VCL made of it, if anything.
+    pub(crate) url_of_vcl: Option<Vec<u8>>,
     pub(crate) received: Vec<Vec<u8>>,
     pub(crate) request: Vec<Vec<u8>>,
     pub(crate) response: Vec<Vec<u8>>,
@@ -122,8 +124,11 @@ pub(crate) struct Known {
 }
 
 impl Structs for Known {
-    fn line(&self, _message: Message, part: Part) -> Option<&[u8]> {
+    fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
         match part {
+            Part::Url if message == Message::Request && self.url_of_vcl.is_some() => {
+                self.url_of_vcl.as_deref()
+            }
             Part::Method => self.method.as_deref(),
             Part::Url => self.url.as_deref(),
             Part::Protocol => Some(b"HTTP/1.1"),
