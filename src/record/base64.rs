@@ -15,9 +15,17 @@ fn value(byte: u8) -> Option<u8> {
     }
 }
 
-/// Decodes `text`; `None` for anything that Varnish refuses.
-pub(super) fn decode(text: &[u8]) -> Option<SmallVec<[u8; 128]>> {
+/// The user in `text`: what stands before the first colon, or zero byte, of what it decodes to, and at most
+/// `most` bytes of it. `None` for anything that Varnish refuses. A password is looked through and not kept.
+pub(super) fn user(text: &[u8], most: usize) -> Option<SmallVec<[u8; 128]>> {
     let mut out = SmallVec::new();
+    let mut ended = false;
+    let mut put = |byte: u8| {
+        ended |= matches!(byte, b':' | 0);
+        if !ended && out.len() < most {
+            out.push(byte);
+        }
+    };
     let mut place = 0;
     let mut padded = false;
     let mut word = 0u8;
@@ -36,18 +44,18 @@ pub(super) fn decode(text: &[u8]) -> Option<SmallVec<[u8; 128]>> {
         match place {
             1 => word = bits << 2,
             2 => {
-                out.push(word | bits >> 4);
+                put(word | bits >> 4);
                 word = bits << 4;
             }
             3 => {
                 if !padded {
-                    out.push(word | bits >> 2);
+                    put(word | bits >> 2);
                 }
                 word = bits << 6;
             }
             _ => {
                 if !padded {
-                    out.push(word | bits);
+                    put(word | bits);
                 }
                 word = 0;
                 place = 0;
@@ -55,4 +63,21 @@ pub(super) fn decode(text: &[u8]) -> Option<SmallVec<[u8; 128]>> {
         }
     }
     (place == 0).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user;
+
+    #[test]
+    fn a_long_password_or_user_takes_no_memory_that_the_line_has_no_room_for() {
+        // `me:` and zero bytes, then `aaa` again and again.
+        let password = b"bWU6".iter().copied().chain(std::iter::repeat_n(b'A', 40_000));
+        let found = user(&password.collect::<Vec<u8>>(), 256).unwrap();
+        assert!(found.as_slice() == b"me" && !found.spilled(), "{}", found.len());
+        let found = user(&b"YWFh".repeat(10_000), 100).unwrap();
+        assert_eq!((found.len(), found.spilled()), (100, false));
+        // What comes after the user still decides whether these are credentials.
+        assert!(user(b"bWU6A", 256).is_none());
+    }
 }

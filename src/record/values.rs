@@ -180,8 +180,9 @@ impl<'a> Values<'_, '_, '_, 'a> {
 
     fn user(&mut self, place: Place) {
         let auth = self.found.get(slot::AUTH).bytes;
-        let decoded = auth.and_then(base64::decode);
-        let Some(decoded) = decoded else {
+        // One byte more than a line has, so that a line that is cut says so.
+        let user = auth.and_then(|auth| base64::user(auth, self.program.max_line() + 1));
+        let Some(user) = user else {
             let csa = self.program.dialect == Dialect::Varnishncsa;
             return if csa {
                 self.line.unknown(place)
@@ -189,14 +190,12 @@ impl<'a> Values<'_, '_, '_, 'a> {
                 self.line.absent(place, Missing::Dash)
             };
         };
-        let end = decoded.iter().position(|b| matches!(b, b':' | 0)).unwrap_or(decoded.len());
-        let user = decoded.get(..end).unwrap_or_default();
         if user.is_empty() && place == Place::Text && self.program.dialect == Dialect::Apache {
             self.line.literal(b"\"\"");
             return;
         }
         let from = self.line.open(place);
-        self.line.part(user);
+        self.line.part(&user);
         self.line.close(place, from);
     }
 
