@@ -305,13 +305,19 @@ struct Before {
     headers: u64,
 }
 
+/// Whether the request's body was read, if only to find it empty, and is not kept (`VRB_Iterate`).
+fn body_was_read(req: &ffi::req) -> bool {
+    let read = [&raw const ffi::BS_TAKEN, &raw const ffi::BS_ERROR];
+    read.into_iter().any(|status| std::ptr::eq(status.cast(), req.req_body_status))
+}
+
 impl Before {
     fn new(request: *const ffi::req) -> Self {
         // SAFETY: Varnish calls a transport with a valid request.
         let req = unsafe { request.as_ref() };
         let Some(req) = req else { return Self { ready: 0.0, headers: 0 } };
         // A synth reads the request's body after `Process`, and that is logged too (`VRB_Ignore`).
-        let read = req.err_code != 0 && req.acct.req_bodybytes > 0;
+        let read = req.err_code != 0 && body_was_read(req);
         let ready = if read { 0.0 } else { req.t_prev.0 };
         let headers = req.acct.resp_hdrbytes;
         Self { ready, headers }
