@@ -24,7 +24,10 @@
 //! is in the request's tree, under a key of its own ([`WAITING`]): so it is where the request is, and
 //! goes when the values go.
 //!
-//! Not here: a fetch, whose `std.rollback(bereq)` forgets its record; the delivery of a fragment.
+//! `std.rollback(bereq)` does the same to a fetch (`Bereq_Rollback`), and nothing at all tells when that is
+//! over: its values enter the tree again when VCL calls the module again, or count as dropped.
+//!
+//! Not here: the delivery of a fragment.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -47,16 +50,40 @@ static WAITING: u8 = 0;
 struct Away {
     /// The first, linked by [`Pending::next`].
     first: Cell<*mut Pending>,
-    /// The request that they are of, perhaps a fragment. Only compared: whether it still stands is known
-    /// when it is the one that this thread works on.
-    of: Cell<*mut ffi::req>,
-    /// What tells that from a later one in the same memory.
-    number: Cell<u64>,
+    of: Cell<Of>,
+}
+
+/// A request, perhaps a fragment, or a fetch.
+#[derive(Clone, Copy, PartialEq)]
+struct Of {
+    /// Its address. Only compared: whether it still stands is known when it is what this thread works on.
+    at: *const c_void,
+    /// What tells it from a later one in the same memory: when it began, in all of its restarts.
+    number: u64,
+}
+
+impl Of {
+    const NONE: Self = Self { at: std::ptr::null(), number: 0 };
+
+    fn new(ctx: &ffi::vrt_ctx) -> Self {
+        // SAFETY: in a client task req is valid, and this thread alone has it.
+        if let Some(req) = unsafe { ctx.req.as_ref() } {
+            return Self { at: ctx.req.cast(), number: req.t_first.0.to_bits() };
+        }
+        // SAFETY: in a backend task bo is valid, and this thread alone has it.
+        let Some(bo) = (unsafe { ctx.bo.as_ref() }) else { return Self::NONE };
+        Self { at: ctx.bo.cast(), number: bo.t_first.0.to_bits() }
+    }
+}
+
+/// The context of a request, outside of VCL.
+fn context(request: *mut ffi::req) -> ffi::vrt_ctx {
+    ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() }
 }
 
 thread_local! {
     static AWAY: Away = const {
-        Away { first: Cell::new(null_mut()), of: Cell::new(null_mut()), number: Cell::new(0) }
+        Away { first: Cell::new(null_mut()), of: Cell::new(Of::NONE) }
     };
 }
 
@@ -71,15 +98,9 @@ unsafe extern "C" {
     fn THR_GetRequest() -> *mut ffi::req;
 }
 
-/// What tells a request from another one in the same memory: when it began, in all of its restarts.
-fn number(request: *const ffi::req) -> Option<u64> {
-    // SAFETY: the callers' requests are valid, and this thread alone has them.
-    Some(unsafe { request.as_ref() }?.t_first.0.to_bits())
-}
-
 /// The request that a client asked for, which `request` may be a fragment of.
 fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
-    // SAFETY: as above.
+    // SAFETY: the callers' requests are valid, and this thread alone has them.
     let top = unsafe { request.as_ref() }?.top;
     // SAFETY: a request has a top for as long as it lives.
     Some(unsafe { top.as_ref() }?.topreq)
@@ -97,12 +118,7 @@ fn wait(request: *mut ffi::req, pending: &mut Pending) -> bool {
     if pending.watching {
         return true;
     }
-    let ctx = ffi::vrt_ctx {
-        magic: ffi::VRT_CTX_MAGIC,
-        req: request,
-        ws: pending.workspace_of_list(),
-        ..Default::default()
-    };
+    let ctx = ffi::vrt_ctx { ws: pending.workspace_of_list(), ..context(request) };
     // SAFETY: the context is that of a client task. Varnish's node of the list is in the value that
     // came first, which stands for as long as the tree.
     let list = unsafe { ffi::VRT_priv_task(&raw const ctx, (&raw const WAITING).cast()) };
@@ -121,7 +137,7 @@ fn take_waiting(request: *mut ffi::req) -> *mut Pending {
 }
 
 fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
-    let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
+    let ctx = context(request);
     // SAFETY: as in wait().
     let list = unsafe { ffi::VRT_priv_task_get(&raw const ctx, (&raw const WAITING).cast()) };
     // SAFETY: as in wait(); this module alone writes it, and nothing else refers to it.
@@ -131,24 +147,15 @@ fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
 /// Keeps `pending` for the time after the rollback that is under way; gives it back where that
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
-    let request = ctx.req;
     pending.watching = false;
-    let (Some(number), Some(top)) = (number(request), top(request)) else { return Err(pending) };
-    // Without polls the values of a fragment would wait for ever.
-    if top != request && !transport::polled() {
+    if !ctx.req.is_null() && !tells_of_end(ctx.req) {
         return Err(pending);
     }
-    // SAFETY: the context's request is valid in its destructors, and this thread alone has it.
-    let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
-    if !transport::lead(if reset { request } else { top }, &HOOKS, true) {
-        return Err(pending);
-    }
+    let of = Of::new(ctx);
     let kept = AWAY.try_with(|away| {
-        if (away.of.get(), away.number.get()) != (request, number) {
+        if away.of.replace(of) != of {
             lose(away.first.replace(null_mut()));
         }
-        away.of.set(request);
-        away.number.set(number);
         pending.hold();
         pending.forget_response();
         pending.next = away.first.get();
@@ -164,6 +171,18 @@ pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), 
         // A thread that ends has no requests.
         Err(_) => Err(pending),
     }
+}
+
+/// Whether it will be told when a rollback of `request` is over.
+fn tells_of_end(request: *mut ffi::req) -> bool {
+    let Some(top) = top(request) else { return false };
+    // Without polls the values of a fragment would wait for ever.
+    if top != request && !transport::polled() {
+        return false;
+    }
+    // SAFETY: as in top().
+    let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
+    transport::lead(if reset { request } else { top }, &HOOKS, true)
 }
 
 /// Takes the first of a list.
@@ -184,20 +203,19 @@ fn lose(mut away: *mut Pending) {
     }
 }
 
-/// This thread works on `request`, whose tree can be filled: enters values that a rollback took out of
-/// it, and calls `with` for each. Those of another one will not be entered any more.
-fn enter(request: *mut ffi::req, mut with: impl FnMut(&mut Pending)) {
-    let taken =
-        AWAY.try_with(|away| (away.first.replace(null_mut()), away.of.get(), away.number.get()));
-    let Ok((mut away, of, then)) = taken else { return };
+/// This thread works on the task of `ctx`, whose tree can be filled: enters values that a rollback took
+/// out of it, and calls `with` for each. Those of another one will not be entered any more.
+fn enter(ctx: &ffi::vrt_ctx, mut with: impl FnMut(&mut Pending)) {
+    let taken = AWAY.try_with(|away| (away.first.replace(null_mut()), away.of.get()));
+    let Ok((mut away, of)) = taken else { return };
     if away.is_null() {
         return;
     }
-    if of != request || number(request) != Some(then) {
+    if of != Of::new(ctx) {
         return lose(away);
     }
     while let Some(pending) = pop(&mut away) {
-        let entering = AssertUnwindSafe(move || task::enter_again(request, pending));
+        let entering = AssertUnwindSafe(move || task::enter_again(ctx, pending));
         // A panic costs this record.
         if let Ok(Some(entered)) = catch_unwind(entering)
             // SAFETY: it is in its tree, and this thread alone has it.
@@ -208,11 +226,11 @@ fn enter(request: *mut ffi::req, mut with: impl FnMut(&mut Pending)) {
     }
 }
 
-/// VCL of `request`, or of a fetch where that is null, has called the module.
-pub(super) fn called(request: *mut ffi::req) {
-    enter(request, |pending| {
-        if pending.registered {
-            watch(request, pending);
+/// VCL has called the module from this task.
+pub(super) fn called(ctx: &ffi::vrt_ctx) {
+    enter(ctx, |pending| {
+        if pending.registered && !ctx.req.is_null() {
+            watch(ctx.req, pending);
         }
     });
 }
@@ -225,7 +243,7 @@ fn resume(asked: *mut ffi::req) {
     if now.is_null() {
         return;
     }
-    called(now);
+    called(&context(now));
     // Its fragments may be worked on by other threads, which need this call.
     if now == asked {
         transport::own(asked);
@@ -237,7 +255,7 @@ fn resume(asked: *mut ffi::req) {
 
 /// A delivery begins.
 fn settle(request: *mut ffi::req) {
-    enter(request, |pending| {
+    enter(&context(request), |pending| {
         wait(request, pending);
     });
 }
@@ -256,10 +274,10 @@ fn delivered(request: *mut ffi::req, sent: Option<Sent>) {
     }
 }
 
-/// The request ends, without a delivery if its transport still is not its own. To be called from the
-/// destructors of its values.
-pub(super) fn end(request: *mut ffi::req) {
-    transport::own(request);
+/// The task of `ctx` ends. To be called from the destructors of its values.
+pub(super) fn end(ctx: &ffi::vrt_ctx) {
+    // There was no delivery if it still is not its own.
+    transport::own(ctx.req);
     // None is entered, for the tree is being left.
     if let Ok(away) = AWAY.try_with(|away| away.first.replace(null_mut())) {
         lose(away);

@@ -98,6 +98,8 @@ pub(super) struct Pending {
     to: To,
     /// Whether `.log()` was called, and not `.nolog()` after it.
     pub registered: bool,
+    /// Whether the transaction was in the stream's sample when it was rolled back.
+    pub sampled: bool,
     /// What the record is worth, if VCL has said so.
     pub priority: Option<Priority>,
     /// Keys and values that `.set()` left, in `text`.
@@ -124,6 +126,7 @@ impl Pending {
         Self {
             to: To::Borrowed(stream),
             registered: false,
+            sampled: true,
             priority: None,
             values: Vec::new(),
             text: Vec::new(),

@@ -8,7 +8,8 @@
 //!
 //! The destructor also runs when a request is rolled back in mid task: with a context that is in a
 //! VCL method (`std.rollback()`, a switch to a VCL label), or while the worker has the request's log
-//! at hand (`cnt_vclfail`). Then nothing is logged yet, and `carry` brings the value past it.
+//! at hand (`cnt_vclfail`). Then nothing is logged yet, and `carry` brings the value past it. That of a
+//! fetch runs in mid task with a context that is in a VCL method (`std.rollback(bereq)`).
 //!
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
@@ -96,7 +97,7 @@ fn pending<T>(
     if ctx.req.is_null() && ctx.bo.is_null() {
         return None;
     }
-    carry::called(ctx.req);
+    carry::called(ctx);
     let pending = enter(ctx, stream.key(), Pending::take(stream))?;
     // SAFETY: valid until the task's end; the task's thread alone has it, and only here.
     let pending = unsafe { pending.as_mut() }?;
@@ -180,10 +181,9 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
 }
 
 /// Enters a value that was carried past a rollback.
-pub(super) fn enter_again(request: *mut ffi::req, pending: Box<Pending>) -> Option<*mut Pending> {
+pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
     let key = pending.stream()?.key();
-    let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
-    enter(&ctx, key, pending)
+    enter(ctx, key, pending)
 }
 
 /// The destructor of a [`Pending`].
@@ -198,29 +198,43 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
     let own = || unsafe { Box::from_raw(value) };
     // SAFETY: in a client task req is valid until its destructors have run.
     if let Some(req) = unsafe { ctx.req.as_ref() } {
+        let [vsl] = &req.vsl;
         // SAFETY: a request that is being worked on has a worker.
         let worker = unsafe { req.wrk.as_ref() };
         // CNT_Request takes the log from the worker before a request's last destructors.
         let working = worker.is_some_and(|worker| !worker.vsl.is_null());
         if ctx.method != 0 || working {
-            if let Err(pending) = carry::keep(ctx, own()) {
-                drop_end(pending);
-            }
-            return;
+            return rolled_back(ctx, vsl, req.esi_level, own());
         }
-        carry::end(ctx.req);
+        carry::end(ctx);
         let pending = own();
         finish(&pending, |stream| end_of_request(stream, req, &pending));
         pending.give();
     // SAFETY: in a backend task bo is valid until its destructors have run.
-    } else if let Some(bo) = unsafe { ctx.bo.as_ref() }
-        && ctx.method == 0
-    {
+    } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
+        let [vsl] = &bo.vsl;
+        if ctx.method != 0 {
+            return rolled_back(ctx, vsl, 0, own());
+        }
+        carry::end(ctx);
         let pending = own();
         finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
         pending.give();
     } else {
         own().give();
+    }
+}
+
+/// The destructor runs in mid task.
+fn rolled_back(ctx: &ffi::vrt_ctx, vsl: &ffi::vsl_log, esi_level: u32, mut pending: Box<Pending>) {
+    let Some(stream) = pending.lend() else { return pending.give() };
+    // It would have no line in any case.
+    if esi_level > 0 && !stream.esi {
+        return pending.give();
+    }
+    pending.sampled = stream.program.sample().has(version::vxid(vsl));
+    if let Err(pending) = carry::keep(ctx, pending) {
+        drop_end(pending);
     }
 }
 
@@ -236,6 +250,7 @@ fn finish(pending: &Pending, write: impl FnOnce(&Stream)) {
 /// Counts a record whose request's end will not be seen.
 pub(super) fn drop_end(pending: Box<Pending>) {
     if pending.registered
+        && pending.sampled
         && let Some(stream) = pending.stream()
     {
         stats::add(&stream.outlet.stats().dropped_end, 1);
