@@ -2,7 +2,7 @@
 //! belongs to the route.
 //!
 //! The readers in this room take ranges, words and defaults from here; the keys of the settings
-//! file, the variables and `--set` of the command are these names. `tests/documentation.rs` compares
+//! file, the variables and `--set` of the command are these names. `tests/docs/names.rs` compares
 //! the table with the constructor and with the prose of `API.md`.
 //!
 //! A new argument needs an entry here, a documented parameter in `src/vmod/mod.rs`, and the code

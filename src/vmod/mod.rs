@@ -64,12 +64,12 @@ macro_rules! arguments {
 // Varnish calls what is public in this module; the crate does not.
 #[allow(clippy::too_many_arguments, missing_docs, unreachable_pub)]
 #[varnish::vmod(docs = "API.md")]
-/// Every request's log line, in a format of your own, packed into blocks and in an S3 bucket
-/// seconds later.
+/// Logs a line for every request, in a format of your own, and uploads the lines in blocks to an
+/// S3 bucket within seconds.
 ///
-/// Arguments are texts; VCL's own literals (`10s`, `65536`, `true`) may stand without quotes.
-/// A wrong one fails `vcl.load` with a sentence that names it. Durations are written `500ms`,
-/// `10s`, `5m`, `1h`, `1d`; sizes `65536`, `"64KB"`, `"64MB"`, `"5GB"` (powers of 1024).
+/// Arguments are strings; VCL literals (`10s`, `65536`, `true`) need no quotes. `vcl.load` fails
+/// with an error message that names an invalid argument. Durations are written `500ms`, `10s`,
+/// `5m`, `1h`, `1d`; sizes `65536`, `"64KB"`, `"64MB"`, `"5GB"` (powers of 1024).
 mod s3log {
     use super::*;
 
@@ -88,8 +88,8 @@ mod s3log {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// The address with all but its first bits set to zero, for `.set()`: 24 and 48 bits keep a
-    /// network and drop the person. An IPv4 address in IPv6 clothes counts as IPv4.
+    /// The address with all but its first bits set to zero, for `.set()`: 24 and 48 bits keep the
+    /// network and hide the individual. IPv4-mapped IPv6 addresses are treated as IPv4.
     pub fn truncate_ip(
         /// The address.
         #[required]
@@ -104,29 +104,30 @@ mod s3log {
         privacy::truncate_ip(ip, v4_bits, v6_bits)
     }
 
-    /// HMAC-SHA-256 of a text under the key in a file, 64 hexadecimal digits: a pseudonym for
-    /// `.set()` that only the key's holder can test a guess against. With a file that cannot be read
-    /// or a key of less than 16 bytes the result is empty, and Varnish's log has a line that says
-    /// what is required.
+    /// The HMAC-SHA-256 of a text with the key in a file, as 64 hexadecimal digits: a pseudonym for
+    /// `.set()`. Only the key's holder can test whether a guess is right. The result is empty if
+    /// the file cannot be read or the key is shorter than 16 bytes; Varnish's log then says what is
+    /// required.
     ///
-    /// A changed file is read again within a second. For that a worker asks for the file's size and
-    /// time, once a second at most for each file: no other call lets a request wait for a file
-    /// system. A helper thread asks, so that a file system that does not answer holds a request for
-    /// five seconds at most; keep the file on a local disk. A failed read counts for a second too,
-    /// and gives one line in the log. A worker keeps the keys of the 16 files that it used last.
-    /// Replace a key file by renaming a new one over it, so that no request finds half a key.
+    /// A changed file is read again within a second. To notice a change, a worker checks the file's
+    /// size and time, at most once a second for each file. No other call makes a request wait for a
+    /// file system. A helper thread makes the check, so that a file system that does not answer
+    /// delays a request by at most five seconds; keep the file on a local disk. A failed read is
+    /// remembered for a second, too, and logged once. Each worker keeps the keys of the 16 files
+    /// that it used last. To replace a key file, rename the new file over it, so that no request
+    /// reads half a key.
     pub fn hash(
         ctx: &mut Ctx,
         /// The text.
         text: &CStr,
-        /// The file with the key, 16 bytes to 64 KiB; all its bytes count, a line break at its end too.
-        /// Do not let a request choose it.
+        /// The file with the key, 16 bytes to 64 KiB. Every byte counts, including a line break at
+        /// the end. Never take the file's name from a request.
         key_file: &CStr,
     ) -> String {
         privacy::hash(ctx.raw, text, key_file)
     }
 
-    /// A stream: a format, a destination and a spool, under the name of the VCL object.
+    /// A stream: a format, a destination and a spool. Its name is that of the VCL object.
     ///
     /// ```vcl
     /// sub vcl_init {
@@ -139,202 +140,208 @@ mod s3log {
     /// sub vcl_recv { access.log(); }
     /// ```
     impl stream {
-        /// Opens the stream, or joins the one of the same name, spool and route that another VCL has.
-        /// The route is what decides where records go and who can read them: `endpoint`, `bucket`,
-        /// `path`, `path_timezone`, `timestamp_format`, `hostname`,
-        /// `encrypt_to`, `public_key`, `sign_key`, `gateway` and what objects are stored with. All other
+        /// Opens the stream, or joins the stream of another VCL if name, spool and route are the
+        /// same. The route decides where records go and who can read them. It consists of
+        /// `endpoint`, `bucket`, `path`, `path_timezone`, `timestamp_format`, `hostname`,
+        /// `encrypt_to`, `public_key`, `sign_key`, `gateway` and the object options. All other
         /// arguments come from the VCL whose task wrote the latest record (`docs/operations.md`).
-        /// A gateway that is down is no error: blocks wait in the spool until it is up.
+        /// An unreachable gateway is no error: blocks wait in the spool until it is back.
         pub fn new(
             #[vcl_name] name: &CStr,
             #[shared_per_vcl] streams: &mut Option<Box<Streams>>,
-            /// The gateway: `https://host[:port]`. Plain `http://` is taken for loopback
-            /// addresses, and elsewhere only with `allow_http = true`. Required.
+            /// The gateway's URL: `https://host[:port]`. Plain `http://` is accepted for loopback
+            /// addresses, and for other hosts only with `allow_http = true`. Required.
             endpoint: Option<&CStr>,
-            /// The bucket. It is not created. Required.
+            /// The bucket. It must exist. Required.
             bucket: Option<&CStr>,
-            /// What keys begin with, strftime of a block's first record: a `/` makes a folder. The
-            /// zone is `path_timezone`. Default: nothing.
+            /// Prefix of every object key. strftime conversions are expanded from the time of the
+            /// block's first record, in the zone `path_timezone`; use `/` for folders.
+            /// Default: nothing.
             path: Option<&CStr>,
-            /// The zone of `path`: `UTC`, `local` (the cache process's) or a name such as
-            /// `Europe/Berlin` from the system's database. `timestamp_format` stays in UTC.
+            /// The zone of `path`: `UTC`, `local` (the zone of the cache process) or a name from
+            /// the system's database, such as `Europe/Berlin`. `timestamp_format` stays in UTC.
             /// Default: `UTC`.
             path_timezone: Option<&CStr>,
-            /// How a key goes on after `path`, strftime. Default: `%Y-%m-%dT%H-%M-%SZ`.
+            /// What follows `path` in every object key, strftime in UTC.
+            /// Default: `%Y-%m-%dT%H-%M-%SZ`.
             timestamp_format: Option<&CStr>,
-            /// The bucket's region. Default: the one in the endpoint's name, then `AWS_REGION`,
-            /// `AWS_DEFAULT_REGION` and the profile's `region`, then the gateway's own, else
-            /// `us-east-1`.
+            /// The bucket's region. Default: the region in the endpoint's name, then `AWS_REGION`,
+            /// `AWS_DEFAULT_REGION` and the profile's `region`, then the gateway's usual region,
+            /// else `us-east-1`.
             region: Option<&CStr>,
-            /// A file with `aws_access_key_id` and `aws_secret_access_key`, as AWS's shared
-            /// credentials file; read again when it changes. Default: the environment, then the
-            /// sources that `docs/install.md` lists. Keys are never given in VCL, which
-            /// `vcl.show` prints.
+            /// A file in the format of AWS's shared credentials file, with `aws_access_key_id` and
+            /// `aws_secret_access_key`. It is read again when it changes. Default: the environment,
+            /// then the sources listed in `docs/install.md`. VCL cannot hold keys, because
+            /// `vcl.show` prints it.
             credentials: Option<&CStr>,
-            /// Which section of the credentials file. Default: `default`.
+            /// The section of the credentials file. Default: `default`.
             profile: Option<&CStr>,
-            /// Whether plain `http://` is taken for a host that is not this machine.
+            /// Whether plain `http://` is accepted for hosts other than this machine.
             /// Default: false.
             allow_http: Option<&CStr>,
-            /// The line, in the language of `docs/formats.md`. Default: the combined format,
-            /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`.
+            /// The format of a line, in the language of `docs/formats.md`. Default: the combined
+            /// format, `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`.
             format: Option<&CStr>,
-            /// Whose rules hold where formats differ: `apache` or `varnishncsa`.
+            /// Whose rules apply where format languages differ: `apache` or `varnishncsa`.
             /// Default: `apache`.
             dialect: Option<&CStr>,
-            /// How values are made fit for the line: `clf`, `json`, `tsv` or `none`.
-            /// Default: `json` for a format that begins with `{`, else `clf`.
+            /// How values are escaped: `clf`, `json`, `tsv` or `none`. Default: `json` for a format
+            /// that begins with `{`, else `clf`.
             escape: Option<&CStr>,
-            /// What stands before each line: `blank`, `classic` (RFC 3164), `loggly`
-            /// (RFC 5424) or `logplex`. Default: `blank`.
+            /// The prefix of each line: `blank`, `classic` (RFC 3164), `loggly` (RFC 5424) or
+            /// `logplex`. Default: `blank`.
             message_type: Option<&CStr>,
-            /// The host name in that prefix and in keys. Default: this machine's.
+            /// The host name in that prefix and in object keys. Default: this machine's.
             hostname: Option<&CStr>,
-            /// The program's name in that prefix. Default: the stream's name.
+            /// The program name in that prefix. Default: the stream's name.
             tag: Option<&CStr>,
-            /// The zone of `%t`: `utc` or `local`. Default: `utc`, and `local` in the dialect
+            /// The zone of `%t`: `utc` or `local`. Default: `utc`; `local` in the dialect
             /// varnishncsa.
             timezone: Option<&CStr>,
-            /// The longest line, from 256B to 65000B; a longer one is cut, marked and
+            /// The maximum length of a line, from 256B to 65000B. A longer line is cut, marked and
             /// counted. Default: 16KB.
             max_line: Option<&CStr>,
-            /// Which share of the transactions has a record, `1/N`, as `1/100`; N is at most 1,000,000.
-            /// The transaction's number decides, so that all streams agree, and `%{s3log:sample}x`
-            /// prints N. Lines of `.log_line()` are all taken. Default: every transaction.
+            /// The share of transactions that are logged: `1/N`, such as `1/100`; N is at most
+            /// 1,000,000. The transaction's number decides, so that all streams choose the same
+            /// ones, and `%{s3log:sample}x` prints N. `.log_line()` is not sampled. Default: every
+            /// transaction.
             sample: Option<&CStr>,
-            /// Whether ESI fragments have records of their own. Default: false.
+            /// Whether ESI fragments have lines of their own. Default: false.
             esi: Option<&CStr>,
-            /// How long after its first record a block is closed and uploaded, from 100ms to
-            /// 1d. From 10s on, the first block of a start is closed after a random part of
-            /// it, so that nodes which start together do not upload together. Default: 60s.
+            /// How long after its first record a block is closed and uploaded, from 100ms to 1d.
+            /// From 10s on, the first block after a start is closed after a random part of the
+            /// period, so that nodes that start together do not upload together. Default: 60s.
             period: Option<&CStr>,
-            /// Whether blocks are aligned to the clock: none crosses a multiple of `period`, counted
-            /// from midnight in `path_timezone`, so that a folder of a day has that day's lines. A
-            /// line's time is when it entered the ring. `period` must divide a day evenly
+            /// Whether blocks are aligned to the clock: no block crosses a multiple of `period`,
+            /// counted from midnight in `path_timezone`, so that a day's folder holds that day's
+            /// lines. A line's time is when it entered the ring. `period` must divide a day evenly
             /// (`docs/operations.md`). Default: false.
             align: Option<&CStr>,
-            /// How large a block may grow, compressed, from 1KB to 5GB. Default: 64MB.
+            /// The maximum size of a block, compressed, from 1KB to 5GB. Default: 64MB.
             max_bytes: Option<&CStr>,
-            /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy`
-            /// (the framing format), or `none`.
-            /// Default: `gzip`, which is level 3.
+            /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy` (the framing
+            /// format), or `none`. Default: `gzip`, which is level 3.
             compression: Option<&CStr>,
-            /// Whom blocks are encrypted to when they are sealed: one or several age recipients
-            /// (`age1...`) separated by commas or spaces, or the absolute path of a file with one
-            /// a line, read at `vcl.load`. Keys then end in `.age`. Until a block is sealed its
-            /// records are unencrypted in the spool (`docs/encryption.md`). Default: nobody;
+            /// Encrypts each block when it is sealed: one or more age recipients (`age1...`)
+            /// separated by commas or spaces, or the absolute path of a file with one recipient per
+            /// line, read at `vcl.load`. Object keys then end in `.age`. Until a block is sealed,
+            /// its records are unencrypted in the spool (`docs/encryption.md`). Default: none,
             /// blocks are not encrypted.
             encrypt_to: Option<&CStr>,
-            /// The same for OpenPGP, instead of `encrypt_to`: an armoured certificate (`gpg --armor
-            /// --export`), or the absolute path of a file with one, read at `vcl.load`. Keys then
-            /// end in `.pgp`, and `gpg --decrypt` reads the blocks. Default: nobody.
+            /// The same for OpenPGP, instead of `encrypt_to`: an armoured certificate
+            /// (`gpg --armor --export`), or the absolute path of a file with one, read at
+            /// `vcl.load`. Object keys then end in `.pgp`, and `gpg --decrypt` decrypts the blocks.
+            /// Default: none.
             public_key: Option<&CStr>,
-            /// A secret key file of minisign, made with `minisign -G -W`, read at `vcl.load`: each
-            /// block's metadata is signed, so that who can write to the bucket cannot forge a block
-            /// (`docs/chain.md`). Default: none, blocks are not signed.
+            /// A minisign secret key file made with `minisign -G -W`, read at `vcl.load`. The
+            /// metadata of each block is signed, so that write access to the bucket is not enough
+            /// to forge a block (`docs/chain.md`). Default: none, blocks are not signed.
             sign_key: Option<&CStr>,
-            /// The directory in which blocks wait for the gateway, one folder a stream in it.
-            /// It must be there and be writable by varnishd's cache process. `none` keeps them
-            /// in memory, and what is not uploaded dies with the process.
+            /// The directory where blocks wait for the gateway; each stream has a folder in it. It
+            /// must exist and be writable by varnishd's cache process. `none` keeps blocks in
+            /// memory, and what is not uploaded is lost when the process ends.
             /// Default: `/var/lib/vmod-s3log`.
             spool: Option<&CStr>,
-            /// The size of the ring between the workers and the packer, a power of two from 1MB
-            /// to 1GB; an existing ring keeps its size until it is empty at a start.
+            /// The size of the ring between the workers and the packer, a power of two
+            /// from 1MB to 1GB. A new size takes effect at the next start of the cache process.
             /// Default: 16MB.
             ring: Option<&CStr>,
-            /// What a worker does when the ring is full: `drop` counts the record and goes on,
-            /// `wait` waits up to `max_wait` first. Default: `drop`.
+            /// What a worker does when the ring is full: `drop` counts the record as dropped and
+            /// continues, `wait` waits for room for at most `max_wait` first. Default: `drop`.
             on_full: Option<&CStr>,
             /// The longest wait, from 1ms to 10s. Default: 100ms.
             max_wait: Option<&CStr>,
-            /// How much may wait in the spool, from 1MB to 100TB. Default: 10GB.
+            /// How many bytes may wait in the spool, from 1MB to 100TB. Default: 10GB.
             spool_max: Option<&CStr>,
-            /// What goes when the spool is full: `drop_oldest` or `drop_newest`, counted in
-            /// records. Default: `drop_oldest`.
+            /// Which blocks are dropped when the spool is full: `drop_oldest` or `drop_newest`.
+            /// Their records are counted as dropped. Default: `drop_oldest`.
             on_spool_full: Option<&CStr>,
-            /// What `vcl.load` does when the stream cannot be started, because its spool or a file of
-            /// credentials or keys cannot be used: `fail`, or `serve`: the VCL is loaded, lines wait
-            /// in memory, as many bytes as `ring` has, and the start is tried again every 10 seconds
-            /// (`docs/operations.md`). Default: `serve` while the cache process is being launched,
-            /// so that a restart never ends in a site that is down, else `fail`.
+            /// What `vcl.load` does if the stream cannot start because its spool, or a file of
+            /// credentials or keys, cannot be used. `fail`: the load fails. `serve`: the VCL is
+            /// loaded, lines wait in memory, up to the size of `ring`, and the start is retried
+            /// every 10 seconds (`docs/operations.md`). Default: `serve` while the cache process is
+            /// being launched, so that a restart never takes the site down; else `fail`.
             on_start_failure: Option<&CStr>,
-            /// When the spool is forced to the disk: `none`, `block`, or a duration from 10ms
-            /// to 1h. Only a power cut makes a difference (`docs/guarantees.md`).
-            /// Default: `block`.
+            /// When the spool is synced to disk: `none`, `block`, or a duration from 10ms to 1h. It
+            /// matters only after a power failure (`docs/guarantees.md`). Default: `block`.
             sync: Option<&CStr>,
-            /// How long varnishd's exit may wait for the last upload, from 0s to 10m; what is not
-            /// uploaded waits in the spool. Default: 5s.
+            /// How long varnishd's exit may wait for the last upload, from 0s to 10m. What is not
+            /// uploaded by then waits in the spool. Default: 5s.
             exit_timeout: Option<&CStr>,
-            /// Which process uploads: `internal`, or `external`: varnishd opens no connection and
-            /// reads no credentials, and `s3log ship`, as another user, uploads from the spool
-            /// (`docs/operations.md`). Default: `internal`.
+            /// Which process uploads. `internal`: varnishd. `external`: varnishd opens no
+            /// connection and reads no credentials; `s3log ship`, as another user, uploads from the
+            /// spool (`docs/operations.md`). Default: `internal`.
             upload: Option<&CStr>,
-            /// How many blocks are uploaded at a time, from 1 to 16. Default: 2.
+            /// How many blocks are uploaded in parallel, from 1 to 16. Default: 2.
             upload_threads: Option<&CStr>,
-            /// Where the bucket's name stands in the URL: `path` or `virtual` (in the host name).
+            /// Where the bucket's name is in the URL: `path` or `virtual` (in the host name).
             /// Default: `path`.
             addressing: Option<&CStr>,
-            /// A PEM file with the only certificates that are trusted: of authorities, or the
-            /// gateway's own, also one with CA:TRUE as `openssl req -x509` makes it. STS goes by the
-            /// system's authorities or `AWS_CA_BUNDLE`. Default: the system's authorities.
+            /// A PEM file with the only trusted certificates: those of authorities, or the
+            /// gateway's own, even with CA:TRUE as `openssl req -x509` makes it. STS is checked
+            /// against the system's authorities or `AWS_CA_BUNDLE`. Default: the system's
+            /// authorities.
             ca_file: Option<&CStr>,
-            /// A PEM file with the client certificate to show. Default: none.
+            /// A PEM file with the client certificate. Default: none.
             client_certificate: Option<&CStr>,
-            /// A PEM file with its key.
+            /// A PEM file with the key of the client certificate.
             client_key: Option<&CStr>,
-            /// The HTTP proxy: `http://host:port`, or `none`; one with a password only in the
-            /// file of `config` or in the environment. Default: what `HTTPS_PROXY`,
-            /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, as curl reads them
-            /// (`docs/operations.md`). Loopback is never reached through one.
+            /// The HTTP proxy: `http://host:port`, or `none`. A proxy with a password is accepted
+            /// only in the `config` file or in the environment. Default: `HTTPS_PROXY`,
+            /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, with curl's rules (`docs/operations.md`).
+            /// Loopback addresses are never reached through a proxy.
             proxy: Option<&CStr>,
-            /// The longest time for name, connection and TLS, from 100ms to 5m. Default: 5s.
+            /// The time limit for name resolution, connection and TLS, from 100ms to 5m.
+            /// Default: 5s.
             connect_timeout: Option<&CStr>,
-            /// The longest time for a request without its body, from 1s to 1h; a body gets a second
-            /// more for every 64KB. Default: 30s.
+            /// The time limit for a request without its body, from 1s to 1h. A body adds one second
+            /// for every 64KB. Default: 30s.
             timeout: Option<&CStr>,
-            /// A role to assume (AWS STS) with the credentials found. Default: none.
+            /// An AWS STS role to assume with the credentials found. Default: none.
             role_arn: Option<&CStr>,
-            /// What the role's trust policy asks for besides (`sts:ExternalId`). Default: none.
+            /// The external ID that the role's trust policy requires (`sts:ExternalId`).
+            /// Default: none.
             external_id: Option<&CStr>,
-            /// What the role's sessions are called in CloudTrail. Default: `s3log`.
+            /// The name of the role's sessions in CloudTrail. Default: `s3log`.
             role_session_name: Option<&CStr>,
-            /// The 12 digits of the AWS account that must own the bucket: requests are refused while
-            /// another one does. Default: nobody asks.
+            /// The 12-digit ID of the AWS account that must own the bucket. AWS refuses requests if
+            /// another account owns it. Default: not checked.
             expected_bucket_owner: Option<&CStr>,
-            /// Whose rules hold: `aws`, `storj`, `r2`, `b2`, `wasabi`, `minio`, `ceph`, `gcs`, `ovh`,
-            /// `garage`, `seaweedfs` or `generic`. An argument that the gateway does not take fails
-            /// the load (`docs/gateways.md`). Default: by the endpoint's name.
+            /// Which provider's restrictions apply: `aws`, `storj`, `r2`, `b2`, `wasabi`, `minio`,
+            /// `ceph`, `gcs`, `ovh`, `garage`, `seaweedfs` or `generic`. `vcl.load` fails if an
+            /// argument is not supported there (`docs/gateways.md`). Default: derived from the
+            /// endpoint's name.
             gateway: Option<&CStr>,
             /// The objects' `Content-Type`. Default: `application/octet-stream`.
             content_type: Option<&CStr>,
-            /// Which `x-amz-checksum-*` goes along: `none`, `crc32c`, `crc64nvme` or `sha256`.
-            /// Default: `none`, which every gateway takes; the payload's hash is always signed.
+            /// Which `x-amz-checksum-*` header is sent: `none`, `crc32c`, `crc64nvme` or `sha256`.
+            /// Default: `none`, which every gateway accepts; the payload's hash is always signed.
             checksum: Option<&CStr>,
-            /// Whether `Content-MD5` goes along, which takes one more pass over a block: `auto` (at
-            /// AWS, with `object_lock`, and where a bucket asks for it), `true` or `false`.
+            /// Whether `Content-MD5` is sent, which takes one more pass over a block: `auto` (for
+            /// AWS, with `object_lock`, and where a bucket requires it), `true` or `false`.
             /// Default: `auto`.
             content_md5: Option<&CStr>,
-            /// Whether `If-None-Match: *` guards against overwriting, where the gateway honours it.
-            /// Default: true.
+            /// Whether `If-None-Match: *` protects objects from being overwritten, where the
+            /// gateway supports it. Default: true.
             if_none_match: Option<&CStr>,
-            /// A canned ACL, as `bucket-owner-full-control`. Default: none is sent.
+            /// A canned ACL, such as `bucket-owner-full-control`. Default: none is sent.
             acl: Option<&CStr>,
-            /// The storage class, as `standard_ia` or `glacier_ir`. Default: the bucket's.
+            /// The storage class, such as `standard_ia` or `glacier_ir`. Default: the bucket's.
             redundancy: Option<&CStr>,
             /// `AES256`, `aws:kms` or `aws:kms:dsse`. Default: the bucket's.
             server_side_encryption: Option<&CStr>,
-            /// With `aws:kms`: the key's id or ARN. Default: the account's.
+            /// With `aws:kms`: the ID or ARN of the key. Default: the account's key.
             kms_key_id: Option<&CStr>,
-            /// Object tags, `name=value,name=value`, ten at most. Default: none.
+            /// Object tags: `name=value,name=value`, at most ten. Default: none.
             tags: Option<&CStr>,
-            /// More user metadata, `name=value,name=value`. Default: none.
+            /// Additional user metadata: `name=value,name=value`. Default: none.
             metadata: Option<&CStr>,
-            /// WORM retention: `compliance:30d` or `governance:1y`. Default: none.
+            /// Retention (WORM): `compliance:30d` or `governance:1y`. Default: none.
             object_lock: Option<&CStr>,
-            /// Storj: when the object goes by itself, `720h`, `30d` or a date. Default: never.
+            /// Storj only: when the object expires: `720h`, `30d` or a date. Default: never.
             object_ttl: Option<&CStr>,
-            /// A TOML file with these same keys in a table named as the stream; arguments given
-            /// in VCL win. Default: none.
+            /// A TOML file with these arguments as keys, in a table with the stream's name.
+            /// Arguments in VCL override it. Default: none.
             config: Option<&CStr>,
         ) -> Result<Self, String> {
             let config = config.map(CStr::to_string_lossy);
@@ -368,21 +375,21 @@ mod s3log {
             })
         }
 
-        /// Logs this task: one line, completed and pushed when the task ends, after the body went
-        /// out, with the status, byte counts and times that were really sent. Call it in `vcl_recv`:
-        /// the line comes whatever becomes of the request, be it delivered, synthesised, piped,
-        /// restarted, reset by the client, handed to a VCL label or failed by VCL. A further call,
-        /// from any client subroutine, adds nothing but a copy of the response's headers as they
-        /// are then, which the line takes where Varnish's log has cut or lost them, and a priority
-        /// if it gives one. In a backend subroutine it logs the fetch. It takes nothing from the
-        /// task's workspace.
+        /// Logs this task: one line, written when the task ends, after the body has been sent, with
+        /// the status, byte counts and times that were really sent. Call it in `vcl_recv`: the line
+        /// is written whether the request is delivered, synthesised, piped, restarted, reset by the
+        /// client, handed to a VCL label or failed by VCL. A further call, from any client
+        /// subroutine, adds no line. It saves the response headers as they are at that time, which
+        /// the line uses where Varnish's log has truncated or lost them, and sets the priority if
+        /// one is given. In a backend subroutine it logs the fetch. It uses none of the task's
+        /// workspace.
         pub fn log(
             &self,
             ctx: &mut Ctx,
-            /// Which records give way when the ring fills up: `low`, `normal` or `high`
-            /// (`docs/operations.md`). The last one given counts; another word counts as none, and
-            /// the task's log has a line that says so. Default: `high` for a status from 500 to 599,
-            /// else `normal`.
+            /// Which records are dropped first when the ring fills up: `low`, `normal` or `high`
+            /// (`docs/operations.md`). The last priority given applies. Any other word is ignored
+            /// and reported in the task's log. Default: `high` for a status from 500 to 599, else
+            /// `normal`.
             priority: Option<&CStr>,
         ) {
             self.stream.guard(|| {
@@ -393,13 +400,13 @@ mod s3log {
             });
         }
 
-        /// Takes back the calls of `.log()` that this task has made so far, for a health check
-        /// that nobody wants to read.
+        /// Cancels the calls of `.log()` that this task has made so far, for example for a health
+        /// check.
         pub fn nolog(&self, ctx: &mut Ctx) {
             self.stream.guard(|| task::unregister(ctx.raw, &self.stream));
         }
 
-        /// Pushes this line now, from any subroutine. A line break in it is written as `\n`.
+        /// Logs this line at once, from any subroutine. A line break in it is written as `\n`.
         pub fn log_line(
             &self,
             ctx: &mut Ctx,
@@ -414,13 +421,13 @@ mod s3log {
             });
         }
 
-        /// Puts a value into this task's record, where the format has `%{key}x`.
+        /// Sets the value that the format's `%{key}x` prints for this task.
         pub fn set(
             &self,
             ctx: &mut Ctx,
             /// The key.
             key: &CStr,
-            /// The value; the last one set for a key counts.
+            /// The value. The last value set for a key applies.
             value: &CStr,
         ) {
             self.stream.guard(|| {
