@@ -132,7 +132,7 @@ pub struct Align {
 
 /// A period whose multiples a day does not end with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a day is no multiple of period")]
+#[error("a day is not a multiple of period")]
 pub struct Uneven;
 
 impl Align {

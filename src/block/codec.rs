@@ -41,7 +41,7 @@ pub enum Kind {
 /// Why an option's text is not a [`Codec`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{text}\" is no codec: it takes gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19, snappy or none"
+    "\"{text}\" is not a codec; expected gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19, snappy or none"
 )]
 pub struct CodecError {
     text: String,

@@ -35,7 +35,7 @@ const NUMBER_DIGITS: usize = 10;
 pub enum NameError {
     /// A directive that is none.
     #[error(
-        "{option} = \"{format}\" is no strftime format: {reason}; it takes directives such as %Y %m %d %H %M %S, and %% for a percent sign"
+        "{option} = \"{format}\" is not a valid strftime format: {reason}; expected directives such as %Y %m %d %H %M %S, and %% for a percent sign"
     )]
     Directive {
         /// `path` or `timestamp_format`.
@@ -46,7 +46,7 @@ pub enum NameError {
         reason: String,
     },
     /// A control character, which S3 allows and nearly no tool survives.
-    #[error("{option} holds a control character; it takes printable text")]
+    #[error("{option} holds a control character; expected printable text")]
     Control {
         /// `path` or `timestamp_format`.
         option: &'static str,

@@ -130,7 +130,7 @@ fn once(arguments: &CredentialsArgs) -> Result<Option<Duration>, Error> {
     let expires = match printed.expiration.as_str() {
         "" => None,
         text => Some(date::rfc3339(text).ok_or_else(|| {
-            failed(program, "printed an Expiration that is no date as 2030-01-01T00:00:00Z")
+            failed(program, "printed an Expiration that is not a date such as 2030-01-01T00:00:00Z")
         })?),
     };
     let mut text = Zeroizing::new(format!(

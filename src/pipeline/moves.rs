@@ -123,7 +123,8 @@ impl Move<'_> {
         opening.seal_all().map_err(|error| text(&error))?;
         let store = Arc::clone(&opening.store);
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
-        let name = root.file_name().and_then(|name| name.to_str()).ok_or("its name is no text")?;
+        let name =
+            root.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let mut done = Moved { keyless: store.counts().held.blocks, ..Moved::default() };
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {

@@ -19,7 +19,7 @@ pub struct Sample(NonZeroU64);
 
 /// A text that is no such share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a share from \"1/1\" to \"1/1000000\", as \"1/100\"")]
+#[error("a share from \"1/1\" to \"1/1000000\", such as \"1/100\"")]
 pub struct NotASample;
 
 impl FromStr for Sample {

@@ -50,16 +50,16 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// Something else, or damaged.
-    #[error("it is no certificate or damaged ({why}): it takes {TAKES}")]
+    #[error("it is not a certificate, or it is damaged ({why}); expected {TAKES}")]
     Wrong {
         /// The parser's words.
         why: String,
     },
     /// The key that opens blocks.
-    #[error("a secret key was given, which does not belong on this machine: it takes {TAKES}")]
+    #[error("a secret key was given, which does not belong on this machine; expected {TAKES}")]
     Secret,
     /// Whose?
-    #[error("there is more than one certificate: it takes {TAKES}")]
+    #[error("there is more than one certificate; expected {TAKES}")]
     Several,
     /// Nobody vouches for what it says.
     #[error("certificate {0} has no signature of its own that holds: it is damaged or forged")]

@@ -20,13 +20,13 @@ const SHOWN: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum RecipientError {
     /// Nothing but separators, or a file with nothing but comments.
-    #[error("{place} names no recipient: it takes {TAKES}")]
+    #[error("{place} names no recipient; expected {TAKES}")]
     None {
         /// The text or the file.
         place: String,
     },
     /// Neither a key nor a path.
-    #[error("{shown:?}{place} is no age recipient ({why}): it takes {TAKES}")]
+    #[error("{shown:?}{place} is not an age recipient ({why}); expected {TAKES}")]
     Wrong {
         /// The key, shortened.
         shown: String,
@@ -37,7 +37,7 @@ pub enum RecipientError {
     },
     /// The key that opens blocks; not shown.
     #[error(
-        "a secret key was given{place}, which does not belong on this machine: it takes the public \
+        "a secret key was given{place}, which does not belong on this machine; expected the public \
          key that age-keygen -y prints for it, \"age1...\""
     )]
     Secret {
@@ -45,7 +45,7 @@ pub enum RecipientError {
         place: String,
     },
     /// More than `RECIPIENTS_MAX`.
-    #[error("{0} recipients are too many: it takes up to {RECIPIENTS_MAX}")]
+    #[error("{0} recipients are too many; expected at most {RECIPIENTS_MAX}")]
     Many(usize),
     /// The file of recipients.
     #[error("{path} cannot be read: {source}")]
@@ -157,7 +157,7 @@ fn parse(text: &str, place: String) -> Result<Recipient, RecipientError> {
         RecipientError::Wrong { shown, place, why }
     };
     if text.starts_with("ssh-") {
-        return Err(wrong("ssh keys are not taken"));
+        return Err(wrong("ssh keys are not supported"));
     }
     let key: Recipient = match text.parse() {
         Ok(key) => key,

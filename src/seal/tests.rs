@@ -59,24 +59,24 @@ fn keys_stand_one_by_one_or_in_a_file_and_count_once() {
 #[test]
 fn a_wrong_key_is_named_shortened_and_with_what_is_taken() {
     let (_, good) = key();
-    let takes = "it takes age recipients, \"age1...\", separated by commas or spaces, or the \
+    let takes = "expected age recipients, \"age1...\", separated by commas or spaces, or the \
                  absolute path of a file with one a line";
     assert_eq!(
         problem(&format!("{good},alice@example.com")),
         format!(
-            "\"alice@example.co...\" is no age recipient (it does not begin with age1): {takes}"
+            "\"alice@example.co...\" is not an age recipient (it does not begin with age1); {takes}"
         )
     );
     let mistyped = format!("{}qq", &good[..good.len() - 2]);
-    assert!(problem(&mistyped).contains(" (mistyped, cut, or of another kind than X25519): "));
+    assert!(problem(&mistyped).contains(" (mistyped, cut, or of another kind than X25519); "));
     assert!(problem(&mistyped).len() < 230, "{}", problem(&mistyped));
-    assert!(problem("ssh-ed25519 AAAA").contains("ssh keys are not taken"));
+    assert!(problem("ssh-ed25519 AAAA").contains("ssh keys are not supported"));
     assert!(problem("keys.txt").contains("absolute path"));
     for nothing in ["", " ", ",", " ,, "] {
-        assert!(problem(nothing).contains("names no recipient: it takes age"), "{nothing:?}");
+        assert!(problem(nothing).contains("names no recipient; expected age"), "{nothing:?}");
     }
     let many: Vec<String> = (0..=RECIPIENTS_MAX).map(|_| key().1).collect();
-    assert_eq!(problem(&many.join(" ")), "65 recipients are too many: it takes up to 64");
+    assert_eq!(problem(&many.join(" ")), "65 recipients are too many; expected at most 64");
     assert!(Recipients::read(&many[1..].join(" ")).is_ok());
 }
 

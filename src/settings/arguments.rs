@@ -17,7 +17,7 @@ use crate::{regular_file, units};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A value outside what the argument takes.
-    #[error("s3log: stream {stream}: {argument} is {given:?}: it takes {takes}")]
+    #[error("s3log: stream {stream}: {argument} is {given:?}; expected {takes}")]
     Value {
         /// The stream's name.
         stream: String,
@@ -41,7 +41,7 @@ pub enum Error {
         file: bool,
     },
     /// An argument without a default was left out.
-    #[error("s3log: stream {stream}: {argument} is missing: it takes {takes}")]
+    #[error("s3log: stream {stream}: {argument} is missing; expected {takes}")]
     Missing {
         /// The stream's name.
         stream: String,
@@ -132,7 +132,7 @@ impl Arguments {
         };
         for (key, value) in table {
             let Some(known) = table::argument(key) else {
-                let problem = format!("has an unknown key {key:?}: it takes {}", table::names());
+                let problem = format!("has an unknown key {key:?}; expected {}", table::names());
                 return Err(self.file_error(path, problem));
             };
             let text = match value {
@@ -238,7 +238,10 @@ impl Arguments {
             return Err(self.misread(argument));
         };
         within(text, units::duration, least, most).ok_or_else(|| {
-            self.bad(argument, format!("a duration from {least} to {most}, as 500ms, 10s or 5m"))
+            self.bad(
+                argument,
+                format!("a duration from {least} to {most}, such as 500ms, 10s or 5m"),
+            )
         })
     }
 
@@ -251,7 +254,8 @@ impl Arguments {
             return Err(self.misread(argument));
         };
         within(text, units::bytes, least, most).ok_or_else(|| {
-            let takes = format!("a size from {least} to {most}, as 65536, \"64KB\" or \"64MB\"");
+            let takes =
+                format!("a size from {least} to {most}, such as 65536, \"64KB\" or \"64MB\"");
             self.bad(argument, takes)
         })
     }
@@ -335,8 +339,8 @@ mod tests {
         let error = arguments(&[("period", "0.000")]).duration("period").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "s3log: stream access: period is \"0.000\": it takes a duration from 100ms to 1d, \
-             as 500ms, 10s or 5m"
+            "s3log: stream access: period is \"0.000\"; expected a duration from 100ms to 1d, \
+             such as 500ms, 10s or 5m"
         );
     }
 
@@ -355,6 +359,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "[access]\nbuckett = 'x'\n").unwrap();
         let error = arguments(&[]).fill_from_file(file.path()).unwrap_err().to_string();
-        assert!(error.contains("unknown key \"buckett\": it takes acl, "), "{error}");
+        assert!(error.contains("unknown key \"buckett\"; expected acl, "), "{error}");
     }
 }

@@ -261,7 +261,7 @@ mod tests {
     fn an_option_that_storj_does_not_take_is_refused_by_name() {
         let error = read(&[("gateway", "storj"), ("acl", "private")]).unwrap_err().to_string();
         let said =
-            "s3log: stream access: acl is \"private\": it takes no value with gateway = \"storj\"";
+            "s3log: stream access: acl is \"private\"; expected no value with gateway = \"storj\"";
         assert!(error.starts_with(said), "{error}");
     }
 
@@ -269,20 +269,20 @@ mod tests {
     fn what_sts_or_s3_would_refuse_by_its_form_is_refused_at_the_load_with_what_is_accepted() {
         let role = ("role_arn", "arn:aws:iam::111122223333:role/logs");
         for (pairs, said) in [
-            (&[("role_arn", "logs")][..], "role_arn is \"logs\": it takes a role's ARN"),
-            (&[("role_arn", "arn:aws:s3:::111122223333/logs")], "it takes a role's ARN"),
-            (&[("external_id", "ext")], "external_id is \"ext\": it takes role_arn beside it"),
-            (&[("role_session_name", "ext")], "it takes role_arn beside it"),
-            (&[role, ("external_id", "a b")], "external_id is \"a b\": it takes 2 to 1224 letters"),
-            (&[role, ("role_session_name", "a/b")], "it takes 2 to 64 letters"),
-            (&[("expected_bucket_owner", "1234")], "is \"1234\": it takes the 12 digits"),
-            (&[("content_md5", "yes")], "content_md5 is \"yes\": it takes auto, true, false"),
+            (&[("role_arn", "logs")][..], "role_arn is \"logs\"; expected a role's ARN"),
+            (&[("role_arn", "arn:aws:s3:::111122223333/logs")], "expected a role's ARN"),
+            (&[("external_id", "ext")], "external_id is \"ext\"; expected role_arn beside it"),
+            (&[("role_session_name", "ext")], "expected role_arn beside it"),
+            (&[role, ("external_id", "a b")], "external_id is \"a b\"; expected 2 to 1224 letters"),
+            (&[role, ("role_session_name", "a/b")], "expected 2 to 64 letters"),
+            (&[("expected_bucket_owner", "1234")], "is \"1234\"; expected the 12 digits"),
+            (&[("content_md5", "yes")], "content_md5 is \"yes\"; expected auto, true, false"),
             (
                 &[("content_md5", "false"), ("object_lock", "governance:1d")],
                 "object_lock needs content_md5 or checksum",
             ),
             (&[("server_side_encryption", "SSE-C")], "and not SSE-C"),
-            (&[("gateway", "s3")], "gateway is \"s3\": it takes aws, storj, r2, b2, wasabi, minio"),
+            (&[("gateway", "s3")], "gateway is \"s3\"; expected aws, storj, r2, b2, wasabi, minio"),
         ] {
             let error = read(pairs).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
@@ -330,7 +330,7 @@ mod tests {
                 let Err(error) = read else { continue };
                 refused += 1;
                 let said = error.to_string();
-                let begins = format!("s3log: stream access: {argument} is {value:?}: it takes ");
+                let begins = format!("s3log: stream access: {argument} is {value:?}; expected ");
                 assert!(said.starts_with(&begins), "{said}");
                 assert!(said.contains(&format!("with gateway = {name:?}")), "{said}");
                 let listed =
@@ -350,6 +350,6 @@ mod tests {
     #[test]
     fn half_a_client_certificate_is_refused() {
         let error = read(&[("client_certificate", "/c.pem")]).unwrap_err().to_string();
-        assert!(error.ends_with("it takes client_key beside it"), "{error}");
+        assert!(error.ends_with("expected client_key beside it"), "{error}");
     }
 }

@@ -194,7 +194,7 @@ fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
         return Ok(recipients.map(Sealing::Age));
     };
     if recipients.is_some() {
-        let text = "encrypt_to is given as well: it takes one of the two, not both";
+        let text = "encrypt_to is given as well; expected one of the two, not both";
         return Err(arguments.problem("public_key", text));
     }
     let now = System::new().unix().as_secs();

@@ -57,7 +57,7 @@ fn checked(arguments: &Arguments, text: &str, place: &str) -> Result<String, Err
     if fits(text) {
         return Ok(text.to_owned());
     }
-    let problem = format!("{place} is {text:?}: it takes {ACCEPTS}");
+    let problem = format!("{place} is {text:?}; expected {ACCEPTS}");
     Err(arguments.problem("region", problem))
 }
 
@@ -151,8 +151,8 @@ mod tests {
         let said = |given, variables: &[(&'static str, &str)]| {
             read(given, "https://gateway.example", variables).unwrap_err().to_string()
         };
-        assert!(said(Some("eu west"), &[]).contains("region is \"eu west\": it takes a region"));
+        assert!(said(Some("eu west"), &[]).contains("region is \"eu west\"; expected a region"));
         let said = said(None, &[("AWS_REGION", "a/b")]);
-        assert!(said.contains("AWS_REGION is \"a/b\": it takes a region's name"), "{said}");
+        assert!(said.contains("AWS_REGION is \"a/b\"; expected a region's name"), "{said}");
     }
 }

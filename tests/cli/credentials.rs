@@ -63,7 +63,7 @@ fn a_program_that_fails_leaves_the_file_as_it_was_and_no_secret_in_the_message()
         (half.as_str(), &[], "printed no JSON object"),
         (&other, &[], "printed Version 2: 1 is known"),
         (&spaces, &[], "has spaces or line breaks"),
-        (&date, &[], "printed an Expiration that is no date"),
+        (&date, &[], "printed an Expiration that is not a date"),
         ("yes | head -c 70000", &[], "printed more than 65536 bytes"),
         ("exec sleep 600", &["--timeout", "300ms"], "did not end within 0.3 s"),
     ] {

@@ -242,7 +242,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     assert_eq!(with(&[nowhere], &set).out, logs.lines());
     let period = with(&[("S3LOG_PERIOD", "never")], &["cat", "access"]);
     assert_eq!(period.code, 2);
-    assert!(period.err.starts_with("s3log: stream access: period is \"never\": it takes"));
+    assert!(period.err.starts_with("s3log: stream access: period is \"never\"; expected"));
 }
 
 #[test]

@@ -192,12 +192,13 @@ fn a_certificate_that_announces_seipd_version_2_gets_it() {
 #[test]
 fn a_certificate_that_cannot_be_used_is_refused_with_a_sentence() {
     let Some(gpg) = Gpg::new() else { return };
-    let takes = "it takes one armoured OpenPGP certificate, as gpg --armor --export prints it, or \
+    let takes = "expected one armoured OpenPGP certificate, as gpg --armor --export prints it, or \
                  the absolute path of a file with it";
     for text in ["hello", "", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END"] {
         let said = problem(text, now());
         assert!(
-            said.starts_with("it is no certificate or damaged (") && said.ends_with(takes),
+            said.starts_with("it is not a certificate, or it is damaged (")
+                && said.ends_with(takes),
             "{said}"
         );
     }
@@ -225,7 +226,7 @@ fn a_certificate_that_cannot_be_used_is_refused_with_a_sentence() {
 
     let all = String::from_utf8(gpg.good(&["--armor", "--export"], b"")).unwrap();
     let said = problem(&all, now());
-    assert!(said.starts_with("there is more than one certificate: "), "{said}");
+    assert!(said.starts_with("there is more than one certificate; "), "{said}");
 
     // A subkey that was taken back, then the whole of it.
     gpg.rsa();
@@ -267,7 +268,7 @@ fn public_key_and_encrypt_to_together_are_refused() {
     }
     assert_eq!(
         Settings::read(&arguments).unwrap_err().to_string(),
-        "s3log: stream access: public_key: encrypt_to is given as well: it takes one of the two, not both"
+        "s3log: stream access: public_key: encrypt_to is given as well; expected one of the two, not both"
     );
 }
 

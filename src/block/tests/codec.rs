@@ -39,7 +39,7 @@ fn a_codec_that_is_none_is_refused_with_what_the_option_takes() {
         assert_eq!(
             error,
             format!(
-                "\"{text}\" is no codec: it takes gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19, snappy or none"
+                "\"{text}\" is not a codec; expected gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:19, snappy or none"
             )
         );
     }

@@ -71,13 +71,16 @@ fn a_bad_directive_is_refused_with_the_option_it_stands_in() {
         let error = Naming::new(bad, Naming::DEFAULT_TIMESTAMP).unwrap_err();
         assert!(matches!(error, NameError::Directive { option: "path", .. }), "{bad}: {error}");
         let text = error.to_string();
-        assert!(text.starts_with(&format!("path = \"{bad}\" is no strftime format: ")), "{text}");
+        assert!(
+            text.starts_with(&format!("path = \"{bad}\" is not a valid strftime format: ")),
+            "{text}"
+        );
         let error = Naming::new("", bad).unwrap_err();
         assert!(matches!(error, NameError::Directive { option: "timestamp_format", .. }));
     }
     for bad in ["a\nb", "%n", "a\0"] {
         let error = Naming::new(bad, "%Y").unwrap_err();
-        assert_eq!(error.to_string(), "path holds a control character; it takes printable text");
+        assert_eq!(error.to_string(), "path holds a control character; expected printable text");
     }
 }
 

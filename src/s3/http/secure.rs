@@ -38,7 +38,7 @@ impl<In: Transport> Connector<In> for Secure {
         let host = details.uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| Error::Tls("the host's name is none that a certificate has"))?;
+            .map_err(|_| Error::Tls("the host's name is not a valid name for TLS"))?;
         let mut connection = ClientConnection::new(Arc::clone(config), name)?;
         let clock = Arc::clone(&details.current_time);
         let timeout = left(details.timeout, details.now, clock());
