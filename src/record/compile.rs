@@ -2,13 +2,13 @@
 
 use super::builder::Builder;
 use super::error::{FormatError, Mistake};
-use super::filter::Filter;
 use super::json;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
-use super::program::{Op, Program, What, slot};
+use super::program::{Op, Place, Plan, Program, What, slot};
 use super::specifier::{self, Context};
 use super::tags::TagTable;
+use super::task::Letters;
 use super::time::Zone;
 
 /// What a value takes up at least when a line is cut: the longest number.
@@ -56,12 +56,13 @@ impl Program {
             return Err(FormatError::new(mistakes));
         }
         let mut program = Self {
-            ops: builder.ops,
+            ops: joined(builder.ops),
             tags: tags.clone(),
-            needed: tags.kinds(),
-            filter: Filter::none(),
-            later: Filter::none(),
+            all: Plan::none(),
+            rest: Plan::none(),
             request: builder.request,
+            letters: Letters::default(),
+            host: false,
             response: builder.response,
             logs: builder.logs,
             any: builder.any,
@@ -79,6 +80,27 @@ impl Program {
         program.prune();
         Ok(program)
     }
+}
+
+/// One operation for text that is the same in every line.
+fn joined(ops: Vec<Op>) -> Vec<Op> {
+    let mut joined: Vec<Op> = Vec::with_capacity(ops.len());
+    for op in ops {
+        let text = match op {
+            Op::Literal(text) => text,
+            // As `Line::unknown` prints it.
+            Op::Print(Place::Text | Place::Quoted, What::Fixed("-")) => b"-".to_vec(),
+            other => {
+                joined.push(other);
+                continue;
+            }
+        };
+        match joined.last_mut() {
+            Some(Op::Literal(before)) => before.extend_from_slice(&text),
+            _ => joined.push(Op::Literal(text)),
+        }
+    }
+    joined
 }
 
 /// Refuses a format that is too long even without its values.

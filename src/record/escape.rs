@@ -30,17 +30,39 @@ fn plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
 }
 
-/// Whether every mode copies `bytes` as they are: printable ASCII without `"` and `\`.
+/// Whether every mode copies `bytes` as they are: printable ASCII without `"` and `\`. What does not
+/// fill a step is looked at with what lies before it, some of it for the second time.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    if let Some(last) = bytes.last_chunk::<16>() {
-        // The last sixteen bytes are looked at as one, some of them for the second time.
-        let (chunks, _) = bytes.as_chunks::<16>();
-        chunks.iter().all(plain_chunk) && plain_chunk(last)
+    if let Some(last) = bytes.last_chunk::<32>() {
+        // One answer for all of them: an early end would cost each.
+        let mut found = [0; 32];
+        mark(&mut found, last);
+        for chunk in bytes.as_chunks::<32>().0 {
+            mark(&mut found, chunk);
+        }
+        found == [0; 32]
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>())
+    {
+        plain_chunk(first) & plain_chunk(last)
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        plain_word(*first) && plain_word(*last)
+        plain_word(*first) & plain_word(*last)
+    } else if let (Some([a, b, c, d]), Some([e, f, g, h])) =
+        (bytes.first_chunk::<4>(), bytes.last_chunk::<4>())
+    {
+        plain_word([*a, *b, *c, *d, *e, *f, *g, *h])
     } else {
         bytes.iter().all(|byte| plain(*byte))
+    }
+}
+
+/// Makes each byte of `found` other than zero whose byte is not plain. As signed numbers, bytes above
+/// 0x7f are below the blank.
+#[inline]
+fn mark(found: &mut [u8; 32], bytes: &[u8; 32]) {
+    for (found, byte) in found.iter_mut().zip(bytes) {
+        let low = byte.cast_signed() < 0x20;
+        *found |= u8::from(low | (*byte == 0x7f) | (*byte == b'"') | (*byte == b'\\'));
     }
 }
 

@@ -44,6 +44,19 @@ pub(super) fn heal<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     healer.handling();
 }
 
+/// Completes what a walk by `program.rest` was to find.
+pub(super) fn heal_rest<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
+    let mut healer = Healer { program, task, structs: task.structs, found };
+    let logged = program.request.get(program.rest.from..).unwrap_or_default();
+    healer.headers(logged, Message::Received, Tag::ReqHeader, true);
+    healer.records();
+}
+
+/// The value of a response's last header `name`.
+pub(super) fn last<'a>(structs: &'a dyn Structs, name: &[u8]) -> Option<&'a [u8]> {
+    values(structs, Message::Response, name).last()
+}
+
 struct Healer<'h, 's, 'p, 'a> {
     program: &'p Program,
     task: &'h Task<'a>,

@@ -1,8 +1,9 @@
 //! From a compiled format and a finished task to one line of bytes.
 //!
 //! A [`Program`] is compiled once from a format string: the union of Fastly's variables and
-//! varnishncsa's. [`Program::render`] walks the task's own log buffer once, by varnishncsa's
-//! rules, takes from the task's structs what the buffer cut or lost, and appends one line.
+//! varnishncsa's. [`Program::render`] takes from a request's structs what they have as it was logged,
+//! walks the task's own log buffer for the rest, by varnishncsa's rules, takes from the structs what the
+//! buffer cut or lost, and appends one line.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | [`task`] | what the VMOD hands over |
 //! | `compile`, `specifier`, `builder`, `json`, `program` | format string to operations |
 //! | `text` | the parts of a record's text |
+//! | `settled` | what Varnish's structs have exactly as the log does |
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
 //! | `render`, `values`, `times`, [`time`] | operations to bytes |
 //! | `line`, [`escape`], `limit`, `prefix` | how those bytes make one line |
@@ -45,6 +47,7 @@ mod program;
 mod prune;
 mod render;
 mod sample;
+mod settled;
 mod specifier;
 pub mod tags;
 pub mod task;
@@ -65,7 +68,7 @@ pub use program::Program;
 pub use render::Rendered;
 pub use sample::{NotASample, Sample};
 pub use tags::{Tag, TagTable};
-pub use task::{Acct, Side, Structs, Task};
+pub use task::{Acct, Letters, Settled, Side, Structs, Task};
 pub use time::Zone;
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Prefix {
             None if !self.fraction.is_empty() => out.push(b'-'),
             _ => {
                 let time = time.unwrap_or_default();
-                layout.write(time.floor() as i64, out);
+                layout.write(super::time::floor(time), out);
                 if !self.fraction.is_empty() {
                     out.push(b'.');
                     let micros = (time * 1e6).round().rem_euclid(1e6) as u32;

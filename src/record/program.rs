@@ -4,7 +4,7 @@ use super::filter::Filter;
 use super::options::{Dialect, Escape, MessageType};
 use super::sample::Sample;
 use super::tags::{Tag, TagTable};
-use super::task::{Address, Task};
+use super::task::{Address, Letters, Task};
 use super::text;
 use super::time::Layout;
 
@@ -143,6 +143,42 @@ pub(super) struct TagWatch {
     pub(super) slot: u16,
 }
 
+/// Which records a walk over a log looks at.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Whether there are any.
+    pub(super) walks: bool,
+    /// The tags that some operation needs, by number; the walk skips the others.
+    pub(super) needed: [Tag; 256],
+    pub(super) filter: Filter,
+    /// What still says something once the request has been received.
+    pub(super) later: Filter,
+    /// Nothing does.
+    pub(super) ends: bool,
+    /// The first of the request's headers in [`Program::request`] that the walk looks for.
+    pub(super) from: usize,
+}
+
+impl Plan {
+    /// A walk that finds nothing.
+    pub(super) fn none() -> Self {
+        Self {
+            walks: false,
+            needed: [Tag::Other; 256],
+            filter: Filter::none(),
+            later: Filter::none(),
+            ends: true,
+            from: 0,
+        }
+    }
+
+    /// What the walk does with records of tag number `number`.
+    #[inline]
+    pub(super) fn kind(&self, number: u8) -> Tag {
+        self.needed.get(usize::from(number)).copied().unwrap_or(Tag::Other)
+    }
+}
+
 /// A compiled format.
 ///
 /// It holds no state of a request: one program serves all worker threads at once.
@@ -150,12 +186,16 @@ pub(super) struct TagWatch {
 pub struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) tags: TagTable,
-    /// The tags that some operation needs, by number; the walk skips the others.
-    pub(super) needed: [Tag; 256],
-    pub(super) filter: Filter,
-    /// What still says something once the request has been received.
-    pub(super) later: Filter,
+    /// For all values.
+    pub(super) all: Plan,
+    /// For those that the structs of an answered request do not have.
+    pub(super) rest: Plan,
+    /// Those that the structs have come first.
     pub(super) request: Vec<HeaderWatch>,
+    /// What the names begin with that are looked for in the request's struct.
+    pub(super) letters: Letters,
+    /// The format prints the header `Host` apart from the request line.
+    pub(super) host: bool,
     pub(super) response: Vec<HeaderWatch>,
     pub(super) logs: Vec<LogWatch>,
     pub(super) any: Vec<TagWatch>,
@@ -181,12 +221,6 @@ impl Program {
 
     pub(super) fn uses(&self, slot: u16) -> bool {
         slot >= slot::FIXED || self.used & (1 << slot) != 0
-    }
-
-    /// What the walk does with records of tag number `number`.
-    #[inline]
-    pub(super) fn kind(&self, number: u8) -> Tag {
-        self.needed.get(usize::from(number)).copied().unwrap_or(Tag::Other)
     }
 
     /// Whether `vsl_mask` hides records of `tag`; one that Varnish does not have is hidden.

@@ -1,19 +1,39 @@
-//! Which of a log's records a program reads, so that the walk passes over the others.
+//! Which of a log's records a program reads, so that the walk passes over the others: of any task, and
+//! of a request whose structs have the most of it (`settled`).
 
 use super::filter::{Class, Filter};
-use super::program::{HeaderWatch, Program, slot};
+use super::program::{HeaderWatch, Plan, Program, slot};
 use super::tags::Tag;
+use super::task::Letters;
 
 impl Program {
-    /// Leaves in `needed` the tags that some operation prints from.
+    /// Plans what is looked for, and where.
     pub(super) fn prune(&mut self) {
+        self.request.sort_by_key(|watch| !watch.is_settled());
+        let settled = self.request.iter().take_while(|watch| watch.is_settled()).count();
+        let names = self.request.iter().take(settled).map(|watch| watch.name.as_slice());
+        let named = [(slot::HOST, b"host".as_slice()), (slot::AUTH, b"authorization")];
+        let named = named.into_iter().filter(|(slot, _)| self.uses(*slot)).map(|(_, name)| name);
+        self.letters = names.chain(named).fold(Letters::default(), Letters::with);
+        self.host = self.request.iter().any(|watch| watch.name.eq_ignore_ascii_case(b"host"));
+        self.all = self.plan(0, |tag| self.reads(tag), |tag| self.is_over(tag));
+        let logged = settled < self.request.len();
+        let rest = |tag| match tag {
+            Tag::ReqHeader | Tag::ReqUnset | Tag::VclCall => logged,
+            Tag::VclLog => !self.logs.is_empty(),
+            _ => false,
+        };
+        let over = |tag| matches!(tag, Tag::ReqHeader | Tag::ReqUnset | Tag::VclCall);
+        self.rest = self.plan(settled, rest, over);
+    }
+
+    /// Whether some operation prints from records of `tag`.
+    fn reads(&self, tag: Tag) -> bool {
         let any = |slots: &[u16]| slots.iter().any(|slot| self.used & (1 << slot) != 0);
         let request = !self.request.is_empty() || any(&[slot::HOST, slot::AUTH]);
         let response = !self.response.is_empty();
         let line = any(&[slot::METHOD, slot::PATH, slot::QUERY, slot::PROTOCOL]);
-        // Where the received request ends decides which of its values are taken.
-        let calls = self.uses_handling || request || response || line || any(&[slot::STATUS]);
-        let wanted = |tag| match tag {
+        match tag {
             Tag::Timestamp => any(&[slot::START, slot::END, slot::FIRST_BYTE]),
             Tag::PipeAcct => any(&[slot::PIPE_IN, slot::PIPE_OUT]),
             Tag::BackendOpen => any(&[slot::HOST_IP]),
@@ -26,31 +46,46 @@ impl Program {
             Tag::ReqUnset | Tag::BereqUnset => !self.request.is_empty(),
             Tag::RespHeader | Tag::RespUnset | Tag::BerespHeader | Tag::BerespUnset => response,
             Tag::HitMiss | Tag::HitPass | Tag::VclReturn => self.uses_handling,
-            Tag::VclCall => calls,
+            // Where the received request ends decides which of its values are taken.
+            Tag::VclCall => {
+                self.uses_handling || request || response || line || any(&[slot::STATUS])
+            }
             Tag::VclLog => !self.logs.is_empty(),
             _ => false,
-        };
-        let over = |tag| match tag {
+        }
+    }
+
+    /// Whether records of `tag` say nothing any more once the request has been received.
+    fn is_over(&self, tag: Tag) -> bool {
+        match tag {
             Tag::ReqMethod | Tag::ReqUrl | Tag::ReqProtocol | Tag::ReqHeader | Tag::ReqUnset => {
                 true
             }
             Tag::BereqMethod | Tag::BereqUrl | Tag::BereqProtocol => true,
             Tag::BereqHeader | Tag::BereqUnset => true,
             Tag::VclCall => !self.uses_handling,
-            Tag::Timestamp => !any(&[slot::END, slot::FIRST_BYTE]),
+            Tag::Timestamp => !self.uses(slot::END) && !self.uses(slot::FIRST_BYTE),
             _ => false,
-        };
-        self.needed = self.needed.map(|tag| if wanted(tag) { tag } else { Tag::Other });
-        let later = self.needed.map(|tag| if over(tag) { Tag::Other } else { tag });
-        self.filter = self.filter(&self.needed);
-        self.later = self.filter(&later);
+        }
+    }
+
+    /// A walk that looks at the records of the tags that are `wanted`, until they are `over`, and for
+    /// the request's headers from number `from` on.
+    fn plan(&self, from: usize, wanted: impl Fn(Tag) -> bool, over: impl Fn(Tag) -> bool) -> Plan {
+        let needed = self.tags.kinds().map(|tag| if wanted(tag) { tag } else { Tag::Other });
+        let later = needed.map(|tag| if over(tag) { Tag::Other } else { tag });
+        let walks = !self.any.is_empty() || needed.iter().any(|tag| *tag != Tag::Other);
+        let ends = self.any.is_empty() && later.iter().all(|tag| *tag == Tag::Other);
+        let filter = self.filter(&needed, from);
+        let later = self.filter(&later, from);
+        Plan { walks, needed, filter, later, ends, from }
     }
 
     /// What is wanted of the records of `tags`, by number.
-    fn filter(&self, tags: &[Tag; 256]) -> Filter {
+    fn filter(&self, tags: &[Tag; 256], from: usize) -> Filter {
         let uses = |slot, letters: &'static [u8]| if self.uses(slot) { letters } else { b"" };
         let mut filter = Filter::none();
-        filter.begin(Class::RequestHeader, firsts(&self.request));
+        filter.begin(Class::RequestHeader, firsts(self.request.get(from..).unwrap_or_default()));
         filter.begin(Class::RequestHeader, uses(slot::HOST, b"h").iter().copied());
         filter.begin(Class::RequestHeader, uses(slot::AUTH, b"a").iter().copied());
         filter.begin(Class::ResponseHeader, firsts(&self.response));

@@ -9,10 +9,11 @@ use super::line::{self, Line};
 use super::options::{Escape, MessageType};
 use super::prefix::LENGTH_MAX;
 use super::program::{Op, Program, slot};
+use super::settled::settle;
 use super::task::Task;
 use super::times::Times;
 use super::values::Values;
-use super::walk::{Captured, INLINE, Slot, walk};
+use super::walk::{Captured, FEW, INLINE, Slot, walk};
 
 /// What there is to count about a rendered line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,20 +41,25 @@ impl Program {
         out: &mut Vec<u8>,
     ) -> Rendered {
         let start = out.len();
-        let mut inline = [Slot::EMPTY; INLINE];
-        let mut heap = Vec::new();
+        // As few as serve: each is written before it is used.
+        let (mut few, mut more, mut heap);
         let count = usize::from(self.slots);
-        let slots = match inline.get_mut(..count) {
-            Some(slots) => slots,
-            None => {
-                heap.resize(count, Slot::EMPTY);
-                heap.as_mut_slice()
-            }
+        let slots: &mut [Slot<'_>] = if count <= FEW {
+            few = [Slot::EMPTY; FEW];
+            &mut few
+        } else if count <= INLINE {
+            more = [Slot::EMPTY; INLINE];
+            &mut more
+        } else {
+            heap = vec![Slot::EMPTY; count];
+            &mut heap
         };
         let mut found = Captured::new(slots);
-        walk(self, task, &mut found);
-        heal(self, task, &mut found);
-        let times = Times::new(self, task, &mut found);
+        let times = settle(self, task, &mut found).unwrap_or_else(|| {
+            walk(self, &self.all, task, &mut found);
+            heal(self, task, &mut found);
+            Times::new(self, task, &mut found)
+        });
         self.prefix.write(times.end.or(times.start), out);
         let found = &mut found;
         let mut strings = line::Strings::new();
@@ -69,7 +75,10 @@ impl Program {
         if incomplete {
             values.line.set_flags();
         }
-        let status = status(&values.found.get(slot::STATUS)).or_else(|| task.structs.status());
+        let known = values.found.status;
+        let status = known
+            .or_else(|| status(&values.found.get(slot::STATUS)))
+            .or_else(|| task.structs.status());
         let truncated = self.end(out, start, (self.escape == Escape::Json).then_some(&strings));
         Rendered { truncated, incomplete, status }
     }

@@ -118,6 +118,54 @@ pub enum Handling {
     Synth,
 }
 
+/// First letters of header names, in either case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Letters(u32);
+
+impl Letters {
+    /// These and the first letter of `name`.
+    #[must_use]
+    pub(super) fn with(self, name: &[u8]) -> Self {
+        name.first().map_or(self, |first| Self(self.0 | Self::bit(*first)))
+    }
+
+    /// Whether `line` begins with one of them; a few other lines do, too.
+    #[must_use]
+    #[inline]
+    pub fn has(self, line: &[u8]) -> bool {
+        line.first().is_some_and(|first| self.0 & Self::bit(*first) != 0)
+    }
+
+    /// The five low bits of a letter are the same in either case.
+    #[inline]
+    fn bit(letter: u8) -> u32 {
+        1 << (letter & 31)
+    }
+}
+
+/// What the structs of a client's request say exactly as its log does, once it has been answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'a> {
+    /// The method, as received.
+    pub method: Option<&'a [u8]>,
+    /// The URL, as received, query included.
+    pub url: Option<&'a [u8]>,
+    /// The protocol, as received.
+    pub protocol: Option<&'a [u8]>,
+    /// Whether the URL that the client sent had no host in it.
+    pub plain_url: bool,
+    /// The status sent.
+    pub status: u16,
+    /// Whether VCL made the answer.
+    pub synthetic: bool,
+    /// When the task began: the `Start` timestamp, in seconds since 1970.
+    pub start: f64,
+    /// When it was over: the `Resp` timestamp.
+    pub end: f64,
+    /// When the answer's first byte could be sent: the only `Process` timestamp.
+    pub ready: Option<f64>,
+}
+
 /// The task's structs, asked only for what the log buffer does not answer.
 ///
 /// Every method may say that it does not know. Answers borrow from the task: implementations
@@ -131,6 +179,14 @@ pub trait Structs {
     fn header(&self, _message: Message, _index: usize) -> Option<&[u8]> {
         None
     }
+    /// What need not be looked for in the log: `None` unless this is a client's request that has been
+    /// answered and neither restarted nor reset, and no ESI fragment.
+    fn settled(&self) -> Option<Settled<'_>> {
+        None
+    }
+    /// Calls `visit` for each header of the request as received that begins with one of `letters`, as
+    /// `Name: value`.
+    fn received<'s>(&'s self, _letters: Letters, _visit: &mut dyn FnMut(&'s [u8])) {}
     /// The status sent, if it is known for certain.
     fn status(&self) -> Option<u16> {
         None

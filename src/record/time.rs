@@ -328,7 +328,15 @@ fn number<const N: usize>(digits: &[u8; N]) -> Option<u64> {
 
 /// Cuts a time to the microseconds that `VSLb_ts` would have printed.
 pub(super) fn quantise(time: f64) -> f64 {
-    (time * 1e6).floor() / 1e6
+    floor(time * 1e6) as f64 / 1e6
+}
+
+/// The greatest whole number that is not above `number`, where an `i64` has it. `f64::floor` is a call
+/// of libm on the least processor that this is built for.
+#[inline]
+pub(super) fn floor(number: f64) -> i64 {
+    let whole = number as i64;
+    whole.saturating_sub(i64::from(whole as f64 > number))
 }
 
 /// Writes the last `width` digits of `number`, with leading zeros.

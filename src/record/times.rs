@@ -2,7 +2,7 @@
 
 use super::program::{Edge, Program, slot};
 use super::tags::Tag;
-use super::task::{Moment, Task};
+use super::task::{Moment, Settled, Task};
 use super::time;
 use super::walk::Captured;
 
@@ -38,6 +38,12 @@ impl Times {
         }
         found.incomplete |= lost(slot::START, times.start);
         times
+    }
+
+    /// Those that the structs of an answered request have.
+    pub(super) fn settled(program: &Program, known: &Settled<'_>) -> Self {
+        let time = |slot, time| program.uses(slot).then(|| time::quantise(time));
+        Self { start: time(slot::START, known.start), end: time(slot::END, known.end) }
     }
 
     pub(super) fn at(&self, edge: Edge) -> Option<f64> {

@@ -36,7 +36,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
             What::Clock(edge, layout) => match self.times.at(*edge) {
                 Some(time) => {
                     let from = self.line.open(place);
-                    self.line.with(|out| layout.write(time.floor() as i64, out));
+                    self.line.with(|out| layout.write(time::floor(time), out));
                     self.line.close(place, from);
                 }
                 None => self.line.absent(place, Missing::Dash),
@@ -130,6 +130,9 @@ impl<'a> Values<'_, '_, '_, 'a> {
 
     fn status(&mut self, place: Place) {
         let program = self.program;
+        if let Some(status) = self.found.status {
+            return self.line.number(status);
+        }
         if let Some(bytes) = self.found.get(slot::STATUS).bytes {
             return self.line.text(place, bytes);
         }
@@ -241,6 +244,9 @@ impl<'a> Values<'_, '_, '_, 'a> {
     }
 
     fn first_byte(&mut self, place: Place) {
+        if let Some(elapsed) = self.found.first_byte {
+            return self.seconds(elapsed);
+        }
         // The first of several counts, which a log without its beginning may have lost.
         let first = self.found.get(slot::FIRST_BYTE).bytes;
         if let Some(bytes) = first.filter(|_| self.found.whole || !self.program.heal) {
@@ -251,15 +257,19 @@ impl<'a> Values<'_, '_, '_, 'a> {
             let first = self.task.structs.moment(Moment::FirstByte).filter(|t| t.is_finite());
             let start = self.task.structs.moment(Moment::Start).filter(|t| t.is_finite());
             if let (Some(first), Some(start)) = (first, start) {
-                // As VSLb_ts writes it.
-                let micros = ((first - start) * 1e6).max(0.0) as u64;
-                self.line.number(micros / 1_000_000);
-                self.line.literal(b".");
-                return self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
+                return self.seconds(first - start);
             }
             self.found.incomplete = true;
         }
         self.line.absent(place, Missing::Int);
+    }
+
+    /// A duration as `VSLb_ts` writes it.
+    fn seconds(&mut self, elapsed: f64) {
+        let micros = (elapsed * 1e6).max(0.0) as u64;
+        self.line.number(micros / 1_000_000);
+        self.line.literal(b".");
+        self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
     }
 
     /// A cookie of the first `Cookie` header, or of any other as received.

@@ -9,7 +9,7 @@
 //! | anything else | the first | the first |
 
 use super::filter::Filter;
-use super::program::{HeaderWatch, Program, Which, slot};
+use super::program::{HeaderWatch, Plan, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Handling, Side, Task};
 use super::text::{after_prefix, basic, field, header, same, trim};
@@ -17,6 +17,9 @@ use super::vsl::{Record, Records, text};
 
 /// Captured values that need no allocation.
 pub(super) const INLINE: usize = 32;
+
+/// Those of a short format: the fixed ones and two headers.
+pub(super) const FEW: usize = 16;
 
 /// A captured value.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,10 @@ impl Slot<'_> {
 pub(super) struct Captured<'s, 'a> {
     pub(super) slots: &'s mut [Slot<'a>],
     pub(super) handling: Option<Handling>,
+    /// The status, where it is known without the log.
+    pub(super) status: Option<u16>,
+    /// How long it took until the first byte could be sent, in seconds, where the same is so.
+    pub(super) first_byte: Option<f64>,
     /// The text `hitmiss` has apart from `handling`: the last event decides both.
     pub(super) hit: Option<bool>,
     /// The log begins with the transaction's first record.
@@ -58,6 +65,8 @@ impl<'s, 'a> Captured<'s, 'a> {
         Self {
             slots,
             handling: None,
+            status: None,
+            first_byte: None,
             hit: None,
             whole: false,
             received: true,
@@ -104,11 +113,14 @@ enum Policy {
 /// What is known in the middle of a walk; [`Captured`] says what the fields mean.
 struct Walk<'w, 'p, 'a> {
     program: &'p Program,
+    plan: &'p Plan,
     side: Side,
     whole: bool,
     /// The request's values were taken, or cannot be told from VCL's.
     received: bool,
     filter: &'p Filter,
+    /// Nothing more is looked for.
+    ended: bool,
     /// A response's status was logged.
     status: bool,
     slots: &'w mut [Slot<'a>],
@@ -121,9 +133,14 @@ struct Walk<'w, 'p, 'a> {
     cut: bool,
 }
 
-/// Walks `task`'s log and puts what it finds into `found`, which is new.
+/// Walks `task`'s log by `plan`, which is one of `program`'s, and puts what it finds into `found`.
 #[inline(never)]
-pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
+pub(super) fn walk<'a>(
+    program: &Program,
+    plan: &Plan,
+    task: &Task<'a>,
+    found: &mut Captured<'_, 'a>,
+) {
     let mut records = Records::new(task.log, task.overhead);
     let mut early = records.clone().take(2);
     let first = early.next();
@@ -144,10 +161,12 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
     let received = torn && program.heal;
     let mut walk = Walk {
         program,
+        plan,
         side: task.side,
         whole,
         received: false,
-        filter: &program.filter,
+        filter: &plan.filter,
+        ended: false,
         status: false,
         slots: found.slots,
         handling: None,
@@ -162,11 +181,14 @@ pub(super) fn walk<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<
         walk.receive();
     }
     while let Some(record) = records.find(walk.filter) {
-        let tag = program.kind(record.tag);
+        let tag = plan.kind(record.tag);
         walk.cut = record.bytes.len() >= reclen;
         walk.record(tag, text(record.bytes));
         if any {
             walk.any(record.tag, record.bytes);
+        }
+        if walk.ended {
+            break;
         }
     }
     let Walk { handling, hit, answered, cuts, .. } = walk;
@@ -230,7 +252,8 @@ impl<'a> Walk<'_, '_, 'a> {
         self.received = true;
         // What a log without its beginning lacks is told from all of its tags.
         if self.whole {
-            self.filter = &self.program.later;
+            self.filter = &self.plan.later;
+            self.ended = self.plan.ends;
         }
     }
 
@@ -324,7 +347,8 @@ impl<'a> Walk<'_, '_, 'a> {
             return;
         }
         let program = self.program;
-        self.headers(&program.request, Policy::Request, text, unset);
+        let watches = program.request.get(self.plan.from..).unwrap_or_default();
+        self.headers(watches, Policy::Request, text, unset);
         if unset {
             return;
         }

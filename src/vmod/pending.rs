@@ -91,6 +91,8 @@ pub(super) struct Delivered {
     pub private: bool,
     /// Whether the lines that are remembered are all that it had.
     pub lines: bool,
+    /// Whether it was `req->resp`, whose status was logged.
+    pub response: bool,
 }
 
 /// What VCL left for the end of a task.

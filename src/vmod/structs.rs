@@ -14,7 +14,9 @@ use varnish::ffi;
 
 use super::pending::{Answer, Pending};
 use super::version;
-use crate::record::task::{Address, Connection, Handling, Message, Moment, Part, Structs};
+use crate::record::task::{
+    Address, Connection, Handling, Letters, Message, Moment, Part, Settled, Structs,
+};
 
 /// `include/vcl.h`.
 const VCL_MET_PIPE: c_uint = 1 << 2;
@@ -49,7 +51,13 @@ pub(super) fn headers<T>(owner: &T, http: *const ffi::http) -> &[ffi::txt] {
 /// A response's status, as Varnish logs it: of 1404 the last three digits.
 pub(super) fn status_of<T>(owner: &T, http: *const ffi::http) -> Option<u16> {
     let text = slots(owner, http).get(ffi::HTTP_HDR_STATUS as usize).and_then(line_of)?;
-    std::str::from_utf8(text).ok()?.parse().ok()
+    match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            let digit = |byte: &u8| u16::from(byte - b'0');
+            Some(100 * digit(a) + 10 * digit(b) + digit(c))
+        }
+        _ => std::str::from_utf8(text).ok()?.parse().ok(),
+    }
 }
 
 fn first_line<T>(owner: &T, http: *const ffi::http, part: Part) -> Option<&[u8]> {
@@ -59,6 +67,12 @@ fn first_line<T>(owner: &T, http: *const ffi::http, part: Part) -> Option<&[u8]>
         Part::Protocol => ffi::HTTP_HDR_PROTO,
     };
     slots(owner, http).get(index as usize).and_then(line_of)
+}
+
+/// Whether a request line's URL stands right behind its method. `HTTP1_DissectRequest` takes the host
+/// out of one that has it, by moving its beginning, and the client's `Host` away.
+fn is_plain(method: &ffi::txt, url: &ffi::txt) -> bool {
+    (method.e as usize).checked_add(1) == Some(url.b as usize)
 }
 
 /// A C string that Varnish keeps.
@@ -130,6 +144,41 @@ impl<'a> Client<'a> {
 }
 
 impl Structs for Client<'_> {
+    fn settled(&self) -> Option<Settled<'_>> {
+        let req = self.req;
+        let sent = self.pending.delivered.as_ref().filter(|sent| sent.response)?;
+        let fresh = req.restarts == 0 && req.esi_level == 0;
+        let (start, end) = (req.t_first.0, req.t_prev.0);
+        let timed = start > 0.0 && end > 0.0 && end.is_finite();
+        if !fresh || !timed || version::piped(req) || version::is_reset(req) {
+            return None;
+        }
+        let slots = slots(req, req.http0);
+        let slot = |index: c_uint| slots.get(index as usize);
+        let part = |index| slot(index).and_then(line_of);
+        Some(Settled {
+            method: part(ffi::HTTP_HDR_METHOD),
+            url: part(ffi::HTTP_HDR_URL),
+            protocol: part(ffi::HTTP_HDR_PROTO),
+            plain_url: is_plain(slot(ffi::HTTP_HDR_METHOD)?, slot(ffi::HTTP_HDR_URL)?)
+                || part(ffi::HTTP_HDR_PROTO) == Some(b"HTTP/2.0"),
+            status: sent.status,
+            synthetic: req.err_code != 0,
+            start,
+            end,
+            // VCL may have made another answer before.
+            ready: (sent.ready > 0.0 && req.err_code == 0).then_some(sent.ready),
+        })
+    }
+
+    fn received<'s>(&'s self, letters: Letters, visit: &mut dyn FnMut(&'s [u8])) {
+        for line in headers(self.req, self.req.http0).iter().filter_map(line_of) {
+            if letters.has(line) {
+                visit(line);
+            }
+        }
+    }
+
     fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
         match message {
             Message::Received => first_line(self.req, self.req.http0, part),

@@ -162,7 +162,8 @@ pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<&Sent>) {
         .is_some_and(|object| u32::from(object.flags) & ffi::oc_flags_OC_F_PRIVATE != 0);
     pending.delivered = {
         let Sent { aborted, ready, .. } = *sent;
-        Some(Delivered { status, ready, aborted, private, lines })
+        let response = matches!(sent.answer, Answered::Response);
+        Some(Delivered { status, ready, aborted, private, lines, response })
     };
 }
 

@@ -1,0 +1,149 @@
+//! Values of a client request that Varnish's structs have exactly as its log does, so that nobody
+//! walks over the log for them.
+//!
+//! What varnishncsa prints of a request is the first record of each kind, and these are written from
+//! what `req->http0` keeps (`cnt_recv`: `Req_LogStart`, `http_VSL_log`). The exceptions, of which the
+//! log stays the source:
+//!
+//! | header | why |
+//! |---|---|
+//! | with `:last` | later records may follow |
+//! | `Connection` | `http_DoConnection` joins several lines, and logs that it takes them away, before the request is logged |
+//! | `Content-Length`, `Transfer-Encoding` | `std.cache_req_body()` changes `http0` |
+//! | `Via` | Varnish adds it after `http0` |
+//! | `Host` of a request for `http://host/path` | `HTTP1_DissectRequest` logs that it takes the client's away |
+//!
+//! Of a response, the lines that were sent are the last that were logged, unless VCL made a synthetic
+//! one in its place: the log has the lines of both.
+
+use super::heal::{heal_rest, last};
+use super::program::{HeaderWatch, Program, Which, slot};
+use super::task::{Address, Handling, Settled, Side, Task};
+use super::text::{basic, header, trim};
+use super::times::Times;
+use super::walk::{Captured, walk};
+
+/// Headers of a request whose first record is not what `http0` has.
+const LOGGED: [&[u8]; 4] = [b"Connection", b"Content-Length", b"Transfer-Encoding", b"Via"];
+
+const FORWARDED: &[u8] = b"X-Forwarded-For";
+
+impl HeaderWatch {
+    /// Whether `http0` has the value of this header of a request.
+    pub(super) fn is_settled(&self) -> bool {
+        self.which != Which::Last && !LOGGED.iter().any(|name| self.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Puts into `found`, which is new, what `program` prints of a task whose structs have it; `None`, and
+/// nothing is put there, when all of it is to be looked for in the log.
+pub(super) fn settle<'a>(
+    program: &Program,
+    task: &Task<'a>,
+    found: &mut Captured<'_, 'a>,
+) -> Option<Times> {
+    if !program.heal || task.side != Side::Client {
+        return None;
+    }
+    let structs = task.structs;
+    let known = structs.settled()?;
+    let handling = if program.uses_handling { Some(structs.handling()?) } else { None };
+    if program.host && !known.plain_url
+        || !program.response.is_empty() && !answer(program, task, &known)
+    {
+        return None;
+    }
+    if program.uses(slot::FIRST_BYTE) {
+        found.first_byte = Some(known.ready? - known.start);
+    }
+    first_line(program, &known, found);
+    addresses(program, task, found);
+    request(program, task, found);
+    response(program, task, found);
+    found.whole = true;
+    if program.rest.walks {
+        walk(program, &program.rest, task, found);
+        heal_rest(program, task, found);
+    }
+    found.status = Some(known.status);
+    found.handling = handling;
+    found.hit = handling.map(|handling| handling == Handling::Hit);
+    Some(Times::settled(program, &known))
+}
+
+/// Whether the lines of the response that was sent are the last ones in the log.
+fn answer(program: &Program, task: &Task<'_>, known: &Settled<'_>) -> bool {
+    let last = program.response.iter().all(|watch| watch.which != Which::First);
+    last && !known.synthetic && task.structs.response_is_final()
+}
+
+fn first_line<'a>(program: &Program, known: &Settled<'a>, found: &mut Captured<'_, 'a>) {
+    let mut put = |slot, value: Option<&'a [u8]>| {
+        if let Some(value) = value
+            && program.uses(slot)
+        {
+            found.put(slot, trim(value), false);
+        }
+    };
+    put(slot::METHOD, known.method);
+    put(slot::PROTOCOL, known.protocol);
+    if let Some(url) = known.url
+        && (program.uses(slot::PATH) || program.uses(slot::QUERY))
+    {
+        let at = memchr::memchr(b'?', url).unwrap_or(url.len());
+        let (path, query) = url.split_at_checked(at).unwrap_or((url, &[]));
+        put(slot::PATH, Some(path));
+        put(slot::QUERY, Some(query));
+    }
+}
+
+fn addresses<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
+    for (slot, which) in [(slot::HOST_IP, Address::ClientIp), (slot::PORT, Address::ClientPort)] {
+        if program.uses(slot)
+            && let Some(address) = task.structs.address(which)
+        {
+            found.put(slot, address, false);
+        }
+    }
+}
+
+/// The first of each header counts.
+fn request<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
+    let watches = program.request.get(..program.rest.from).unwrap_or_default();
+    let put = |found: &mut Captured<'_, 'a>, slot, value: &'a [u8]| {
+        if found.get(slot).bytes.is_none() {
+            found.put(slot, trim(value), false);
+        }
+    };
+    task.structs.received(program.letters, &mut |line| {
+        for watch in watches {
+            if let Some(value) = header(line, &watch.name) {
+                put(found, watch.slot, value);
+            }
+        }
+        if program.uses(slot::HOST)
+            && let Some(value) = header(line, b"Host")
+        {
+            put(found, slot::HOST, value);
+        } else if program.uses(slot::AUTH)
+            && let Some(value) = header(line, b"Authorization").and_then(basic)
+        {
+            put(found, slot::AUTH, value);
+        }
+    });
+    for watch in watches.iter().filter(|watch| watch.name.eq_ignore_ascii_case(FORWARDED)) {
+        // Varnish adds it where the client sent none (`cnt_recv_prep`).
+        if let Some(address) = task.structs.address(Address::ClientIp) {
+            put(found, watch.slot, address);
+        }
+    }
+}
+
+/// The last of each header counts.
+fn response<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
+    for watch in &program.response {
+        if let Some(value) = last(task.structs, &watch.name) {
+            found.put(watch.slot, value, false);
+        }
+    }
+}
