@@ -414,8 +414,8 @@ def gone_while_waiting(site, client):
 def proxied(site, client):
     opening = b"PROXY TCP4 192.0.2.33 198.51.100.4 4711 443\r\n"
     with contextlib.closing(Client(site.proxy, opening)) as own:
-        for path in ("/hit", "/pass/proxy"):
-            site.ask(own, "proxy-v1", path, *USUAL)
+        for name, path in (("proxy-v1", "/hit"), ("proxy-v1-pass", "/pass/proxy")):
+            site.ask(own, name, path, *USUAL)
 
 
 def proxied_v6(site, client):
