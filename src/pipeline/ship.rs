@@ -148,6 +148,9 @@ impl Shipment {
 
 impl Drop for Shipment {
     fn drop(&mut self) {
+        // What was counted since it last said something. Nobody waits for it: the folder may be gone.
+        self.said.store(0, Ordering::Relaxed);
+        let _ = self.tell_state();
         // The threads end by themselves, and with the last one the right to upload.
         self.pipeline.abandon();
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::common::s3_server::S3Server;
-use crate::common::stream::{Holder, Process, expected, lines, objects, wait_for};
+use crate::common::stream::{DEAD, Holder, Process, expected, lines, objects, wait_for};
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::pipeline::{Folder, Shipment};
 use vmod_s3log::spool::Uploading;
@@ -184,6 +184,23 @@ fn a_folder_that_cannot_be_told_who_uploads_is_told_when_it_can() {
     second.push("line", 20..30);
     wait_for("the folder to say so", || folder().is_external());
     assert!(process.messages().iter().any(|said| said.contains("its route cannot be noted")));
+}
+
+#[test]
+fn what_a_shipper_has_counted_since_its_last_report_is_counted_when_it_ends() {
+    let process = Process::new();
+    let holder = process.attach(DEAD, &[SHORT, EXTERNAL]);
+    holder.push("line", 0..10);
+    holder.wait_stat("blocks_sealed", 1);
+    let shipment = ship(&process, DEAD);
+    shipment.follow().unwrap();
+    // It has reported, and does so again no sooner than it is asked to follow.
+    let status = || serde_json::from_str::<serde_json::Value>(&holder.pipeline.status()).unwrap();
+    wait_for("the report", || status()["shipper"]["pid"].is_u64());
+    let failed = |(name, count): &(&str, u64)| *name == "upload_retries" && *count > 0;
+    wait_for("an attempt to fail", || shipment.stats().snapshot().iter().any(failed));
+    drop(shipment);
+    holder.wait_stat("upload_retries", 1);
 }
 
 #[test]
