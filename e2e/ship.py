@@ -2,18 +2,21 @@
 
 With `upload = "external"` varnishd packs and `s3log ship` uploads, as another user where this runs as
 root. Both are killed with SIGKILL, stopped and restarted, VCLs are reloaded, and the S3 server comes and
-goes; one stream is encrypted. Then everything is up, and every answered request is in the bucket exactly
-once, in both streams, but for the last of a connection that an end of the cache process has cut. The
-cache process never had a connection of its own to the S3 server and never saw a credentials file, and
-the shipper never saw an unencrypted line of the encrypted stream.
+goes; one stream is encrypted. All that time the cache process has no connection of its own to the S3 server
+and no credentials. Then reloads change `upload` to "internal" and back, again and again, with kills in between;
+after each, the process that is asked to upload does so. In the end every answered request
+is in the bucket exactly once, in both streams, but for the last of a connection that an end of the cache process
+has cut, and the shipper never saw an unencrypted line of the encrypted stream.
 """
 
+import json
 import os
 import pathlib
 import pwd
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -32,10 +35,10 @@ import s3log;
 backend default {{ .host = "127.0.0.1"; .port = "{origin}"; }}
 sub vcl_init {{
     new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}", spool = "{spool}",
-        credentials = "{nowhere}", upload = "external", format = "%U %>s", period = {period},
+        credentials = "{credentials}", upload = "{upload}", format = "%U %>s", period = {period},
         path = "{path}");
     new sealed = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}", spool = "{spool}",
-        upload = "external", format = "%U %>s", period = {period}, encrypt_to = "{recipient}");
+        credentials = "{credentials}", upload = "{upload}", format = "%U %>s", period = {period}, encrypt_to = "{recipient}");
 }}
 sub vcl_recv {{ if (req.url ~ "^/s/") {{ return (synth(200)); }} return (hash); }}
 sub vcl_hash {{ hash_data(regsub(req.url, "^(/[a-z]+/).*", "\\1")); return (lookup); }}
@@ -148,17 +151,18 @@ class Chaos:
     def __init__(self, place, shipper, seed):
         self.place, self.shipper, self.random = place, shipper, random.Random(seed)
         self.deaths = traffic.Deaths()
-        self.done, self.s3_downs, self.loaded = dict.fromkeys(KINDS, 0), 0, 0
+        self.done, self.s3_downs, self.loaded, self.turned = dict.fromkeys(KINDS, 0), 0, 0, []
         self.over = threading.Event()
         self.varnish = place.start_varnish(
             self.write("boot"), parameters=("feature=+no_coredump", "syslog_cli_traffic=off")
         )
 
-    def write(self, name, period="500ms", path=""):
+    def write(self, name, period="500ms", path="", upload="external"):
+        nowhere = self.place.directory / "no-such-file"
         text = VCL.format(
             origin=self.place.origin.port, endpoint=self.place.s3.endpoint, bucket=rig.BUCKET,
-            spool=self.place.spool, nowhere=self.place.directory / "no-such-file", period=period,
-            path=path, recipient=RECIPIENT,
+            spool=self.place.spool, period=period, path=path, recipient=RECIPIENT, upload=upload,
+            credentials=nowhere if upload == "external" else self.place.s3.credentials,
         )
         file = self.place.directory / f"{name}.vcl"
         file.write_text(text)
@@ -195,6 +199,44 @@ class Chaos:
         vcl = self.write(name, self.random.choice(["300ms", "1s"]), self.random.choice(["", "a/", "b/"]))
         self.varnish.swap(name, vcl)
 
+    def turn(self, upload):
+        """Has the other process upload, and waits until it does."""
+        self.loaded += 1
+        # One that is started anew goes on with the same.
+        self.varnish.vcl = self.write(f"v{self.loaded}", upload=upload)
+        self.varnish.swap(f"v{self.loaded}", self.varnish.vcl)
+        rig.wait_for(f"{upload} uploads", lambda: self.uploads(upload), step=0.1)
+        before = set(self.place.s3.keys())
+        new = lambda: any(key.endswith(".age") for key in set(self.place.s3.keys()) - before)
+        rig.wait_for(f"a block that {upload} uploads has made", new, step=0.2)
+
+    def uploads(self, upload):
+        """Whether the process that is asked to has the right to upload the encrypted stream."""
+        command = [self.place.command, "stats", "--json", "--spool", self.place.spool]
+        done = subprocess.run(command, env=self.place.env, stdout=subprocess.PIPE, check=True)
+        (now,) = [
+            folder for folder in map(json.loads, done.stdout.splitlines())
+            if folder["spool"].endswith("/sealed")
+        ]
+        wanted = self.shipper.process.pid if upload == "external" else now["holder"]
+        return now["uploader"] == wanted is not None
+
+    def turns(self, count):
+        """Changes who uploads, and kills in between whoever does or does not."""
+        for _ in range(count):
+            for upload in ("internal", "external"):
+                self.turn(upload)
+                kinds = ["kill_varnish", "kill_ship", "kill_both", "restart_varnish", "twice", "nothing"]
+                kind = self.random.choice(kinds)
+                # Twice: the folder is its owner's alone before the shipper has looked again.
+                for _ in range({"nothing": 0, "twice": 2}.get(kind, 1)):
+                    getattr(self, "restart_varnish" if kind == "twice" else kind)()
+                self.turned.append(f"{upload} {kind}")
+                rig.wait_for("an answer", self.serving, step=0.01)
+
+    def serving(self):
+        return traffic.answers(self.varnish.port, "/s/x", 200)
+
     def weather(self):
         random_ = random.Random(self.random.random())
         while not self.over.wait(random_.uniform(3, 10)):
@@ -206,14 +248,13 @@ class Chaos:
     def run(self, seconds):
         weather = threading.Thread(target=self.weather)
         weather.start()
-        serving = lambda: traffic.answers(self.varnish.port, "/s/x", 200)
         try:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 (kind,) = self.random.choices(list(KINDS), KINDS.values())
                 getattr(self, kind)()
                 self.done[kind] += 1
-                rig.wait_for("an answer", serving, step=0.01)
+                rig.wait_for("an answer", self.serving, step=0.01)
                 time.sleep(self.random.uniform(0.05, 1.2))
         finally:
             self.over.set()
@@ -256,6 +297,9 @@ def prove(place, options):
     load = traffic.Traffic(place.varnish.port, 3, seed % 1000, pause=0.01).start()
     try:
         chaos.run(seconds)
+        watch.over.set()
+        watch.join(10)
+        chaos.turns(8 if options.long else 2)
     finally:
         answered = load.stop()
     failures += private_files(place)
@@ -269,8 +313,6 @@ def prove(place, options):
         counters = place.varnish.balanced(stream)
         if dropped := rig.dropped(counters):
             failures.append(f"dropped: {dropped}")
-    watch.over.set()
-    watch.join(10)
     shipper.stop()
     identity = place.directory / "identity"
     identity.write_text(IDENTITY + "\n")
@@ -280,6 +322,7 @@ def prove(place, options):
         say(f"ship: {stream}: {verdict}")
         if not verdict.ok() or not answered:
             failures.append(f"{stream}, seed {seed}\n{verdict.details(start, chaos.deaths)}")
+    say(f"ship: upload changed, then: {', '.join(chaos.turned)}")
     say(f"ship: {chaos.done}, S3 server down {chaos.s3_downs} times, {watch.looks} looks for connections")
     if watch.found or not watch.looks:
         failures.append(f"connections of the cache process to the S3 server: {watch.found[:3]}")
