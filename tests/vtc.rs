@@ -13,7 +13,9 @@
 //! `S3LOG_PRELOAD` names a library that varnishd is run with, such as that of `tests/guard`.
 //!
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
-//! `S3LOG_COMMAND` name them: `make compat` does so.
+//! `S3LOG_COMMAND` name them: `make compat` does so. With `S3LOG_VARNISH_VERSION` too, tests are left
+//! out that have a line `# Not before Varnish X.Y: why`, where this is an older one, or
+//! `# Only before Varnish X.Y: why`, where it is not.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -65,10 +67,33 @@ fn main() {
         .map(|path| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let server = Arc::clone(&server);
-            Trial::test(name.clone(), move || run(&name, &path, &server))
+            let fits = fits(&path, &version());
+            Trial::test(name.clone(), move || run(&name, &path, &server)).with_ignored_flag(!fits)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Whether a test is for this version of Varnish, as far as it says.
+fn fits(path: &Path, version: &[u32]) -> bool {
+    let text = fs::read_to_string(path).expect("a readable test");
+    let older = |line: &str, mark: &str| {
+        let named = line.strip_prefix(mark)?.split_once(':').expect("X.Y: why").0;
+        Some(version < numbers(named).as_slice())
+    };
+    text.lines().all(|line| {
+        older(line, "# Not before Varnish ") != Some(true)
+            && older(line, "# Only before Varnish ") != Some(false)
+    })
+}
+
+/// The Varnish of these tests. One that is not named has all that the tests are for.
+fn version() -> Vec<u32> {
+    std::env::var("S3LOG_VARNISH_VERSION").map_or_else(|_| vec![u32::MAX], |text| numbers(&text))
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().expect("a version like 7.1.1")).collect()
 }
 
 fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {

@@ -1,19 +1,20 @@
 //! Two of the running varnishd's parameters, of which a module has no other sight.
 //!
 //! `vsl_mask` is asked for by `VSL_tag_is_masked`, for the tag of each value that a request's log
-//! lacks. The masks of a request's first and last moment may differ; what is missing then is told by
+//! lacks. Where Varnish does not have that (`version::masked`), `VSLb` into a buffer of our own writes
+//! nothing of a tag that is masked. The masks of a request's first and last moment may differ; what is missing then is told by
 //! neither.
 //!
 //! `vsl_reclen` is measured: `VSLb` into a buffer of our own, which nobody flushes, cuts a long text
 //! at it. That costs as much as copying 4 KB, so one request a second does it. Up to a second after
 //! a `param.set` values may be taken as whole, or as cut, that are not.
 
-use std::ffi::{c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_uint};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use varnish::ffi;
 
-use super::version::VSL_OVERHEAD;
+use super::version::{self, VSL_OVERHEAD};
 
 /// `vsl_reclen`'s default, for as long as nothing was measured.
 const DEFAULT: usize = 255;
@@ -48,21 +49,9 @@ struct Text([u8; TEXT], u8);
 fn measure() -> Option<usize> {
     static LONG: Text = Text([b'x'; TEXT], 0);
     let tags = [ffi::VslTag::Vsl, ffi::VslTag::Error, ffi::VslTag::Notice, ffi::VslTag::ReqUrl];
-    // SAFETY: reads the parameter alone.
-    let tag = tags.into_iter().find(|tag| unsafe { ffi::VSL_tag_is_masked(*tag) } == 0)?;
+    let tag = tags.into_iter().map(|tag| tag as c_uint).find(|tag| !hidden(*tag))?;
     let mut words = [0u32; WORDS];
-    let bounds = words.as_mut_ptr_range();
-    let mut log = ffi::vsl_log {
-        wlb: bounds.start,
-        wlp: bounds.start,
-        wle: bounds.end,
-        wlr: 0,
-        wid: Default::default(),
-    };
-    let text = (&raw const LONG).cast::<c_char>();
-    // SAFETY: an empty buffer with room for the record, which VSLb therefore does not flush; the
-    // format takes one string.
-    unsafe { ffi::VSLb(&raw mut log, tag, c"%s".as_ptr(), text) };
+    write(tag, c"%s", (&raw const LONG).cast(), &mut words);
     // The text's length with its NUL is in the low half of the record's first word.
     let length = words.first()? & 0xffff;
     usize::try_from(length).ok().filter(|length| *length > 0)
@@ -71,12 +60,34 @@ fn measure() -> Option<usize> {
 unsafe extern "C" {
     /// As in varnish-sys, for a number that is no constant of its enum.
     #[allow(clashing_extern_declarations)]
-    #[link_name = "VSL_tag_is_masked"]
-    fn tag_is_masked(tag: c_uint) -> c_int;
+    fn VSLb(log: *mut ffi::vsl_log, tag: c_uint, format: *const c_char, ...);
+}
+
+/// Logs a record of `tag` into `words`, where it is the first, unless `vsl_mask` hides it.
+fn write(tag: c_uint, format: &CStr, argument: *const c_char, words: &mut [u32]) {
+    let bounds = words.as_mut_ptr_range();
+    let mut log = ffi::vsl_log {
+        wlb: bounds.start,
+        wlp: bounds.start,
+        wle: bounds.end,
+        wlr: 0,
+        wid: Default::default(),
+    };
+    // SAFETY: an empty buffer with room for the record, which VSLb therefore does not flush; the
+    // format takes one string or none.
+    unsafe { VSLb(&raw mut log, tag, format.as_ptr(), argument) };
 }
 
 /// Whether `vsl_mask` hides records of tag `number`, which is one that the running Varnish has.
 pub(super) fn masked(number: u8) -> bool {
-    // SAFETY: reads the parameter alone.
-    unsafe { tag_is_masked(c_uint::from(number)) != 0 }
+    hidden(c_uint::from(number))
+}
+
+fn hidden(tag: c_uint) -> bool {
+    version::masked(tag).unwrap_or_else(|| {
+        let mut words = [0u32; VSL_OVERHEAD + 4];
+        write(tag, c"", std::ptr::null(), &mut words);
+        // The first word has the tag.
+        words.first() == Some(&0)
+    })
 }

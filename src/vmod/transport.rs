@@ -15,14 +15,14 @@
 //!
 //! The struct is not among the installed headers. It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0
 //! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 7.1 and 7.2
-//! have no `poll`, so nothing is led there (`TRANSPORT_POLLS` in `version.rs`). Where the magic number
-//! differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
+//! have no `poll`, so that a value waits for the delivery or for VCL's next call there, also past a
+//! rollback. Where the magic number differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
 //!
 //! Not here: the transport of an ESI fragment, but for one that the client has reset.
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
 //! reset delivers nothing (`cnt_synth`).
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr};
@@ -59,17 +59,41 @@ struct Transport {
     sess_panic: Call,
     req_panic: Call,
     reembark: Call,
+    #[cfg(not(varnish_before_7_3))]
     poll: Option<Poll>,
     minimal_response: Option<Minimal>,
     list: [*mut c_void; 2],
 }
 
 impl Transport {
+    /// `poll`, where Varnish has it.
+    fn poll(&self) -> Option<Poll> {
+        #[cfg(not(varnish_before_7_3))]
+        let poll = self.poll;
+        #[cfg(varnish_before_7_3)]
+        let poll = None;
+        poll
+    }
+
+    fn set_poll(&mut self, poll: Poll) {
+        #[cfg(not(varnish_before_7_3))]
+        {
+            self.poll = Some(poll);
+        }
+        #[cfg(varnish_before_7_3)]
+        let _ = poll;
+    }
+
+    fn is_http2(&self) -> bool {
+        // SAFETY: a transport's name is a constant string of Varnish's.
+        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == c"HTTP/2"
+    }
+
     /// Whether both call the same.
     fn is(&self, other: &Self) -> bool {
         let calls = |of: &Self| {
             let deliver = of.deliver.map(|call| call as Call);
-            let poll = of.poll.map(|call| call as Call);
+            let poll = of.poll().map(|call| call as Call);
             let minimal_response = of.minimal_response.map(|call| call as Call);
             let led = (of.name, deliver, poll, minimal_response);
             let session = (of.new_session, of.unwait, of.sess_panic);
@@ -158,9 +182,6 @@ fn place<'r>(request: *mut ffi::req) -> Option<&'r AtomicPtr<Transport>> {
 /// Leads the transport of `request`, before VCL subroutines too if it shall be `asking`. `false` where
 /// this Varnish's transports are not known, and for a fragment that is not reset.
 pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) -> bool {
-    if !version::TRANSPORT_POLLS {
-        return false;
-    }
     let Some(place) = place(request) else { return false };
     let at = place.load(Relaxed);
     // SAFETY: a request has a transport for as long as it lives.
@@ -247,7 +268,7 @@ impl Pair {
         copy.minimal_response = Some(minimal_response);
         let led = |copy| Led { copy, original: *now, at, hooks };
         let quiet = led(copy);
-        copy.poll = Some(poll);
+        copy.set_poll(poll);
         Some(Self { quiet, asking: led(copy) })
     }
 }
@@ -266,7 +287,7 @@ fn led_at(at: *const Transport) -> Option<&'static Led> {
 
 fn calls_poll(transport: &Transport) -> bool {
     let ours: Poll = poll;
-    transport.poll.is_some_and(|call| std::ptr::fn_addr_eq(call, ours))
+    transport.poll().is_some_and(|call| std::ptr::fn_addr_eq(call, ours))
 }
 
 /// The copy that `request` has for its transport, if it has one.
@@ -282,12 +303,12 @@ unsafe extern "C" fn poll(request: *mut ffi::req) -> c_int {
     let own = match led(request) {
         Some(led) => {
             (led.hooks.before_vcl)(request);
-            led.original.poll
+            led.original.poll()
         }
         // Another thread, which works on another fragment, has just taken the copy away.
         None => place(request).and_then(|place| {
             // SAFETY: a request has a transport for as long as it lives.
-            unsafe { place.load(Relaxed).as_ref() }?.poll
+            unsafe { place.load(Relaxed).as_ref() }?.poll()
         }),
     };
     match own {
@@ -327,10 +348,10 @@ impl Before {
     fn sent(self, request: *mut ffi::req, through: &Transport) -> Option<Sent> {
         // `h2_poll`: whether the stream has an error.
         // SAFETY: the request stands until its task is left, and is this transport's.
-        let aborted = through.poll.is_some_and(|poll| unsafe { poll(request) } < 0);
+        let aborted = through.poll().is_some_and(|poll| unsafe { poll(request) } < 0);
         // SAFETY: as above.
         let req = unsafe { request.as_ref() }?;
-        let multiplexed = through.poll.is_some();
+        let multiplexed = through.is_http2();
         let answer = if multiplexed {
             // `h2_deliver` sends a 500 when the headers do not fit into the workspace.
             // SAFETY: the request's own workspace.

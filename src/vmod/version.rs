@@ -5,6 +5,10 @@
 //! compiler, which is varnish-rs's part (`docs/versions.md`), and `struct transport`, whose one
 //! difference is in `transport.rs` beside the struct.
 
+#[cfg(not(varnish_before_7_3))]
+use std::ffi::c_int;
+use std::ffi::c_uint;
+
 use varnish::ffi;
 
 /// Words before a log record's text: `VSL_OVERHEAD` of `include/vapi/vsl_int.h`. 7.3 added the
@@ -32,6 +36,23 @@ pub(super) fn vxid(vsl: &ffi::vsl_log) -> u64 {
     vxid
 }
 
+/// Whether `vsl_mask` hides records of `tag`: `VSL_tag_is_masked` of `bin/varnishd/cache/cache.h`,
+/// from 7.3 on. `None` before.
+#[cfg(not(varnish_before_7_3))]
+pub(super) fn masked(tag: c_uint) -> Option<bool> {
+    unsafe extern "C" {
+        /// As in varnish-sys, for a number that is no constant of its enum.
+        #[allow(clashing_extern_declarations)]
+        fn VSL_tag_is_masked(tag: c_uint) -> c_int;
+    }
+    // SAFETY: reads the parameter alone.
+    Some(unsafe { VSL_tag_is_masked(tag) } != 0)
+}
+#[cfg(varnish_before_7_3)]
+pub(super) fn masked(_tag: c_uint) -> Option<bool> {
+    None
+}
+
 /// Whether this was a pipe, whose bytes the request's account does not have. `RES_PIPE` of
 /// `bin/varnishd/cache/cache.h` is a bit of `res_mode` before 7.7 and a flag of its own from
 /// then on.
@@ -42,11 +63,6 @@ pub(super) fn piped(req: &ffi::req) -> bool {
     let piped = req.res_mode & ffi::RES_PIPE != 0;
     piped
 }
-
-/// Whether Varnish asks a request's transport before each VCL subroutine: `struct transport` of
-/// `bin/varnishd/cache/cache_transport.h` has `poll` from 7.3 on. Before, the members behind it lie
-/// elsewhere and nothing tells when a rollback is over, so `transport.rs` must not touch the struct.
-pub(super) const TRANSPORT_POLLS: bool = cfg!(not(varnish_before_7_3));
 
 /// Whether the client has reset the request: then no more of its VCL runs, and its transport is not
 /// asked before what does not (`req_poll`). 7.3 added it, with `poll`.
