@@ -1,44 +1,68 @@
 #!/usr/bin/env bash
-# The VTC suite against Varnishes that people install, in Debian trees: make compat. Needs root.
+# The VTC suite against Varnishes that people install: make compat.
 #
-#   Debian 13, Varnish 7.7    the .deb, installed by apt; its own varnishtest
-#   forky, Vinyl Cache 9.0    the module built there, `make install`; its own vinyltest
+#   trixie: Debian 13, Varnish 7.7      the .deb, installed by apt; its own varnishtest
+#   forky: Debian, Vinyl Cache 9.0      the module built there, `make install`; its own vinyltest
+#   bookworm: Debian 12, Varnish 7.1    the same, with tools/varnish-rs.sh; its own varnishtest
+#   VARNISHES=FOLDER          each Varnish installed there with a prefix of its own, such as
+#                             FOLDER/7.4.3/sbin/varnishd: the module built against it, its own
+#                             varnishtest, and the lines compared with its own varnishncsa
 #
-# The suite runs as an ordinary user inside the tree: the test program of tests/vtc.rs is built
-# here and shown there, with its S3 server. Trees and builds stay in .deps/chroots, so that a second
-# run is quick. `packaging/compat.sh trixie` or `forky` runs one of them.
+# The first three are Debian trees, which need root. The suite runs as an ordinary user inside the
+# tree: the test program of tests/vtc.rs is built here and shown there, with its S3 server. Trees
+# and builds stay in .deps/chroots, so that a second run is quick. Arguments select: trees, or
+# subfolders of VARNISHES by name; without any, all of VARNISHES if that is given, else all trees. Builds for VARNISHES share target/compat: one build more costs the crates that
+# know Varnish. SUITE=WORDS goes to the test program (a part of a test's name), ORACLE=no leaves
+# the lines out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ./.deps/env
 die() { printf 'compat: %s\n' "$*" >&2; exit 1; }
-[ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"
+need_root() { [ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"; }
 user=1000
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-# The test program; cargo says where it is.
-harness=$(cargo test --locked --test vtc --no-run --message-format=json 2>/dev/null |
-  python3 -c 'import json, sys
+# The test program that is run in a tree; cargo says where it is.
+harness=
+build_harness() {
+  [ -z "$harness" ] || return 0
+  harness=$(cargo test --locked --test vtc --no-run --message-format=json 2>/dev/null |
+    python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line)
     if made.get("executable") and made["target"]["name"] == "vtc": print(made["executable"])')
-[ -x "$harness" ] || die "cargo test --test vtc --no-run made no program"
-
-suite() { # TREE WHAT VARNISHTEST MODULE
-  local log=$PWD/target/compat-$1.log line
-  packaging/chroot.sh run "$1" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
-    -e "S3LOG_VARNISHTEST=$3" -e "S3LOG_MODULE=$4" -e S3LOG_COMMAND=/usr/bin/s3log \
-    env -C /tmp "$harness" --test-threads 2 >"$log" 2>&1 || true
-  line=$(sed -n 's/^test result: \([a-zA-Z]*\)\. \([0-9]* passed\); \([0-9]* failed\).*/\1, \2, \3/p' "$log")
-  [ -n "$line" ] || { tail -n 40 "$log"; line="did not run"; }
-  grep -E '^test .* FAILED' "$log" || true
-  printf '%s|%s|%s\n' "$2" "$line" "$log" >>"$results"
+  [ -x "$harness" ] || die "cargo test --test vtc --no-run made no program"
 }
 
-# The module's directory in a tree, and what its Varnish calls itself.
+# What the suite's output says of it, as "ok, N of M", and how many are not for that Varnish.
+verdict() { # LOG
+  sed -n 's/^test result: \([a-zA-Z]*\)\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3 \4/p' "$1" |
+    awk '{ printf "%s, %d of %d", $1, $2, $2 + $3; if ($4) printf " (%d not for it)", $4 }'
+}
+
+# A row of the matrix: what, the suite, the lines, the log to read when something failed.
+row() { # WHAT SUITE LINES LOG
+  printf '%s|%s|%s|%s|%s\n' "$1" "${2:-did not run}" "$3" "$(date -u +%F)" "$4" >>"$results"
+}
+
+suite() { # TREE WHAT VARNISHTEST MODULE [VERSION]
+  local log=$PWD/target/compat-$1.log line
+  build_harness
+  packaging/chroot.sh run "$1" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
+    -e "S3LOG_VARNISHTEST=$3" -e "S3LOG_MODULE=$4" -e S3LOG_COMMAND=/usr/bin/s3log \
+    -e "S3LOG_VARNISH_VERSION=${5:-999}" \
+    env -C /tmp "$harness" --test-threads 2 ${SUITE-} >"$log" 2>&1 || true
+  line=$(verdict "$log")
+  [ -n "$line" ] || tail -n 40 "$log"
+  grep -E '^test .* FAILED' "$log" || true
+  row "$2" "$line" "" "$log"
+}
+
 in_tree() { packaging/chroot.sh run "$@"; }
 
 trixie() {
+  need_root
   packaging/deb.sh --chroot
   packaging/chroot.sh make trixie.base trixie
   packaging/chroot.sh copy trixie.base trixie-compat
@@ -52,6 +76,7 @@ trixie() {
 }
 
 forky() {
+  need_root
   packaging/chroot.sh make forky-build forky build-essential ca-certificates gnupg libclang-dev \
     libvinylapi-dev minisign pkgconf python3 vinyl-cache
   echo "compat: building the module in forky"
@@ -65,10 +90,86 @@ forky() {
     /usr/bin/vinyltest "$module"
 }
 
-for which in "${@:-trixie forky}"; do
-  for one in $which; do "$one"; done
+# A debug build: the release profile takes several times as long.
+bookworm() {
+  need_root
+  packaging/chroot.sh make bookworm-build bookworm build-essential ca-certificates gnupg libclang-dev \
+    libvarnishapi-dev minisign patch pkgconf python3 varnish
+  echo "compat: building the module in Debian 12"
+  packaging/chroot-cargo.sh bookworm-build sh -ec '
+    tools/varnish-rs.sh
+    cargo --config .deps/varnish-rs.toml build --locked
+    packaging/install.sh PREFIX=/usr TARGET=target/debug VMODDIR="$(pkg-config --variable=vmoddir varnishapi)"'
+  local module version
+  module=$(in_tree bookworm-build pkg-config --variable=vmoddir varnishapi)/libvmod_s3log.so
+  version=$(in_tree bookworm-build pkg-config --modversion varnishapi)
+  suite bookworm-build "Debian 12: varnish-$version, make install" /usr/bin/varnishtest "$module" "$version"
+}
+
+# The environment in which PREFIX is the Varnish that is found, for the build, the suite and e2e.
+environment_of() { # PREFIX
+  printf 'VARNISH_PREFIX=%q\n' "$1"
+  printf 'PKG_CONFIG_PATH=%q\n' "$1/lib/pkgconfig"
+  printf 'LD_LIBRARY_PATH=%q\n' "$1/lib"
+  printf 'PATH=%q:%q:$PATH\n' "$1/sbin:$1/bin" "$PWD/.deps/venv/bin"
+  echo 'export PATH VARNISH_PREFIX PKG_CONFIG_PATH LD_LIBRARY_PATH'
+}
+
+prefix() { # NAME
+  local prefix log=$PWD/target/compat/$1.log env=$PWD/target/compat/$1.env version cargo=(cargo)
+  prefix=$(cd "$VARNISHES/$1" && pwd -P)
+  mkdir -p target/compat
+  environment_of "$prefix" >"$env"
+  version=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --modversion varnishapi)
+  # Headers that varnish-rs does not know.
+  if ! printf '7.4\n%s\n' "$version" | sort -V -C; then
+    tools/varnish-rs.sh
+    cargo+=(--config .deps/varnish-rs.toml)
+  fi
+  echo "compat: $1: building the module for Varnish $version"
+  local what=(--locked --lib --bins --test vtc)
+  if ! (. "$env" && CARGO_TARGET_DIR=target/compat "${cargo[@]}" build "${what[@]}") >"$log" 2>&1; then
+    tail -n 20 "$log"
+    row "Varnish $version, $1" "does not build" "" "$log"
+    return
+  fi
+  echo "compat: $1: the suite"
+  (. "$env" && CARGO_TARGET_DIR=target/compat S3LOG_VARNISHTEST=$prefix/bin/varnishtest \
+    S3LOG_VARNISH_VERSION=$version \
+    "${cargo[@]}" test --locked --test vtc -- --test-threads 2 ${SUITE-}) >"$log" 2>&1 || true
+  grep -E '^test .* FAILED' "$log" || true
+  local lines=
+  if [ "${ORACLE-}" != no ]; then
+    echo "compat: $1: the lines"
+    CARGO_TARGET_DIR=target/compat S3LOG_ENV=$env .deps/venv/bin/python -m e2e oracle --quick --profile debug \
+      >"$log.oracle" 2>&1 || { grep -E '^oracle: ' "$log.oracle" || tail -n 20 "$log.oracle"; }
+    lines=$(sed -n 's/^oracle: \(ok\|FAILED\), .*/\1/p' "$log.oracle" | tail -n 1)
+    lines="lines ${lines:-not compared}"
+  fi
+  row "Varnish $version, $1" "$(verdict "$log")" "$lines" "$log"
+}
+
+if [ $# = 0 ]; then
+  if [ -n "${VARNISHES-}" ]; then
+    for one in "$VARNISHES"/*/lib/pkgconfig/varnishapi.pc; do
+      [ -e "$one" ] || die "VARNISHES=$VARNISHES: no subfolder has lib/pkgconfig/varnishapi.pc: install a Varnish there with --prefix=$VARNISHES/NAME"
+      one=${one%/lib/pkgconfig/varnishapi.pc}
+      set -- "$@" "${one##*/}"
+    done
+  else
+    set -- trixie forky bookworm
+  fi
+fi
+for one in "$@"; do
+  case $one in
+    trixie | forky | bookworm) "$one" ;;
+    *)
+      [ -e "${VARNISHES-}/$one/lib/pkgconfig/varnishapi.pc" ] ||
+        die "$one is neither trixie, forky or bookworm nor a Varnish in VARNISHES=${VARNISHES-}"
+      prefix "$one" ;;
+  esac
 done
 
 echo
 echo "compat: the VTC suite, $(ls tests/vtc/*.vtc | wc -l) files"
-awk -F'|' '{ printf "  %-52s %s\n", $1, $2 } $2 !~ /^ok/ { bad = 1; printf "    see %s\n", $3 } END { exit bad }' "$results"
+awk -F'|' '{ printf "  %-48s %-32s %-14s %s\n", $1, $2, $3, $4 } $2 !~ /^ok/ || $3 == "lines FAILED" { bad = 1; printf "    see %s\n", $5 } END { exit bad }' "$results"

@@ -7,6 +7,7 @@ boto3 only.
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ class Rig:
     def __init__(self, name, profile="release", keep=False):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"s3log-{name}-"))
         self.keep, self.env = keep, environment()
-        self.module_dir = ROOT / "target" / profile
+        self.module_dir = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / profile
         self.command = self.module_dir / "s3log"
         self.spool = self.directory / "spool"
         self.spool.mkdir(mode=0o700)

@@ -27,10 +27,12 @@ class Skip(Exception):
 
 
 def environment():
-    """The environment that .deps/env describes: where Varnish and the S3 server are."""
+    """The environment that .deps/env describes: where Varnish and the S3 server are. S3LOG_ENV names
+    another such file, for another Varnish."""
     script = 'set -a; . "$1"; env -0'
+    file = os.environ.get("S3LOG_ENV", DEPS / "env")
     raw = subprocess.run(
-        ["bash", "-c", script, "env", str(DEPS / "env")], check=True, stdout=subprocess.PIPE
+        ["bash", "-c", script, "env", str(file)], check=True, stdout=subprocess.PIPE
     ).stdout
     return dict(item.split("=", 1) for item in raw.decode().split("\0") if "=" in item)
 
