@@ -181,27 +181,6 @@ fn foreign(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', b'u', b'e', b'f', hex(byte >> 4), hex(byte)]);
 }
 
-/// Gives back the bytes that [`json`] was given, from the decoded string.
-///
-/// ```
-/// use vmod_s3log::record::escape;
-/// let mut out = Vec::new();
-/// escape::json(b"caf\xc3\xa9 \xe9", &mut out);
-/// assert_eq!(out, "café \\uefe9".as_bytes());
-/// assert_eq!(escape::unjson("café \u{efe9}"), b"caf\xc3\xa9 \xe9");
-/// ```
-#[must_use]
-pub fn unjson(decoded: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(decoded.len());
-    for character in decoded.chars() {
-        match u32::from(character) {
-            code @ 0xef80..=0xefff => bytes.push((code & 0xff) as u8),
-            _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    bytes
-}
-
 /// Escapes for a tab-separated column as ClickHouse and PostgreSQL read it.
 pub fn tsv(value: &[u8], out: &mut Vec<u8>) {
     for byte in value {

@@ -82,7 +82,8 @@ pub(super) enum What {
     },
     BytesIn,
     BytesOut,
-    AcctField(Side2, u8),
+    /// A field of the counters of a side, which `%{VSL:ReqAcct}x` or `%{VSL:BereqAcct}x` means.
+    AcctField(super::task::Side, u8),
     HitMiss,
     Handling,
     Side,
@@ -95,9 +96,6 @@ pub(super) enum What {
     Incomplete,
     Value(Vec<u8>),
 }
-
-/// The side whose counters an `%{VSL:ReqAcct}x` or `%{VSL:BereqAcct}x` means.
-pub(super) type Side2 = super::task::Side;
 
 /// Where in the line a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

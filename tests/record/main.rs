@@ -13,3 +13,4 @@
 mod oracle;
 mod properties;
 mod settled;
+mod unjson;

@@ -1,5 +1,8 @@
 //! The escapers against other people's readers.
 
+#[path = "../../../tests/record/unjson.rs"]
+mod unjson;
+
 use super::support::{Known, apache, client, csa, full, task};
 use crate::record::{Escape, Options, Side, Task, escape};
 
@@ -57,7 +60,7 @@ fn round_trip(value: &[u8]) {
     out.push(b'"');
     let text = std::str::from_utf8(&out).expect("UTF-8");
     let decoded: String = serde_json::from_str(text).expect(text);
-    assert_eq!(escape::unjson(&decoded), value);
+    assert_eq!(unjson::unjson(&decoded), value);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::super::http::{Http, HttpSettings, HttpSetupError, Proxy, Variables};
 use super::super::options::Options;
 use super::cache::Cache;
 use super::container::Container;
-use super::environment::Environment;
+use super::environment::FromEnvironment;
 use super::imds::Imds;
 use super::profile::Profile;
 use super::services::Services;
@@ -54,7 +54,7 @@ fn providers(
         return Ok(vec![Box::new(profile)]);
     }
     Ok(vec![
-        Box::new(Environment::new(Arc::clone(variables))),
+        Box::new(FromEnvironment::new(Arc::clone(variables))),
         Box::new(profile),
         Box::new(WebIdentity::new(sts.clone())),
         Box::new(Container::new(Arc::clone(variables), direct.clone())),

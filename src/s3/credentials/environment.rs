@@ -25,11 +25,11 @@ impl fmt::Debug for Hidden {
 
 /// Static or temporary keys from the environment.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub struct FromEnvironment {
     variables: Hidden,
 }
 
-impl Environment {
+impl FromEnvironment {
     /// Reads `variables` each time it is asked.
     #[must_use]
     pub fn new(variables: Arc<dyn Variables>) -> Self {
@@ -37,7 +37,7 @@ impl Environment {
     }
 }
 
-impl Provider for Environment {
+impl Provider for FromEnvironment {
     fn name(&self) -> String {
         "environment".to_owned()
     }

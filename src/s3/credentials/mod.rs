@@ -3,7 +3,7 @@
 //! | order | source | provider |
 //! |---|---|---|
 //! | 1 | the file named by `credentials=`; alone when it is given | [`Profile`] |
-//! | 2 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | [`Environment`] |
+//! | 2 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | [`FromEnvironment`] |
 //! | 3 | the shared config and credentials files and their profile | [`Profile`] |
 //! | 4 | a web identity's token, traded at STS | [`WebIdentity`] |
 //! | 5 | the endpoint of ECS or EKS | [`Container`] |
@@ -37,7 +37,7 @@ pub use super::http::{ProcessEnvironment, Variables};
 pub use cache::Cache;
 pub use chain::chain;
 pub use container::Container;
-pub use environment::Environment;
+pub use environment::FromEnvironment;
 pub use imds::Imds;
 pub use ini::{IniError, Section, profile};
 pub use profile::Profile;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::super::http::{Http, Variables};
 use super::super::wire::date;
 use super::container::Container;
-use super::environment::{Environment, Hidden};
+use super::environment::{FromEnvironment, Hidden};
 use super::imds::Imds;
 use super::ini::{IniError, Section, get};
 use super::services::Services;
@@ -35,7 +35,7 @@ const NO_PROGRAMS: &str = "has credential_process, and no program is run here: l
     --output FILE --exec PROGRAM run it, and name FILE in credentials=";
 
 /// Where a profile's credentials are.
-enum Found {
+enum Lookup {
     /// In the files.
     Here(Credentials),
     /// With somebody who was not to be asked.
@@ -85,7 +85,7 @@ impl Profile {
         path: &mut Vec<String>,
         now: Duration,
         ask: bool,
-    ) -> Result<Option<Found>, CredentialsError> {
+    ) -> Result<Option<Lookup>, CredentialsError> {
         let optional = path.is_empty() && !self.files.profile_named;
         if path.iter().any(|seen| seen == profile) {
             let circle = format!("{}, {profile}", path.join(", "));
@@ -107,13 +107,13 @@ impl Profile {
         }
         if get(&section, "sso_session").is_some() || get(&section, "sso_start_url").is_some() {
             let found = match ask {
-                true => self.sso.load(&self.files, profile, &section, now).map(Found::Here),
-                false => self.sso.check(&self.files, profile, &section).map(|()| Found::Elsewhere),
+                true => self.sso.load(&self.files, profile, &section, now).map(Lookup::Here),
+                false => self.sso.check(&self.files, profile, &section).map(|()| Lookup::Elsewhere),
             };
             return found.map(Some);
         }
         if let Some(found) = self.keys(&section, profile)? {
-            return Ok(Some(Found::Here(found)));
+            return Ok(Some(Lookup::Here(found)));
         }
         if get(&section, "credential_process").is_some() {
             return Err(self.broken(profile, NO_PROGRAMS));
@@ -161,7 +161,7 @@ impl Profile {
         path: &mut Vec<String>,
         now: Duration,
         ask: bool,
-    ) -> Result<Found, CredentialsError> {
+    ) -> Result<Lookup, CredentialsError> {
         let text = |key| get(section, key).map(str::to_owned);
         let role = Role {
             arn: arn.to_owned(),
@@ -175,22 +175,22 @@ impl Profile {
         }
         let sources = ["source_profile", "credential_source", "web_identity_token_file"].map(text);
         let base = match sources {
-            [None, None, Some(_)] if !ask => return Ok(Found::Elsewhere),
+            [None, None, Some(_)] if !ask => return Ok(Lookup::Elsewhere),
             [None, None, Some(token)] => {
-                return self.sts.web_identity(&role, Path::new(&token)).map(Found::Here);
+                return self.sts.web_identity(&role, Path::new(&token)).map(Lookup::Here);
             }
             // A profile may name itself: the key is in the same section.
             [Some(source), None, None] if source == profile => self.keys(section, profile)?,
             [Some(source), None, None] => match self.resolve(&source, path, now, ask)? {
-                Some(Found::Elsewhere) => return Ok(Found::Elsewhere),
-                Some(Found::Here(found)) => Some(found),
+                Some(Lookup::Elsewhere) => return Ok(Lookup::Elsewhere),
+                Some(Lookup::Here(found)) => Some(found),
                 None => None,
             },
             [None, Some(source), None] => match source.as_str() {
                 "Environment" | "EcsContainer" | "Ec2InstanceMetadata" if !ask => {
-                    return Ok(Found::Elsewhere);
+                    return Ok(Lookup::Elsewhere);
                 }
-                "Environment" => Environment::new(Arc::clone(&self.variables.0)).load(now)?,
+                "Environment" => FromEnvironment::new(Arc::clone(&self.variables.0)).load(now)?,
                 "EcsContainer" => self.container.load(now)?,
                 "Ec2InstanceMetadata" => self.imds.load(now)?,
                 _ => {
@@ -210,9 +210,9 @@ impl Profile {
             return Err(self.broken(profile, reason));
         };
         if !ask {
-            return Ok(Found::Elsewhere);
+            return Ok(Lookup::Elsewhere);
         }
-        self.sts.assume(&base, &role, now, &|| ()).map(Found::Here)
+        self.sts.assume(&base, &role, now, &|| ()).map(Lookup::Here)
     }
 }
 
@@ -224,14 +224,14 @@ impl Provider for Profile {
     fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let found = self.resolve(&self.files.profile, &mut Vec::new(), now, true)?;
         Ok(match found {
-            Some(Found::Here(found)) => Some(found),
-            Some(Found::Elsewhere) | None => None,
+            Some(Lookup::Here(found)) => Some(found),
+            Some(Lookup::Elsewhere) | None => None,
         })
     }
 
     fn check(&self, now: Duration) -> Result<bool, CredentialsError> {
         let found = self.resolve(&self.files.profile, &mut Vec::new(), now, false)?;
-        Ok(!matches!(found, Some(Found::Elsewhere)))
+        Ok(!matches!(found, Some(Lookup::Elsewhere)))
     }
 
     fn stamp(&self) -> Option<Stamp> {
