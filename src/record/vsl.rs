@@ -15,7 +15,7 @@ use super::filter::Filter;
 
 /// One record: its tag number and its text with the NUL that ends it, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct LogRecord<'a> {
     /// The tag's number in the running Varnish.
     pub tag: u8,
     /// The text as it lies in the buffer, at most 65,535 bytes.
@@ -40,7 +40,7 @@ impl<'a> Records<'a> {
 
     /// The next record that `filter` wants.
     #[inline]
-    pub(super) fn find(&mut self, filter: &Filter) -> Option<Record<'a>> {
+    pub(super) fn find(&mut self, filter: &Filter) -> Option<LogRecord<'a>> {
         let mut rest = self.rest;
         loop {
             let word = u32::from_ne_bytes(*rest.first_chunk::<4>()?);
@@ -50,7 +50,7 @@ impl<'a> Records<'a> {
             if filter.wants(tag, first) {
                 self.rest = rest.get(next..).unwrap_or_default();
                 let bytes = rest.get(self.header..self.header + length)?;
-                return Some(Record { tag, bytes });
+                return Some(LogRecord { tag, bytes });
             }
             rest = rest.get(next..)?;
         }
@@ -58,16 +58,16 @@ impl<'a> Records<'a> {
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
+    type Item = LogRecord<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
+    fn next(&mut self) -> Option<LogRecord<'a>> {
         let word = u32::from_ne_bytes(*self.rest.first_chunk::<4>()?);
         let length = (word & 0xffff) as usize;
         let text = self.rest.get(self.header..)?;
         let bytes = text.get(..length)?;
         self.rest = text.get((length + 3) & !3..).unwrap_or_default();
-        Some(Record { tag: (word >> 24) as u8, bytes })
+        Some(LogRecord { tag: (word >> 24) as u8, bytes })
     }
 }
 

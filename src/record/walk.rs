@@ -13,7 +13,7 @@ use super::program::{HeaderWatch, Plan, Program, Which, slot};
 use super::tags::Tag;
 use super::task::{Handling, Side, Task};
 use super::text::{after_prefix, basic, field, header, same, trim};
-use super::vsl::{Record, Records, text};
+use super::vsl::{LogRecord, Records, text};
 
 /// Captured values that need no allocation.
 pub(super) const INLINE: usize = 32;
@@ -144,7 +144,7 @@ pub(super) fn walk<'a>(
     let mut records = Records::new(task.log, task.overhead);
     let mut early = records.clone().take(2);
     let first = early.next();
-    let kind = |record: &Record<'_>| program.tags.kind(record.tag);
+    let kind = |record: &LogRecord<'_>| program.tags.kind(record.tag);
     let whole = match first {
         Some(first) if kind(&first) == Tag::Begin => true,
         // The second one, if that is hidden; a fetch has VCL_use in between.

@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `options`, `option_text` | what an operator chooses, and the texts for it |
-//! | `gateway`, `traits` | the kinds of gateways, and which options each one accepts |
+//! | `gateway`, `gateways` | the kinds of gateways, and a row of `traits` for each: which options it accepts |
+//! | `hosts` | the kind and the region that a host's name shows |
 //! | `check` | whether these options suit each other and the gateway |
 //! | `headers`, `body` | the request as it is sent |
 
@@ -11,7 +12,9 @@ mod body;
 mod check;
 mod error;
 mod gateway;
+mod gateways;
 mod headers;
+mod hosts;
 mod option_text;
 mod options;
 mod traits;
@@ -23,10 +26,11 @@ use super::wire::encode;
 pub(super) use body::{Fault, Outgoing, Sent, hashes, sums};
 pub use error::{HeaderError, OptionError};
 pub use gateway::Gateway;
+pub use gateways::GATEWAYS;
 pub(super) use headers::headers;
 pub use option_text::{acl, server_side_encryption, storage_class};
 pub use options::{Checksum, ContentMd5, LockMode, ObjectLock, ObjectOptions, SecondsOrDate};
-pub use traits::{COLUMNS, Does, GATEWAYS, Region, Tags, Traits, Words};
+pub use traits::{COLUMNS, Does, Region, Tags, Traits, Words};
 
 /// Longest key that S3 takes, in bytes of UTF-8.
 pub(crate) const LONGEST_KEY: usize = 1024;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::OptionError;
 use super::gateway::Gateway;
+use super::gateways::GATEWAYS;
 use super::options::{Checksum, LockMode, ObjectLock, SecondsOrDate};
-use super::traits::GATEWAYS;
 use crate::s3::endpoint::Addressing;
 use crate::s3::wire::date;
 use crate::units;
