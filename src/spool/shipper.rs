@@ -62,12 +62,7 @@ impl Uploading {
     /// Whether the folder is still the one whose right this is, and not another one of its name.
     #[must_use]
     pub fn holds(&self) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        let there = std::fs::symlink_metadata(self.root.join(FORMAT));
-        match (there, self.held.0.metadata()) {
-            (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
-            _ => false,
-        }
+        self.held.is(std::fs::symlink_metadata(self.root.join(FORMAT)))
     }
 }
 

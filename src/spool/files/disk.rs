@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -23,6 +23,8 @@ const PRIVATE: u32 = 0o700;
 const SHARED: u32 = 0o750;
 /// The mode of the folder that the group writes into.
 const WRITABLE: u32 = 0o770;
+/// How often a lock file is opened that is not there any more once it is locked.
+const LOCK_TRIES: u32 = 10;
 /// Whose folder it is, for who uploads from it; not the spool's file.
 const ROUTE: &str = "route";
 
@@ -102,18 +104,27 @@ impl Disk {
             return Err(DiskError::NotASpool { path: root.to_owned(), name });
         }
         let made = missing(root);
-        make_folder_of(root, mode, true).map_err(failed(root))?;
         let path = root.join(LOCK);
-        let lock = private(OpenOptions::new().read(true).write(true).create(true))
-            .open(&path)
-            .map_err(failed(&path))?;
-        let exclusive = FlockOperation::NonBlockingLockExclusive;
-        if !try_lock(&lock, exclusive).map_err(failed(&path))? {
-            let mut text = String::new();
-            let _ = lock.take(20).read_to_string(&mut text);
-            return Err(DiskError::InUse { path: root.to_owned(), pid: text.trim().parse().ok() });
-        }
-        let mut lock = Flock(lock);
+        let mut tries = 1;
+        let mut lock = loop {
+            make_folder_of(root, mode, true).map_err(failed(root))?;
+            let lock = private(OpenOptions::new().read(true).write(true).create(true))
+                .open(&path)
+                .map_err(failed(&path))?;
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            if !try_lock(&lock, exclusive).map_err(failed(&path))? {
+                let mut text = String::new();
+                let _ = lock.take(20).read_to_string(&mut text);
+                let pid = text.trim().parse().ok();
+                return Err(DiskError::InUse { path: root.to_owned(), pid });
+            }
+            let lock = Flock(lock);
+            // Else whoever had it was just removing the folder, or the file system's numbers mean nothing.
+            if lock.is(fs::symlink_metadata(&path)) || tries == LOCK_TRIES {
+                break lock;
+            }
+            tries += 1;
+        };
         // The id is for a person's eyes only: a disk that is full does not make the lock less held.
         let file = &mut lock.0;
         let _ = file
@@ -145,8 +156,7 @@ impl Disk {
         }
         let lock = Flock(directory);
         // Removed before it was locked, and perhaps made anew.
-        let (there, held) = (fs::metadata(root)?, lock.0.metadata()?);
-        if (there.dev(), there.ino()) != (held.dev(), held.ino()) || !root.join(FORMAT).exists() {
+        if !lock.is(fs::metadata(root)) || !root.join(FORMAT).exists() {
             return Err(io::ErrorKind::NotFound.into());
         }
         make_folder_of(&root.join(MOVED), PRIVATE, false)?;

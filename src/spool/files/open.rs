@@ -1,6 +1,6 @@
 //! What both kinds of a spool's directory on disk do: the owner's, and that of who uploads from it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,15 @@ impl Flock {
         let file = careful(OpenOptions::new().read(true)).open(path)?;
         let taken = try_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(taken.then(|| Self(file)))
+    }
+
+    /// Whether its file is `there` still, and not another one of its name: whoever opened the file before
+    /// its folder was removed may have locked what nobody else finds.
+    pub(in crate::spool) fn is(&self, there: io::Result<Metadata>) -> bool {
+        match (there, self.0.metadata()) {
+            (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
+            _ => false,
+        }
     }
 }
 
@@ -100,6 +109,20 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_lock_of_a_file_that_was_removed_and_made_anew_is_not_that_of_the_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        fs::write(&path, "").unwrap();
+        let held = Flock::take(&path).unwrap().unwrap();
+        assert!(held.is(fs::symlink_metadata(&path)));
+        // Not removed, so that the new one cannot be given its number.
+        fs::rename(&path, directory.path().join("before")).unwrap();
+        assert!(!held.is(fs::symlink_metadata(&path)), "it is not there");
+        fs::write(&path, "").unwrap();
+        assert!(!held.is(fs::symlink_metadata(&path)), "it is another one");
+    }
 
     #[test]
     fn a_directory_that_lost_its_set_group_id_bit_is_told_with_what_to_do() {
