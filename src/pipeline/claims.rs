@@ -147,4 +147,22 @@ mod tests {
         assert_eq!(chosen, Some(PathBuf::from("/spool/other")));
         thread.join().unwrap();
     }
+
+    #[test]
+    fn a_folder_is_not_claimed_for_its_removal_while_somebody_opens_it_or_a_pipeline_of_its_id() {
+        let claims = Claims::default();
+        let id = |name: &str| (name.to_owned(), None, "0123456789abcdef".parse().unwrap());
+        let [first, other] = ["/spool/first", "/spool/other"].map(PathBuf::from);
+        let opens = claims.wait(&id("one"), |_| Some(first.clone()));
+        assert!(claims.try_folder(&id("two"), &first).is_none(), "the folder is being opened");
+        assert!(claims.try_folder(&id("one"), &other).is_none(), "a pipeline of the id is");
+        let removes = claims.try_folder(&id("two"), &other).unwrap();
+        drop(opens);
+        let taken = claims.wait(&id("one"), |taken| {
+            assert!(taken(&other) && !taken(&first));
+            Some(first.clone())
+        });
+        drop((removes, taken));
+        assert!(claims.try_folder(&id("one"), &other).is_some());
+    }
 }

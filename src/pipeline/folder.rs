@@ -196,6 +196,25 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::ring::{Backing, Capacity, Ring};
+    use crate::settings::Arguments;
+
+    #[test]
+    fn a_folder_that_another_route_is_opening_or_removing_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let mut arguments = Arguments::new("access");
+        for (name, value) in [("endpoint", "https://gateway.example"), ("bucket", "logs")] {
+            arguments.set(name, Some(value.to_owned()));
+        }
+        let settings = Settings::read(&arguments).unwrap();
+        let (first, other) = (root.path().join("access"), format!("access@{}", settings.route()));
+        let other = root.path().join(other);
+        assert_eq!(choose(root.path(), &settings, &|_| false), first);
+        assert_eq!(choose(root.path(), &settings, &|path| path == first), other);
+        // Its own is its own, whoever has it.
+        fs::create_dir(&first).unwrap();
+        save(&first, &settings).unwrap();
+        assert_eq!(choose(root.path(), &settings, &|path| path == first), first);
+    }
 
     #[test]
     fn a_folder_whose_ring_cannot_be_read_or_has_an_old_tail_is_not_taken_for_empty() {

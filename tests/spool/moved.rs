@@ -171,3 +171,28 @@ fn a_stop_of_the_move_after_any_operation_leaves_the_block_to_one_of_the_two_fol
         }
     }
 }
+
+#[test]
+fn what_a_move_has_left_without_a_description_goes_once_its_block_is_not_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = (directory.path().join("access"), directory.path().join("other"));
+    fs::create_dir_all(to.join("moved")).unwrap();
+    fs::create_dir(&from).unwrap();
+    let put = |number: u64, ends: &[&str]| {
+        for end in ends {
+            fs::write(to.join(format!("moved/access.6b07.{number:010}.{end}")), "x").unwrap();
+        }
+    };
+    put(1, &["data", "new"]);
+    put(2, &["data", "json"]);
+    put(3, &["data", "new"]);
+    // The third is just being moved.
+    fs::write(from.join("0000000003.json"), "x").unwrap();
+    take_back(&to).unwrap();
+    let entries = fs::read_dir(to.join("moved")).unwrap();
+    let mut left: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    let expected = ["2.data", "2.json", "3.data", "3.new"];
+    assert_eq!(left, expected.map(|end| format!("access.6b07.000000000{end}")));
+}
