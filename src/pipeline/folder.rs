@@ -57,7 +57,7 @@ impl Folder {
     }
 
     /// Whether the process that packs in the folder at `path` uploads from it again: the folder says so,
-    /// or keeps this user out.
+    /// or does not let this user read what it says.
     #[must_use]
     pub fn is_taken_back(path: &Path) -> bool {
         match read_saved(path) {

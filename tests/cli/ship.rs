@@ -1,6 +1,8 @@
 //! `s3log ship` as a process: it starts, waits, is told to stop, and there is one a folder.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -26,8 +28,23 @@ impl Drop for Shipper {
 
 impl Shipper {
     fn start(process: &Process, endpoint: &str) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_s3log")), process, endpoint)
+    }
+
+    /// One that may read no more than files' modes allow, also where the tests run as root.
+    fn unprivileged(process: &Process, endpoint: &str) -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self::start(process, endpoint);
+        }
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
+            .args(["--bounding-set=-dac_override,-dac_read_search", env!("CARGO_BIN_EXE_s3log")]);
+        Self::run(command, process, endpoint)
+    }
+
+    fn run(mut command: Command, process: &Process, endpoint: &str) -> Self {
         let spool = format!("spool={}", process.spool().display());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_s3log"))
+        let mut child = command
             .env_clear()
             .args(["ship", "--endpoint", endpoint, "--set", &spool, "--credentials"])
             .arg(process.directory.path().join("credentials"))
@@ -120,6 +137,25 @@ fn it_leaves_alone_what_its_module_uploads_and_shows_its_key_to_no_other_endpoin
     external.wait_stat("blocks_sealed", 1);
     assert_eq!(shipper.stop(), 0);
     assert!(objects(&other).is_empty());
+}
+
+#[test]
+fn it_lets_go_of_a_folder_whose_route_it_may_not_read_and_comes_back_when_it_may() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let holder = process.attach(&server.endpoint(), &[SHORT, EXTERNAL]);
+    let mut shipper = Shipper::unprivileged(&process, &server.endpoint());
+    shipper.hear("is uploaded to ");
+    let route = process.spool().join("access/route");
+    let set = |mode| std::fs::set_permissions(&route, Permissions::from_mode(mode)).unwrap();
+    // Whether upload is internal by now is not to be known.
+    set(0);
+    shipper.hear("/spool/access is not uploaded: its file route cannot be read");
+    set(0o640);
+    shipper.hear("is uploaded to ");
+    holder.push("line", 0..10);
+    holder.wait_stat("uploaded_records", 10);
+    assert_eq!(shipper.stop(), 0);
 }
 
 #[test]
