@@ -11,7 +11,7 @@ use vmod_s3log::s3::{Gateway, ObjectOptions, Options, Outcome};
 
 use crate::common::moods::{Act, Moods};
 use crate::common::profiles::Profile;
-use crate::common::s3_objects::{client, object};
+use crate::common::s3_objects::{client, object, put};
 use crate::common::s3_server::BUCKET;
 
 fn now() -> Duration {
@@ -77,6 +77,23 @@ fn what_the_load_refuses_for_storj_would_never_be_stored_there() {
         ObjectOptions { object_ttl: Some(past), ..plain() },
     ] {
         assert!(checked(&options, &own(false)).is_err(), "{options:?}");
+    }
+}
+
+#[test]
+fn an_expiry_is_sent_in_forms_that_storj_takes() {
+    let date = "2090-01-01T00:00:00Z";
+    for (ttl, sent) in [
+        (SecondsOrDate::Seconds(2_592_000), "+2592000s"),
+        (SecondsOrDate::Date(date.to_owned()), date),
+    ] {
+        let moods = Moods::start();
+        moods.bucket(BUCKET, Act::Like(Profile::Storj));
+        let object = ObjectOptions { object_ttl: Some(ttl), ..ObjectOptions::default() };
+        let options = Options { object, gateway: Some(Gateway::Storj), ..Options::default() };
+        let client = client(&moods.endpoint(), ("AK", "SK"), options, System::new());
+        assert_eq!(put(&client, "k", b"block").outcome, Outcome::Stored);
+        assert_eq!(moods.seen(BUCKET)[0].headers["x-amz-meta-object-expires"], sent);
     }
 }
 
