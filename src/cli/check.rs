@@ -96,7 +96,7 @@ struct Report<'a> {
     out: &'a mut dyn Write,
     json: bool,
     paint: Paint,
-    /// The stream's name, followed by `@` and the route for another route than the settings'.
+    /// The stream's name, or that of the folder whose route is tested.
     stream: String,
 }
 
