@@ -32,8 +32,8 @@ const PARTS_KEPT: usize = 64;
 /// How much text VCL may leave in one task. A line has at most [`MAX_LINE_MAX`] bytes of it.
 const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
 
-/// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 72 bytes in 7.4
-/// and 80 in 9.0.
+/// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 64 bytes from 7.1 to
+/// 9.0, and for the mark that a workspace ends with.
 const NODE_WORDS: usize = 32;
 
 /// Memory for one node of a task's tree.
@@ -272,8 +272,8 @@ impl Pending {
     }
 
     /// Keeps a copy of a response's header lines. The lines themselves lie in the object that is
-    /// delivered (`Resp_Setup_Deliver` decodes `OA_HEADERS` in place), and `cnt_finish` drops that
-    /// (`HSH_DerefObjCore`) before the task ends. `false` when there is too much.
+    /// delivered (`Resp_Setup_Deliver` decodes `OA_HEADERS` in place), and `cnt_finish`, before 7.7
+    /// `cnt_transmit`, drops that (`HSH_DerefObjCore`) before the task ends. `false` when there is too much.
     pub(super) fn remember_response<'l>(
         &mut self,
         answer: Answer,

@@ -157,7 +157,8 @@ pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<&Sent>) {
     let lines = headers(req, req.resp);
     let Some(stream) = pending.lend() else { return };
     let lines = !stream.reads_response || remember(req, lines, stream, pending);
-    // SAFETY: an object that is delivered stands until `cnt_finish`.
+    // SAFETY: an object that is delivered stands until `cnt_finish`, before 7.7 the end of
+    // `cnt_transmit`.
     let private = unsafe { req.objcore.as_ref() }
         .is_some_and(|object| u32::from(object.flags) & ffi::oc_flags_OC_F_PRIVATE != 0);
     pending.delivered = {
