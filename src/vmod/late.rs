@@ -7,6 +7,7 @@
 //! Limits: a reference waits up to [`LOOK`] longer than it has to. Where no thread can be started, it
 //! waits until another VCL is discarded.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ impl<T: Send + Sync> Late<T> {
             waiting.attended = !waiting.all.is_empty();
             let attended = waiting.attended;
             drop(waiting);
-            drop(last);
+            // One that panics at its end leaves the others attended.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(last)));
             if !attended {
                 return;
             }
@@ -72,6 +74,41 @@ mod tests {
         fn drop(&mut self) {
             let _ = self.0.send(std::thread::current().name().map(str::to_owned));
         }
+    }
+
+    /// Panics where it is freed.
+    struct Sour;
+
+    impl Drop for Sour {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn one_that_panics_where_it_is_freed_does_not_keep_the_next_one_from_being_freed() {
+        enum Any {
+            Sour(#[allow(dead_code)] Sour),
+            Told(#[allow(dead_code)] Told),
+        }
+        static LATE: Late<Any> = Late::new();
+        let (told, freed) = channel();
+        let leave = |one: Any| {
+            let shared = Arc::new(one);
+            let of_a_task = Arc::clone(&shared);
+            LATE.leave(&shared);
+            drop(shared);
+            of_a_task
+        };
+        let [sour, told] = [Any::Sour(Sour), Any::Told(Told(told))].map(leave);
+        let watch = Arc::downgrade(&sour);
+        drop(sour);
+        while watch.strong_count() > 0 {
+            std::thread::sleep(LOOK);
+        }
+        drop(told);
+        let name = freed.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(name.as_deref(), Some("s3log-late"));
     }
 
     #[test]
