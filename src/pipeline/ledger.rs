@@ -103,12 +103,6 @@ impl Ledger {
         since
     }
 
-    /// See [`Reader::damaged`].
-    #[must_use]
-    pub fn damaged(&self) -> bool {
-        self.reader.damaged()
-    }
-
     /// Up to where the ring was read, in bytes since it was made.
     #[must_use]
     pub(crate) fn read_position(&self) -> u64 {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::header::{FrameKind, Key};
-use super::layout::record_bytes;
+use super::layout::{MARK_BYTES, record_bytes};
 use super::sync::{Memory, Ordering};
 
 /// What stands at a position.
@@ -21,6 +21,14 @@ pub(super) struct Frame<'a> {
     pub(super) payload: &'a [u8],
     /// Bytes up to the next header.
     pub(super) size: u64,
+}
+
+impl Frame<'_> {
+    /// Whether it says, at this position of a ring of this capacity, that the record behind it was cut.
+    pub(super) fn marks(&self, position: u64, capacity: u64) -> bool {
+        let end = position + self.size;
+        self.kind == FrameKind::Pad && self.size == MARK_BYTES && !end.is_multiple_of(capacity)
+    }
 }
 
 /// Reads the frame at `position`, which is a multiple of 8 and may reach up to `limit`.

@@ -13,7 +13,7 @@ use ::loom::thread;
 
 use super::header::Key;
 use super::producer::{PushError, Ring};
-use super::reader::Reader;
+use super::reader::{Reader, Torn};
 use super::record::Record;
 use super::sync::Memory;
 use crate::clock::Clock;
@@ -84,6 +84,7 @@ fn two_producers_and_a_reader_pass_every_record_on_once() {
         let producers = producers(&ring, [b"one", b"two"]);
         assert_eq!(next_two(&mut reader), [b"one", b"two"]);
         assert_eq!(reader.next(), None);
+        assert_eq!(reader.torn(), Torn::default());
         producers.into_iter().for_each(|p| p.join().unwrap());
     });
 }
@@ -97,6 +98,7 @@ fn records_that_race_for_the_end_of_the_region_go_behind_one_pad() {
         let producers = producers(&ring, [b"first record", b"other record"]);
         assert_eq!(next_two(&mut reader), [b"first record", b"other record"]);
         assert_eq!(reader.cursor(), 48 + 16 + 2 * 24);
+        assert_eq!(reader.torn(), Torn::default());
         reader.commit(b"").unwrap();
         producers.into_iter().for_each(|p| p.join().unwrap());
     });
@@ -189,7 +191,7 @@ fn commits_that_race_with_pushes_around_the_end_lose_and_repeat_nothing() {
         assert!(seen.contains(&b"a long record here".to_vec()));
         long.join().unwrap();
         short.join().unwrap();
-        assert_eq!(ring.usage().used, 0);
+        assert_eq!((reader.torn(), ring.usage().used), (Torn::default(), 0));
     });
 }
 
@@ -200,6 +202,22 @@ fn a_damaged_record_is_stepped_over_while_producers_push() {
         ring.push(b"damaged").unwrap();
         // SAFETY: nobody else has the ring yet.
         unsafe { ring.memory.write(8, b"stray") }
+        let producers = producers(&ring, [b"one", b"two"]);
+        assert_eq!(next_two(&mut reader), [b"one", b"two"]);
+        reader.commit(b"").unwrap();
+        assert_eq!((reader.torn().places, ring.usage().used), (1, 0));
+        producers.into_iter().for_each(|p| p.join().unwrap());
+    });
+}
+
+/// The one that is never stepped over is a push that is under way: a claim of zeros as well.
+#[test]
+fn zeros_are_stepped_over_while_producers_push_and_their_records_are_not() {
+    model(None, || {
+        let (ring, mut reader) = open();
+        ring.push(b"zeroed").unwrap();
+        // SAFETY: nobody else has the ring yet.
+        unsafe { ring.memory.zero(0, 16) }
         let producers = producers(&ring, [b"one", b"two"]);
         assert_eq!(next_two(&mut reader), [b"one", b"two"]);
         reader.commit(b"").unwrap();

@@ -15,9 +15,11 @@ use memmap2::{MmapMut, MmapRaw};
 
 use super::layout::{COMMIT_AT, HEADER_BYTES, SLOT_WORDS, TRAILER_BYTES};
 
-/// Producers write `tail` all the time and only read `released`: 128 bytes apart, for two cache
-/// lines are often fetched as one.
+/// Producers write `tail` and `published` all the time and only read `released`: 128 bytes apart, for
+/// two cache lines are often fetched as one.
 const TAIL_AT: usize = 256;
+/// In the tail's cache line, which a push has just had.
+const PUBLISHED_AT: usize = 264;
 const RELEASED_AT: usize = 384;
 
 /// Most bytes that are touched at the start: a larger ring would take the memory and the time for
@@ -86,6 +88,11 @@ impl Memory {
     /// Where the next claim starts.
     pub(super) fn tail(&self) -> &AtomicU64 {
         self.atomic(TAIL_AT)
+    }
+
+    /// How far the producers that have published would have moved the tail alone.
+    pub(super) fn published(&self) -> &AtomicU64 {
+        self.atomic(PUBLISHED_AT)
     }
 
     /// Up to where producers may claim, less one capacity.

@@ -44,6 +44,7 @@
 //! | 24 | 8 | key: random, made with the file |
 //! | 32 | 4 | CRC-32C of bytes 0 to 31 |
 //! | 256 | 8 | tail: position of the next claim |
+//! | 264 | 8 | published: the sum of the claims that are published; equals the tail when no push is under way |
 //! | 384 | 8 | released: position up to which space came back |
 //! | 512 | 256 | commit slot 0 |
 //! | 4096 | capacity | the region; position p stands at 4096 + p mod capacity |
@@ -97,6 +98,14 @@
 //!   bytes were zeroed, and does not run into its own tail, because it stops a lap behind
 //!   `released`. A producer that is slow between claim and publication holds up the reader, not
 //!   the other producers.
+//! - *Damage costs its records only*: where what was published does not hold any more, the reader
+//!   goes on behind it. Zeros look like a claim that is not published, so each push adds to
+//!   `published` what its claim has added to `tail`, once it has published. The reader takes
+//!   `published` first, with Acquire, and then `tail`: the claims of all pushes in the first are in
+//!   the second, and every claim adds more than nothing, so where both are equal they are the same
+//!   pushes. Then all below that tail is published, and zeros there are damage (`step_over.rs`). A
+//!   push that is slow keeps both apart and is waited for; a ring that fills up meanwhile refuses
+//!   further pushes, so that the moment comes as soon as that one is done.
 //! - *Nobody waits for a lock*: a push whose exchange fails does so because another's succeeded.
 //!
 //! A killed process leaves of each thread a prefix of its instructions (the Release stores and

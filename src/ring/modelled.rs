@@ -15,6 +15,7 @@ use super::layout::SLOT_WORDS;
 
 pub(super) struct Memory {
     tail: AtomicU64,
+    published: AtomicU64,
     released: AtomicU64,
     /// Not modelled: the reader alone touches them.
     commit: [PlainU64; 2 * SLOT_WORDS],
@@ -30,6 +31,7 @@ impl Memory {
     pub(super) fn anonymous(capacity: usize) -> io::Result<Self> {
         Ok(Self {
             tail: AtomicU64::new(0),
+            published: AtomicU64::new(0),
             released: AtomicU64::new(0),
             commit: [const { PlainU64::new(0) }; 2 * SLOT_WORDS],
             headers: (0..capacity / 8).map(|_| AtomicU64::new(0)).collect(),
@@ -52,6 +54,10 @@ impl Memory {
 
     pub(super) fn tail(&self) -> &AtomicU64 {
         &self.tail
+    }
+
+    pub(super) fn published(&self) -> &AtomicU64 {
+        &self.published
     }
 
     pub(super) fn released(&self) -> &AtomicU64 {

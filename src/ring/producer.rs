@@ -162,6 +162,16 @@ impl Ring {
         self.memory.tail().load(Ordering::Relaxed)
     }
 
+    /// Up to where the ring is claimed, if all of that is published: if at one moment no producer is
+    /// between its claim and its publication.
+    pub(super) fn settled(&self) -> Option<u64> {
+        // Acquire pairs with the Release in `place`: of each push that is counted here, the reader
+        // sees the frames, and the tail at least as far as that push has moved it.
+        let published = self.memory.published().load(Ordering::Acquire);
+        // So the tail counts at least the same claims, and is no larger only if it counts no others.
+        (self.reserved() == published).then_some(published)
+    }
+
     fn check_length(&self, record: Record<'_>) -> Result<(), PushError> {
         // With the pad before it, it must fit.
         let fits = record_size(record) <= self.capacity() / 2;
@@ -170,7 +180,7 @@ impl Ring {
 
     fn place(&self, record: Record<'_>, crc: u32, most: u64) -> Result<(), PushError> {
         let payload = record.bytes;
-        let claimed = self.claim(record_size(record), most).ok_or(PushError::Full)?;
+        let (start, claimed) = self.claim(record_size(record), most).ok_or(PushError::Full)?;
         let position = if record.cut { claimed + MARK_BYTES } else { claimed };
         // SAFETY: the claim gave these bytes to this call alone until it publishes them.
         unsafe { self.memory.write(position + 8, payload) }
@@ -179,12 +189,16 @@ impl Ring {
             self.publish(claimed, FrameKind::Pad, 0, 0);
         }
         self.publish(position, FrameKind::Record, payload.len(), crc);
+        let end = claimed + record_size(record);
+        // Release pairs with the Acquire load in `Ring::settled`, also through the additions of others:
+        // who sees this push counted sees its frames.
+        self.memory.published().fetch_add(end - start, Ordering::Release);
         Ok(())
     }
 
-    /// Takes `size` bytes that do not wrap, publishing a pad before them where they would.
-    /// `None` when the ring would be fuller than `most`.
-    fn claim(&self, size: u64, most: u64) -> Option<u64> {
+    /// Takes `size` bytes that do not wrap, publishing a pad before them where they would: where all
+    /// of it starts, and where those bytes do. `None` when the ring would be fuller than `most`.
+    fn claim(&self, size: u64, most: u64) -> Option<(u64, u64)> {
         let capacity = self.memory.capacity() as u64;
         let most = most.min(capacity);
         // Relaxed: a position, not a message. A stale one only makes the exchange below fail.
@@ -213,7 +227,7 @@ impl Ring {
                     if pad > 0 {
                         self.publish(tail, FrameKind::Pad, pad.saturating_sub(8) as usize, 0);
                     }
-                    return Some(end.wrapping_sub(size));
+                    return Some((tail, end.wrapping_sub(size)));
                 }
                 Err(now) => tail = now,
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{Ordering as PlainOrdering, compiler_fence};
 
 use super::frame::{self, Found};
 use super::header::FrameKind;
-use super::layout::{Commit, MARK_BYTES, MAX_COMMIT_PAYLOAD, pieces};
+use super::layout::{Commit, MAX_COMMIT_PAYLOAD, pieces};
 use super::producer::Ring;
 use super::record::Record;
 use super::step_over::step_over;
@@ -100,29 +100,39 @@ impl Reader {
     /// The next published record, in the order of the claims; the cursor moves behind it.
     ///
     /// `None` when there is none yet: the ring is empty, or the next producer has claimed and is
-    /// still copying, or the ring is [damaged](Reader::damaged). Space is not released.
+    /// still copying, or the ring is [damaged](Reader::damaged). Space is not released. Bytes that
+    /// were published and do not hold are stepped over, and counted as [torn](Reader::torn).
     pub(crate) fn next_record(&mut self) -> Option<Record<'_>> {
         let capacity = self.ring.memory.capacity() as u64;
         let limit = self.released + capacity;
         // Of the mark that was read last, whose record comes next.
         let mut mark = None;
+        // Up to here, behind the cursor, everything is published, if that is known.
+        let mut settled: Option<u64> = None;
         loop {
             // A whole lap without a release: here starts what was read first.
             if self.cursor >= limit {
                 return None;
             }
+            settled = settled.filter(|to| *to > self.cursor);
             // SAFETY: a producer is done with a frame that it has published, and gets its bytes
             // again only by `release`, which needs `&mut self`.
             match unsafe { frame::read(&self.ring.memory, self.ring.key, self.cursor, limit) } {
-                Found::Nothing => {
-                    // A mark is read with its record, or again.
-                    self.cursor = mark.unwrap_or(self.cursor);
-                    return None;
+                // Not published yet, or zeroed since.
+                Found::Nothing if settled.is_none() => {
+                    settled = self.settled();
+                    if settled.is_none() {
+                        // A mark is read with its record, or again.
+                        self.cursor = mark.unwrap_or(self.cursor);
+                        return None;
+                    }
+                    // Looked at again: it may have been published since.
                 }
-                Found::Damaged => {
+                Found::Nothing | Found::Damaged => {
+                    settled = settled.or_else(|| self.settled());
                     let tail = self.ring.reserved().min(limit);
                     let (memory, key) = (&self.ring.memory, self.ring.key);
-                    let Some(behind) = step_over(memory, key, self.cursor, tail) else {
+                    let Some(behind) = step_over(memory, key, self.cursor, tail, settled) else {
                         self.cursor = mark.unwrap_or(self.cursor);
                         self.damaged = true;
                         return None;
@@ -144,13 +154,16 @@ impl Reader {
                     if found.kind == FrameKind::Record {
                         return Some(Record { bytes: found.payload, cut: mark.is_some() });
                     }
-                    let marks = found.kind == FrameKind::Pad
-                        && found.size == MARK_BYTES
-                        && !self.cursor.is_multiple_of(capacity);
-                    mark = marks.then_some(at);
+                    mark = found.marks(at, capacity).then_some(at);
                 }
             }
         }
+    }
+
+    /// See `Ring::settled`; `None` as well where nothing is claimed behind the cursor.
+    fn settled(&self) -> Option<u64> {
+        let claimed = self.ring.reserved() > self.cursor;
+        self.ring.settled().filter(|to| claimed && *to > self.cursor)
     }
 
     /// Where the next record is looked for, in bytes since the ring was made.
@@ -166,10 +179,10 @@ impl Reader {
         self.ring.reserved().saturating_sub(self.cursor)
     }
 
-    /// Whether the reader stands before bytes that were published and have changed since, by a
-    /// stray write in this process or somebody else's in the file, and cannot tell where they end:
-    /// what is claimed behind the damage may still be being copied. It looks again at the next call;
-    /// the next [`Ring::open`] steps over it in any case and counts it as torn.
+    /// Whether the reader is before bytes that were published and have changed since, by a stray write
+    /// in this process or somebody else's in the file, and cannot tell where they end: a producer is
+    /// still copying behind them. It looks again at the next call, and steps over them at the latest
+    /// when no push is under way, which is so soon after the ring is full.
     #[must_use]
     pub fn damaged(&self) -> bool {
         self.damaged
@@ -205,6 +218,12 @@ impl Reader {
     /// The system's.
     pub fn sync(&self) -> io::Result<()> {
         self.ring.sync()
+    }
+
+    /// Bytes read and not accepted.
+    #[must_use]
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.cursor - self.accepted
     }
 
     /// Bytes accepted and not committed.

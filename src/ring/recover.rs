@@ -68,6 +68,7 @@ pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
     }
     walker.mend(tail);
     memory.tail().store(tail, Ordering::Relaxed);
+    memory.published().store(tail, Ordering::Relaxed);
     memory.released().store(head, Ordering::Relaxed);
     erase(memory, tail, end);
     walker.found

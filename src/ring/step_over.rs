@@ -2,16 +2,21 @@
 //!
 //! The reader meets a frame that was published and does not hold: other code in the process has
 //! written where it should not. What lies behind it can be read, but a producer may be copying there,
-//! and its bytes must be neither read nor released. A claim that is not published begins with a word
-//! of zero; so
+//! and its bytes must be neither read nor released. So
 //!
-//! - a frame whose header holds and whose payload does not is as long as its header says;
-//! - where the header does not hold, the next frame that does is looked for, as recovery looks for
-//!   it, but never past a word of zero: up to there everything is published. Where there is none, the
-//!   reader stays, and looks again later.
+//! - where no push is under way ([`Ring::settled`]), everything up to the tail is published: the next
+//!   frame that holds is looked for, as recovery looks for it, and where there is none, reading goes on
+//!   at that tail. This finds the end of zeros, too, which look like a claim that is not published;
+//! - a frame whose header holds and whose payload does not is as long as its header says, whoever
+//!   pushes meanwhile;
+//! - where the header does not hold, the next frame that does is looked for up to a word of zero: a
+//!   claim that is not published begins with one. Where there is none, the reader stays, and looks
+//!   again later.
 //!
-//! Lines of text have no eight bytes of zero. Damage that has stays until the next start, whose
-//! recovery has the ring for itself.
+//! Lines of text have no eight bytes of zero, so that the reader seldom has to wait. It never waits for
+//! good: while it does, nothing is released, the ring fills, and then no push gets a claim.
+//!
+//! [`Ring::settled`]: super::Ring::settled
 #![allow(unsafe_code)]
 
 use super::frame::{self, Found};
@@ -20,8 +25,15 @@ use super::layout::record_bytes;
 use super::sync::{Memory, Ordering};
 
 /// Where reading goes on behind the damaged frame at `position`; `None` while that cannot be told.
-/// `tail` was read after the frame was.
-pub(super) fn step_over(memory: &Memory, key: Key, position: u64, tail: u64) -> Option<u64> {
+/// `tail` was read after the frame was. Up to `settled`, which is behind `position`, everything is
+/// published, if that is known; only then may the frame's header be zero.
+pub(super) fn step_over(
+    memory: &Memory,
+    key: Key,
+    position: u64,
+    tail: u64,
+    settled: Option<u64>,
+) -> Option<u64> {
     let capacity = memory.capacity() as u64;
     // Acquire pairs with the Release store in `Ring::publish`, as below.
     let word = memory.header(position).load(Ordering::Acquire);
@@ -33,10 +45,7 @@ pub(super) fn step_over(memory: &Memory, key: Key, position: u64, tail: u64) -> 
         }
     }
     // Up to here each word belongs to a frame that is published.
-    let mut published = position + 8;
-    while published < tail && memory.header(published).load(Ordering::Acquire) != 0 {
-        published += 8;
-    }
+    let published = settled.unwrap_or_else(|| up_to_a_zero(memory, position + 8, tail));
     let mut at = position + 8;
     while at < published {
         let word = memory.header(at).load(Ordering::Acquire);
@@ -50,6 +59,16 @@ pub(super) fn step_over(memory: &Memory, key: Key, position: u64, tail: u64) -> 
         }
         at += 8;
     }
-    // Nothing holds up to the tail, where the next claim begins.
-    (published >= tail).then_some(tail)
+    // Nothing holds up to the tail, then or now, where the next claim begins.
+    (settled.is_some() || published >= tail).then_some(published)
+}
+
+/// The first word of zero from `position` on; `tail` where there is none before it.
+fn up_to_a_zero(memory: &Memory, position: u64, tail: u64) -> u64 {
+    let mut at = position;
+    // Acquire pairs with the Release store in `Ring::publish`.
+    while at < tail && memory.header(at).load(Ordering::Acquire) != 0 {
+        at += 8;
+    }
+    at
 }

@@ -46,15 +46,10 @@ impl Packer {
         if torn > 0 {
             add(&self.pipeline.stats.torn, torn);
             let message = format!(
-                "{torn} records lost: other code in varnishd has written into the ring's memory"
+                "at least {torn} records lost: other code in varnishd has written into the ring's \
+                 memory; reading goes on behind the damage"
             );
             self.tell(Level::Error, "torn", &message);
-        }
-        if self.ledger.damaged() {
-            let message = "other code in varnishd has written into the ring's memory, and where the \
-                           damage ends cannot be determined: nothing more is read from the ring \
-                           until varnishd restarts, which takes up what is intact";
-            self.tell(Level::Error, "damaged", message);
         }
     }
 

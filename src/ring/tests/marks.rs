@@ -3,6 +3,7 @@
 use super::{REGION, alter, make, place, reopen};
 use crate::ring::frame::{self, Found};
 use crate::ring::header::FrameKind;
+use crate::ring::sync::Ordering;
 use crate::ring::{Reader, Record, Ring};
 
 fn cut(bytes: &[u8]) -> Record<'_> {
@@ -73,16 +74,33 @@ fn a_mark_is_read_with_its_record_and_never_for_another() {
     opened.ring.push(b"whole").unwrap();
     let at = opened.reader.cursor();
     // The producer is between the two stores: the mark is published, the record is not.
-    let header = opened.ring.memory.header(8).swap(0, super::super::sync::Ordering::Relaxed);
+    let header = opened.ring.memory.header(8).swap(0, Ordering::Relaxed);
+    let counted = opened.ring.memory.published().fetch_sub(24, Ordering::Relaxed);
     assert_eq!(opened.reader.next_record(), None);
     assert_eq!(opened.reader.cursor(), at);
-    opened.ring.memory.header(8).store(header, super::super::sync::Ordering::Relaxed);
+    opened.ring.memory.header(8).store(header, Ordering::Relaxed);
+    opened.ring.memory.published().store(counted, Ordering::Relaxed);
     assert_eq!(opened.reader.next_record(), Some(cut(b"torn")));
     drop(opened);
     // It died there.
     alter(&path, |bytes| bytes[REGION + 8..REGION + 16].fill(0));
     let mut again = reopen(&path, 1024);
     assert_eq!((again.recovered.records, again.recovered.torn), (1, 1));
+    assert_eq!(rest(&mut again.reader), [(b"whole".to_vec(), false)]);
+}
+
+#[test]
+fn a_mark_before_damage_does_not_mark_what_comes_behind_it() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    opened.ring.push(cut(b"zeroed")).unwrap();
+    opened.ring.push(b"whole").unwrap();
+    for at in [8, 16] {
+        opened.ring.memory.header(at).store(0, Ordering::Relaxed);
+    }
+    assert_eq!(rest(&mut opened.reader), [(b"whole".to_vec(), false)]);
+    drop(opened);
+    let mut again = reopen(&path, 1024);
     assert_eq!(rest(&mut again.reader), [(b"whole".to_vec(), false)]);
 }
 

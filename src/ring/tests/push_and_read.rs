@@ -286,3 +286,95 @@ fn behind_a_damaged_header_a_producer_that_still_copies_is_waited_for() {
     assert!(!opened.reader.damaged());
     assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 24 });
 }
+
+#[test]
+fn zeros_in_place_of_records_cost_them_and_no_other() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    for n in 0..20 {
+        opened.ring.push(format!("line {n:02} of text").as_bytes()).unwrap();
+    }
+    // Lines 3 to 5 whole, from the middle of line 9 into line 10, the header of line 14, the last.
+    stray(&path, 3 * 24, &[0; 3 * 24]);
+    stray(&path, 9 * 24 + 16, &[0; 16]);
+    stray(&path, 14 * 24, &[0; 8]);
+    stray(&path, 19 * 24, &[0; 24]);
+    let expected: Vec<_> = (0..20)
+        .filter(|n| ![3, 4, 5, 9, 10, 14, 19].contains(n))
+        .map(|n| format!("line {n:02} of text").into_bytes())
+        .collect();
+    assert_eq!(super::rest(&mut opened.reader), expected);
+    // Line 9 has its length still, so that line 10 is a place of its own.
+    assert_eq!(opened.reader.torn(), Torn { places: 5, bytes: 7 * 24 });
+    opened.reader.rewind();
+    assert_eq!(super::rest(&mut opened.reader), expected);
+    assert_eq!(opened.reader.torn(), Torn { places: 5, bytes: 7 * 24 }, "and not twice");
+    opened.reader.commit(b"").unwrap();
+    assert_eq!(opened.ring.usage().used, 0);
+    for _ in 0..100 {
+        opened.ring.push(b"and on it goes").unwrap();
+        assert_eq!(opened.reader.next(), Some(&b"and on it goes"[..]));
+        opened.reader.commit(b"").unwrap();
+    }
+}
+
+#[test]
+fn a_ring_that_is_zeroed_whole_costs_what_was_in_it() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1 << 16);
+    for _ in 0..3 {
+        while opened.ring.push(b"a line that is lost").is_ok() {}
+        stray(&path, 0, &[0; 1 << 16]);
+        assert_eq!(opened.reader.next(), None);
+        opened.reader.commit(b"").unwrap();
+        assert_eq!(opened.ring.usage().used, 0);
+    }
+    assert_eq!(opened.reader.torn().places, 3);
+    opened.ring.push(b"and on it goes").unwrap();
+    assert_eq!(opened.reader.next(), Some(&b"and on it goes"[..]));
+}
+
+#[test]
+fn a_ring_that_goes_on_after_a_process_steps_over_zeros_as_a_new_one_does() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    opened.ring.push(b"before").unwrap();
+    // Claimed by a producer that died.
+    opened.ring.memory.tail().fetch_add(24, crate::ring::sync::Ordering::Relaxed);
+    drop(opened);
+    opened = super::reopen(&path, 1024);
+    assert_eq!(opened.recovered.torn, 1);
+    opened.ring.push(b"zeroed").unwrap();
+    opened.ring.push(b"after").unwrap();
+    stray(&path, 16 + 24, &[0; 16]);
+    assert_eq!(super::rest(&mut opened.reader), [&b"before"[..], b"after"]);
+    assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 16 });
+}
+
+#[test]
+fn zeros_are_not_stepped_over_while_a_push_may_be_what_they_are() {
+    use crate::ring::header::FrameKind;
+    use crate::ring::sync::Ordering;
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    opened.ring.push(b"first of all").unwrap();
+    opened.ring.push(b"to be zeroed").unwrap();
+    // Claimed, half copied, not published.
+    let slow = opened.ring.memory.tail().fetch_add(24, Ordering::Relaxed);
+    stray(&path, usize::try_from(slow).unwrap() + 8, b"slow, an");
+    opened.ring.push(b"the last line").unwrap();
+    stray(&path, 24, &[0; 24]);
+    assert_eq!(opened.reader.next(), Some(&b"first of all"[..]));
+    for _ in 0..3 {
+        assert_eq!(opened.reader.next(), None);
+        assert_eq!(opened.reader.torn(), Torn::default());
+    }
+    opened.reader.commit(b"").unwrap();
+    stray(&path, usize::try_from(slow).unwrap() + 8, b"slow, and whole");
+    let crc = crc32c::crc32c(b"slow, and whole");
+    let header = super::KEY.seal(slow, FrameKind::Record, 15, crc);
+    opened.ring.memory.header(slow).store(header, Ordering::Release);
+    opened.ring.memory.published().fetch_add(24, Ordering::Release);
+    assert_eq!(super::rest(&mut opened.reader), [&b"slow, and whole"[..], b"the last line"]);
+    assert_eq!(opened.reader.torn(), Torn { places: 1, bytes: 24 });
+}
