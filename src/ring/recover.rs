@@ -12,7 +12,7 @@
 
 use super::frame::{self, Found};
 use super::header::{FrameKind, Key, MAX_PAYLOAD};
-use super::layout::pieces;
+use super::layout::{MARK_BYTES, pieces};
 use super::sync::{Memory, Ordering};
 
 /// The longest gap that one header describes.
@@ -36,13 +36,16 @@ struct Walker<'a> {
     hole: Option<u64>,
     /// Whether the frame before was a gap, or damaged bytes that are counted already.
     in_gap: bool,
+    /// If the frame before was a mark: where it is, and `in_gap` before it.
+    mark: Option<(u64, bool)>,
 }
 
 /// Walks and mends. Nobody else may use `memory` yet; `head` is a multiple of 8.
 pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
     let capacity = memory.capacity() as u64;
     let end = head + capacity;
-    let mut walker = Walker { memory, key, found: Walk::default(), hole: None, in_gap: false };
+    let found = Walk::default();
+    let mut walker = Walker { memory, key, found, hole: None, in_gap: false, mark: None };
     let mut tail = head;
     let mut at = head;
     while at < end {
@@ -53,8 +56,8 @@ pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
                 at += 8;
             }
             Found::Frame(frame) => {
-                let (kind, size) = (frame.kind, frame.size);
-                walker.step(at, kind, size);
+                let (kind, size, marks) = (frame.kind, frame.size, frame.marks(at, capacity));
+                walker.step(at, kind, size, marks);
                 at += size;
                 tail = at;
             }
@@ -66,6 +69,10 @@ pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
         // Claimed by producers that died before they published.
         tail = stored;
     }
+    if let Some((from, in_gap)) = walker.mark.filter(|(from, _)| from + MARK_BYTES == tail) {
+        // Its record is lost, and the next one that is pushed is another.
+        (walker.hole, walker.in_gap) = (Some(from), in_gap);
+    }
     walker.mend(tail);
     memory.tail().store(tail, Ordering::Relaxed);
     memory.published().store(tail, Ordering::Relaxed);
@@ -76,7 +83,7 @@ pub(super) fn recover(memory: &Memory, key: Key, head: u64) -> Walk {
 
 impl Walker<'_> {
     /// A frame that holds.
-    fn step(&mut self, at: u64, kind: FrameKind, size: u64) {
+    fn step(&mut self, at: u64, kind: FrameKind, size: u64, marks: bool) {
         self.mend(at);
         if kind == FrameKind::Gap {
             self.found.skipped_bytes += size;
@@ -87,6 +94,7 @@ impl Walker<'_> {
         if kind == FrameKind::Record {
             self.found.records += 1;
         }
+        self.mark = marks.then_some((at, self.in_gap));
         self.in_gap = kind == FrameKind::Gap;
     }
 

@@ -90,6 +90,29 @@ fn a_mark_is_read_with_its_record_and_never_for_another() {
 }
 
 #[test]
+fn a_mark_that_has_lost_its_record_does_not_mark_the_next_one() {
+    let (_dir, path) = place();
+    let opened = make(&path, 1024);
+    opened.ring.push(b"one").unwrap();
+    opened.ring.push(cut(b"lost")).unwrap();
+    drop(opened);
+    // A power cut has kept the mark, and neither its record nor the tail, on pages of their own.
+    alter(&path, |bytes| {
+        bytes[REGION + 24..REGION + 40].fill(0);
+        bytes[256..264].fill(0);
+    });
+    for _ in 0..2 {
+        let mut again = reopen(&path, 1024);
+        let recovered = &again.recovered;
+        assert_eq!((recovered.records, recovered.torn, recovered.skipped_bytes), (1, 1, 8));
+        assert_eq!(rest(&mut again.reader), [(b"one".to_vec(), false)]);
+    }
+    let mut again = reopen(&path, 1024);
+    again.ring.push(b"next").unwrap();
+    assert_eq!(rest(&mut again.reader), [(b"one".to_vec(), false), (b"next".to_vec(), false)]);
+}
+
+#[test]
 fn a_mark_before_damage_does_not_mark_what_comes_behind_it() {
     let (_dir, path) = place();
     let mut opened = make(&path, 1024);
