@@ -141,6 +141,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Commits what was read with nothing in hand: damage that was stepped over, and what a worker left
+    /// that died in a push. Its space would otherwise stay taken until a record follows.
+    pub(crate) fn pass_over(&mut self) {
+        if self.reader.read_bytes() > 0 {
+            self.commit(&self.spool.payload());
+        }
+    }
+
     /// Counts all that was read as dropped.
     pub(crate) fn drop_read(&mut self, drops: &Drops) {
         let payload = self.spool.count_drops(drops);

@@ -10,6 +10,7 @@ use crate::common::fake::{Fake, Play, error, reply};
 use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Process, expected, lines, wait_for};
+use crate::panics::{Trouble, process};
 use vmod_s3log::settings::Settings;
 
 #[test]
@@ -346,6 +347,64 @@ fn a_stray_write_into_the_ring_costs_its_record_and_not_the_rest_of_the_day() {
     wanted.retain(|line| !line.contains("behind 5"));
     assert_eq!(lines(&server), wanted);
     wait_for("a word about it", || {
-        process.messages().iter().any(|text| text.contains("1 records lost: other code"))
+        process.messages().iter().any(|text| text.contains("at least 1 records lost: other code"))
     });
+}
+
+#[test]
+fn zeros_in_the_ring_cost_their_records_and_hold_up_neither_reading_nor_the_end() {
+    let server = S3Server::start();
+    let clock = Trouble::of("s3log-pack");
+    let (process, _) = process(&clock);
+    let holder =
+        process.attach(&server.endpoint(), &[("period", "100ms"), ("exit_timeout", "10m")]);
+    let ring = process.spool().join("access/ring");
+    // Some of ten, and then the only one.
+    for (name, pushed, zeroed) in [("many", 10, 3..6), ("one", 1, 0..1)] {
+        let before = holder.stat("torn");
+        clock.stop();
+        holder.push(name, 0..pushed);
+        let bytes = fs::read(&ring).unwrap();
+        let line = format!("{name} {}\n", zeroed.start);
+        let at = bytes.windows(line.len()).position(|window| window == line.as_bytes()).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&ring).unwrap();
+        let zeros = vec![0; (8 + line.len()).next_multiple_of(8) * zeroed.len()];
+        std::os::unix::fs::FileExt::write_all_at(&file, &zeros, at as u64 - 8).unwrap();
+        clock.go_on();
+        holder.wait_stat("torn", before + 1);
+    }
+    holder.wait_stat("uploaded_records", 7);
+    assert_eq!(lines(&server), expected(&[("many", 0..3), ("many", 6..10)]));
+    let said = |text: &String| text.contains("at least 1 records lost: other code in varnishd");
+    assert!(process.messages().iter().any(said), "{:?}", process.messages());
+    drop(holder);
+    process.wait_closed();
+}
+
+/// What the worker had claimed was all that was in the ring.
+#[test]
+fn a_record_that_a_worker_died_in_does_not_hold_up_the_end_of_its_stream() {
+    let server = S3Server::start();
+    for sync in ["none", "block", "1h"] {
+        let process = Process::new();
+        let more = [("period", "100ms"), ("exit_timeout", "10m"), ("sync", sync)];
+        drop(process.attach(&server.endpoint(), &more));
+        process.wait_closed();
+        let holder = process.attach(&server.endpoint(), &more);
+        holder.push(sync, 0..1);
+        holder.wait_stat("uploaded_records", 1);
+        drop(holder);
+        process.wait_closed();
+        let ring = process.spool().join("access/ring");
+        let mut bytes = fs::read(&ring).unwrap();
+        let tail = u64::from_ne_bytes(bytes[256..264].try_into().unwrap());
+        bytes[256..264].copy_from_slice(&(tail + 24).to_ne_bytes());
+        fs::write(&ring, &bytes).unwrap();
+        let holder = process.attach(&server.endpoint(), &more);
+        holder.wait_stat("torn", 1);
+        drop(holder);
+        process.wait_closed();
+        let ring = fs::read(&ring).unwrap();
+        assert!(ring[4096..4096 + 64].iter().all(|byte| *byte == 0), "{sync}: not released");
+    }
 }

@@ -173,7 +173,7 @@ impl Packer {
                 }
             }
             if let SyncPolicy::Every(every) = self.target.settings.sync
-                && (now.saturating_sub(synced) >= every || self.ring_waits(usage))
+                && (now.saturating_sub(synced) >= every || self.space_is_wanted(usage))
             {
                 synced = now;
                 self.sync(now);
@@ -209,9 +209,10 @@ impl Packer {
         }
     }
 
-    /// Whether the ring fills up, and has space that only a sync releases.
-    fn ring_waits(&self, usage: Usage) -> bool {
-        presses(usage.used, usage.capacity) && self.ledger.holds_space()
+    /// Whether the ring has space that only a sync releases, and fills up, or is to be empty.
+    fn space_is_wanted(&self, usage: Usage) -> bool {
+        let ends = self.pipeline.draining().is_some();
+        (ends || presses(usage.used, usage.capacity)) && self.ledger.holds_space()
     }
 
     /// How long the open block has until it is due; `None` before its first record.
@@ -228,6 +229,9 @@ impl Packer {
         self.keep_secrets(usage.used, full, now)?;
         self.fill(full, now);
         self.report_damage();
+        if self.packing.records() == 0 {
+            self.ledger.pass_over();
+        }
         let draining = self.pipeline.draining().is_some();
         let over = self.window_is_read();
         let block_due = draining || over || self.left(now).is_some_and(|left| left.is_zero());
