@@ -259,6 +259,13 @@ pub fn set(gauge: &AtomicU64, value: u64) {
     gauge.store(value, Ordering::Relaxed);
 }
 
+/// Takes what was counted, which is then counted elsewhere.
+#[must_use]
+pub(crate) fn take(counter: &AtomicU64) -> u64 {
+    // Relaxed: see Stats::snapshot.
+    counter.swap(0, Ordering::Relaxed)
+}
+
 /// Reads a counter or a gauge.
 #[must_use]
 pub fn get(value: &AtomicU64) -> u64 {

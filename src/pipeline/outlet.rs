@@ -33,7 +33,7 @@ use super::{Attachment, Environment, Observer, Pipeline};
 use crate::events::Level;
 use crate::priority::Priority;
 use crate::ring::{Backing, Capacity, Opened, Reader, Record, Ring};
-use crate::stats::{Stats, add, get, set};
+use crate::stats::{Stats, add, set, take};
 use crate::thread;
 
 /// Between two attempts to start.
@@ -184,7 +184,7 @@ impl Outlet {
         let body = {
             let inner = Arc::clone(&inner);
             let next = environment.clock.monotonic().saturating_add(AGAIN);
-            move || Waiting { inner, reader, observer, next, said: why }.run()
+            move || Waiting { inner, reader, observer, next, said: why, moved: 0 }.run()
         };
         let thread = thread::spawn("s3log-start", body).map_err(|error| failed(&error))?;
         let mut known = outlets.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,6 +374,8 @@ struct Waiting {
     next: Duration,
     /// Why the last attempt failed, as the operator was told.
     said: String,
+    /// Lines that were handed over.
+    moved: u64,
 }
 
 impl Waiting {
@@ -456,29 +458,30 @@ impl Waiting {
         let Some(held) = self.inner.held.get() else { return };
         fence(Ordering::SeqCst);
         let clock = &*self.inner.environment.clock;
-        let (mut moved, mut lost) = (0_u64, 0_u64);
+        let (from, to) = (&self.inner.stats, held.pipeline().stats());
         loop {
-            let before = moved + lost;
+            let mut any = false;
             // Acquire pairs with the Release in `push`. Looked at before the ring: what was pushed
             // until then is found in it.
             let quiet = self.inner.pushing.load(Ordering::Acquire) == 0;
             while let Some(record) = self.reader.next_record() {
+                any = true;
                 if held.take_over(record, clock) {
-                    moved += 1;
+                    self.moved += 1;
                 } else {
-                    lost += 1;
+                    // What waited has no priority any more.
+                    to.count_shed(Priority::Normal);
                 }
                 // Each by itself, so that a panic repeats none. No payload is not too long.
                 let _ = self.reader.commit(&[]);
             }
             // Also what is no line.
             let _ = self.reader.commit(&[]);
-            if quiet && moved + lost == before {
+            if quiet && !any {
                 break;
             }
             clock.sleep(Duration::from_millis(1));
         }
-        let (from, to) = (&self.inner.stats, held.pipeline().stats());
         for (from, to) in [
             (&from.records_unspooled, &to.records_unspooled),
             (&from.dropped_ring, &to.dropped_ring),
@@ -490,10 +493,10 @@ impl Waiting {
             (&from.truncated, &to.truncated),
             (&from.incomplete, &to.incomplete),
         ] {
-            add(to, get(from));
+            // After a panic this is done again.
+            add(to, take(from));
         }
-        // What waited has no priority any more.
-        (0..lost).for_each(|_| to.count_shed(Priority::Normal));
+        let moved = self.moved;
         let text = format!("it has started; {moved} lines that waited in memory are taken up");
         self.inner.tell(Level::Warn, &text);
     }

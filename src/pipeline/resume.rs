@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::folder::{self, Folder};
@@ -30,21 +30,12 @@ impl Registry {
             let (mut wait, mut told) = (later.grace, HashSet::new());
             let mut panics = Panics::default();
             loop {
-                let end = later.clock.monotonic().saturating_add(wait);
-                while later.clock.monotonic() < end {
-                    if weak.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
-                        return;
-                    }
-                    let left = end.saturating_sub(later.clock.monotonic());
-                    later.clock.sleep(left.min(Duration::from_millis(100)));
-                }
-                let pipeline = weak.upgrade().filter(|pipeline| !pipeline.is_closed());
-                let Some(pipeline) = pipeline else { return };
-                let resume = AssertUnwindSafe(|| registry.resume(&pipeline, &later, &mut told));
-                match catch_unwind(resume) {
+                let look = AssertUnwindSafe(|| registry.look_after(wait, &weak, &later, &mut told));
+                match catch_unwind(look) {
                     Ok(true) => return,
                     Ok(false) => wait = AGAIN,
                     Err(_) => {
+                        let Some(pipeline) = weak.upgrade() else { return };
                         let Some(rest) = panics.note(later.clock.monotonic()) else {
                             let text = format!(
                                 "taking up what waits for other routes has panicked {MOST} times \
@@ -67,6 +58,28 @@ impl Registry {
             let text = format!("what waits for other routes is not taken up now: {error}");
             pipeline.tell(Level::Warn, &text);
         }
+    }
+
+    /// Calls [`Registry::resume`] after `wait`, while the pipeline works. Whether there is nothing more
+    /// to look for.
+    fn look_after(
+        &self,
+        wait: Duration,
+        pipeline: &Weak<Pipeline>,
+        environment: &Environment,
+        told: &mut HashSet<String>,
+    ) -> bool {
+        let clock = &*environment.clock;
+        let end = clock.monotonic().saturating_add(wait);
+        while clock.monotonic() < end {
+            if pipeline.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+                return true;
+            }
+            let left = end.saturating_sub(clock.monotonic());
+            clock.sleep(left.min(Duration::from_millis(100)));
+        }
+        let pipeline = pipeline.upgrade().filter(|pipeline| !pipeline.is_closed());
+        pipeline.is_none_or(|pipeline| self.resume(&pipeline, environment, told))
     }
 
     /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which

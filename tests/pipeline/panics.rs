@@ -10,11 +10,12 @@ use std::time::Duration;
 use vmod_s3log::clock::{Clock, System};
 use vmod_s3log::events::{Events, Level};
 use vmod_s3log::pipeline::Observer;
-use vmod_s3log::stats::Stats;
+use vmod_s3log::stats::{Stats, get};
 
 use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, Told, expected, lines, wait_for};
+use crate::start::{World, push};
 
 /// The machine's clock, which makes trouble for threads of a name.
 pub(crate) struct Trouble {
@@ -328,4 +329,96 @@ fn a_panic_while_a_spool_is_taken_up_costs_no_record_and_logging_goes_on() {
     let all = questions.map(|count| count.to_string());
     let pushed: Vec<_> = all.iter().map(|stream| (&**stream, 0..1500)).collect();
     assert_eq!(lines(&server), expected(&pushed));
+}
+
+#[test]
+fn a_start_that_panics_is_tried_again_and_no_line_is_lost_or_repeated() {
+    // While it waits for its time, and in what it does then.
+    for questions in [0, 1, 2, 3] {
+        let clock = Trouble::of("s3log-start");
+        let (process, published) = process(&clock);
+        let world = World::of(process, Arc::clone(&clock) as Arc<dyn Clock>);
+        world.block();
+        let outlet = world.open(true, &[]).unwrap();
+        push(&outlet, "waited", 0..100);
+        world.unblock();
+        clock.panic_in(questions);
+        clock.ahead.store(20, Ordering::SeqCst);
+        wait_for("the panic", || clock.panicked.load(Ordering::SeqCst) == 1);
+        push(&outlet, "after", 0..100);
+        wait_for("the counters", || published.get("uploaded_records") == 200);
+        assert_eq!(lines(&world.server), expected(&[("waited", 0..100), ("after", 0..100)]));
+        let said = |text: &String| text.contains("its start panicked and is tried again");
+        assert_eq!(world.process.messages().iter().filter(|text| said(text)).count(), 1);
+        assert_eq!(published.get("dropped_ring"), 0);
+    }
+}
+
+/// Panics once, where the stream is said to have started.
+struct Shaken {
+    told: Arc<Told>,
+    panicked: AtomicU64,
+}
+
+impl Events for Shaken {
+    fn event(&self, level: Level, message: &str) {
+        self.told.event(level, message);
+        if message.contains("it has started") && self.panicked.fetch_add(1, Ordering::SeqCst) == 0 {
+            panic!("on purpose");
+        }
+    }
+}
+
+#[test]
+fn a_start_that_panics_with_all_lines_handed_over_counts_none_of_them_twice() {
+    let clock = Trouble::of("nobody");
+    let (mut process, published) = process(&clock);
+    let shaken = Arc::new(Shaken { told: Arc::clone(&process.told), panicked: AtomicU64::new(0) });
+    process.environment.events = Arc::clone(&shaken) as Arc<dyn Events>;
+    let world = World::of(process, Arc::clone(&clock) as Arc<dyn Clock>);
+    world.block();
+    let outlet = world.open(true, &[]).unwrap();
+    push(&outlet, "waited", 0..100);
+    // Beyond the room in memory.
+    push(&outlet, &"x".repeat(1000), 0..2000);
+    let (waited, dropped) =
+        (get(&outlet.stats().records_unspooled), get(&outlet.stats().dropped_ring));
+    assert!(waited > 100 && dropped > 0, "{waited} {dropped}");
+    world.unblock();
+    clock.ahead.store(20, Ordering::SeqCst);
+    wait_for("another word", || shaken.panicked.load(Ordering::SeqCst) == 2);
+    wait_for("the counters", || published.get("uploaded_records") == waited);
+    assert_eq!(get(&outlet.stats().records_unspooled), waited);
+    assert_eq!(get(&outlet.stats().dropped_ring), dropped);
+    assert_eq!(lines(&world.server).len() as u64, waited);
+}
+
+#[test]
+fn a_route_whose_taking_up_panics_is_taken_up_all_the_same() {
+    // While it waits for the other VCLs, and in what it does then.
+    for questions in [0, 1, 2, 3] {
+        let server = S3Server::start();
+        let gate = Gate::shut();
+        let mut process = Process::new();
+        let old = [("path", "old/"), ("exit_timeout", "100ms")];
+        let first = process.attach(&gate.endpoint(), &old);
+        first.push("old", 0..10);
+        drop(first);
+        process.wait_closed();
+        gate.open(&server);
+        let clock = Trouble::of("s3log-route");
+        clock.panic_in(questions);
+        process.environment.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let second = process.attach(&server.endpoint(), &[("path", "new/"), ("period", "100ms")]);
+        wait_for("the panic", || clock.panicked.load(Ordering::SeqCst) == 1);
+        second.push("new", 0..10);
+        second.wait_stat("uploaded_records", 10);
+        let all = expected(&[("new", 0..10), ("old", 0..10)]);
+        wait_for("the old route's lines", || lines(&server) == all);
+        wait_for("the old route to close", || process.registry.len() == 1);
+        let said = |text: &String| text.contains("taking up what waits for other routes panicked");
+        let messages = process.messages();
+        assert_eq!(messages.iter().filter(|text| said(text)).count(), 1, "{messages:?}");
+        second.wait_balance();
+    }
 }

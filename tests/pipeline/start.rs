@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
-use vmod_s3log::clock::Clock as _;
+use vmod_s3log::clock::Clock;
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
 use vmod_s3log::priority::Priority;
 use vmod_s3log::ring::Capacity;
@@ -69,17 +69,22 @@ impl Starter for Vcl {
 }
 
 pub(crate) struct World {
-    process: Arc<Process>,
+    pub(crate) process: Arc<Process>,
     pub(crate) server: S3Server,
     /// The outlet's time, which only the test moves.
-    clock: Arc<Shifted>,
+    clock: Arc<dyn Clock>,
     outlets: Outlets,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let (clock, outlets) = (Arc::new(Shifted::default()), Outlets::default());
-        Self { process: Arc::new(Process::new()), server: S3Server::start(), clock, outlets }
+        Self::of(Process::new(), Arc::new(Shifted::default()))
+    }
+
+    /// Of a process, and an outlet with another clock.
+    pub(crate) fn of(process: Process, clock: Arc<dyn Clock>) -> Self {
+        let (process, server) = (Arc::new(process), S3Server::start());
+        Self { process, server, clock, outlets: Outlets::default() }
     }
 
     pub(crate) fn open(
@@ -123,7 +128,7 @@ impl World {
     }
 }
 
-fn push(outlet: &Outlet, name: &str, numbers: std::ops::Range<usize>) {
+pub(crate) fn push(outlet: &Outlet, name: &str, numbers: std::ops::Range<usize>) {
     for number in numbers {
         outlet.push(format!("{name} {number}\n").as_bytes(), Priority::Normal);
     }
