@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::block::{RouteId, sanitise};
 use crate::settings::{Saved, Settings};
+use crate::spool::SealedBy;
 use crate::{regular_file, ring, spool};
 
 /// The file that says whose folder it is.
@@ -21,6 +22,8 @@ const ROUTE: &str = "route";
 const ROUTE_NEW: &str = "route.new";
 /// More than any such file has: a certificate is up to 64 KiB.
 const ROUTE_MAX: u64 = 1 << 20;
+/// The ring's file.
+const RING: &str = "ring";
 /// Between a stream's name and a route in a folder's name; no stream has it in its name.
 const SEPARATOR: char = '@';
 
@@ -76,7 +79,7 @@ impl Folder {
     /// kept for whoever can read it. Reads no more than it must.
     #[must_use]
     pub(crate) fn has_records(&self) -> bool {
-        let ring = match ring::glance(&self.path.join("ring")) {
+        let ring = match ring::glance(&self.path.join(RING)) {
             Ok(ring) => ring.used > 0,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         };
@@ -165,16 +168,30 @@ pub(super) fn choose(
         Some(folder) if folder.route().is_some() => other(),
         // One that could be damaged is nobody's to adopt.
         Some(folder) if folder.path.join(ROUTE).exists() => other(),
-        Some(folder) if settings.sealing.is_none() && spool::has_secrets(&folder.path) => other(),
-        Some(folder) if !may_be_of(&folder.path, settings) => other(),
-        Some(_) => first,
+        Some(folder) if may_adopt(&folder.path, settings) => first,
+        Some(_) => other(),
     }
+}
+
+/// Whether a folder that does not say its route may become that of `settings`. Who loads a VCL waits for
+/// the answer, so that it is no where much is in the folder and its newest block is not found.
+fn may_adopt(folder: &Path, settings: &Settings) -> bool {
+    let ring = ring::glance(&folder.join(RING)).ok();
+    let open = ring.and_then(|ring| spool::open_glance(&ring.payload));
+    let Some(told) = spool::tell_at_once(folder, open.map(|open| open.number)) else {
+        return false;
+    };
+    let secret = told.secrets && settings.sealing.is_none();
+    !secret && told.newest.is_none_or(|sealed| is_of(&sealed, settings))
 }
 
 /// Whether a folder that does not say its route may be that of `settings`: its newest block has the name
 /// that they give it, and is not encrypted where they encrypt nothing.
 pub(crate) fn may_be_of(folder: &Path, settings: &Settings) -> bool {
-    let Some(sealed) = spool::sealed_by(folder) else { return true };
+    spool::sealed_by(folder).is_none_or(|sealed| is_of(&sealed, settings))
+}
+
+fn is_of(sealed: &SealedBy, settings: &Settings) -> bool {
     let name = settings.naming.key(&sealed.meta, "");
     let named = sealed.key.strip_prefix(&*name).is_some_and(|rest| {
         // What an encryption adds.
@@ -194,9 +211,13 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::block::{BootId, ChunkEncoder, Drops};
     use crate::ring::{Backing, Capacity, Ring};
     use crate::settings::Arguments;
+    use crate::spool::{ChunkStats, Disk, Options, Spool};
 
     #[test]
     fn a_folder_that_another_route_is_opening_or_removing_is_not_waited_for() {
@@ -214,6 +235,73 @@ mod tests {
         fs::create_dir(&first).unwrap();
         save(&first, &settings).unwrap();
         assert_eq!(choose(root.path(), &settings, &|path| path == first), first);
+    }
+
+    /// A folder as an older release left it, with `more` names.
+    fn left_behind(root: &Path, settings: &Settings, more: usize) {
+        let boot = BootId::new(1_700_000_000, 1);
+        let options = Options {
+            codec: settings.codec.kind(),
+            naming: settings.naming.clone(),
+            ..Options::new(&settings.stream, &settings.host, boot)
+        };
+        let files = Arc::new(Disk::open(root).unwrap());
+        let (mut spool, _) = Spool::open(files, options, None).unwrap();
+        let mut member = Vec::new();
+        ChunkEncoder::new(settings.codec).unwrap().encode(b"line\n", &mut member).unwrap();
+        let stats =
+            ChunkStats { records: 1, raw_bytes: 5, first: 1, last: 1, ..ChunkStats::default() };
+        for _ in 0..3 {
+            spool.append(&member, stats).unwrap();
+            spool.seal(&Drops::default()).unwrap();
+        }
+        let path = root.join(RING);
+        let mut opened = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+        opened.reader.commit(spool.payload().as_bytes()).unwrap();
+        for number in 100..100 + more {
+            fs::write(root.join(format!("{number:010}.data")), "").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_of_an_older_release_is_adopted_at_once_however_much_is_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = |path: &str| {
+            let mut arguments = Arguments::new("access");
+            let all =
+                [("endpoint", "http://127.0.0.1:1"), ("bucket", "logs"), ("hostname", "node")];
+            for (name, value) in all.into_iter().chain([("path", path)]) {
+                arguments.set(name, Some(value.to_owned()));
+            }
+            Settings::read(&arguments).unwrap()
+        };
+        let (its, another) = (settings("its/"), settings("another/"));
+        let folder = root.path().join("access");
+        fs::create_dir(&folder).unwrap();
+        left_behind(&folder, &its, spool::AT_ONCE + 1000);
+        let chosen = |settings: &Settings| {
+            let before = spool::NAMES_READ.get();
+            let chosen = choose(root.path(), settings, &|_| false);
+            let read = spool::NAMES_READ.get() - before;
+            assert!(read <= spool::AT_ONCE + 1, "{read} names read");
+            chosen
+        };
+        assert_eq!(chosen(&its), folder);
+        assert_ne!(chosen(&another), folder);
+        // Some of the newest blocks are in quarantine or lost.
+        let names = |number: u64| folder.join(format!("{number:010}.json"));
+        fs::remove_file(names(3)).unwrap();
+        fs::rename(names(2), folder.join("0000000002.done")).unwrap();
+        assert_eq!(chosen(&its), folder);
+        assert_ne!(chosen(&another), folder);
+        // Whose it is cannot be told without reading it all.
+        fs::remove_file(folder.join("0000000002.done")).unwrap();
+        fs::remove_file(names(1)).unwrap();
+        assert_ne!(chosen(&its), folder);
+        for number in 100..spool::AT_ONCE + 1100 {
+            fs::remove_file(folder.join(format!("{number:010}.data"))).unwrap();
+        }
+        assert_eq!(chosen(&its), folder, "nothing is sealed in it");
     }
 
     #[test]

@@ -12,10 +12,27 @@ use super::notes;
 use super::sidecar::{self, Sidecar};
 use crate::block::Meta;
 
+/// Names that are read of a folder while somebody waits; a cold disk reads as many in well under a
+/// second.
+pub(crate) const AT_ONCE: usize = 10_000;
+
+/// How many numbers the newest description may be below the one that the ring names.
+const NEAR: u64 = 64;
+
+#[cfg(test)]
+thread_local! {
+    /// Names that this thread has read.
+    pub(crate) static NAMES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Names in `root`; none if it cannot be read.
 fn names(root: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    entries.map(|entry| {
+        #[cfg(test)]
+        NAMES_READ.set(NAMES_READ.get() + 1);
+        entry.file_name().to_string_lossy().into_owned()
+    })
 }
 
 /// Whether there are blocks in `root` that are not sent, the open one and those that wait for a key
@@ -30,11 +47,21 @@ pub(crate) fn has_blocks(root: &Path) -> bool {
     }) || names(&root.join(MOVED)).next().is_some()
 }
 
+/// Whether there is so much in `root` that nobody should wait for it to be read.
+#[must_use]
+pub(crate) fn is_large(root: &Path) -> bool {
+    names(root).nth(AT_ONCE).is_some()
+}
+
 /// Whether records in `root` must not be uploaded unencrypted.
 #[must_use]
 pub(crate) fn has_secrets(root: &Path) -> bool {
-    root.join(SECRET).exists()
-        || names(root).any(|name| matches!(Name::parse(&name), Some(Name::Held(_) | Name::Hold(_))))
+    root.join(SECRET).exists() || names(root).any(|name| is_held(&name))
+}
+
+/// Whether a block that waits for a key has this name.
+fn is_held(name: &str) -> bool {
+    matches!(Name::parse(name), Some(Name::Held(_) | Name::Hold(_)))
 }
 
 /// What the newest block that was sealed in `root` tells of who sealed it: a folder of an older release
@@ -51,14 +78,51 @@ pub(crate) struct SealedBy {
 
 /// Reads that of the newest block in `root` whose description is there, uploaded or not.
 pub(crate) fn sealed_by(root: &Path) -> Option<SealedBy> {
-    let numbered = names(root).filter_map(|name| match Name::parse(&name)? {
+    newest(root, names(root))
+}
+
+/// The same of the newest of `names`.
+fn newest(root: &Path, names: impl Iterator<Item = String>) -> Option<SealedBy> {
+    let numbered = names.filter_map(|name| match Name::parse(&name)? {
         Name::Sidecar(number) | Name::Done(number) => Some((number, name)),
         _ => None,
     });
     let (_, name) = numbered.max()?;
-    let bytes = sidecar::read(&root.join(name)).ok()?;
-    let Sidecar { key, transformed, meta, .. } = Sidecar::decode(&bytes).ok()?;
+    described(&sidecar::read(&root.join(name)).ok()?)
+}
+
+fn described(bytes: &[u8]) -> Option<SealedBy> {
+    let Sidecar { key, transformed, meta, .. } = Sidecar::decode(bytes).ok()?;
     Some(SealedBy { meta, key, encrypted: transformed })
+}
+
+/// What can be told of a folder at once, however much is in it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// See [`has_secrets`]. In a folder of more than [`AT_ONCE`] names a block that waits for a key may
+    /// be missed: it waits on there.
+    pub(crate) secrets: bool,
+    /// See [`sealed_by`].
+    pub(crate) newest: Option<SealedBy>,
+}
+
+/// Tells it of `root`, whose ring says that `open` is the number of the open block; `None` where it
+/// cannot be told. Reads up to [`AT_ONCE`] names, and then tries those next to that number.
+pub(crate) fn tell_at_once(root: &Path, open: Option<u64>) -> Option<Told> {
+    let names: Vec<String> = names(root).take(AT_ONCE + 1).collect();
+    let secrets = root.join(SECRET).exists() || names.iter().any(|name| is_held(name));
+    if names.len() <= AT_ONCE {
+        return Some(Told { secrets, newest: newest(root, names.into_iter()) });
+    }
+    let open = open?;
+    // A seal that was just killed has the open block's own number.
+    let numbers = (open.saturating_sub(NEAR)..=open).rev();
+    let mut names = numbers.flat_map(|number| [Name::Sidecar(number), Name::Done(number)]);
+    let bytes = names.find_map(|name| match sidecar::read(&root.join(name.to_string())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read),
+    });
+    Some(Told { secrets, newest: described(&bytes?.ok()?) })
 }
 
 /// Removes `root` with what is left of a spool in which nothing waits: its lock, its ring, the

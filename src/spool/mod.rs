@@ -87,7 +87,9 @@ pub use commit::Payload;
 pub use error::SpoolError;
 pub use files::{Disk, DiskError, Files, Hold, Memory};
 pub use folder::remove_empty;
-pub(crate) use folder::{has_blocks, has_secrets, sealed_by};
+#[cfg(test)]
+pub(crate) use folder::{AT_ONCE, NAMES_READ};
+pub(crate) use folder::{SealedBy, has_blocks, has_secrets, is_large, sealed_by, tell_at_once};
 pub use inspect::{Glance, OpenGlance, uploader};
 pub(crate) use inspect::{glance, open_glance};
 pub use moved::{moved_here, take_back};

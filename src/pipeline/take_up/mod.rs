@@ -4,7 +4,7 @@
 //! counted. The second part reads the description of every block that waits, which may be hundreds of
 //! thousands on a cold disk; meanwhile lines go into the ring. A ring that has records and is to have
 //! another size is the exception: nobody may push while it is replaced, so that the spool is taken up
-//! first.
+//! first. Where so much waits that this would take long, the ring keeps its size.
 //!
 //! What fails in the second part is told and tried again, and the records wait in the ring. Each step
 //! of it is taken once, so that it goes on after a failure or a panic where it was.
@@ -339,6 +339,11 @@ impl Opening {
     fn replace(&mut self, path: &Path) -> Result<(), String> {
         let text = |error: SpoolError| error.to_string();
         if self.waiting > 0 {
+            if path.parent().is_some_and(spool::is_large) {
+                return Err("too much waits in the spool to be read now; a start with less in it \
+                            changes the size"
+                    .to_owned());
+            }
             self.take_up().map_err(text)?;
             self.pack_all().map_err(text)?;
             self.payload =
