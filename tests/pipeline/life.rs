@@ -55,8 +55,8 @@ fn a_draining_stream_goes_on_when_it_is_attached_again() {
     drop(holder);
     assert!(pipeline.status().contains("\"draining\""));
     wait_for("the seal", || pipeline.status().contains("\"blocks_sealed\":1"));
-    gate.open(&server);
     let holder = process.attach(&gate.endpoint(), &[]);
+    gate.open(&server);
     assert!(Arc::ptr_eq(&pipeline, &holder.pipeline));
     drop(pipeline);
     assert!(holder.pipeline.status().contains("\"running\""));
