@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
     }
     let done = if arguments.dry_run {
         let mut waits = glance.sealed;
-        for more in [glance.held, glance.quarantined] {
+        for more in [glance.held, glance.moved, glance.quarantined] {
             waits.blocks += more.blocks;
             waits.records += more.records;
             waits.bytes += more.bytes;
@@ -106,8 +106,8 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
                 "stream": stream(source), "from": from, "to": to, "dry_run": arguments.dry_run,
                 "blocks": moved.blocks, "records": moved.records, "stored_bytes": moved.bytes,
                 "left": done.stay(),
-                "failed": done.failed.iter().map(|(number, why)| {
-                    serde_json::json!({ "number": number, "problem": why })
+                "failed": done.failed.iter().map(|(block, why)| {
+                    serde_json::json!({ "block": block, "problem": why })
                 }).collect::<Vec<_>>(),
             }),
         )?;
@@ -140,9 +140,9 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             let blocks = counted(done.keyless, "block");
             writeln!(out, "{name}: {blocks} stay in {}: their keys are not known", root.display())?;
         }
-        for (number, why) in &done.failed {
-            let why = printable(why);
-            writeln!(out, "{name}: block {number} stays in {}: {why}", root.display())?;
+        for (block, why) in &done.failed {
+            let (block, why) = (printable(block), printable(why));
+            writeln!(out, "{name}: block {block} stays in {}: {why}", root.display())?;
         }
     }
     out.flush()?;

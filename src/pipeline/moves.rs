@@ -30,8 +30,8 @@ pub struct Moved {
     pub moved: Tally,
     /// How many stay because to which keys they are to be encrypted is not known.
     pub keyless: u64,
-    /// The numbers of those that could not be moved, and why.
-    pub failed: Vec<(u64, String)>,
+    /// Those that could not be moved, by number or by the name that they came here with, and why.
+    pub failed: Vec<(String, String)>,
 }
 
 impl Moved {
@@ -125,7 +125,9 @@ impl Move<'_> {
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
         let name =
             root.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
-        let mut done = Moved { keyless: store.counts().held.blocks, ..Moved::default() };
+        let failed = opening.take_moved().into_iter().map(|(name, error)| (name, text(&error)));
+        let failed = failed.collect();
+        let mut done = Moved { failed, keyless: store.counts().held.blocks, ..Moved::default() };
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {
                 // To which keys is not known here.
@@ -134,7 +136,7 @@ impl Move<'_> {
             }
             match store.hand_over(number, name, &beside) {
                 Ok(meta) => done.moved.add(meta.records, meta.bytes),
-                Err(error) => done.failed.push((number, text(&error))),
+                Err(error) => done.failed.push((number.to_string(), text(&error))),
             }
         }
         // What could not be forgotten is not to be found in both folders.

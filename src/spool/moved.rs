@@ -95,19 +95,25 @@ fn copy(
     Ok(hasher.digest())
 }
 
-/// The folder that the block X was in, and its number there.
-fn origin(name: &str) -> Option<(&str, u64)> {
+/// The folder that the block X was in, its boot, and its number there.
+fn origin(name: &str) -> Option<(&str, &str, u64)> {
     let mut parts = name.rsplitn(3, '.');
     let number = parts.next()?.parse().ok()?;
-    let folder = parts.nth(1).filter(|folder| !folder.contains('/'))?;
-    Some((folder, number))
+    let boot = parts.next()?;
+    let folder = parts.next().filter(|folder| !folder.contains('/'))?;
+    Some((folder, boot, number))
 }
 
-/// Whether the block X is still where it was; also where that cannot be told.
-fn is_unmoved(root: &Path, name: &str) -> bool {
-    let (Some((folder, number)), Some(spool)) = (origin(name), root.parent()) else { return true };
-    let sidecar = spool.join(folder).join(Name::Sidecar(number).to_string());
-    sidecar.try_exists().unwrap_or(true)
+/// Whether the block X is still where it was; `None` where that cannot be told. A folder that was removed
+/// and made anew has blocks of the same numbers, and of another boot.
+fn is_unmoved(root: &Path, name: &str) -> Option<bool> {
+    let (folder, boot, number) = origin(name)?;
+    let path = root.parent()?.join(folder).join(Name::Sidecar(number).to_string());
+    match sidecar::read(&path) {
+        Ok(bytes) => Some(Sidecar::decode(&bytes).ok()?.meta.boot.to_string() == boot),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// Names of files in the folder `moved` of the spool in `root`; none if it cannot be read.
@@ -129,8 +135,8 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
         let mut copies: Vec<String> = files_moved(&sibling)
             .filter(|file| {
                 let name = file.rsplit_once('.').map_or("", |(name, _)| name);
-                let ours = origin(name).is_some_and(|(folder, _)| *folder == *own);
-                ours && is_unmoved(&sibling, name)
+                let ours = origin(name).is_some_and(|(folder, ..)| *folder == *own);
+                ours && is_unmoved(&sibling, name) == Some(true)
             })
             .collect();
         // The description first: what has none is nobody's.
@@ -148,7 +154,7 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
     for file in files_moved(root).filter(|file| !file.ends_with(".json")) {
         let Some((name, _)) = file.rsplit_once('.') else { continue };
         // In this order: whoever moves it names the description before the block is gone there.
-        if !is_unmoved(root, name) && !root.join(description(name)).exists() {
+        if is_unmoved(root, name) == Some(false) && !root.join(description(name)).exists() {
             let _ = fs::remove_file(root.join(MOVED).join(&file));
         }
     }
@@ -160,8 +166,10 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
 #[must_use]
 pub fn moved_here(root: &Path) -> Vec<String> {
     let named = |file: String| Some(file.strip_suffix(".json")?.to_owned());
-    let mut names: Vec<String> =
-        files_moved(root).filter_map(named).filter(|name| !is_unmoved(root, name)).collect();
+    let mut names: Vec<String> = files_moved(root)
+        .filter_map(named)
+        .filter(|name| is_unmoved(root, name) == Some(false))
+        .collect();
     names.sort();
     names
 }

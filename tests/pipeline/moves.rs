@@ -237,3 +237,21 @@ fn what_is_left_at_the_end_of_exit_timeout_is_said_with_the_command_that_moves_i
     };
     assert!(process.messages().iter().any(told), "{:?}", process.messages());
 }
+
+#[test]
+fn what_came_from_another_route_and_waits_is_moved_on_with_the_rest() {
+    let mut process = Process::new();
+    let gate = Gate::shut();
+    a_and_b(&mut process, &gate);
+    let [a, b] = pair(&process);
+    let work = Move { from: &a, to: &b, change_signer: false };
+    assert_eq!(work.carry_out(&process.environment).unwrap().moved.blocks, 1);
+    // In a folder of the first one's name, with blocks of its numbers.
+    another_block(&process, &gate, "c/", "c");
+    another_block(&process, &gate, "c/", "more");
+    let c = Folder::read(process.spool().join("access"));
+    let work = Move { from: &b, to: &c, change_signer: false };
+    let done = work.carry_out(&process.environment).unwrap();
+    assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (2, 20, 0));
+    assert_eq!(folders(&process), [c.path]);
+}

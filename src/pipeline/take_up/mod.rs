@@ -380,6 +380,22 @@ impl Opening {
         Ok(())
     }
 
+    /// Seals anew what has come from other routes' folders, once all else is sealed. Which blocks could not
+    /// be, and why.
+    pub(super) fn take_moved(&mut self) -> Vec<(String, SpoolError)> {
+        let (Some(folder), Some(ledger)) = (&self.folder, &mut self.ledger) else {
+            return Vec::new();
+        };
+        let mut failed = Vec::new();
+        for name in spool::moved_here(folder) {
+            let take = |spool: &mut Spool, drops: &Drops| spool.take_moved(&name, drops);
+            if let Err(error) = ledger.seal(take, &Drops::default()) {
+                failed.push((name, error));
+            }
+        }
+        failed
+    }
+
     /// Packs what is in the ring into the open block, on the disk where the settings ask for that.
     fn pack_all(&mut self) -> Result<(), SpoolError> {
         let now = self.date();
