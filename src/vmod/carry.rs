@@ -148,8 +148,8 @@ fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
     pending.watching = false;
-    if !ctx.req.is_null() && !tells_of_end(ctx.req) {
-        return Err(pending);
+    if !ctx.req.is_null() {
+        ask_for_end(ctx.req);
     }
     let of = Of::new(ctx);
     let kept = AWAY.try_with(|away| {
@@ -173,16 +173,17 @@ pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), 
     }
 }
 
-/// Whether it will be told when a rollback of `request` is over.
-fn tells_of_end(request: *mut ffi::req) -> bool {
-    let Some(top) = top(request) else { return false };
-    // Without polls the values of a fragment would wait for ever.
+/// Asks to be told when a rollback of `request` is over. Where nothing tells it, its values enter the
+/// tree when VCL calls the module again, or count as dropped.
+fn ask_for_end(request: *mut ffi::req) {
+    let Some(top) = top(request) else { return };
+    // Without polls nobody asks the top request before a fragment's subroutines.
     if top != request && !transport::polled() {
-        return false;
+        return;
     }
     // SAFETY: as in top().
     let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
-    transport::lead(if reset { request } else { top }, &HOOKS, true)
+    transport::lead(if reset { request } else { top }, &HOOKS, true);
 }
 
 /// Takes the first of a list.
