@@ -13,9 +13,9 @@
 //! `S3LOG_PRELOAD` names a library that varnishd is run with, such as that of `tests/guard`.
 //!
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
-//! `S3LOG_COMMAND` name them: `make compat` does so. With `S3LOG_VARNISH_VERSION` too, tests are left
-//! out that have a line `# Not before Varnish X.Y: why`, where this is an older one, or
-//! `# Only before Varnish X.Y: why`, where it is not.
+//! `S3LOG_COMMAND` name them: `make compat` does so. Left out are tests that have a line
+//! `# Not before Varnish X.Y: why`, where `varnishd -V` or `S3LOG_VARNISH_VERSION` says that this is
+//! an older one, or `# Only before Varnish X.Y: why`, where it is not.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -87,9 +87,16 @@ fn fits(path: &Path, version: &[u32]) -> bool {
     })
 }
 
-/// The Varnish of these tests. One that is not named has all that the tests are for.
+/// The Varnish of these tests; one that does not say its number is the newest.
 fn version() -> Vec<u32> {
-    std::env::var("S3LOG_VARNISH_VERSION").map_or_else(|_| vec![u32::MAX], |text| numbers(&text))
+    let said = || {
+        let said = Command::new("varnishd").arg("-V").output().ok()?.stderr;
+        let text = String::from_utf8(said).ok()?;
+        let number = text.split_once("(varnish-")?.1.split_whitespace().next()?;
+        number.starts_with(|first: char| first.is_ascii_digit()).then(|| number.to_owned())
+    };
+    let named = std::env::var("S3LOG_VARNISH_VERSION").ok().or_else(said);
+    named.map_or_else(|| vec![u32::MAX], |text| numbers(&text))
 }
 
 fn numbers(version: &str) -> Vec<u32> {
