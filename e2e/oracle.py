@@ -78,8 +78,6 @@ EXCEPTIONS = {
     "older": "Before 7.7 varnishncsa prints headers, and what is made of them, as VCL has changed them, "
     "knows no hitpass and hitmiss, and of a fetch prints the method and protocol that were sent. The "
     "module follows 7.7. Asserted: only these fields differ, and only before 7.7.",
-    "untold": "Before 7.3 nothing tells when the rollback of an ESI fragment is over. Asserted: its "
-    "kind, and dropped_end counts it.",
     "piped": "A pipe's backend half is a transaction of its own for varnishncsa -b; VCL has only "
     "vcl_pipe, whose record is the client's. Asserted: Begin says pipe.",
 }
@@ -271,8 +269,6 @@ class Report:
                 reason = "piped"
             elif row["VSL:VCL_call"] == "-" and row["s"] in ("400", "417"):
                 reason = "rejected"
-            elif self.version < (7, 3) and row["id"].startswith("rollback-in-nested-fragments."):
-                reason = "untold"
             if reason:
                 used[reason] += 1
                 alone["varnishncsa"].remove(vxid)
@@ -382,10 +378,7 @@ def prove(place, options):
     for name, reason in EXCEPTIONS.items():
         say(f"exception {name} ({used[name]} lines): {reason}")
     incomplete = sum(value for name, value in counters.items() if name.endswith(".incomplete"))
-    dropped = rig.dropped(counters)
-    if used["untold"] and dropped.get("whole.dropped_end") == used["untold"]:
-        del dropped["whole.dropped_end"]
-    if dropped:
+    if dropped := rig.dropped(counters):
         report.fail(f"records were dropped: {dropped}")
     if incomplete < used["flushed"]:
         report.fail(f"only {incomplete} incomplete lines were counted")
