@@ -118,8 +118,11 @@ impl Specifier<'_, '_> {
             'p' => self.builder.print(What::Address(Address::ServerPort)),
             'q' => self.builder.slot(slot::QUERY, Missing::Empty),
             'r' => {
-                for part in [slot::METHOD, slot::PATH, slot::QUERY, slot::PROTOCOL, slot::HOST] {
+                for part in [slot::METHOD, slot::PATH, slot::QUERY, slot::PROTOCOL] {
                     self.builder.used |= 1 << part;
+                }
+                if !apache {
+                    self.builder.used |= 1 << slot::HOST;
                 }
                 self.builder.print(What::RequestLine);
             }

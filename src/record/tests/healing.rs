@@ -171,6 +171,22 @@ fn a_restarted_request_has_no_url_of_vcls_because_another_value_was_cut() {
 }
 
 #[test]
+fn a_request_line_without_a_host_lacks_nothing_where_vcl_changed_the_host() {
+    let log = Log::new().rec("VCL_call", "DELIVER");
+    let known = Known {
+        method: Some(b"GET".to_vec()),
+        url: Some(b"/p".to_vec()),
+        received: vec![b"Host: h.example".to_vec()],
+        request: vec![b"Host: of.vcl".to_vec()],
+        ..Known::default()
+    };
+    let task = Task { structs: &known, restarts: 1, ..task(&log, Side::Client) };
+    let (line, rendered) = full("%r", &apache(), &task);
+    assert_eq!((line.as_slice(), rendered.incomplete), (b"GET /p HTTP/1.1".as_slice(), false));
+    assert!(full("%r", &Options { heal: true, ..csa() }, &task).1.incomplete, "it has the host");
+}
+
+#[test]
 fn a_response_that_the_log_still_has_is_not_mixed_with_what_vcl_made_of_it() {
     let known =
         Known { response: vec![b"X: of VCL".to_vec(), b"Y: 1".to_vec()], ..Known::default() };
