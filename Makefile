@@ -46,7 +46,6 @@ test: deps lint ## everything that is checked on every change
 	$(PYTHON) -m e2e codecs --profile debug
 	$(PYTHON) -m e2e guard --profile debug
 	$(PYTHON) -m e2e memory --profile debug --quick
-	e2e/instructions_deps.sh
 	$(PYTHON) -m e2e instructions --profile debug --quick --requests 300
 	$(PYTHON) -m e2e chaos --profile debug --seconds 25
 	$(PYTHON) -m e2e troubles --profile debug --quick

@@ -55,7 +55,7 @@ apt_install() {
 }
 
 apt_install ca-certificates build-essential pkg-config libclang-dev clang wrk nghttp2-client \
-  curl python3 python3-venv procps age gnupg minisign tinyproxy zstd openssl
+  curl python3 python3-venv procps age gnupg minisign tinyproxy zstd openssl valgrind libc6-dbg
 
 # --- Varnish --------------------------------------------------------------------------------
 varnish_wanted=7.4
