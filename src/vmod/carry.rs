@@ -16,8 +16,8 @@
 //! body of a synth. Then its values stay with its worker, and count as dropped when that
 //! next has to do with a value, or ends. A worker works on one request, and one fragment of it, at a
 //! time, and leaves it for another one only when it is over or when it sleeps on a waiting list. Before
-//! that Varnish runs `vcl_hash`, so that it sleeps without its values only with
-//! `-p feature=-vcl_req_reset`: then they count as dropped, too.
+//! that Varnish runs `vcl_hash`, so that it sleeps without its values only before
+//! 7.3 or with `-p feature=-vcl_req_reset`: then they count as dropped, too.
 //!
 //! Values also wait for the delivery itself: once it is over, and before `cnt_finish` tears it
 //! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not. Their list
@@ -65,6 +65,12 @@ struct Of {
 impl Of {
     const NONE: Self = Self { at: std::ptr::null(), number: 0 };
 
+    /// Whether this is what `ctx` has, of which nothing is read where the address is another one.
+    fn is(self, ctx: &ffi::vrt_ctx) -> bool {
+        let at: *const c_void = if ctx.req.is_null() { ctx.bo.cast() } else { ctx.req.cast() };
+        self.at == at && self == Self::new(ctx)
+    }
+
     fn new(ctx: &ffi::vrt_ctx) -> Self {
         // SAFETY: in a client task req is valid, and this thread alone has it.
         if let Some(req) = unsafe { ctx.req.as_ref() } {
@@ -94,7 +100,8 @@ impl Drop for Away {
 }
 
 unsafe extern "C" {
-    /// The request that this thread works on (`bin/varnishd/cache/cache_main.c`).
+    /// The request that this thread works on (`bin/varnishd/cache/cache_main.c`). In a fetch that of an HTTP/2
+    /// session which the thread has run before, and which is freed (`h2_new_session`).
     fn THR_GetRequest() -> *mut ffi::req;
 }
 
@@ -147,30 +154,28 @@ fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
 /// Keeps `pending` for the time after the rollback that is under way; gives it back where that
 /// cannot be done. To be called from the value's destructor.
 pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
-    pending.watching = false;
     if !ctx.req.is_null() {
         ask_for_end(ctx.req);
     }
     let of = Of::new(ctx);
-    let kept = AWAY.try_with(|away| {
+    let reachable = AWAY.try_with(|away| {
         if away.of.replace(of) != of {
             lose(away.first.replace(null_mut()));
         }
-        pending.hold();
-        pending.forget_response();
-        pending.next = away.first.get();
-        let pending = std::ptr::from_mut(&mut *pending);
-        away.first.set(pending);
     });
-    match kept {
-        Ok(()) => {
-            // It is in AWAY, whose values pop() makes Boxes again.
-            let _ = Box::into_raw(pending);
-            Ok(())
-        }
-        // A thread that ends has no requests.
-        Err(_) => Err(pending),
+    // A thread that ends has no requests.
+    if reachable.is_err() {
+        return Err(pending);
     }
+    pending.watching = false;
+    pending.hold();
+    pending.forget_response();
+    let _ = AWAY.try_with(|away| {
+        pending.next = away.first.get();
+        // pop() makes it a Box again.
+        away.first.set(Box::into_raw(pending));
+    });
+    Ok(())
 }
 
 /// Asks to be told when a rollback of `request` is over. Where nothing tells it, its values enter the
@@ -212,7 +217,7 @@ fn enter(ctx: &ffi::vrt_ctx, mut with: impl FnMut(&mut Pending)) {
     if away.is_null() {
         return;
     }
-    if of != Of::new(ctx) {
+    if !of.is(ctx) {
         return lose(away);
     }
     while let Some(pending) = pop(&mut away) {
@@ -240,7 +245,6 @@ pub(super) fn called(ctx: &ffi::vrt_ctx) {
 fn resume(asked: *mut ffi::req) {
     // SAFETY: looks at a variable of this thread alone.
     let now = unsafe { THR_GetRequest() };
-    // A fetch that asks the client for the request's body (`vrb_pull`).
     if now.is_null() {
         return;
     }

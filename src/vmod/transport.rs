@@ -158,6 +158,8 @@ pub(super) struct Sent {
 static POLLED: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
+    /// The fetch that this thread works on (`bin/varnishd/cache/cache_main.c`).
+    fn THR_GetBusyobj() -> *mut ffi::busyobj;
     /// VCL's `req.transport`: the name in `req->transport`.
     fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
 }
@@ -407,8 +409,12 @@ unsafe extern "C" fn minimal_response(request: *mut ffi::req, status: u16) -> c_
     // A request's transport is changed by the thread that has it, so that it is still the copy.
     let Some(led) = led(request) else { return -1 };
     if status < 200 {
-        // 100 Continue is not the answer, but when it cannot be sent, nothing comes after it.
-        (led.hooks.before_vcl)(request);
+        // 100 Continue is not the answer, but when it cannot be sent, nothing comes after it. A fetch that
+        // asks for the request's body (`vrb_pull`) has nothing of the request.
+        // SAFETY: looks at a variable of this thread alone.
+        if unsafe { THR_GetBusyobj() }.is_null() {
+            (led.hooks.before_vcl)(request);
+        }
     } else {
         let Before { ready, .. } = Before::new(request);
         own(request);
