@@ -200,7 +200,8 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         // What the log does not begin, VCL may have changed since it was logged: the headers of a
         // backend's response, and of a request at its restart.
         let response = message == Message::Response && self.task.side == Side::Backend;
-        if now.bytes.is_none() && response {
+        let changed = now.bytes.is_none() && response;
+        if changed || message == Message::Received && self.is_rewritten(name) {
             self.found.incomplete = true;
             return;
         }
@@ -256,6 +257,14 @@ impl<'a> Healer<'_, '_, '_, 'a> {
             }
         }
         (best, index)
+    }
+
+    /// Whether a header of the request as received may not be what the client sent: for a body that it keeps
+    /// `std.cache_req_body()` writes its length there (`vrb_pull`).
+    fn is_rewritten(&self, name: &[u8]) -> bool {
+        let lengths: [&[u8]; 2] = [b"Content-Length", b"Transfer-Encoding"];
+        lengths.iter().any(|length| name.eq_ignore_ascii_case(length))
+            && self.structs.body_is_kept()
     }
 
     /// Whether a request's message is that of before a restart, which may have another one.

@@ -187,6 +187,11 @@ pub trait Structs {
     /// Calls `visit` for each header of the request as received that begins with one of `letters`, as
     /// `Name: value`.
     fn received<'s>(&'s self, _letters: Letters, _visit: &mut dyn FnMut(&'s [u8])) {}
+    /// Whether Varnish keeps the request's body, for which it may have changed what the request as received
+    /// says of its length.
+    fn body_is_kept(&self) -> bool {
+        false
+    }
     /// The status sent, if it is known for certain.
     fn status(&self) -> Option<u16> {
         None

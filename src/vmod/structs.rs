@@ -179,6 +179,10 @@ impl Structs for Client<'_> {
         }
     }
 
+    fn body_is_kept(&self) -> bool {
+        std::ptr::eq(&raw const ffi::BS_CACHED, self.req.req_body_status.cast())
+    }
+
     fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
         match message {
             Message::Received => first_line(self.req, self.req.http0, part),
