@@ -35,25 +35,45 @@ impl Recovery<'_> {
                 remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
                 continue;
             }
-            let length = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
-            let state = match told.filter(|told| Some(told.length) == length) {
-                Some(told) => told,
-                None => match self.look_into(Name::Held(number))? {
-                    Some(state) => {
-                        let lost = told.map_or(0, |t| t.records.saturating_sub(state.records));
-                        self.held_lost = self.held_lost.saturating_add(lost);
-                        state
-                    }
-                    None => {
+            // Whatever is left of it.
+            self.last_waits |= told.is_some() && told == self.last;
+            let state = match told {
+                Some(told) => self.check_held(number, told)?,
+                None => {
+                    let state = self.look_into(Name::Held(number))?;
+                    if state.is_none() {
                         self.put_aside(&name);
-                        continue;
                     }
-                },
+                    state
+                }
             };
-            self.held.push((number, state));
+            self.held.extend(state.map(|state| (number, state)));
         }
         count(&mut self.index.counts, &self.held);
         Ok(())
+    }
+
+    /// What is left of a block that is described as `told`; `None` when nothing is. Encrypted as they are,
+    /// bytes that a power cut has torn would be found by nobody but the reader.
+    fn check_held(
+        &mut self,
+        number: u64,
+        told: OpenBlock,
+    ) -> Result<Option<OpenBlock>, SpoolError> {
+        let (state, ..) = self.check_members(Name::Held(number), told)?;
+        let lost = told.records.saturating_sub(state.records);
+        if state == told {
+            return Ok(Some(told));
+        }
+        self.held_lost = self.held_lost.saturating_add(lost);
+        // At once, or each start would count them again.
+        if state.length == 0 {
+            let hold = Name::Hold(number).to_string();
+            remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
+            return Ok(None);
+        }
+        describe(self.files, number, &state, self.options.sync != SyncPolicy::None)?;
+        Ok(Some(state))
     }
 
     /// Removes what sealed blocks were made of. A kill may have come before that.

@@ -113,6 +113,7 @@ impl Spool {
             set_aside: Vec::new(),
             left_in_place: 0,
             held: Vec::new(),
+            last_waits: false,
             released: Vec::new(),
             taken: Vec::new(),
             held_lost: 0,
@@ -250,6 +251,8 @@ pub(super) struct Recovery<'a> {
     pub(super) left_in_place: u64,
     /// Blocks that wait for a key.
     pub(super) held: Vec<(u64, OpenBlock)>,
+    /// The block that `last` tells of was set aside to be one of them.
+    pub(super) last_waits: bool,
     /// Those that a sealed block was made of.
     pub(super) released: Vec<u64>,
     /// Blocks of other folders that a sealed block was made of.

@@ -21,9 +21,7 @@ impl Recovery<'_> {
                 ..empty
             },
             // It was set aside to wait for a key; the ring was not told any more.
-            (Some(last), _) if self.held.iter().any(|(_, held)| *held == last) => {
-                last.begun_anew(self.options)
-            }
+            (Some(last), _) if self.last_waits => last.begun_anew(self.options),
             (Some(last), _) => last,
             (None, Some(newest)) => OpenBlock {
                 number: newest.number + 1,
@@ -36,7 +34,10 @@ impl Recovery<'_> {
         let hasher;
         let mut uncommitted = 0;
         if state.length > 0 {
-            (state, hasher, uncommitted) = self.check_open(state)?;
+            let records = state.records;
+            (state, hasher, uncommitted) = self.check_members(Name::Data(state.number), state)?;
+            let lost = records.saturating_sub(state.records);
+            state.drops.add(&Drops { lost, ..Drops::default() });
         } else {
             hasher = Hasher::default();
         }
@@ -53,8 +54,15 @@ impl Recovery<'_> {
         Ok((state, hasher, uncommitted))
     }
 
-    fn check_open(&mut self, mut state: OpenBlock) -> Result<(OpenBlock, Hasher, u64), SpoolError> {
-        let name = Name::Data(state.number).to_string();
+    /// Makes the file `name` what `state` says of it, or `state` what is left: whole members, the rest
+    /// of which is set aside and counted here. Also the hash of that, and how many uncommitted bytes were
+    /// cut off.
+    pub(super) fn check_members(
+        &mut self,
+        name: Name,
+        mut state: OpenBlock,
+    ) -> Result<(OpenBlock, Hasher, u64), SpoolError> {
+        let name = name.to_string();
         let found = self.files.length(&name).map_err(SpoolError::io("read", &name))?;
         let length = found.unwrap_or(0);
         let mut uncommitted = 0;
@@ -86,7 +94,6 @@ impl Recovery<'_> {
         }
         let lost = state.records.saturating_sub(good_records);
         self.index.counts.lost.add(lost, state.length.saturating_sub(good_length));
-        state.drops.add(&Drops { lost, ..Drops::default() });
         let (hasher, content, _) = if good_length > 0 {
             hash(self.files, &name, good_length)?
         } else {
