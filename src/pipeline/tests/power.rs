@@ -9,6 +9,7 @@
 //! | an object is never sent again under its key with other content | [`World::put`] |
 //! | a killed process loses and repeats nothing | [`World::check`] after a kill: all |
 //! | a start takes up whatever a power cut left | [`World::start`] never fails |
+//! | what was logged to be encrypted is never stored unencrypted | [`World::put`]: `secret` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -22,7 +23,9 @@ use proptest::prelude::*;
 
 use super::disk::{Chance, Disk, Stop};
 use crate::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
-use crate::pipeline::ledger::Ledger;
+use crate::pipeline::ledger::{Done, Ledger};
+use crate::pipeline::packing::Packing;
+use crate::pipeline::take_up::secrets::set_aside;
 use crate::ring::{Backing, Capacity, Opened, Ring};
 use crate::seal::{Identities, Recipients, Sealing};
 use crate::spool::{ChunkStats, Files, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy};
@@ -44,6 +47,9 @@ enum Action {
     Quarantine,
     Requeue,
     Kill,
+    /// The key is taken out of the settings, or comes back: a start without it sets what is to be
+    /// encrypted aside.
+    Key,
     /// The kernel writes pages of the ring by itself.
     Writeback(u64),
     PowerCut(u64),
@@ -66,6 +72,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Quarantine),
         1 => Just(Action::Requeue),
         1 => Just(Action::Kill),
+        1 => Just(Action::Key),
         1 => any::<u64>().prop_map(Action::Writeback),
         2 => any::<u64>().prop_map(Action::PowerCut),
         1 => (0..14_u32).prop_map(Action::KillIn),
@@ -139,6 +146,14 @@ struct World {
     sync: SyncPolicy,
     setup: Setup,
     key: Option<Key>,
+    /// The settings do not have it now.
+    keyless: bool,
+    /// Pushed while they had it.
+    secret: BTreeSet<u64>,
+    /// Records that the ring had at the start and that may have to be set aside.
+    waiting: u64,
+    /// Records by block, of those that may have made room since the action began.
+    stocked: BTreeMap<u64, Vec<u64>>,
     directory: tempfile::TempDir,
     disk: Disk,
     pages: Arc<Mutex<Pages>>,
@@ -164,6 +179,10 @@ impl World {
             sync,
             setup: setup.clone(),
             key: setup.encrypted.then(Key::new),
+            keyless: false,
+            secret: BTreeSet::new(),
+            waiting: 0,
+            stocked: BTreeMap::new(),
             directory: tempfile::tempdir().unwrap(),
             disk: Disk::default(),
             pages: Arc::default(),
@@ -191,6 +210,7 @@ impl World {
     fn start(&mut self) {
         let cuts = self.cuts;
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.open())) {
+            self.settle();
             if Self::stop(panic) == Stop::Cut {
                 self.lose();
             }
@@ -237,8 +257,36 @@ impl World {
         let (spool, _) = spool.unwrap();
         let mut ledger = Ledger::new(reader, spool);
         let _ = ledger.begin();
+        self.waiting = recovered.records;
         self.ledger = Some(ledger);
         self.ring = Some(ring);
+        self.stocked = self.stock();
+        self.set_secrets_aside();
+        self.settle();
+    }
+
+    /// As a start does, until it succeeds. Whether it has.
+    fn set_secrets_aside(&mut self) -> bool {
+        if !self.ledger().spool().lacks_key() {
+            return true;
+        }
+        self.ledger().rewind();
+        let mut packing = Packing::new(self.setup.codec).unwrap();
+        let mut waiting = self.waiting;
+        let done = set_aside(self.ledger(), &mut packing, &mut waiting, 1 << 20, 7);
+        self.waiting = waiting;
+        done.is_ok()
+    }
+
+    /// As the packer does each round: what waited for a key is sealed with the one that there is.
+    fn release(&mut self) {
+        while self.ledger().spool().can_release() {
+            self.ledger().rewind();
+            self.seal_by(Spool::seal);
+            if !self.seal_by(Spool::release) {
+                break;
+            }
+        }
     }
 
     fn options(&self) -> Options {
@@ -246,7 +294,8 @@ impl World {
         options.codec = self.setup.codec.kind();
         options.sync = self.sync;
         options.kernel = [self.kernel; 16];
-        options.sealing = self.key.as_ref().map(|key| key.sealing.clone());
+        let key = self.key.as_ref().filter(|_| !self.keyless);
+        options.sealing = key.map(|key| key.sealing.clone());
         if let Some((max, on_full)) = self.setup.room {
             (options.spool_max, options.on_full) = (max, on_full);
         }
@@ -265,6 +314,7 @@ impl World {
 
     /// What a power cut leaves.
     fn lose(&mut self) {
+        self.settle();
         (self.ledger, self.ring) = (None, None);
         self.cuts += 1;
         self.kernel += 1;
@@ -297,6 +347,9 @@ impl World {
     fn push(&mut self, count: u8) {
         for _ in 0..count {
             self.pushed += 1;
+            if self.key.is_some() && !self.keyless {
+                self.secret.insert(self.pushed);
+            }
             if self.ring.as_ref().unwrap().push(format!("{}\n", self.pushed).as_bytes()).is_err() {
                 self.gone.insert(self.pushed);
             }
@@ -304,6 +357,10 @@ impl World {
     }
 
     fn pack(&mut self, count: u8) {
+        if !self.set_secrets_aside() {
+            return;
+        }
+        self.release();
         let codec = self.setup.codec;
         let ledger = self.ledger();
         ledger.rewind();
@@ -333,23 +390,33 @@ impl World {
 
     fn seal(&mut self) {
         self.ledger().rewind();
-        let Ok(Some((sealed, unsynced))) = self.ledger().seal(Spool::seal, &Drops::default())
-        else {
-            return;
-        };
+        if self.set_secrets_aside() {
+            self.release();
+            self.seal_by(Spool::seal);
+        }
+    }
+
+    /// Whether there is another block.
+    fn seal_by(&mut self, seal: impl FnOnce(&mut Spool, &Drops) -> Done) -> bool {
+        let done = self.ledger().seal(seal, &Drops::default());
+        // It may make room in the same action.
+        let stock = self.stock();
+        self.stocked.extend(stock);
+        let Ok(Some((sealed, unsynced))) = done else { return false };
         if sealed.unsynced.is_some() || unsynced.is_some() {
-            return;
+            return true;
         }
         let mut block = self.ledger().spool().store().open_block(sealed.number).unwrap();
         let mut bytes = Vec::new();
         block.content.read_to_end(&mut bytes).unwrap();
         let ids = self.ids(&bytes, &block.meta);
         self.sealed.extend(ids);
+        true
     }
 
     /// As the packer does on time.
     fn sync(&mut self) {
-        if !matches!(self.sync, SyncPolicy::Every(_)) {
+        if !matches!(self.sync, SyncPolicy::Every(_)) || !self.set_secrets_aside() {
             return;
         }
         while self.ledger().must_pack() {
@@ -375,11 +442,21 @@ impl World {
             let _ = self.ledger().spool().store().quarantine(number, "damaged");
             return false;
         }
+        if !is_encrypted(&bytes) && self.promises_order() {
+            let ids = self.ids(&bytes, &block.meta);
+            assert!(!ids.iter().any(|id| self.secret.contains(id)), "a secret goes out: {ids:?}");
+        }
         let before = self.bucket.insert(block.key.clone(), (block.meta.clone(), bytes.clone()));
         if let Some((meta, content)) = before {
             assert_eq!((&meta, &content), (&block.meta, &bytes), "{} again", block.key);
         }
         true
+    }
+
+    /// Whether what the ring says of its records is on the disk before they are: without syncs it may
+    /// come there after them.
+    fn promises_order(&self) -> bool {
+        self.sync != SyncPolicy::None || self.cuts == 0
     }
 
     fn upload(&mut self, noted: bool) {
@@ -403,16 +480,21 @@ impl World {
         blocks.into_iter().map(|(_, meta, bytes)| (meta.number, self.ids(&bytes, &meta))).collect()
     }
 
-    fn run(&mut self, action: &Action) {
-        let mut stock = self.stock();
-        let done = catch_unwind(AssertUnwindSafe(|| self.act(action)));
-        // What is left of them: the rest has made room, or is in the bucket.
+    /// What is left of those that may have made room: the rest has, or is in the bucket.
+    fn settle(&mut self) {
+        let mut stock = std::mem::take(&mut self.stocked);
         stock.retain(|number, _| {
             let name = format!("{number:010}.json");
             let aside = format!("quarantine/{name}");
             self.disk.contents(&name).or_else(|| self.disk.contents(&aside)).is_none()
         });
         self.gone.extend(stock.into_values().flatten());
+    }
+
+    fn run(&mut self, action: &Action) {
+        self.stocked = self.stock();
+        let done = catch_unwind(AssertUnwindSafe(|| self.act(action)));
+        self.settle();
         match done.map_err(Self::stop) {
             Ok(()) => {}
             Err(Stop::Kill) => {
@@ -460,6 +542,11 @@ impl World {
                 let _ = self.ledger().spool().store().take_requests();
             }
             Action::Kill => {
+                self.kill();
+                self.check(false);
+            }
+            Action::Key => {
+                self.keyless = !self.keyless;
                 self.kill();
                 self.check(false);
             }
@@ -520,13 +607,25 @@ impl World {
 
     /// Records in a block as it is stored.
     fn ids(&mut self, bytes: &[u8], meta: &Meta) -> Vec<u64> {
-        let Some(key) = &mut self.key else { return lines(bytes, meta.codec) };
+        let Some(key) = self.key.as_mut().filter(|_| is_encrypted(bytes)) else {
+            return lines(bytes, meta.codec);
+        };
         let clear = key.read.entry(meta.sha256.0).or_insert_with(|| {
             let mut clear = Vec::new();
             key.identities.open(bytes).unwrap().read_to_end(&mut clear).unwrap();
             clear
         });
         lines(clear, meta.codec)
+    }
+
+    /// Records in blocks that wait for a key.
+    fn held(&self) -> Vec<u64> {
+        let mut names = Vec::new();
+        self.disk.list("", &mut |name| names.push(name.to_owned())).unwrap();
+        names.retain(|name| name.ends_with(".held"));
+        let read =
+            |name: String| lines(&self.disk.contents(&name).unwrap(), self.setup.codec.kind());
+        names.into_iter().flat_map(read).collect()
     }
 
     /// What is where, right after a start.
@@ -549,13 +648,15 @@ impl World {
             open.truncate(usize::try_from(length).unwrap());
         }
         let open = lines(&open, self.setup.codec.kind());
+        let held = self.held();
         let mut ring = Vec::new();
         let ledger = self.ledger();
         while let Some(record) = ledger.next_record() {
             ring.push(std::str::from_utf8(record.bytes).unwrap().trim_end().parse().unwrap());
         }
         ledger.rewind();
-        let all: Vec<u64> = blocks.into_values().flatten().chain(open).chain(ring).collect();
+        let all: Vec<u64> =
+            blocks.into_values().flatten().chain(held).chain(open).chain(ring).collect();
         let seen: BTreeSet<u64> = all.iter().copied().collect();
         assert!(seen.iter().all(|id| (1..=self.pushed).contains(id)), "an invented record");
         if self.sync != SyncPolicy::None || !cut && self.cuts == 0 {
@@ -577,6 +678,10 @@ impl World {
     }
 }
 
+fn is_encrypted(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"age-encryption.org/")
+}
+
 fn lines(bytes: &[u8], codec: crate::block::Kind) -> Vec<u64> {
     let mut text = String::new();
     Decoder::new(bytes, codec).unwrap().read_to_string(&mut text).unwrap();
@@ -589,6 +694,7 @@ fn lives(sync: SyncPolicy, setup: &Setup, actions: &[Action]) {
         world.run(action);
     }
     world.disk.behave();
+    world.keyless = false;
     world.kill();
     world.check(false);
     // All that is there can still get out.
@@ -599,7 +705,7 @@ fn lives(sync: SyncPolicy, setup: &Setup, actions: &[Action]) {
             break;
         }
     }
-    world.seal();
+    world.run(&Action::Seal);
     world.run(&Action::Requeue);
     while let Some(number) = world.ledger().spool().store().claim(Duration::ZERO) {
         if world.put(number) {
@@ -609,6 +715,7 @@ fn lives(sync: SyncPolicy, setup: &Setup, actions: &[Action]) {
     world.kill();
     world.check(false);
     assert_eq!(world.ledger().spool().open_len(), 0);
+    assert!(world.held().is_empty());
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
@@ -771,4 +878,18 @@ fn an_encrypted_block_in_whose_place_a_power_cut_has_kept_an_earlier_attempt_is_
     ];
     let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
     lives(SyncPolicy::Block, &encrypted, &actions);
+}
+
+/// A block that waited for a key had its length and not all of its bytes: it was sealed with members that
+/// nobody can read.
+#[test]
+fn of_a_block_that_waits_for_a_key_what_a_power_cut_has_left_is_sealed() {
+    let actions = [
+        Action::PowerCutIn(4, 6_745_561_147_264_908_284),
+        Action::Push(2),
+        Action::Pack(1),
+        Action::Key,
+    ];
+    let encrypted = Setup { codec: Codec::Zstd(1), encrypted: true, room: None };
+    lives(SyncPolicy::None, &encrypted, &actions);
 }
