@@ -11,7 +11,7 @@ use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
 use vmod_s3log::clock::Clock;
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
 use vmod_s3log::priority::Priority;
-use vmod_s3log::ring::Capacity;
+use vmod_s3log::ring::{Backing, Capacity, Ring};
 use vmod_s3log::settings::Settings;
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool, SyncPolicy};
 use vmod_s3log::stats::{Stats, get};
@@ -404,4 +404,40 @@ fn a_large_backlog_is_taken_up_after_the_load() {
     }
     println!("{blocks} blocks: loaded after {loaded:?}, taken up after {:?}", begin.elapsed());
     assert_eq!(holder.stat("recovered"), blocks + 1);
+}
+
+/// To replace it all that waits would have to be read first, while the load waits.
+#[test]
+fn a_ring_keeps_its_size_while_much_waits_in_the_spool() {
+    let process = Process::new();
+    let start =
+        |size| process.attach(DEAD, &[("ring", size), ("period", "100ms"), ("exit_timeout", "0s")]);
+    let holder = start("1MB");
+    // A folder that was never used goes with its stream.
+    holder.push("before", 0..1);
+    holder.wait_stat("blocks_sealed", 1);
+    drop(holder);
+    process.wait_closed();
+    let root = process.spool().join("access");
+    let ring = root.join("ring");
+    // The most that is read while a load waits is 10,000 names.
+    for (names, size) in [(10_001, 1 << 20), (0, 2 << 20)] {
+        let opened = Ring::open(Backing::File(&ring), Capacity::MIN).unwrap();
+        opened.ring.push(b"waits\n").unwrap();
+        drop(opened);
+        let files = || (1..=names).map(|number| root.join(format!("{:010}.sealed", 100 + number)));
+        files().for_each(|file| fs::write(file, "").unwrap());
+        let before = process.messages().len();
+        let holder = start("2MB");
+        holder.wait_stat("ring_size", 1);
+        let said = process.messages().split_off(before);
+        let keeps =
+            "the ring keeps its size of 1MB for now: too much waits in the spool to be read";
+        let told = said.iter().any(|text| text.contains(keeps));
+        assert_eq!((holder.stat("ring_size"), told), (size, names > 0), "{said:?}");
+        drop(holder);
+        process.wait_closed();
+        // Those that the start has not set aside.
+        files().for_each(|file| drop(fs::remove_file(file)));
+    }
 }
