@@ -119,9 +119,12 @@ impl Move<'_> {
         let Some(_right) = right else {
             return Err("another process uploads from it: stop s3log ship first".to_owned());
         };
-        spool::request(root, &Selection::All).map_err(|error| text(&error))?;
         opening.seal_all().map_err(|error| text(&error))?;
         let store = Arc::clone(&opening.store);
+        let noted = store.take_all_notes().map_err(|error| text(&error))?;
+        // Also what the notes have set aside.
+        spool::request(root, &Selection::All).map_err(|error| text(&error))?;
+        store.take_requests().map_err(|error| text(&error))?;
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
         let name =
             root.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
@@ -134,10 +137,20 @@ impl Move<'_> {
                 done.keyless += 1;
                 continue;
             }
+            if noted.contains(&number) {
+                let why = "a note of s3log ship says that it was sent or refused, and cannot be taken: \
+                           see the folder ship, and run the command again";
+                done.failed.push((number.to_string(), why.to_owned()));
+                continue;
+            }
             match store.hand_over(number, name, &beside) {
                 Ok(meta) => done.moved.add(meta.records, meta.bytes),
                 Err(error) => done.failed.push((number.to_string(), text(&error))),
             }
+        }
+        for refused in spool::refused(root).map_err(|error| text(&error))? {
+            let why = format!("it is in quarantine and cannot be put back: {}", refused.reason);
+            done.failed.push((refused.meta.number.to_string(), why));
         }
         // What could not be forgotten is not to be found in both folders.
         spool::take_back(root).map_err(|error| text(&error))?;

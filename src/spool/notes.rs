@@ -128,6 +128,17 @@ impl SealedBlocks {
         self.lock().notes_after = None;
     }
 
+    /// Does what all notes say, for who takes the blocks elsewhere. The numbers of blocks whose notes could
+    /// not be taken: what became of these is not known.
+    ///
+    /// # Errors
+    /// The notes cannot be listed.
+    pub(crate) fn take_all_notes(&self) -> Result<BTreeSet<u64>, SpoolError> {
+        self.begin_notes();
+        while !self.take_notes()? {}
+        numbers(&*self.files)
+    }
+
     fn take_note(&self, note: Note) -> Result<(), SpoolError> {
         let number = note.number;
         // A note for a block that is gone, or for another one, has had its effect or has none.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use vmod_s3log::block::{BootId, Drops};
 use vmod_s3log::pipeline::{Folder, Move};
 use vmod_s3log::settings::Settings;
-use vmod_s3log::spool::{Disk, Options, Spool};
+use vmod_s3log::spool::{Disk, Options, SealedBlocks, Spool};
 
 use crate::common::gate::Gate;
 use crate::common::s3_server::{BUCKET, S3Server};
@@ -254,4 +254,65 @@ fn what_came_from_another_route_and_waits_is_moved_on_with_the_rest() {
     let done = work.carry_out(&process.environment).unwrap();
     assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (2, 20, 0));
     assert_eq!(folders(&process), [c.path]);
+}
+
+/// Two blocks of the route `a/`, the first of which another process has sent, while the gateway has
+/// refused it the second one. Their notes come after as many as are taken at a time.
+fn sent_and_refused(process: &mut Process, gate: &Gate) -> [Folder; 2] {
+    a_and_b(process, gate);
+    another_block(process, gate, "a/", "more");
+    let [from, to] = pair(process);
+    let ship = from.path.join("ship");
+    fs::create_dir(&ship).unwrap();
+    for digest in 0..1000 {
+        fs::write(ship.join(format!("0000000000-{digest:016x}.sent")), "").unwrap();
+    }
+    let shipper = SealedBlocks::of_another(&from.path).unwrap();
+    shipper.follow(Duration::ZERO, Duration::from_secs(1_800_000_000)).unwrap();
+    shipper.uploaded(1).unwrap();
+    shipper.quarantine(2, "403 AccessDenied").unwrap();
+    [from, to]
+}
+
+#[test]
+fn a_block_that_ship_has_sent_is_not_moved_and_one_that_it_was_refused_is() {
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let [from, to] = sent_and_refused(&mut process, &gate);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    let done = work.carry_out(&process.environment).unwrap();
+    assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (1, 10, 0));
+    let server = S3Server::start();
+    gate.open(&server);
+    let holder = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    holder.wait_stat("uploaded_records", 20);
+    assert_eq!(lines(&server), expected(&[("b", 0..10), ("more", 0..10)]));
+    assert!(!from.path.exists());
+}
+
+#[test]
+fn a_block_whose_note_cannot_be_taken_stays_and_is_named() {
+    let mut process = Process::new();
+    let [from, to] = sent_and_refused(&mut process, &Gate::shut());
+    let names = fs::read_dir(from.path.join("ship")).unwrap().map(|entry| entry.unwrap().path());
+    let note = names.into_iter().find(|path| path.to_str().unwrap().ends_with(".refused")).unwrap();
+    fs::remove_file(&note).unwrap();
+    fs::create_dir(&note).unwrap();
+    let work = Move { from: &from, to: &to, change_signer: false };
+    let done = work.carry_out(&process.environment).unwrap();
+    assert_eq!(done.moved.blocks, 0);
+    let [(block, why)] = &done.failed[..] else { panic!("{done:?}") };
+    assert!(block == "2" && why.contains("note of s3log ship"), "{block}: {why}");
+}
+
+#[test]
+fn a_block_in_quarantine_that_is_not_whole_stays_and_is_named() {
+    let mut process = Process::new();
+    let [from, to] = sent_and_refused(&mut process, &Gate::shut());
+    fs::write(from.path.join("0000000002.data"), "short").unwrap();
+    let work = Move { from: &from, to: &to, change_signer: false };
+    let done = work.carry_out(&process.environment).unwrap();
+    assert_eq!(done.moved.blocks, 0);
+    let [(block, why)] = &done.failed[..] else { panic!("{done:?}") };
+    assert!(block == "2" && why.contains("quarantine"), "{block}: {why}");
 }
