@@ -88,6 +88,17 @@ impl fmt::Debug for Hasher {
     }
 }
 
+impl std::io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Hasher {
     /// Adds `bytes` to what is hashed.
     pub fn update(&mut self, bytes: &[u8]) {

@@ -188,7 +188,9 @@ fn drain_folder(
     let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));
     let in_ring = get(&stats.ring_used);
     // What its time was too short for, or could not be read, see the messages.
-    let moved = spool::moved_here(root).len() as u64;
+    let moved = spool::moved_here(root)
+        .map_err(|source| StartError::Spool { stream: stream.clone(), source })?
+        .len() as u64;
     let whole = left == 0 && aside == 0 && in_ring == 0 && moved == 0;
     if arguments.json {
         json(

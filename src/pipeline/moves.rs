@@ -96,6 +96,9 @@ impl Move<'_> {
     /// Why nothing was moved.
     pub fn carry_out(&self, environment: &Environment) -> Result<Moved, String> {
         self.check()?;
+        for Folder { path, .. } in [self.from, self.to] {
+            spool::check_owner(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let root = &self.from.path;
         let directory = root.parent().unwrap_or(root);

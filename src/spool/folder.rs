@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::files::Flock;
@@ -44,7 +45,27 @@ pub(crate) fn has_blocks(root: &Path) -> bool {
             Name::parse(&name),
             Some(Name::Data(_) | Name::Sidecar(_) | Name::Held(_) | Name::Hold(_))
         )
-    }) || names(&root.join(MOVED)).next().is_some()
+    }) || match fs::read_dir(root.join(MOVED)) {
+        Ok(mut entries) => entries.next().is_some(),
+        // A start says why.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// Refuses a folder of another user: what this process makes in it, root's included, its owner could not
+/// read.
+///
+/// # Errors
+/// `PermissionDenied` with what to do, or the file system's.
+pub(crate) fn check_owner(root: &Path) -> io::Result<()> {
+    let owner = fs::metadata(root)?.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let text = format!(
+        "it belongs to the user with id {owner}: run the command as that user (sudo -u '#{owner}' ...)"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 /// Whether there is so much in `root` that nobody should wait for it to be read.
@@ -126,7 +147,8 @@ pub(crate) fn tell_at_once(root: &Path, open: Option<u64>) -> Option<Told> {
 }
 
 /// Removes `root` with what is left of a spool in which nothing waits: its lock, its ring, the
-/// chain's anchor, and the files named `more`, which go last. The caller holds the lock.
+/// chain's anchor, and the files named `more`, which go after the others. The caller holds the lock, whose
+/// file is the last: who comes meanwhile finds the folder in use, or nothing in it.
 ///
 /// # Errors
 /// `DirectoryNotEmpty` when there is anything else, quarantined and foreign files included, or somebody
@@ -153,11 +175,14 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
     if all.iter().any(|name| name == SHIP) {
         notes::remove_folder(root)?;
     }
-    for name in all.iter().filter(|name| ours(name)) {
+    for name in all.iter().filter(|name| ours(name) && *name != LOCK) {
         fs::remove_file(root.join(name))?;
     }
     for name in all.iter().filter(|name| !ours(name) && !folder(name) && *name != SHIP) {
         fs::remove_file(root.join(name))?;
+    }
+    if all.iter().any(|name| name == LOCK) {
+        fs::remove_file(root.join(LOCK))?;
     }
     fs::remove_dir(root)
 }
@@ -182,6 +207,42 @@ mod tests {
         assert!(root.join(FORMAT).exists() && root.join(LOCK).exists());
         remove_empty(&root, &[]).unwrap();
         assert_eq!(Disk::beside(&root).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_lock_is_the_last_file_that_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for name in [LOCK, FORMAT, "ring"] {
+            fs::write(root.join(name), "x").unwrap();
+        }
+        // It cannot be removed as a file, and goes after the others.
+        fs::create_dir(root.join("route")).unwrap();
+        assert!(remove_empty(root, &["route"]).is_err());
+        assert!(root.join(LOCK).exists() && !root.join("ring").exists());
+    }
+
+    #[test]
+    fn nothing_is_moved_into_a_folder_of_another_user() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FORMAT), "x").unwrap();
+        check_owner(directory.path()).unwrap();
+        // Only root may give it away; to others the root of all is another user's.
+        let given = std::os::unix::fs::chown(directory.path(), Some(54321), None).is_ok();
+        let root = if given { directory.path() } else { Path::new("/") };
+        let error = Disk::beside(root).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let owner = if given { "54321" } else { "0" };
+        assert!(error.to_string().contains(&format!("the user with id {owner}:")), "{error}");
+        assert!(!root.join(MOVED).exists());
+    }
+
+    #[test]
+    fn a_folder_whose_moved_blocks_cannot_be_listed_is_not_without_blocks() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!has_blocks(directory.path()));
+        fs::write(directory.path().join(MOVED), "not a folder").unwrap();
+        assert!(has_blocks(directory.path()));
     }
 
     #[test]

@@ -72,9 +72,12 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
         holder: holder(&root.join(LOCK)),
         uploader: uploader(root),
         shipper: shipper_state(root),
-        moved: moved::tally(root),
         ..Glance::default()
     };
+    match moved::tally(root) {
+        Some(moved) => glance.moved = moved,
+        None => glance.unreadable += 1,
+    }
     // Before the blocks: one that is removed meanwhile is not counted at all.
     let notes = notes::left(root)?;
     let mut oldest: Option<u64> = None;

@@ -11,8 +11,9 @@
 //! | `X.json` | its sidecar; named last, from `X.new` |
 //!
 //! X is `FOLDER.BOOT.NUMBER` of the block where it was. The block has moved when its own sidecar is
-//! no `N.json` there any more; until then X is nobody's. A kill before that leaves the block to its own
-//! folder, whose next start removes X before the block can be sent ([`take_back`]). The sidecar of what
+//! no `N.json` there any more, and who takes it syncs that first; until then X is nobody's. A kill before
+//! that leaves the block to its own folder, whose next start removes X before the block can be sent
+//! ([`take_back`]). The sidecar of what
 //! is made of X names it, so that a start after a kill makes it once.
 //!
 //! Non-goals: whether a block may go to another route at all; that is the caller's to judge. Blocks
@@ -25,6 +26,7 @@ use std::path::Path;
 use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
 use super::files::{for_each_buffer, remove_if_there};
+use super::folder::check_owner;
 use super::seal::{Origin, finish, write_transformed};
 use super::sidecar::{self, Sidecar};
 use super::store::{SealedBlocks, load};
@@ -104,22 +106,55 @@ fn origin(name: &str) -> Option<(&str, &str, u64)> {
     Some((folder, boot, number))
 }
 
-/// Whether the block X is still where it was; `None` where that cannot be told. A folder that was removed
-/// and made anew has blocks of the same numbers, and of another boot.
-fn is_unmoved(root: &Path, name: &str) -> Option<bool> {
-    let (folder, boot, number) = origin(name)?;
-    let path = root.parent()?.join(folder).join(Name::Sidecar(number).to_string());
+/// Whether the block X is still where it was. A folder that was removed and made anew has blocks of the
+/// same numbers, and of another boot.
+///
+/// # Errors
+/// It cannot be told.
+fn is_unmoved(root: &Path, name: &str) -> Result<bool, SpoolError> {
+    let damaged = |name: String| SpoolError::Damaged { name };
+    let Some(((folder, boot, number), spool)) = origin(name).zip(root.parent()) else {
+        return Err(damaged(format!("{MOVED}/{name}")));
+    };
+    let path = spool.join(folder).join(Name::Sidecar(number).to_string());
     match sidecar::read(&path) {
-        Ok(bytes) => Some(Sidecar::decode(&bytes).ok()?.meta.boot.to_string() == boot),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
-        Err(_) => None,
+        Ok(bytes) => match Sidecar::decode(&bytes) {
+            Ok(sidecar) => Ok(sidecar.meta.boot.to_string() == boot),
+            Err(_) => Err(damaged(path.display().to_string())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SpoolError::io("read", path.display())(error)),
     }
 }
 
-/// Names of files in the folder `moved` of the spool in `root`; none if it cannot be read.
-fn files_moved(root: &Path) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(root.join(MOVED)).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok())
+/// Whether the block X in `root` will be sent from the folder `own`, where it was: its own description
+/// cannot be read there, and the next start makes it anew from the same bytes.
+fn is_made_anew(own: &Path, root: &Path, name: &str) -> bool {
+    let described = sidecar::read(&root.join(description(name))).ok();
+    let described = described.and_then(|bytes| Sidecar::decode(&bytes).ok());
+    let Some(((_, _, number), described)) = origin(name).zip(described) else { return false };
+    let at = |name: Name| own.join(name.to_string());
+    let is_it = |name: Name| {
+        let mut hasher = Hasher::default();
+        let read = fs::File::open(at(name)).and_then(|mut file| io::copy(&mut file, &mut hasher));
+        read.is_ok() && hasher.digest() == described.meta.sha256
+    };
+    // Of an encrypted block the members: without them it is not made anew.
+    at(Name::Data(number)).exists() && (is_it(Name::Data(number)) || is_it(Name::Sealed(number)))
+}
+
+/// Names of files in the folder `moved` of the spool in `root`; none where there is no such folder.
+fn files_moved(root: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(root.join(MOVED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    names.filter_map(io::Result::transpose).collect()
+}
+
+fn list_moved(root: &Path) -> Result<Vec<String>, SpoolError> {
+    files_moved(root).map_err(SpoolError::io("list", root.join(MOVED).display()))
 }
 
 /// Removes from the folders beside the spool in `root` what was copied there of blocks that `root` has
@@ -127,18 +162,22 @@ fn files_moved(root: &Path) -> impl Iterator<Item = String> {
 /// itself. For a start, with the lock of `root`, before any of its blocks can be sent.
 ///
 /// # Errors
-/// A file that cannot be removed: the block must not be sent from here.
+/// A folder that cannot be listed or a file that cannot be removed: the block must not be sent from here.
 pub fn take_back(root: &Path) -> Result<(), SpoolError> {
     let (Some(spool), Some(own)) = (root.parent(), root.file_name()) else { return Ok(()) };
     let sibling = |entry: fs::DirEntry| entry.path();
     for sibling in fs::read_dir(spool).into_iter().flatten().flatten().map(sibling) {
-        let mut copies: Vec<String> = files_moved(&sibling)
-            .filter(|file| {
-                let name = file.rsplit_once('.').map_or("", |(name, _)| name);
-                let ours = origin(name).is_some_and(|(folder, ..)| *folder == *own);
-                ours && is_unmoved(&sibling, name) == Some(true)
-            })
-            .collect();
+        // Not what is no spool, or is another user's altogether.
+        if !sibling.join(MOVED).is_dir() {
+            continue;
+        }
+        let mut copies: Vec<String> = list_moved(&sibling)?;
+        copies.retain(|file| {
+            let name = file.rsplit_once('.').map_or("", |(name, _)| name);
+            let ours = origin(name).is_some_and(|(folder, ..)| *folder == *own);
+            ours && is_unmoved(&sibling, name)
+                .unwrap_or_else(|_| is_made_anew(root, &sibling, name))
+        });
         // The description first: what has none is nobody's.
         copies.sort_by_key(|file| !file.ends_with(".json"));
         for file in &copies {
@@ -151,10 +190,12 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
             synced.map_err(SpoolError::io("sync", path.display()))?;
         }
     }
-    for file in files_moved(root).filter(|file| !file.ends_with(".json")) {
+    for file in list_moved(root)?.into_iter().filter(|file| !file.ends_with(".json")) {
         let Some((name, _)) = file.rsplit_once('.') else { continue };
         // In this order: whoever moves it names the description before the block is gone there.
-        if is_unmoved(root, name) == Some(false) && !root.join(description(name)).exists() {
+        if is_unmoved(root, name).is_ok_and(|unmoved| !unmoved)
+            && !root.join(description(name)).exists()
+        {
             let _ = fs::remove_file(root.join(MOVED).join(&file));
         }
     }
@@ -162,28 +203,58 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
 }
 
 /// The blocks that have come into the spool in `root` from other folders beside it, in their order;
-/// those left out that are still where they were.
-#[must_use]
-pub fn moved_here(root: &Path) -> Vec<String> {
+/// those left out that are still where they were. See [`check_left`] for those of which that cannot be
+/// told.
+///
+/// # Errors
+/// They cannot be listed.
+pub fn moved_here(root: &Path) -> Result<Vec<String>, SpoolError> {
     let named = |file: String| Some(file.strip_suffix(".json")?.to_owned());
-    let mut names: Vec<String> = files_moved(root)
+    let mut names: Vec<String> = list_moved(root)?
+        .into_iter()
         .filter_map(named)
-        .filter(|name| is_unmoved(root, name) == Some(false))
+        .filter(|name| is_unmoved(root, name).map_or(true, |unmoved| !unmoved))
         .collect();
     names.sort();
-    names
+    Ok(names)
 }
 
-/// How much has come into the spool in `root` and is not sealed anew yet.
-pub(super) fn tally(root: &Path) -> Tally {
+/// Sees to it that the block `name` of [`moved_here`] cannot be sent from where it was, also after a power
+/// cut, before it may be sent from here.
+///
+/// # Errors
+/// It is still there, or that cannot be told, or what was done there cannot be brought to the disk.
+pub fn check_left(root: &Path, name: &str) -> Result<(), SpoolError> {
+    let still = || SpoolError::Damaged { name: format!("{MOVED}/{name}") };
+    if is_unmoved(root, name)? {
+        return Err(still());
+    }
+    let spool = root.parent().ok_or_else(still)?;
+    let from = origin(name).map(|(folder, ..)| spool.join(folder)).ok_or_else(still)?;
+    let sync = |path: &Path| fs::File::open(path)?.sync_all();
+    let synced = match sync(&from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => sync(spool),
+        synced => synced,
+    };
+    synced.map_err(SpoolError::io("sync", from.display()))
+}
+
+/// How much has come into the spool in `root` and is not sealed anew yet; `None` when that cannot be listed
+/// by who should be able to.
+pub(super) fn tally(root: &Path) -> Option<Tally> {
     let mut tally = Tally::default();
-    for name in moved_here(root) {
+    let names = match moved_here(root) {
+        Ok(names) => names,
+        // Who only uploads from it need not know.
+        Err(_) => return check_owner(root).is_err().then_some(tally),
+    };
+    for name in names {
         let bytes = sidecar::read(&root.join(description(&name))).ok();
         if let Some(sidecar) = bytes.and_then(|bytes| Sidecar::decode(&bytes).ok()) {
             tally.add(sidecar.meta.records, sidecar.meta.bytes);
         }
     }
-    tally
+    Some(tally)
 }
 
 impl Spool {

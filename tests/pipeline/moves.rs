@@ -316,3 +316,21 @@ fn a_block_in_quarantine_that_is_not_whole_stays_and_is_named() {
     let [(block, why)] = &done.failed[..] else { panic!("{done:?}") };
     assert!(block == "2" && why.contains("quarantine"), "{block}: {why}");
 }
+
+#[test]
+fn a_moved_block_that_cannot_be_written_is_named_and_left_alone_for_a_while() {
+    let mut process = Process::new();
+    let gate = Gate::shut();
+    a_and_b(&mut process, &gate);
+    let [from, to] = pair(&process);
+    let holder = process.attach(&gate.endpoint(), &[("path", "b/"), ("period", "1h")]);
+    holder.wait_stat("spooled_records", 10);
+    // What the block would be copied to.
+    fs::create_dir(to.path.join("0000000002.data")).unwrap();
+    let work = Move { from: &from, to: &to, change_signer: false };
+    work.carry_out(&process.environment).unwrap();
+    let named = |text: &String| {
+        text.contains("which came from another route, stays in") && text.contains("0000000002.data")
+    };
+    wait_for("the message", || process.messages().iter().any(named));
+}

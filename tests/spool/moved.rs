@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops};
-use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Spool, moved_here, take_back};
+use vmod_s3log::spool::{
+    ChunkStats, Disk, Files, Options, Spool, check_left, moved_here, take_back,
+};
 
 fn options(boot: u64) -> Options {
     Options::new("access", "node-1", BootId::new(boot, 1))
@@ -48,7 +50,7 @@ fn handed_over(spool: &Path, stays: bool) -> Vec<String> {
         // It was stopped before it could forget it.
         fs::write(from.join("0000000001.json"), sidecar).unwrap();
     }
-    moved_here(&to)
+    moved_here(&to).unwrap()
 }
 
 #[test]
@@ -114,7 +116,7 @@ fn take(spool: &Path) -> usize {
     take_back(&root).unwrap();
     let (mut target, _) =
         Spool::open(Arc::new(Disk::open(&root).unwrap()), options(8), None).unwrap();
-    let names = moved_here(&root);
+    let names = moved_here(&root).unwrap();
     for name in &names {
         target.check_moved(name).unwrap();
         target.take_moved(name, &Drops::default()).unwrap().unwrap();
@@ -195,4 +197,51 @@ fn what_a_move_has_left_without_a_description_goes_once_its_block_is_not_where_i
     left.sort();
     let expected = ["2.data", "2.json", "3.data", "3.new"];
     assert_eq!(left, expected.map(|end| format!("access.6b07.000000000{end}")));
+}
+
+/// The block is in both folders, because the move was stopped, and its own folder's description of it
+/// cannot be read.
+fn stopped_and_damaged(spool: &Path) -> (PathBuf, PathBuf) {
+    let (from, to) = (spool.join("access"), other(spool));
+    let source = sealed(spool);
+    let data = fs::read(from.join("0000000001.data")).unwrap();
+    source.store().hand_over(1, "access", &Disk::beside(&to).unwrap()).unwrap();
+    drop(source);
+    fs::remove_file(from.join("0000000001.done")).unwrap_or_default();
+    fs::write(from.join("0000000001.data"), data).unwrap();
+    fs::write(from.join("0000000001.json"), "torn").unwrap();
+    (from, to)
+}
+
+#[test]
+fn a_block_whose_description_was_damaged_while_it_moved_is_sent_by_one_of_the_two_folders() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = stopped_and_damaged(directory.path());
+    let names = moved_here(&to).unwrap();
+    let [name] = &names[..] else { panic!("it is not told: {names:?}") };
+    let error = check_left(&to, name).unwrap_err().to_string();
+    assert!(error.contains("access/0000000001.json is damaged"), "{error}");
+    assert_eq!((send(directory.path()), take(directory.path())), (1, 0));
+    assert!(!from.join("0000000001.data").exists());
+}
+
+#[test]
+fn a_block_whose_folder_has_other_data_by_now_is_not_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = stopped_and_damaged(directory.path());
+    fs::write(from.join("0000000001.data"), "torn as well").unwrap();
+    assert_eq!((send(directory.path()), take(directory.path())), (0, 1));
+    assert_eq!(moved_here(&to).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_folder_of_moved_blocks_that_cannot_be_listed_is_an_error_and_not_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = (directory.path().join("access"), other(directory.path()));
+    fs::create_dir(&from).unwrap();
+    fs::write(to.join("moved"), "not a folder").unwrap();
+    let error = moved_here(&to).unwrap_err().to_string();
+    assert!(error.contains("other/moved"), "{error}");
+    take_back(&to).unwrap_err();
+    take_back(&from).unwrap();
 }

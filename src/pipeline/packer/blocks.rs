@@ -1,5 +1,6 @@
 //! What the packer does with chunks and blocks, of the settings in force.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,34 +153,32 @@ impl Packer {
     }
 
     /// Seals anew what was moved here from another route's folder. A block that cannot be taken stops none
-    /// behind it, and does not end the open block.
+    /// behind it, and does not end the open block, unless that is found when it is copied.
     pub(super) fn take_moved(&mut self, now: Duration) -> Result<(), SpoolError> {
         let pipeline = Arc::clone(&self.pipeline);
         let Some(folder) = &pipeline.identity.folder else { return Ok(()) };
         let (mut blocks, mut records) = (0_u64, 0_u64);
-        for name in spool::moved_here(folder) {
+        for name in spool::moved_here(folder)? {
             if self.unfit.get(&name).is_some_and(|again| now < *again) {
                 continue;
             }
-            if let Err(error) = self.ledger.spool().check_moved(&name) {
-                add(&pipeline.stats.spool_errors, 1);
-                if self.unfit.insert(name.clone(), now.saturating_add(UNFIT_RETRY)).is_none() {
-                    let text = format!(
-                        "block {name}, which came from another route, stays in {}/moved and is not \
-                         uploaded: {error}; the others are",
-                        folder.display()
-                    );
-                    pipeline.tell(Level::Error, &text);
-                }
+            let fit = spool::check_left(folder, &name);
+            if let Err(error) = fit.and_then(|()| self.ledger.spool().check_moved(&name)) {
+                self.leave_moved(name, &error, now);
                 continue;
             }
             self.seal()?;
             let mut came = None;
-            self.seal_by(|spool, drops| {
+            let done = self.seal_by(|spool, drops| {
                 let done = spool.take_moved(&name, drops)?;
                 came = done.as_ref().map(|(sealed, _)| sealed.meta.records);
                 Ok(done)
-            })?;
+            });
+            if let Err(error) = done {
+                // Such as a disk without room for it.
+                self.leave_moved(name, &error, now);
+                continue;
+            }
             if let Some(came) = came {
                 add(&pipeline.stats.recovered, came);
                 blocks += 1;
@@ -191,6 +190,21 @@ impl Packer {
             pipeline.tell(Level::Warn, &text);
         }
         Ok(())
+    }
+
+    /// Counts a block that was moved here and cannot be taken, says so once, and leaves it alone for a
+    /// while.
+    fn leave_moved(&mut self, name: String, error: &SpoolError, now: Duration) {
+        add(&self.pipeline.stats.spool_errors, 1);
+        let folder = self.pipeline.identity.folder.as_deref().unwrap_or(Path::new(""));
+        let text = format!(
+            "block {name}, which came from another route, stays in {}/moved and is not uploaded: {error}; \
+             the others are",
+            folder.display()
+        );
+        if self.unfit.insert(name, now.saturating_add(UNFIT_RETRY)).is_none() {
+            self.pipeline.tell(Level::Error, &text);
+        }
     }
 
     /// Limits hold at once; names and codec for blocks that are begun from now on, see

@@ -386,9 +386,16 @@ impl Opening {
         let (Some(folder), Some(ledger)) = (&self.folder, &mut self.ledger) else {
             return Vec::new();
         };
+        let names = match spool::moved_here(folder) {
+            Ok(names) => names,
+            Err(error) => return vec![("moved".to_owned(), error)],
+        };
         let mut failed = Vec::new();
-        for name in spool::moved_here(folder) {
-            let take = |spool: &mut Spool, drops: &Drops| spool.take_moved(&name, drops);
+        for name in names {
+            let take = |spool: &mut Spool, drops: &Drops| {
+                spool::check_left(folder, &name)?;
+                spool.take_moved(&name, drops)
+            };
             if let Err(error) = ledger.seal(take, &Drops::default()) {
                 failed.push((name, error));
             }

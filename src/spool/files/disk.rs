@@ -16,6 +16,7 @@ use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, S
 use super::open::{Flock, careful, length_of, make_folder, modified_at, try_hold, try_lock};
 use super::system::warning;
 use super::{Files, Hold};
+use crate::spool::folder::check_owner;
 
 /// The directory's mode.
 const PRIVATE: u32 = 0o700;
@@ -148,8 +149,10 @@ impl Disk {
     /// `moved`. It is not removed as long as this is held.
     ///
     /// # Errors
-    /// `NotFound` when there is no spool, or its owner is just removing it; else the file system's.
+    /// `NotFound` when there is no spool, or its owner is just removing it; `PermissionDenied` where it is
+    /// another user's; else the file system's.
     pub fn beside(root: &Path) -> io::Result<Self> {
+        check_owner(root)?;
         let directory = File::open(root)?;
         if !try_lock(&directory, FlockOperation::NonBlockingLockShared)? {
             return Err(io::ErrorKind::NotFound.into());
