@@ -31,11 +31,11 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 use varnish::ffi;
 
+use super::guarded::guarded;
 use super::pending::Pending;
 use super::task;
 use super::transport::{self, Hooks, Sent};
@@ -151,22 +151,24 @@ fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
     unsafe { list.as_mut() }
 }
 
-/// Keeps `pending` for the time after the rollback that is under way; gives it back where that
-/// cannot be done. To be called from the value's destructor.
-pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), Box<Pending>> {
+/// Makes ready to keep the values of `ctx` for the time after the rollback that is under way. `false` where
+/// that cannot be done. To be called from a value's destructor.
+pub(super) fn rolls_back(ctx: &ffi::vrt_ctx) -> bool {
     if !ctx.req.is_null() {
         ask_for_end(ctx.req);
     }
     let of = Of::new(ctx);
-    let reachable = AWAY.try_with(|away| {
+    let ready = AWAY.try_with(|away| {
         if away.of.replace(of) != of {
             lose(away.first.replace(null_mut()));
         }
     });
     // A thread that ends has no requests.
-    if reachable.is_err() {
-        return Err(pending);
-    }
+    ready.is_ok()
+}
+
+/// Keeps `pending`, after [`rolls_back`].
+pub(super) fn keep(mut pending: Box<Pending>) {
     pending.watching = false;
     pending.hold();
     pending.forget_response();
@@ -175,7 +177,6 @@ pub(super) fn keep(ctx: &ffi::vrt_ctx, mut pending: Box<Pending>) -> Result<(), 
         // pop() makes it a Box again.
         away.first.set(Box::into_raw(pending));
     });
-    Ok(())
 }
 
 /// Asks to be told when a rollback of `request` is over. Where nothing tells it, its values enter the
@@ -221,14 +222,11 @@ fn enter(ctx: &ffi::vrt_ctx, mut with: impl FnMut(&mut Pending)) {
         return lose(away);
     }
     while let Some(pending) = pop(&mut away) {
-        let entering = AssertUnwindSafe(move || task::enter_again(ctx, pending));
-        // A panic costs this record.
-        if let Ok(Some(entered)) = catch_unwind(entering)
-            // SAFETY: it is in its tree, and this thread alone has it.
-            && let Some(pending) = unsafe { entered.as_mut() }
-        {
-            with(pending);
-        }
+        let Some(entered) = task::enter_again(ctx, pending) else { continue };
+        // SAFETY: it is in its tree, and this thread alone has it.
+        let Some(pending) = (unsafe { entered.as_mut() }) else { continue };
+        // A panic costs what the delivery would have told.
+        guarded(|| with(pending));
     }
 }
 
@@ -273,9 +271,8 @@ fn delivered(request: *mut ffi::req, sent: Option<Sent>) {
     // SAFETY: the values that wait are in the request's tree, which nobody leaves before its end.
     while let Some(pending) = unsafe { next.as_mut() } {
         next = std::mem::replace(&mut pending.next, null_mut());
-        let telling = AssertUnwindSafe(|| task::tell(req, pending, sent.as_ref()));
-        // A panic costs what it would have told.
-        let _ = catch_unwind(telling);
+        // A panic costs what it would have told, which is then looked for in the log.
+        guarded(|| task::tell(req, pending, sent.as_ref()));
     }
 }
 

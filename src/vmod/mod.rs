@@ -8,6 +8,7 @@ mod carry;
 mod child;
 mod counters;
 mod events;
+mod guarded;
 mod keys;
 mod late;
 mod object;

@@ -1,9 +1,9 @@
 //! What stands behind a VCL stream object.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Weak};
 
+use super::guarded::guarded;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::{Program, TagTable};
 use crate::settings::{self, Arguments, Error};
@@ -56,7 +56,7 @@ impl Stream {
 
     /// Runs `body` so that a panic in it costs one record and nothing else.
     pub(super) fn guard<T: Default>(&self, body: impl FnOnce() -> T) -> T {
-        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        guarded(body).unwrap_or_else(|| {
             stats::add(&self.outlet.stats().dropped_panic, 1);
             T::default()
         })

@@ -195,6 +195,11 @@ impl Pending {
         self.node_of_list.workspace(&mut self.workspace)
     }
 
+    /// Whether a record is lost with this.
+    pub(super) fn counts(&self) -> bool {
+        self.registered && self.sampled
+    }
+
     /// The stream, for as long as this task holds on to its VCL.
     pub(super) fn stream(&self) -> Option<&Stream> {
         match &self.to {

@@ -20,6 +20,7 @@ use varnish::ffi;
 
 use super::carry;
 use super::events::complain;
+use super::guarded::guarded;
 use super::object::Stream;
 use super::params;
 use super::pending::{Answer, Delivered, Pending};
@@ -182,10 +183,16 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
     pending(ctx, stream, |pending| pending.set(key, value)).unwrap_or(false)
 }
 
-/// Enters a value that was carried past a rollback.
+/// Enters a value that was carried past a rollback. What cannot be entered counts as dropped.
 pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
-    let key = pending.stream()?.key();
-    enter(ctx, key, pending)
+    let stream = pending.lend()?;
+    let counts = pending.counts();
+    let entered = guarded(|| enter(ctx, stream.key(), pending));
+    if counts && !matches!(entered, Some(Some(_))) {
+        let stats = stream.outlet.stats();
+        stats::add(if entered.is_none() { &stats.dropped_panic } else { &stats.dropped_end }, 1);
+    }
+    entered.flatten()
 }
 
 /// The destructor of a [`Pending`].
@@ -208,7 +215,7 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
         if ctx.method != 0 || working {
             return rolled_back(ctx, vsl, req.esi_level, own());
         }
-        carry::end(ctx);
+        guarded(|| carry::end(ctx));
         let pending = own();
         finish(&pending, |stream| end_of_request(stream, req, &pending));
         pending.give();
@@ -218,7 +225,7 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
         if ctx.method != 0 {
             return rolled_back(ctx, vsl, 0, own());
         }
-        carry::end(ctx);
+        guarded(|| carry::end(ctx));
         let pending = own();
         finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
         pending.give();
@@ -235,7 +242,10 @@ fn rolled_back(ctx: &ffi::vrt_ctx, vsl: &ffi::vsl_log, esi_level: u32, mut pendi
         return pending.give();
     }
     pending.sampled = stream.program.sample().has(version::vxid(vsl));
-    if let Err(pending) = carry::keep(ctx, pending) {
+    // Not in the guard: Varnish is walking over its node.
+    if guarded(|| carry::rolls_back(ctx)) == Some(true) {
+        carry::keep(pending);
+    } else {
         drop_end(pending);
     }
 }
@@ -251,8 +261,7 @@ fn finish(pending: &Pending, write: impl FnOnce(&Stream)) {
 
 /// Counts a record whose request's end will not be seen.
 pub(super) fn drop_end(pending: Box<Pending>) {
-    if pending.registered
-        && pending.sampled
+    if pending.counts()
         && let Some(stream) = pending.stream()
     {
         stats::add(&stream.outlet.stats().dropped_end, 1);

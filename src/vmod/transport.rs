@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 use varnish::ffi;
 
+use super::guarded::guarded;
 use super::version;
 
 /// `TRANSPORT_MAGIC`.
@@ -304,7 +305,7 @@ unsafe extern "C" fn poll(request: *mut ffi::req) -> c_int {
     }
     let own = match led(request) {
         Some(led) => {
-            (led.hooks.before_vcl)(request);
+            guarded(|| (led.hooks.before_vcl)(request));
             led.original.poll()
         }
         // Another thread, which works on another fragment, has just taken the copy away.
@@ -381,7 +382,7 @@ unsafe extern "C" fn deliver(request: *mut ffi::req, send_body: c_int) -> c_uint
     // SAFETY: the call that this one stands for, with its arguments.
     let next = unsafe { call(request, send_body) };
     if next == DONE {
-        (led.hooks.delivered)(request, before.sent(request, &led.original));
+        guarded(|| (led.hooks.delivered)(request, before.sent(request, &led.original)));
     }
     next
 }
@@ -393,14 +394,14 @@ unsafe extern "C" fn deliver(request: *mut ffi::req, boc: *mut c_void, send_body
     let Some((led, call)) = start(request) else { return };
     // SAFETY: the call that this one stands for, with its arguments.
     unsafe { call(request, boc, send_body) };
-    (led.hooks.delivered)(request, before.sent(request, &led.original));
+    guarded(|| (led.hooks.delivered)(request, before.sent(request, &led.original)));
 }
 
 /// Before a delivery; the call that does it.
 fn start(request: *mut ffi::req) -> Option<(&'static Led, Deliver)> {
     let led = led(request)?;
     own(request);
-    (led.hooks.delivery)(request);
+    guarded(|| (led.hooks.delivery)(request));
     Some((led, led.original.deliver?))
 }
 
@@ -413,14 +414,15 @@ unsafe extern "C" fn minimal_response(request: *mut ffi::req, status: u16) -> c_
         // asks for the request's body (`vrb_pull`) has nothing of the request.
         // SAFETY: looks at a variable of this thread alone.
         if unsafe { THR_GetBusyobj() }.is_null() {
-            (led.hooks.before_vcl)(request);
+            guarded(|| (led.hooks.before_vcl)(request));
         }
     } else {
         let Before { ready, .. } = Before::new(request);
         own(request);
-        (led.hooks.delivery)(request);
+        guarded(|| (led.hooks.delivery)(request));
         let answer = Answered::Status(status);
-        (led.hooks.delivered)(request, Some(Sent { answer, aborted: false, ready }));
+        let sent = Sent { answer, aborted: false, ready };
+        guarded(|| (led.hooks.delivered)(request, Some(sent)));
     }
     match led.original.minimal_response {
         // SAFETY: the call that this one stands for, with its arguments.
