@@ -13,8 +13,9 @@
 //! | `Via` | Varnish adds it after `http0` |
 //! | `Host` of a request for `http://host/path` | `HTTP1_DissectRequest` logs that it takes the client's away |
 //!
-//! Of a response, the lines that were sent are the last that were logged, unless VCL made a synthetic
-//! one in its place: the log has the lines of both.
+//! Of a response, the lines that were sent are printed, also where a VMOD changed them without logging that
+//! (`std.collect()`). They are the last that were logged otherwise, unless VCL made a synthetic one in its
+//! place: the log has the lines of both.
 
 use super::heal::{heal_rest, last};
 use super::program::{HeaderWatch, Program, Which, slot};
