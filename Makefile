@@ -89,7 +89,7 @@ gateways: deps ## every S3 server at hand takes what is sent; or one that runs: 
 	  $(if $(QUICK),--small) $(ARGS)
 
 .PHONY: loom
-loom: deps ## every interleaving of the ring's small cases
+loom: deps ## the ring's small cases, in every interleaving of at most three preemptions
 	@RUSTFLAGS="--cfg s3log_loom" CARGO_TARGET_DIR=target/loom \
 	cargo test --locked --release --lib --no-default-features ring::loom
 
