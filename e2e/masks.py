@@ -79,8 +79,8 @@ VOLATILE = TIMES + r"|b|I|O|time_firstbyte|vxid|(Age|Date|X-Varnish|X-Cache) out
 
 # Kinds whose answer hangs on the moment.
 UNSTEADY = set("""abort abort-early abort-upload busy-object gone-while-waiting grace gunzip-at-fetch
-    gzip-at-fetch http2-abort http2-restart label-in-fragments old-origin origin-breaks-off revalidated
-    slow-origin""".split())
+    gzip-at-fetch http2-abort http2-goaway-while-waiting http2-gone-while-waiting http2-restart http2-slow
+    label-in-fragments old-origin origin-breaks-off revalidated slow-origin""".split())
 
 
 def streams(place):
