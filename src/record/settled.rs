@@ -8,7 +8,6 @@
 //! | header | why |
 //! |---|---|
 //! | with `:last` | later records may follow |
-//! | `Connection` | `http_DoConnection` joins several lines, and logs that it takes them away, before the request is logged |
 //! | `Content-Length`, `Transfer-Encoding` | `std.cache_req_body()` changes `http0` |
 //! | `Via` | Varnish adds it after `http0` |
 //! | `Host` of a request for `http://host/path` | `HTTP1_DissectRequest` logs that it takes the client's away |
@@ -25,7 +24,7 @@ use super::times::Times;
 use super::walk::{Captured, walk};
 
 /// Headers of a request whose first record is not what `http0` has.
-const LOGGED: [&[u8]; 4] = [b"Connection", b"Content-Length", b"Transfer-Encoding", b"Via"];
+const LOGGED: [&[u8]; 3] = [b"Content-Length", b"Transfer-Encoding", b"Via"];
 
 const FORWARDED: &[u8] = b"X-Forwarded-For";
 

@@ -75,6 +75,12 @@ fn is_plain(method: &ffi::txt, url: &ffi::txt) -> bool {
     (method.e as usize).checked_add(1) == Some(url.b as usize)
 }
 
+/// Whether a request came as HTTP/2, and not as an upgrade from HTTP/1: `h2h_addhdr` keeps its `:scheme`.
+fn has_scheme(req: &ffi::req) -> bool {
+    let mut lines = headers(req, req.http0).iter().filter_map(line_of);
+    lines.any(|line| line.starts_with(b"scheme:"))
+}
+
 /// A C string that Varnish keeps.
 pub(super) fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
     if pointer.is_null() {
@@ -161,7 +167,7 @@ impl Structs for Client<'_> {
             url: part(ffi::HTTP_HDR_URL),
             protocol: part(ffi::HTTP_HDR_PROTO),
             plain_url: is_plain(slot(ffi::HTTP_HDR_METHOD)?, slot(ffi::HTTP_HDR_URL)?)
-                || part(ffi::HTTP_HDR_PROTO) == Some(b"HTTP/2.0"),
+                || part(ffi::HTTP_HDR_PROTO) == Some(b"HTTP/2.0") && has_scheme(req),
             status: sent.status,
             synthetic: req.err_code != 0,
             start,

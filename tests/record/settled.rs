@@ -18,10 +18,10 @@ const FORMAT: &str = concat!(
 const LOGGED: &str = concat!(
     " %{VCL_Log:key}x %{Via}i %{X-Twice:last}i %{Connection}i %{Content-Length}i ",
     "%{Varnish:time_firstbyte}x %{VSL:ReqHeader:X-Twice}x %{VSL:RespStatus}x %{VSL:VCL_call}x ",
-    "%{VSL:RespHeader}x %{VSL:ReqUnset}x %{VSL:ReqURL}x",
+    "%{X-Kind:first}o %{VSL:RespHeader}x %{VSL:ReqUnset}x %{VSL:ReqURL}x",
 );
 
-const ANSWER: &str = " %{Age}o %{X-Kind}o %{X-Kind:last}o %{X-Gone}o";
+const ANSWER: &str = " %{Age}o %{X-Kind}o %{X-Kind:last}o %{X-Gone}o %{X-Away}o";
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -33,6 +33,12 @@ struct Request {
     log: Vec<u8>,
     /// Whether the structs may be asked at once.
     known: bool,
+    /// The client's `Host` headers, if its URL has a host, which `received` has in their place.
+    unset: Option<Vec<String>>,
+    /// Whether VCL made an answer in place of another one.
+    synthetic: bool,
+    /// Whether it is known when the answer was ready.
+    ready: bool,
 }
 
 impl Structs for Request {
@@ -42,13 +48,13 @@ impl Structs for Request {
             method: Some(method.as_bytes()),
             url: Some(url.as_bytes()),
             protocol: Some(protocol.as_bytes()),
-            plain_url: true,
+            plain_url: self.unset.is_none(),
             status: 206,
-            synthetic: false,
+            synthetic: self.synthetic,
             // Doubles have them exactly.
             start: 1_700_000_000.125,
             end: 1_700_000_000.375,
-            ready: Some(1_700_000_000.187_5),
+            ready: (self.ready && !self.synthetic).then_some(1_700_000_000.187_5),
         })
     }
     fn received<'s>(&'s self, letters: Letters, visit: &mut dyn FnMut(&'s [u8])) {
@@ -80,12 +86,13 @@ impl Structs for Request {
         None
     }
     fn handling(&self) -> Option<Handling> {
-        Some(Handling::Hit)
+        Some(if self.synthetic { Handling::Synth } else { Handling::Hit })
     }
 }
 
 /// Writes the records that Varnish 7.7 writes.
-fn log_of(first: &[String; 3], received: &[String], vcl: &[String], answer: &[String]) -> Vec<u8> {
+fn log_of(request: &Request, vcl: &[String]) -> Vec<u8> {
+    let Request { first, received, answer, unset, synthetic, .. } = request;
     let tags = TagTable::varnish_7();
     let mut log = Vec::new();
     let mut put = |tag: &str, text: &str| {
@@ -98,6 +105,10 @@ fn log_of(first: &[String; 3], received: &[String], vcl: &[String], answer: &[St
     };
     put("Begin", "req 1 rxreq");
     put("Timestamp", "Start: 1700000000.125000 0.000000 0.000000");
+    if let Some(unset) = unset {
+        unset.iter().for_each(|line| put("ReqUnset", line));
+        put("ReqHeader", received.last().unwrap());
+    }
     put("ReqStart", "192.0.2.7 51234 a0");
     for (tag, text) in ["ReqMethod", "ReqURL", "ReqProtocol"].into_iter().zip(first) {
         put(tag, text);
@@ -125,11 +136,20 @@ fn log_of(first: &[String; 3], received: &[String], vcl: &[String], answer: &[St
     put("RespHeader", "X-Gone: soon");
     put("RespHeader", "X-Kind: before");
     put("RespUnset", "X-Kind: before");
-    answer.iter().for_each(|line| put("RespHeader", line));
+    if *synthetic {
+        put("RespHeader", "X-Away: thrown away");
+    } else {
+        answer.iter().for_each(|line| put("RespHeader", line));
+    }
     put("VCL_call", "DELIVER");
     put("RespUnset", "X-Gone: soon");
-    put("RespStatus", "206");
     put("Timestamp", "Process: 1700000000.187500 0.062500 0.062500");
+    if *synthetic {
+        put("RespStatus", "503");
+        answer.iter().for_each(|line| put("RespHeader", line));
+        put("VCL_call", "SYNTH");
+    }
+    put("RespStatus", "206");
     put("Timestamp", "Resp: 1700000000.375000 0.250000 0.187500");
     log
 }
@@ -181,10 +201,24 @@ fn request() -> impl Strategy<Value = Request> {
     ];
     let first = ["GET|PURGE", "/[a-z]{0,5}(\\?[ -~]{0,5})?", "HTTP/1.[01]"];
     let answer = headers(&["Age", "X-Kind", "Server"]);
-    (first, headers(names), headers(names), answer).prop_map(|(first, received, vcl, answer)| {
-        let log = log_of(&first, &received, &vcl, &answer);
-        Request { first, received, answer, log, known: true }
-    })
+    let host = proptest::option::of("[a-z]{1,5}");
+    let rest = (host, any::<bool>(), any::<bool>());
+    (first, headers(names), headers(names), answer, rest).prop_map(
+        |(first, mut received, vcl, answer, (host, synthetic, ready))| {
+            let unset = host.map(|host| {
+                let is = |line: &mut String| line.to_lowercase().starts_with("host:");
+                let unset = received.extract_if(.., is).collect();
+                received.push(format!("Host: {host}"));
+                unset
+            });
+            let log = Vec::new();
+            let known = true;
+            let mut request =
+                Request { first, received, answer, log, known, unset, synthetic, ready };
+            request.log = log_of(&request, &vcl);
+            request
+        },
+    )
 }
 
 proptest! {
@@ -195,7 +229,7 @@ proptest! {
     ) {
         let dialect = if csa { Dialect::Varnishncsa } else { Dialect::Apache };
         let logged = Request { known: false, ..request.clone() };
-        for more in ["", LOGGED, ANSWER] {
+        for more in ["", LOGGED, ANSWER, " %{Varnish:time_firstbyte}x", " %{X-Kind:first}o"] {
             let format = format!("{FORMAT}{more}");
             prop_assert_eq!(line(&format, dialect, &request), line(&format, dialect, &logged));
         }
@@ -203,10 +237,16 @@ proptest! {
 
     #[test]
     fn without_values_that_the_log_alone_has_nobody_looks_into_it(request in request()) {
+        let request = Request { unset: None, synthetic: false, ..request };
         let format = format!("{FORMAT}{ANSWER}");
         let mut other = request.clone();
-        let strange = ["PUT".to_owned(), "/strange".to_owned(), "HTTP/0.9".to_owned()];
-        other.log = log_of(&strange, &["User-Agent: strange".to_owned()], &[], &[]);
+        let strange = Request {
+            first: ["PUT".to_owned(), "/strange".to_owned(), "HTTP/0.9".to_owned()],
+            received: vec!["User-Agent: strange".to_owned()],
+            answer: Vec::new(),
+            ..request.clone()
+        };
+        other.log = log_of(&strange, &[]);
         let both = [&other, &request].map(|request| line(&format, Dialect::Apache, request));
         let [other, request] = both;
         prop_assert_eq!(other, request);
