@@ -127,7 +127,7 @@ impl Move<'_> {
         let noted = store.take_all_notes().map_err(|error| text(&error))?;
         // Also what the notes have set aside.
         spool::request(root, &Selection::All).map_err(|error| text(&error))?;
-        store.take_requests().map_err(|error| text(&error))?;
+        let (_, unfit) = store.take_requests().map_err(|error| text(&error))?;
         let encrypts = self.from.saved.as_ref().is_some_and(|saved| !saved.readers().is_empty());
         let name =
             root.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
@@ -151,7 +151,10 @@ impl Move<'_> {
                 Err(error) => done.failed.push((number.to_string(), text(&error))),
             }
         }
-        for refused in spool::refused(root).map_err(|error| text(&error))? {
+        done.failed.extend(unfit.iter().map(|(number, why)| (number.to_string(), text(why))));
+        let mut refused = spool::refused(root).map_err(|error| text(&error))?;
+        refused.retain(|refused| !unfit.contains_key(&refused.meta.number));
+        for refused in refused {
             let why = format!("it is in quarantine and cannot be put back: {}", refused.reason);
             done.failed.push((refused.meta.number.to_string(), why));
         }

@@ -8,6 +8,7 @@
 //!
 //! Non-goal: judging why a block was refused.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -61,17 +62,18 @@ impl SealedBlocks {
     }
 
     /// Puts back into the store what was asked for, each block with its number and key. What was
-    /// put back; a request whose block is damaged or not there is taken away and changes nothing.
+    /// put back, and why the others could not be, by number, whose requests stay: call it again. A request whose block
+    /// is damaged or not there is taken away and changes nothing.
     ///
     /// # Errors
-    /// When a file operation fails: call it again, the requests stay.
-    pub fn take_requests(&self) -> Result<Tally, SpoolError> {
+    /// The requests cannot be listed.
+    pub fn take_requests(&self) -> Result<(Tally, BTreeMap<u64, SpoolError>), SpoolError> {
         let requests = match requested(&*self.files) {
             // Taken away from outside: nothing is asked for.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => listed.map_err(SpoolError::io("list", QUARANTINE))?,
         };
-        let mut taken = Tally::default();
+        let (mut taken, mut failed) = (Tally::default(), BTreeMap::new());
         for number in requests {
             let mut index = self.lock();
             if index.blocks.contains_key(&number) {
@@ -79,13 +81,17 @@ impl SealedBlocks {
                 let _ = remove_if_there(&*self.files, &Name::Requeue(number).quarantined());
                 continue;
             }
-            if let Some(entry) = put_back(&*self.files, number, index.shared)? {
-                index.leave_quarantine(number);
-                index.insert(number, entry);
-                taken.add(entry.records, entry.bytes);
+            match put_back(&*self.files, number, index.shared) {
+                Ok(Some(entry)) => {
+                    index.leave_quarantine(number);
+                    index.insert(number, entry);
+                    taken.add(entry.records, entry.bytes);
+                }
+                Ok(None) => {}
+                Err(error) => drop(failed.insert(number, error)),
             }
         }
-        Ok(taken)
+        Ok((taken, failed))
     }
 
     /// Drops the oldest block that is not claimed, waiting or in quarantine, as the `sequence`th of

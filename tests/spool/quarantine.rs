@@ -123,11 +123,11 @@ fn a_process_that_has_the_spool_sends_again_what_is_asked_for() {
     assert!(seen.iter().all(|refused| !refused.requested));
     assert_eq!(seen[2].reason, "PUT b/k: 412, and the object there has other content");
 
-    assert_eq!(store.take_requests().unwrap(), tally(0), "nobody has asked");
+    assert_eq!(store.take_requests().unwrap().0, tally(0), "nobody has asked");
     let code = Selection::Code("EntityTooLarge".to_owned());
     assert_eq!(numbers(&spool::request(directory.path(), &code).unwrap()), [1]);
     assert!(spool::refused(directory.path()).unwrap()[0].requested);
-    assert_eq!(store.take_requests().unwrap(), tally(1));
+    assert_eq!(store.take_requests().unwrap().0, tally(1));
     assert_eq!(store.sealed(), [1, 4]);
     assert_eq!(store.counts().quarantined, tally(2));
     assert_eq!(numbers(&spool::refused(directory.path()).unwrap()), [2, 3]);
@@ -135,7 +135,7 @@ fn a_process_that_has_the_spool_sends_again_what_is_asked_for() {
     assert!(spool::request(directory.path(), &Selection::Number(9)).unwrap().is_empty());
     assert_eq!(numbers(&spool::request(directory.path(), &Selection::Number(3)).unwrap()), [3]);
     assert_eq!(numbers(&spool::request(directory.path(), &Selection::All).unwrap()), [2, 3]);
-    assert_eq!(store.take_requests().unwrap(), tally(2));
+    assert_eq!(store.take_requests().unwrap().0, tally(2));
     assert_eq!(store.sealed(), [1, 2, 3, 4]);
     assert_eq!(std::fs::read_dir(directory.path().join("quarantine")).unwrap().count(), 0);
     assert_eq!(store.claim(NOW), Some(1));
@@ -167,9 +167,47 @@ fn a_block_whose_file_is_not_whole_stays_in_quarantine_and_the_request_is_over()
         std::fs::write(quarantine.join(format!("{number:010}.requeue")), "").unwrap();
     }
     std::fs::write(quarantine.join("0000000007.requeue"), "").unwrap();
-    assert_eq!(spool.store().take_requests().unwrap(), tally(0));
+    assert_eq!(spool.store().take_requests().unwrap().0, tally(0));
     assert_eq!(spool.store().sealed(), [4]);
     assert_eq!(numbers(&spool::refused(directory.path()).unwrap()), [1, 2]);
     let left = std::fs::read_dir(quarantine).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().ends_with(".requeue")));
+}
+
+#[test]
+fn a_request_that_cannot_be_carried_out_keeps_no_other_back_nor_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let open_disk = || Arc::new(Disk::open(root).unwrap());
+    let (spool, payload) = filled(open_disk(), options(), 3);
+    for number in 1..=3 {
+        spool.store().quarantine(number, "400").unwrap();
+    }
+    spool::request(root, &Selection::All).unwrap();
+    // Nobody can read its description, whoever tries.
+    let sidecar = root.join("quarantine/0000000001.json");
+    std::fs::remove_file(&sidecar).unwrap();
+    std::fs::create_dir(&sidecar).unwrap();
+    let (taken, failed) = spool.store().take_requests().unwrap();
+    assert_eq!((taken.blocks, failed.len()), (2, 1));
+    assert!(failed[&1].to_string().contains("0000000001.json"), "{failed:?}");
+    assert_eq!(spool.store().sealed(), [2, 3]);
+    spool.store().quarantine(3, "400").unwrap();
+    drop(spool);
+    spool::request(root, &Selection::Number(3)).unwrap();
+    let spool = open(open_disk(), options(), Some(&payload));
+    assert_eq!(spool.store().sealed(), [2, 3]);
+    assert_eq!(spool.store().take_requests().unwrap().1.len(), 1, "it is told from now on");
+}
+
+#[test]
+fn a_folder_in_place_of_a_reason_stops_no_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let open_disk = || Arc::new(Disk::open(root).unwrap());
+    let (spool, payload) = filled(open_disk(), options(), 1);
+    drop(spool);
+    std::fs::create_dir(root.join("quarantine/0000000001.reason")).unwrap();
+    let spool = open(open_disk(), options(), Some(&payload));
+    assert_eq!(spool.store().sealed(), [1]);
 }

@@ -84,7 +84,7 @@ fn what_the_shipper_has_sent_or_was_refused_its_owner_removes_or_sets_aside() {
 
     // A person asks for it again: the shipper finds it, with nobody to tell it so.
     spool::request(root, &Selection::All).unwrap();
-    assert_eq!(store.take_requests().unwrap(), tally(1));
+    assert_eq!(store.take_requests().unwrap().0, tally(1));
     assert!(shipper.follow(NOW, DATE).unwrap().came);
     assert_eq!(shipper.claim(NOW), Some(2));
     shipper.open_block(2).unwrap();
@@ -391,7 +391,7 @@ fn what_comes_back_from_a_quarantine_of_before_is_the_groups_to_read() {
     drop(spool);
     let spool = owner(root, options(), Some(payload.as_bytes()));
     spool::request(root, &Selection::All).unwrap();
-    assert_eq!(spool.store().take_requests().unwrap(), tally(1));
+    assert_eq!(spool.store().take_requests().unwrap().0, tally(1));
     for name in ["0000000001.data", "0000000001.json"] {
         let mode = std::fs::metadata(root.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "{name}");

@@ -1,5 +1,6 @@
 //! What the packer tells the operator, counts, and leaves for whoever publishes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -7,23 +8,24 @@ use super::Packer;
 use crate::events::{Level, more_like_it};
 use crate::pipeline::view::milliseconds;
 use crate::settings::Place;
-use crate::spool::SpoolError;
+use crate::spool::{SpoolError, Tally};
 use crate::stats::{add, get, set};
 
 impl Packer {
     pub(super) fn take_requests(&self) {
-        match self.pipeline.store.take_requests() {
-            Ok(taken) if taken.blocks > 0 => {
-                let (blocks, records) = (taken.blocks, taken.records);
-                let text = format!("{blocks} blocks with {records} records leave quarantine");
-                self.pipeline.tell(Level::Info, &text);
-                self.pipeline.wake();
-            }
-            Ok(_) => {}
-            Err(error) => {
-                add(&self.pipeline.stats.spool_errors, 1);
-                self.tell(Level::Warn, "spool", &error.to_string());
-            }
+        let (taken, failed) = match self.pipeline.store.take_requests() {
+            Ok(done) => done,
+            Err(error) => (Tally::default(), BTreeMap::from([(0, error)])),
+        };
+        if taken.blocks > 0 {
+            let (blocks, records) = (taken.blocks, taken.records);
+            let text = format!("{blocks} blocks with {records} records leave quarantine");
+            self.pipeline.tell(Level::Info, &text);
+            self.pipeline.wake();
+        }
+        for error in failed.values() {
+            add(&self.pipeline.stats.spool_errors, 1);
+            self.tell(Level::Warn, "requeue", &format!("{error}; the others leave quarantine"));
         }
     }
 

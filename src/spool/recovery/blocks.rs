@@ -24,11 +24,15 @@ struct RefusedFiles {
 }
 
 impl Recovery<'_> {
-    /// Puts back what a person asked to be sent again, before anything is looked at.
+    /// Puts back what a person asked to be sent again, before anything is looked at. What cannot be put back
+    /// keeps its request, which the packer tries again and tells.
     pub(super) fn take_requests(&self) -> Result<(), SpoolError> {
         let numbers = requested(self.files).map_err(SpoolError::io("list", QUARANTINE))?;
         let shared = self.options.shared;
-        numbers.into_iter().try_for_each(|number| put_back(self.files, number, shared).map(drop))
+        for number in numbers {
+            let _ = put_back(self.files, number, shared);
+        }
+        Ok(())
     }
 
     /// Counts the quarantine and finishes moves into it and out of it that were cut short.
@@ -92,7 +96,7 @@ impl Recovery<'_> {
     /// What a block has left in quarantine whose sidecar is not there: it was dropped, or is on its
     /// way out or in.
     fn left_quarantine(
-        &self,
+        &mut self,
         number: u64,
         files: RefusedFiles,
         found: Option<&mut SpoolFiles>,
@@ -116,7 +120,9 @@ impl Recovery<'_> {
             _ if files.data || files.sealed => return Ok(()),
             _ => {}
         }
-        remove_refused(self.files, number)
+        // What is in the way of that hurts nobody.
+        self.left_in_place += u64::from(remove_refused(self.files, number).is_err());
+        Ok(())
     }
 
     /// One block, in the order of numbers.
