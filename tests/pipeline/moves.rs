@@ -334,3 +334,20 @@ fn a_moved_block_that_cannot_be_written_is_named_and_left_alone_for_a_while() {
     };
     wait_for("the message", || process.messages().iter().any(named));
 }
+
+#[test]
+fn a_block_that_comes_into_a_route_that_is_just_closing_is_sent_before_it_closes() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    a_and_b(&mut process, &gate);
+    let [from, to] = pair(&process);
+    let holder = process.attach(&gate.endpoint(), &[("path", "b/"), ("exit_timeout", "10m")]);
+    holder.wait_stat("spooled_records", 10);
+    drop(holder);
+    let work = Move { from: &from, to: &to, change_signer: false };
+    work.carry_out(&process.environment).unwrap();
+    gate.open(&server);
+    process.wait_closed();
+    assert_eq!(lines(&server), expected(&[("a", 0..10), ("b", 0..10)]));
+}

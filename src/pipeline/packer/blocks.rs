@@ -153,10 +153,11 @@ impl Packer {
     }
 
     /// Seals anew what was moved here from another route's folder. A block that cannot be taken stops none
-    /// behind it, and does not end the open block, unless that is found when it is copied.
-    pub(super) fn take_moved(&mut self, now: Duration) -> Result<(), SpoolError> {
+    /// behind it, and does not end the open block, unless that is found when it is copied. How many were
+    /// taken.
+    pub(super) fn take_moved(&mut self, now: Duration) -> Result<u64, SpoolError> {
         let pipeline = Arc::clone(&self.pipeline);
-        let Some(folder) = &pipeline.identity.folder else { return Ok(()) };
+        let Some(folder) = &pipeline.identity.folder else { return Ok(0) };
         let (mut blocks, mut records) = (0_u64, 0_u64);
         for name in spool::moved_here(folder)? {
             if self.unfit.get(&name).is_some_and(|again| now < *again) {
@@ -189,7 +190,15 @@ impl Packer {
             let text = format!("{blocks} blocks with {records} records came from another route");
             pipeline.tell(Level::Warn, &text);
         }
-        Ok(())
+        Ok(blocks)
+    }
+
+    /// The same; an error is told. Whether there were any.
+    pub(super) fn takes_moved(&mut self, now: Duration) -> bool {
+        self.take_moved(now).unwrap_or_else(|error| {
+            self.complain(&error);
+            0
+        }) > 0
     }
 
     /// Counts a block that was moved here and cannot be taken, says so once, and leaves it alone for a

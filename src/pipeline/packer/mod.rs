@@ -182,9 +182,7 @@ impl Packer {
             if asked.is_none_or(|asked| now.saturating_sub(asked) >= REQUESTS) {
                 asked = Some(now);
                 self.take_requests();
-                if let Err(error) = self.take_moved(now) {
-                    self.complain(&error);
-                }
+                self.takes_moved(now);
             }
             self.show(now);
             if now.saturating_sub(observed) >= OBSERVE || pipeline.draining().is_some() {
@@ -193,7 +191,11 @@ impl Packer {
             }
             if let Some(deadline) = pipeline.draining() {
                 self.note_drained(seen);
-                if self.may_close(seen, deadline, now) && pipeline.try_close() {
+                let late = now >= deadline;
+                if self.may_close(seen, deadline, now)
+                    && (late || !self.takes_moved(now))
+                    && pipeline.try_close()
+                {
                     pipeline.publish();
                     self.note_lost();
                     return;
