@@ -10,7 +10,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::types::{Credentials, CredentialsError, Provider, Stamp};
+use super::types::{Credentials, CredentialsError, Ending, Provider, Stamp};
 
 /// A person hears this long before that something ends that only a person can renew.
 const NOTICE: Duration = Duration::from_secs(30 * 60);
@@ -89,15 +89,24 @@ impl Cache {
         self.get(now).map(|_| ())
     }
 
-    /// What a person should do soon, so that the source does not end: once for each end.
+    /// What a person should do soon, so that the source does not end: once for each end. Asks the source
+    /// before, whose end may have been put off where no stamp tells it.
     pub(crate) fn notice(&self, now: Duration) -> Option<String> {
-        let mut state = self.state();
-        let ending = state.current.as_ref()?.source_ending()?.clone();
-        if now + NOTICE < ending.at || state.told == Some(ending.at) {
-            return None;
+        self.ending_soon(now)?;
+        if let Ok(_asking) = self.asking.try_lock() {
+            let _ = self.ask(now);
         }
-        state.told = Some(ending.at);
+        let ending = self.ending_soon(now)?;
+        self.state().told = Some(ending.at);
         Some(ending.text)
+    }
+
+    /// The end that is near and was not told yet.
+    fn ending_soon(&self, now: Duration) -> Option<Ending> {
+        let state = self.state();
+        let ending = state.current.as_ref()?.source_ending()?;
+        let near = now + NOTICE >= ending.at && state.told != Some(ending.at);
+        near.then(|| ending.clone())
     }
 
     /// What the server said no to is read again on the next [`get`](Self::get).

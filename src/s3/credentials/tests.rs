@@ -282,7 +282,8 @@ fn the_end_of_a_source_is_told_half_an_hour_before_and_once() {
     let end = NOW + at(3600);
     let ends = |at| Ending { at, text: "renew it".to_owned() };
     let key = |access: &str, end| until(access, 100_000).unwrap().ending(Some(ends(end)));
-    let (cache, _) = scripted(vec![Ok(key("AK1", end)), Ok(key("AK2", end + at(3600)))]);
+    let (first, second) = (|| Ok(key("AK1", end)), || Ok(key("AK2", end + at(3600))));
+    let (cache, _) = scripted(vec![first(), first(), second(), second()]);
     assert_eq!(cache.notice(NOW), None);
     cache.get(NOW).unwrap();
     let told: Vec<_> = (0..60).filter(|m| cache.notice(NOW + at(m * 60)).is_some()).collect();
@@ -291,5 +292,17 @@ fn the_end_of_a_source_is_told_half_an_hour_before_and_once() {
     cache.refused();
     cache.get(NOW + at(3600)).unwrap();
     let told: Vec<_> = (60..120).filter(|m| cache.notice(NOW + at(m * 60)).is_some()).collect();
+    assert_eq!(told, [90]);
+}
+
+#[test]
+fn the_end_of_a_source_that_was_put_off_meanwhile_is_not_told() {
+    let at = |seconds| Duration::from_secs(seconds);
+    let ends = |at| Ending { at, text: "renew it".to_owned() };
+    let key = |end| Ok(until("AK1", 100_000).unwrap().ending(Some(ends(NOW + at(end)))));
+    // Nothing tells the cache that a person has renewed it.
+    let (cache, _) = scripted(vec![key(3600), key(7200), key(7200)]);
+    cache.get(NOW).unwrap();
+    let told: Vec<_> = (0..120).filter(|m| cache.notice(NOW + at(m * 60)).is_some()).collect();
     assert_eq!(told, [90]);
 }
