@@ -49,7 +49,7 @@ impl SealedBlocks {
         self.lock().blocks.get(&number).is_some_and(|entry| entry.transformed)
     }
 
-    /// Hands a sealed block over to the spool `to`, see [`Disk::beside`], and forgets it; `folder` is
+    /// Hands a sealed block over to the spool `to`, see `Disk::beside`, and forgets it; `folder` is
     /// the name of the folder that it is in. What it was.
     ///
     /// # Errors

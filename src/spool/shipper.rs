@@ -78,7 +78,7 @@ impl SealedBlocks {
     }
 
     /// Looks for blocks that have come or gone. One whose description cannot be read keeps none of the
-    /// others back, and is tried again [some looks](UNREADABLE_LOOKS) later. It is `now`, monotonic, and
+    /// others back, and is tried again some looks later. It is `now`, monotonic, and
     /// `unix`, since 1970: blocks that end on all nodes at once wait for their uploads.
     ///
     /// # Errors
