@@ -25,7 +25,7 @@ use std::path::Path;
 
 use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
-use super::files::{for_each_buffer, remove_if_there};
+use super::files::{for_each_buffer, hash, remove_if_there};
 use super::folder::check_owner;
 use super::seal::{Origin, finish, write_transformed};
 use super::sidecar::{self, Sidecar};
@@ -269,17 +269,9 @@ impl Spool {
         if source.transformed && self.options.sealing.is_none() {
             return Err(SpoolError::NoKey(source.meta.number));
         }
-        let (data, mut hasher) = (data(name), Hasher::default());
-        let read = for_each_buffer(files, &data, u64::MAX, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        });
-        read.map_err(SpoolError::io("read", &data))?;
-        if hasher.digest() == source.meta.sha256 {
-            Ok(())
-        } else {
-            Err(SpoolError::Damaged { name: data })
-        }
+        let data = data(name);
+        let (_, digest, _) = hash(files, &data, u64::MAX).map_err(SpoolError::io("read", &data))?;
+        if digest == source.meta.sha256 { Ok(()) } else { Err(SpoolError::Damaged { name: data }) }
     }
 
     /// Seals the block `name` of [`moved_here`] anew, with the number of the open block, which has to be

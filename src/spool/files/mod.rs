@@ -12,6 +12,8 @@ mod system;
 
 use std::io::{self, Read};
 
+use crate::block::{Digest, Hasher};
+
 pub use disk::{Disk, DiskError};
 pub(super) use guest::Guest;
 pub use memory::Memory;
@@ -131,6 +133,21 @@ pub(in crate::spool) fn read_small(
     let mut bytes = Vec::new();
     files.read(name)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Hash of up to `length` bytes of a file, ready to be carried on, and how many there were.
+pub(in crate::spool) fn hash(
+    files: &dyn Files,
+    name: &str,
+    length: u64,
+) -> io::Result<(Hasher, Digest, u64)> {
+    let mut hasher = Hasher::default();
+    let read = for_each_buffer(files, name, length, |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    let digest = hasher.digest();
+    Ok((hasher, digest, read))
 }
 
 /// Hands out up to `length` bytes of a file; how many there were.

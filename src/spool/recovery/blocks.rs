@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::{Recovery, SpoolFiles};
-use crate::block::{Drops, Hasher, Meta};
+use crate::block::{Drops, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
-use crate::spool::files::{for_each_buffer, remove_if_there};
+use crate::spool::files::{hash, remove_if_there};
 use crate::spool::moved::is_there;
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
 use crate::spool::seal::{Origin, write_sealed};
@@ -201,14 +201,10 @@ impl Recovery<'_> {
         let Meta { number, sha256, .. } = sidecar.meta;
         let name = if sidecar.transformed { Name::Sealed(number) } else { Name::Data(number) };
         let name = name.to_string();
-        let mut hasher = Hasher::default();
-        let read = for_each_buffer(self.files, &name, u64::MAX, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        });
-        match read {
+        match hash(self.files, &name, u64::MAX) {
+            Ok((_, digest, _)) => Ok(digest == sha256),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            read => read.map(|_| hasher.digest() == sha256).map_err(SpoolError::io("read", name)),
+            Err(error) => Err(SpoolError::io("read", name)(error)),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::salvage::{cut, good_members, hash};
+use super::salvage::{cut, good_members};
 use super::{HeldFiles, Recovery};
 use crate::block::Kind;
 use crate::spool::commit::{OpenBlock, Payload};
 use crate::spool::files::names::{Name, SECRET};
-use crate::spool::files::{read_small, remove_if_there};
+use crate::spool::files::{hash, read_small, remove_if_there};
 use crate::spool::held::{count, describe};
 use crate::spool::{SpoolError, SyncPolicy};
 
@@ -129,7 +129,8 @@ impl Recovery<'_> {
         if let Some(copy) = cut(self.files, &name, good.length)? {
             self.note_aside(copy);
         }
-        let (_, content, length) = hash(self.files, &name, u64::MAX)?;
+        let (_, content, length) =
+            hash(self.files, &name, u64::MAX).map_err(SpoolError::io("read", &name))?;
         let time = self.files.modified(&name).map_err(io("read"))?;
         Ok(Some(OpenBlock {
             length,

@@ -1,10 +1,11 @@
 //! The last part of recovery: the open block, and the counts that go on with it.
 
 use super::Recovery;
-use super::salvage::{cut, good_members, hash};
+use super::salvage::{cut, good_members};
 use crate::block::{Drops, Hasher, Kind};
 use crate::spool::SpoolError;
 use crate::spool::commit::OpenBlock;
+use crate::spool::files::hash;
 use crate::spool::files::names::{Name, Why};
 use crate::spool::store::load;
 
@@ -67,7 +68,8 @@ impl Recovery<'_> {
         let length = found.unwrap_or(0);
         let mut uncommitted = 0;
         if length >= state.length {
-            let (hasher, digest, _) = hash(self.files, &name, state.length)?;
+            let (hasher, digest, _) =
+                hash(self.files, &name, state.length).map_err(SpoolError::io("read", &name))?;
             if digest == state.content {
                 uncommitted = length - state.length;
                 if uncommitted > 0 {
@@ -95,7 +97,7 @@ impl Recovery<'_> {
         let lost = state.records.saturating_sub(good_records);
         self.index.counts.lost.add(lost, state.length.saturating_sub(good_length));
         let (hasher, content, _) = if good_length > 0 {
-            hash(self.files, &name, good_length)?
+            hash(self.files, &name, good_length).map_err(SpoolError::io("read", &name))?
         } else {
             let hasher = Hasher::default();
             let digest = hasher.digest();

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::block::{Digest, Hasher, Kind, members};
+use crate::block::{Kind, members};
 use crate::spool::files::names::FOREIGN;
 use crate::spool::files::{for_each_buffer, remove_if_there};
 use crate::spool::{Files, SpoolError};
@@ -80,20 +80,4 @@ fn free_name(files: &dyn Files, name: &str) -> Result<String, SpoolError> {
         to = format!("{first}.{more}");
     }
     Ok(to)
-}
-
-/// Hash of the first `length` bytes of a file, ready to be carried on, and how many there were.
-pub(super) fn hash(
-    files: &dyn Files,
-    name: &str,
-    length: u64,
-) -> Result<(Hasher, Digest, u64), SpoolError> {
-    let mut hasher = Hasher::default();
-    let read = for_each_buffer(files, name, length, |bytes| {
-        hasher.update(bytes);
-        Ok(())
-    })
-    .map_err(SpoolError::io("read", name))?;
-    let digest = hasher.digest();
-    Ok((hasher, digest, read))
 }
