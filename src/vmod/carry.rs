@@ -39,7 +39,6 @@ use super::guarded::guarded;
 use super::pending::Pending;
 use super::task;
 use super::transport::{self, Hooks, Sent};
-use super::version;
 
 static HOOKS: Hooks = Hooks { before_vcl: resume, delivery: settle, delivered };
 
@@ -187,9 +186,7 @@ fn ask_for_end(request: *mut ffi::req) {
     if top != request && !transport::polled() {
         return;
     }
-    // SAFETY: as in top().
-    let reset = unsafe { request.as_ref() }.is_some_and(version::is_reset);
-    transport::lead(if reset { request } else { top }, &HOOKS, true);
+    transport::lead(if transport::reset(request) { request } else { top }, &HOOKS, true);
 }
 
 /// Takes the first of a list.

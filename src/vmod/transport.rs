@@ -207,7 +207,8 @@ pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) 
     true
 }
 
-fn reset(request: *mut ffi::req) -> bool {
+/// Whether the client has reset `request`.
+pub(super) fn reset(request: *mut ffi::req) -> bool {
     // SAFETY: the caller's request is valid, and this thread alone has it.
     unsafe { request.as_ref() }.is_some_and(version::is_reset)
 }
