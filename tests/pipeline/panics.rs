@@ -181,17 +181,28 @@ fn an_uploader_that_panics_goes_on_and_sends_the_block() {
     assert_eq!(lines(&server), expected(&[("line", 0..6)]));
 }
 
-/// Panics in the thread that tells of a failed attempt, with the block in hand.
+/// Panics in the thread that says `at`, the first `times` that it does.
 struct Touchy {
     told: Arc<Told>,
-    panicked: AtomicU64,
+    at: &'static str,
+    times: u64,
+    said: AtomicU64,
+}
+
+impl Touchy {
+    /// One that hears what `process` says from now on.
+    fn of(process: &mut Process, at: &'static str, times: u64) -> Arc<Self> {
+        let told = Arc::clone(&process.told);
+        let touchy = Arc::new(Self { told, at, times, said: AtomicU64::new(0) });
+        process.environment.events = Arc::clone(&touchy) as Arc<dyn Events>;
+        touchy
+    }
 }
 
 impl Events for Touchy {
     fn event(&self, level: Level, message: &str) {
         self.told.event(level, message);
-        if message.contains("kept, tried again") {
-            self.panicked.fetch_add(1, Ordering::SeqCst);
+        if message.contains(self.at) && self.said.fetch_add(1, Ordering::SeqCst) < self.times {
             panic!("on purpose");
         }
     }
@@ -201,16 +212,16 @@ impl Events for Touchy {
 fn a_block_that_makes_an_uploader_panic_twice_is_set_aside() {
     let clock = Trouble::of("nobody");
     let (mut process, _) = process(&clock);
-    let touchy = Arc::new(Touchy { told: Arc::clone(&process.told), panicked: AtomicU64::new(0) });
-    process.environment.events = Arc::clone(&touchy) as Arc<dyn Events>;
+    // With the block in hand.
+    let touchy = Touchy::of(&mut process, "kept, tried again", u64::MAX);
     let gate = Gate::shut();
     let holder =
         process.attach(&gate.endpoint(), &[("period", "100ms"), ("exit_timeout", "100ms")]);
     holder.push("touchy", 0..1);
-    wait_for("the first panic", || touchy.panicked.load(Ordering::SeqCst) == 1);
+    wait_for("the first panic", || touchy.said.load(Ordering::SeqCst) == 1);
     // A failure of one kind is told once a minute.
     clock.ahead.store(120, Ordering::SeqCst);
-    wait_for("the second one", || touchy.panicked.load(Ordering::SeqCst) == 2);
+    wait_for("the second one", || touchy.said.load(Ordering::SeqCst) == 2);
     holder.wait_stat("blocks_quarantined", 1);
     holder.wait_stat("quarantined_records", 1);
     holder.wait_balance();
@@ -354,27 +365,11 @@ fn a_start_that_panics_is_tried_again_and_no_line_is_lost_or_repeated() {
     }
 }
 
-/// Panics once, where the stream is said to have started.
-struct Shaken {
-    told: Arc<Told>,
-    panicked: AtomicU64,
-}
-
-impl Events for Shaken {
-    fn event(&self, level: Level, message: &str) {
-        self.told.event(level, message);
-        if message.contains("it has started") && self.panicked.fetch_add(1, Ordering::SeqCst) == 0 {
-            panic!("on purpose");
-        }
-    }
-}
-
 #[test]
 fn a_start_that_panics_with_all_lines_handed_over_counts_none_of_them_twice() {
     let clock = Trouble::of("nobody");
     let (mut process, published) = process(&clock);
-    let shaken = Arc::new(Shaken { told: Arc::clone(&process.told), panicked: AtomicU64::new(0) });
-    process.environment.events = Arc::clone(&shaken) as Arc<dyn Events>;
+    let touchy = Touchy::of(&mut process, "it has started", 1);
     let world = World::of(process, Arc::clone(&clock) as Arc<dyn Clock>);
     world.block();
     let outlet = world.open(true, &[]).unwrap();
@@ -386,7 +381,7 @@ fn a_start_that_panics_with_all_lines_handed_over_counts_none_of_them_twice() {
     assert!(waited > 100 && dropped > 0, "{waited} {dropped}");
     world.unblock();
     clock.ahead.store(20, Ordering::SeqCst);
-    wait_for("another word", || shaken.panicked.load(Ordering::SeqCst) == 2);
+    wait_for("another word", || touchy.said.load(Ordering::SeqCst) == 2);
     wait_for("the counters", || published.get("uploaded_records") == waited);
     assert_eq!(get(&outlet.stats().records_unspooled), waited);
     assert_eq!(get(&outlet.stats().dropped_ring), dropped);
