@@ -241,17 +241,8 @@ class Measure:
 def made_by(place):
     """What the figures depend on besides the source."""
     rustc = subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, check=True, text=True)
-    varnish = subprocess.run(
-        ["varnishd", "-V"], env=place.env, stderr=subprocess.PIPE, check=True, text=True
-    )
-    version = re.search(r"varnish-([\w.]+)", varnish.stderr)
-    return ", ".join(
-        [
-            " ".join(rustc.stdout.split()[:2]),
-            f"Varnish {version[1] if version else 'unknown'}",
-            platform.machine(),
-        ]
-    )
+    compiler = " ".join(rustc.stdout.split()[:2])
+    return f"{compiler}, Varnish {rig.version(place.env)}, {platform.machine()}"
 
 
 def kept(profile):

@@ -16,6 +16,16 @@ from e2e.rig.machine import PATIENCE, Process, free_ports, gone, wait_for
 GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
 
+def version(env):
+    """What varnishd calls its version, such as "7.7.0" or "trunk"."""
+    done = subprocess.run(
+        ["varnishd", "-V"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
+        text=True,
+    )  # fmt: skip
+    found = re.search(r"\([\w-]*-([\w.]+)", done.stdout)
+    return found[1] if found else "unknown"
+
+
 def dropped(counters):
     """The counters of what was dropped that are not 0."""
     return {name: n for name, n in counters.items() if ".dropped" in name and n}
