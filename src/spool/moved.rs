@@ -13,8 +13,7 @@
 //! X is `FOLDER.BOOT.NUMBER` of the block where it was. The block has moved when its own sidecar is
 //! no `N.json` there any more, and who takes it syncs that first; until then X is nobody's. A kill before
 //! that leaves the block to its own folder, whose next start removes X before the block can be sent
-//! ([`take_back`]). The sidecar of what
-//! is made of X names it, so that a start after a kill makes it once.
+//! ([`take_back`]). The sidecar of what is made of X names it, so that a start after a kill makes it once.
 //!
 //! Non-goals: whether a block may go to another route at all; that is the caller's to judge. Blocks
 //! are not decrypted: one that is encrypted stays as it is.
@@ -127,12 +126,23 @@ fn is_unmoved(root: &Path, name: &str) -> Result<bool, SpoolError> {
     }
 }
 
+/// What the sidecar of the block X in `root` says, if it can be read.
+fn described(root: &Path, name: &str) -> Option<Sidecar> {
+    let bytes = sidecar::read(&root.join(description(name))).ok()?;
+    Sidecar::decode(&bytes).ok()
+}
+
+/// Brings a folder's names to the disk.
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
 /// Whether the block X in `root` will be sent from the folder `own`, where it was: its own description
 /// cannot be read there, and the next start makes it anew from the same bytes.
 fn is_made_anew(own: &Path, root: &Path, name: &str) -> bool {
-    let described = sidecar::read(&root.join(description(name))).ok();
-    let described = described.and_then(|bytes| Sidecar::decode(&bytes).ok());
-    let Some(((_, _, number), described)) = origin(name).zip(described) else { return false };
+    let Some(((_, _, number), described)) = origin(name).zip(described(root, name)) else {
+        return false;
+    };
     let at = |name: Name| own.join(name.to_string());
     let is_it = |name: Name| {
         let mut hasher = Hasher::default();
@@ -186,8 +196,7 @@ pub fn take_back(root: &Path) -> Result<(), SpoolError> {
         }
         if !copies.is_empty() {
             let path = sibling.join(MOVED);
-            let synced = fs::File::open(&path).and_then(|folder| folder.sync_all());
-            synced.map_err(SpoolError::io("sync", path.display()))?;
+            sync(&path).map_err(SpoolError::io("sync", path.display()))?;
         }
     }
     for file in list_moved(root)?.into_iter().filter(|file| !file.ends_with(".json")) {
@@ -231,7 +240,6 @@ pub fn check_left(root: &Path, name: &str) -> Result<(), SpoolError> {
     }
     let spool = root.parent().ok_or_else(still)?;
     let from = origin(name).map(|(folder, ..)| spool.join(folder)).ok_or_else(still)?;
-    let sync = |path: &Path| fs::File::open(path)?.sync_all();
     let synced = match sync(&from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => sync(spool),
         synced => synced,
@@ -249,8 +257,7 @@ pub(super) fn tally(root: &Path) -> Option<Tally> {
         Err(_) => return check_owner(root).is_err().then_some(tally),
     };
     for name in names {
-        let bytes = sidecar::read(&root.join(description(&name))).ok();
-        if let Some(sidecar) = bytes.and_then(|bytes| Sidecar::decode(&bytes).ok()) {
+        if let Some(sidecar) = described(root, &name) {
             tally.add(sidecar.meta.records, sidecar.meta.bytes);
         }
     }
