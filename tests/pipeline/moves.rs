@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmod_s3log::block::{BootId, Drops};
-use vmod_s3log::pipeline::{Folder, Move};
+use vmod_s3log::pipeline::{Folder, Move, Moved};
 use vmod_s3log::settings::Settings;
 use vmod_s3log::spool::{Disk, Options, SealedBlocks, Spool};
 
@@ -44,6 +44,19 @@ fn a_and_b(process: &mut Process, gate: &Gate) {
     two_that_wait(process, gate, [("a", &[("path", "a/")]), ("b", &[("path", "b/")])]);
 }
 
+/// What comes of moving all that waits from one folder to the other.
+fn move_all(process: &Process, from: &Folder, to: &Folder) -> Result<Moved, String> {
+    Move { from, to, change_signer: false }.carry_out(&process.environment)
+}
+
+/// Moves nothing, for one block cannot be: its name and why.
+fn only_failure(process: &Process, from: &Folder, to: &Folder) -> (String, String) {
+    let done = move_all(process, from, to).unwrap();
+    assert_eq!(done.moved.blocks, 0);
+    let [failure] = &done.failed[..] else { panic!("{done:?}") };
+    failure.clone()
+}
+
 /// Adds another block of ten lines to the route `path`.
 fn another_block(process: &Process, gate: &Gate, path: &str, name: &str) {
     let holder = process.attach(&gate.endpoint(), &[("path", path), ("exit_timeout", "100ms")]);
@@ -61,8 +74,7 @@ fn a_block_whose_move_was_stopped_before_its_folder_forgot_it_is_sent_by_one_rou
     let [from, to] = pair(&process);
     let before = process.directory.path().join("before");
     copy_folder(&from.path, &before);
-    let work = Move { from: &from, to: &to, change_signer: false };
-    work.carry_out(&process.environment).unwrap();
+    move_all(&process, &from, &to).unwrap();
     // As a kill has left it: the other folder has all of the block, and its own has it still.
     assert!(!from.path.exists());
     fs::rename(&before, &from.path).unwrap();
@@ -89,8 +101,7 @@ fn a_move_from_a_folder_that_is_in_use_asks_for_nothing_there() {
     spool.seal(&Drops::default()).unwrap();
     let number = spool.store().sealed()[0];
     spool.store().quarantine(number, "refused").unwrap();
-    let work = Move { from: &from, to: &to, change_signer: false };
-    let refused = work.carry_out(&process.environment).unwrap_err();
+    let refused = move_all(&process, &from, &to).unwrap_err();
     assert!(refused.contains("is in use by process"), "{refused}");
     let request = from.path.join(format!("quarantine/{number:010}.requeue"));
     assert!(!request.exists(), "it would be sent by the process that has it");
@@ -124,8 +135,7 @@ fn one_of_two_is_damaged(process: &mut Process, gate: &Gate) -> Folder {
     a_and_b(process, gate);
     another_block(process, gate, "a/", "more");
     let [from, to] = pair(process);
-    let work = Move { from: &from, to: &to, change_signer: false };
-    work.carry_out(&process.environment).unwrap();
+    move_all(process, &from, &to).unwrap();
     let mut moved: Vec<_> =
         fs::read_dir(to.path.join("moved")).unwrap().map(|entry| entry.unwrap().path()).collect();
     moved.retain(|path| path.extension().is_some_and(|end| end == "data"));
@@ -217,8 +227,7 @@ fn a_route_that_cannot_be_started_and_was_moved_away_is_no_longer_counted() {
     let new = process.attach(&server.endpoint(), &[("path", "new/"), SHORT]);
     new.wait_stat("stuck_routes", 1);
     let [from, to] = pair(&process);
-    let work = Move { from: &from, to: &to, change_signer: false };
-    work.carry_out(&process.environment).unwrap();
+    move_all(&process, &from, &to).unwrap();
     new.wait_stat("uploaded_records", 10);
     wait_for("the gauges", || new.stat("waiting_routes") + new.stat("stuck_routes") == 0);
     let status = process.registry.status(&new.pipeline);
@@ -244,14 +253,12 @@ fn what_came_from_another_route_and_waits_is_moved_on_with_the_rest() {
     let gate = Gate::shut();
     a_and_b(&mut process, &gate);
     let [a, b] = pair(&process);
-    let work = Move { from: &a, to: &b, change_signer: false };
-    assert_eq!(work.carry_out(&process.environment).unwrap().moved.blocks, 1);
+    assert_eq!(move_all(&process, &a, &b).unwrap().moved.blocks, 1);
     // In a folder of the first one's name, with blocks of its numbers.
     another_block(&process, &gate, "c/", "c");
     another_block(&process, &gate, "c/", "more");
     let c = Folder::read(process.spool().join("access"));
-    let work = Move { from: &b, to: &c, change_signer: false };
-    let done = work.carry_out(&process.environment).unwrap();
+    let done = move_all(&process, &b, &c).unwrap();
     assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (2, 20, 0));
     assert_eq!(folders(&process), [c.path]);
 }
@@ -279,8 +286,7 @@ fn a_block_that_ship_has_sent_is_not_moved_and_one_that_it_was_refused_is() {
     let gate = Gate::shut();
     let mut process = Process::new();
     let [from, to] = sent_and_refused(&mut process, &gate);
-    let work = Move { from: &from, to: &to, change_signer: false };
-    let done = work.carry_out(&process.environment).unwrap();
+    let done = move_all(&process, &from, &to).unwrap();
     assert_eq!((done.moved.blocks, done.moved.records, done.stay()), (1, 10, 0));
     let server = S3Server::start();
     gate.open(&server);
@@ -298,10 +304,7 @@ fn a_block_whose_note_cannot_be_taken_stays_and_is_named() {
     let note = names.into_iter().find(|path| path.to_str().unwrap().ends_with(".refused")).unwrap();
     fs::remove_file(&note).unwrap();
     fs::create_dir(&note).unwrap();
-    let work = Move { from: &from, to: &to, change_signer: false };
-    let done = work.carry_out(&process.environment).unwrap();
-    assert_eq!(done.moved.blocks, 0);
-    let [(block, why)] = &done.failed[..] else { panic!("{done:?}") };
+    let (block, why) = only_failure(&process, &from, &to);
     assert!(block == "2" && why.contains("note of s3log ship"), "{block}: {why}");
 }
 
@@ -310,10 +313,7 @@ fn a_block_in_quarantine_that_is_not_whole_stays_and_is_named() {
     let mut process = Process::new();
     let [from, to] = sent_and_refused(&mut process, &Gate::shut());
     fs::write(from.path.join("0000000002.data"), "short").unwrap();
-    let work = Move { from: &from, to: &to, change_signer: false };
-    let done = work.carry_out(&process.environment).unwrap();
-    assert_eq!(done.moved.blocks, 0);
-    let [(block, why)] = &done.failed[..] else { panic!("{done:?}") };
+    let (block, why) = only_failure(&process, &from, &to);
     assert!(block == "2" && why.contains("quarantine"), "{block}: {why}");
 }
 
@@ -327,8 +327,7 @@ fn a_moved_block_that_cannot_be_written_is_named_and_left_alone_for_a_while() {
     holder.wait_stat("spooled_records", 10);
     // What the block would be copied to.
     fs::create_dir(to.path.join("0000000002.data")).unwrap();
-    let work = Move { from: &from, to: &to, change_signer: false };
-    work.carry_out(&process.environment).unwrap();
+    move_all(&process, &from, &to).unwrap();
     let named = |text: &String| {
         text.contains("which came from another route, stays in") && text.contains("0000000002.data")
     };
@@ -345,8 +344,7 @@ fn a_block_that_comes_into_a_route_that_is_just_closing_is_sent_before_it_closes
     let holder = process.attach(&gate.endpoint(), &[("path", "b/"), ("exit_timeout", "10m")]);
     holder.wait_stat("spooled_records", 10);
     drop(holder);
-    let work = Move { from: &from, to: &to, change_signer: false };
-    work.carry_out(&process.environment).unwrap();
+    move_all(&process, &from, &to).unwrap();
     gate.open(&server);
     process.wait_closed();
     assert_eq!(lines(&server), expected(&[("a", 0..10), ("b", 0..10)]));
