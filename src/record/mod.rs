@@ -12,6 +12,7 @@
 //! | `compile`, `specifier`, `builder`, `json`, `program` | format string to operations |
 //! | `text` | the parts of a record's text |
 //! | `settled` | what Varnish's structs have exactly as the log does |
+//! | `needs` | which tags of the log a format needs beside the structs |
 //! | `walk`, `heal` | which record a value comes from, and what replaces it |
 //! | `render`, `values`, `times`, [`time`] | operations to bytes |
 //! | `line`, [`escape`], `limit`, `prefix` | how those bytes make one line |
@@ -40,6 +41,7 @@ mod heal;
 mod json;
 mod limit;
 mod line;
+mod needs;
 mod options;
 mod prefix;
 pub mod privacy;
@@ -60,6 +62,7 @@ mod walk;
 
 pub use convert::{Converted, SetValue, Untranslated, convert};
 pub use error::FormatError;
+pub use needs::{NamedTag, Need, When};
 #[cfg(test)]
 pub(crate) use options::MAX_LINE_MIN;
 pub use options::{Dialect, Escape, MessageType, Options};

@@ -301,6 +301,12 @@ impl TagTable {
         found
     }
 
+    /// The name of a tag's number.
+    #[must_use]
+    pub fn name(&self, number: u8) -> Option<&str> {
+        self.names.iter().find(|(known, _)| *known == number).map(|(_, name)| name.as_str())
+    }
+
     /// The number of a tag, if the running Varnish has it.
     #[must_use]
     pub fn number(&self, tag: Tag) -> Option<u8> {

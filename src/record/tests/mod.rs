@@ -3,6 +3,7 @@ mod errors;
 mod escapes;
 mod healing;
 mod limits;
+mod needs;
 mod privacy;
 mod specifiers;
 pub(crate) mod support;
