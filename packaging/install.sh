@@ -48,7 +48,7 @@ put 755 "$DESTDIR$PREFIX/bin" "$TARGET/s3log"
 put 644 "$share/man/man1" "$made"/man1/*
 # The VCL reference as a manual page, where there is a program that makes one of Markdown.
 if command -v lowdown >/dev/null; then
-  version=$("$TARGET/s3log" --version)
+  version=$("$TARGET/s3log" -V)
   lowdown -s -Tman -M title=vmod_s3log -M section=3 -M "source=${version/s3log/vmod-s3log}" \
     -o "$made/vmod_s3log.3" <(
       printf '# NAME\n\nvmod_s3log - Varnish module that streams log lines to an S3 bucket\n\n'

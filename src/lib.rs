@@ -1,8 +1,8 @@
 //! `vmod-s3log`: every request's log line, packed into blocks, in an S3 bucket seconds later.
 //!
 //! The folders are the path a record takes, and a dependency only ever points down it or to a
-//! leaf (`clock`, `events`, `printable`, `priority`, `regular_file`, `stats`, `thread`, `units`,
-//! `zone`):
+//! leaf (`built_for`, `clock`, `events`, `printable`, `priority`, `regular_file`, `stats`, `thread`,
+//! `units`, `zone`):
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -21,6 +21,7 @@
 #![cfg_attr(not(feature = "vmod"), allow(dead_code, unused_imports))]
 
 pub mod block;
+pub mod built_for;
 pub mod cli;
 pub mod clock;
 pub mod events;
@@ -41,3 +42,13 @@ pub mod units;
 #[allow(unsafe_code)]
 mod vmod;
 pub mod zone;
+
+/// The ABI string of the Varnish that this was compiled against, such as
+/// `Varnish 7.7.0 eef25264e5ca5f96a77129308edb83ccf84cb1b1`; `None` in a build without Varnish.
+pub const VARNISH_ABI: Option<&str> = {
+    #[cfg(feature = "vmod")]
+    let abi = Some(vmod::abi());
+    #[cfg(not(feature = "vmod"))]
+    let abi = None;
+    abi
+};

@@ -23,6 +23,7 @@ ORDER = [
     ["s3", "spool"],
     ["seal"],
     ["block", "ring", "record"],
+    ["built_for"],
     ["clock", "events", "printable", "regular_file", "stats", "units", "zone"],
     ["priority", "thread"],
 ]

@@ -48,7 +48,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use error::Error;
 
@@ -96,11 +96,12 @@ enum Command {
     Man(generate::ManArgs),
 }
 
-/// Runs the command with the process's arguments.
+/// Runs the command with the process's arguments. `varnish_abi` is that of the Varnish which the
+/// command, and the module beside it, were compiled against, for `--version`.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(varnish_abi: Option<&str>) -> ExitCode {
     let out = &mut std::io::stdout().lock();
-    let done = match S3logArgs::parse().command {
+    let done = match parse(varnish_abi).command {
         Command::Ls(arguments) => ls::run(&arguments, out),
         Command::Cat(arguments) => cat::run(&arguments, out),
         Command::Tail(arguments) => tail::run(&arguments, out),
@@ -125,4 +126,16 @@ pub fn main() -> ExitCode {
             error.code().into()
         }
     }
+}
+
+/// The process's arguments; ends the process after `--help`, `--version` and a mistake.
+fn parse(varnish_abi: Option<&str>) -> S3logArgs {
+    let version = env!("CARGO_PKG_VERSION");
+    let long = match varnish_abi {
+        Some(abi) => format!("{version}\nbuilt for {abi}"),
+        None => format!("{version}\nbuilt without Varnish"),
+    };
+    // Once a process: clap holds no text of its own.
+    let command = S3logArgs::command().long_version(&*long.leak());
+    S3logArgs::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

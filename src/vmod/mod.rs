@@ -4,6 +4,7 @@
 //! Every entry point catches a panic, counts it and carries on, because an unwinding destructor
 //! ends varnishd's child (`docs/design.md`).
 
+mod built_for;
 mod carry;
 mod child;
 mod counters;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use varnish::vcl::{Ctx, Event};
 
+pub(crate) use self::built_for::abi;
 use self::late::Late;
 use self::object::{Stream, Streams};
 use crate::settings::Arguments;

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod built_for;
 #[path = "../common/mod.rs"]
 mod common;
 mod credentials;
