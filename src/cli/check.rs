@@ -59,43 +59,99 @@ pub(super) struct CheckArgs {
 
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
+pub(super) enum Mark {
     Ok,
     /// Works, and is worth a look.
     Note,
     Failed,
 }
 
+/// What a step has found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// The stream's name, or that of the folder whose route is tested.
+    pub(super) stream: &'a str,
+    /// One word, as `write`.
+    pub(super) name: &'a str,
+    pub(super) mark: Mark,
+    /// What was found and what to do, printable only where all of it is ours.
+    pub(super) text: &'a str,
+}
+
+/// Who hears of each step.
+type Tell<'a> = &'a mut dyn FnMut(&Step<'_>) -> Result<(), Error>;
+
 /// Tries each stream.
 ///
 /// # Errors
 /// A setting, or the output. What a step finds is no error but an exit code.
 pub(super) fn run(arguments: &CheckArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let connection = &arguments.connection;
-    let sources = Source::all(connection, &arguments.streams)?;
+    let paint = Paint::stdout();
+    let code = streams(&arguments.connection, &arguments.streams, &mut |step| {
+        if arguments.json { object(out, step) } else { row(out, paint, step) }
+    })?;
+    Ok(ExitCode::from(code))
+}
+
+/// Tries each of the streams `named`, or all of the settings file, and tells each step. The exit code.
+///
+/// # Errors
+/// A setting, or what `tell` says.
+pub(super) fn streams(
+    connection: &Connection,
+    named: &[String],
+    tell: Tell<'_>,
+) -> Result<u8, Error> {
+    let sources = Source::all(connection, named)?;
     // What only the node needs as well: keys and certificates.
     let node = sources.iter().map(|source| connection.settings(&source.settings.stream));
     let node = node.collect::<Result<Vec<_>, _>>()?;
     let mut code = 0;
     for (source, node) in sources.iter().zip(&node) {
         let stream = &node.stream;
-        let mut report =
-            Report { out, json: arguments.json, paint: Paint::stdout(), stream: stream.clone() };
+        let mut report = Report { tell: &mut *tell, stream: stream.clone() };
         let mut codes = vec![report.all(source, "")?];
         for folder in report.other_routes(node)? {
-            let name = folder.path.file_name().unwrap_or_default();
-            report.stream = name.to_string_lossy().into_owned();
-            codes.push(report.route(&folder, &connection.arguments(stream)?)?);
+            codes.push(route(&folder, &connection.arguments(stream)?, report.tell)?);
         }
         code = codes.into_iter().fold(code, |first, next| if first == 0 { next } else { first });
     }
-    Ok(ExitCode::from(code))
+    Ok(code)
+}
+
+/// Tries the route for which records wait in `folder`, with the settings that whoever uploads it takes;
+/// `given` are those of the command. The exit code.
+///
+/// # Errors
+/// What `tell` says.
+pub(super) fn route(folder: &Folder, given: &Arguments, tell: Tell<'_>) -> Result<u8, Error> {
+    let stream = folder.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Report { tell, stream }.route(folder, given)
+}
+
+fn row(out: &mut dyn Write, paint: Paint, step: &Step<'_>) -> Result<(), Error> {
+    let mark = match step.mark {
+        Mark::Ok => paint.good("ok    "),
+        Mark::Note => paint.odd("note  "),
+        Mark::Failed => paint.bad("FAILED"),
+    };
+    Ok(writeln!(out, "{mark}  {:11}  {}", step.name, printable(step.text))?)
+}
+
+fn object(out: &mut dyn Write, step: &Step<'_>) -> Result<(), Error> {
+    let word = match step.mark {
+        Mark::Ok => "ok",
+        Mark::Note => "note",
+        Mark::Failed => "failed",
+    };
+    let line = serde_json::json!({
+        "stream": step.stream, "step": step.name, "result": word, "detail": step.text,
+    });
+    Ok(json(out, &line)?)
 }
 
 struct Report<'a> {
-    out: &'a mut dyn Write,
-    json: bool,
-    paint: Paint,
+    tell: Tell<'a>,
     /// The stream's name, or that of the folder whose route is tested.
     stream: String,
 }
@@ -127,8 +183,7 @@ impl Report<'_> {
         Ok(folders)
     }
 
-    /// All steps for what waits in `folder`, with the settings that whoever uploads it takes; `given`
-    /// are those of the command. The exit code.
+    /// See [`route`].
     fn route(&mut self, folder: &Folder, given: &Arguments) -> Result<u8, Error> {
         let path = folder.path.display();
         let Some(saved) = &folder.saved else {
@@ -159,21 +214,8 @@ impl Report<'_> {
         }
     }
 
-    fn say(&mut self, step: &str, mark: Mark, text: &str) -> Result<(), Error> {
-        let (word, painted) = match mark {
-            Mark::Ok => ("ok", self.paint.good("ok    ")),
-            Mark::Note => ("note", self.paint.odd("note  ")),
-            Mark::Failed => ("failed", self.paint.bad("FAILED")),
-        };
-        if self.json {
-            let line = serde_json::json!({
-                "stream": &self.stream, "step": step, "result": word, "detail": text,
-            });
-            json(self.out, &line)?;
-        } else {
-            writeln!(self.out, "{painted}  {step:11}  {}", printable(text))?;
-        }
-        Ok(())
+    fn say(&mut self, name: &str, mark: Mark, text: &str) -> Result<(), Error> {
+        (self.tell)(&Step { stream: &self.stream, name, mark, text })
     }
 
     /// All steps, `why` they are taken ending the first one; the exit code.

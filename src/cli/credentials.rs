@@ -7,19 +7,19 @@
 //! Limits: 64 KiB of output; `--timeout` for the program.
 //! Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::Error;
+use super::program::failed;
+use super::{Error, program};
 use crate::clock::{Clock as _, System};
 use crate::s3::wire::date;
-use crate::{thread, units};
+use crate::units;
 
 /// Most bytes that a program may print.
 const MOST: u64 = 64 * 1024;
@@ -27,10 +27,6 @@ const MOST: u64 = 64 * 1024;
 const AHEAD: Duration = Duration::from_secs(600);
 /// Between two attempts of a program that fails, at first and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
-/// What is waited for the output of a program that has ended, at least.
-const LEAST: Duration = Duration::from_secs(1);
-/// Between two looks whether the program has ended.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Which program, and where to.
 #[derive(Debug, clap::Args)]
@@ -125,7 +121,9 @@ pub(super) fn run(arguments: &CredentialsArgs, out: &mut dyn Write) -> Result<Ex
 /// Runs the program and writes the file; when the key expires.
 fn once(arguments: &CredentialsArgs) -> Result<Option<Duration>, Error> {
     let (program, rest) = arguments.exec.split_first().ok_or_else(|| failed("", "is missing"))?;
-    let bytes = output_of(program, rest, arguments.timeout)?;
+    let mut command = Command::new(program);
+    command.args(rest);
+    let bytes = program::output(command, arguments.timeout, MOST)?;
     let printed = read(program, &bytes)?;
     let expires = match printed.expiration.as_str() {
         "" => None,
@@ -151,10 +149,6 @@ fn once(arguments: &CredentialsArgs) -> Result<Option<Duration>, Error> {
     Ok(expires)
 }
 
-fn failed(program: &str, problem: impl std::fmt::Display) -> Error {
-    Error::Program { program: program.to_owned(), problem: problem.to_string() }
-}
-
 /// The key in what was printed. No error repeats any of it.
 fn read(program: &str, bytes: &[u8]) -> Result<Printed, Error> {
     let printed: Printed = serde_json::from_slice(bytes).map_err(|_| {
@@ -169,66 +163,6 @@ fn read(program: &str, bytes: &[u8]) -> Result<Printed, Error> {
         return Err(failed(program, "printed a key that is empty or has spaces or line breaks"));
     }
     Ok(printed)
-}
-
-/// What `program` prints until it ends, within `timeout`.
-fn output_of(
-    program: &str,
-    arguments: &[String],
-    timeout: Duration,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let start = Instant::now();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(program, format!("cannot be run: {error}")))?;
-    let pipe = child.stdout.take();
-    let (sender, printed) = mpsc::channel();
-    // A thread of its own: what the program leaves behind may hold the pipe open for ever.
-    thread::spawn("s3log-exec", move || {
-        let mut bytes = Zeroizing::new(Vec::new());
-        let read = pipe.map_or(Ok(0), |pipe| pipe.take(MOST + 1).read_to_end(&mut bytes));
-        let _ = sender.send(read.map(|_| bytes));
-    })
-    .map_err(|error| failed(program, format!("cannot be waited for: {error}")))?;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < timeout => std::thread::sleep(LOOK),
-            Ok(None) => {
-                end(&mut child);
-                let text = format!("did not end within {} s", timeout.as_secs_f64());
-                return Err(failed(program, text));
-            }
-            Err(error) => {
-                end(&mut child);
-                return Err(failed(program, error));
-            }
-        }
-    };
-    let left = match status.success() {
-        true => timeout.saturating_sub(start.elapsed()).max(LEAST),
-        false => LEAST,
-    };
-    match printed.recv_timeout(left) {
-        // Whose pipe is closed at that ends by a signal: this is the reason.
-        Ok(Ok(bytes)) if bytes.len() as u64 > MOST => {
-            Err(failed(program, format!("printed more than {MOST} bytes")))
-        }
-        _ if !status.success() => Err(failed(program, format!("ended with {status}"))),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(failed(program, error)),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(failed(program, "ended, and something that it started holds its output open"))
-        }
-    }
-}
-
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Puts `bytes` in the place of the file at `path`, all or nothing.

@@ -14,6 +14,7 @@
 //! | `node` | what `drain`, `ship` and `requeue --from` give the module's own pipeline |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
 //! | `credentials` | a program's key into a credentials file |
+//! | `program` | runs a program with a limit on time and output |
 //! | `format` | other programs' log formats as VCL |
 //! | `generate` | completions and manual pages |
 //! | `error` | why a command did not do what it was asked for |
@@ -36,6 +37,7 @@ mod generate;
 mod lines;
 mod ls;
 mod node;
+mod program;
 mod requeue;
 mod settings;
 mod shift;
