@@ -10,6 +10,8 @@
 //! | `terminal` | what a person and a script see |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
+//! | `doctor` | what is wrong on this node, and what to do |
+//! | `varnishd` | Varnish's processes, and what its own programs say |
 //! | `lines` | what `cat` and `tail` share |
 //! | `node` | what `drain`, `ship` and `requeue --from` give the module's own pipeline |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
@@ -23,13 +25,14 @@
 //! tests/cli/listing.rs), because a gateway's order means nothing and lines are given in the order of
 //! time; `verify` holds about 1.5 KB a block in all. Contents are streamed.
 //!
-//! Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. `verify` and `check` define
+//! Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. `verify`, `check` and `doctor` define
 //! their own, which their `--help` lists.
 
 mod blocks;
 mod cat;
 mod check;
 mod credentials;
+mod doctor;
 mod drain;
 mod error;
 mod format;
@@ -46,6 +49,7 @@ mod spools;
 mod stats;
 mod tail;
 mod terminal;
+mod varnishd;
 mod verify;
 
 use std::process::ExitCode;
@@ -60,8 +64,8 @@ pub use error::Error;
     name = "s3log",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. verify and check \
-                  define more; see their --help."
+    after_help = "Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. verify, check \
+                  and doctor define more; see their --help."
 )]
 struct S3logArgs {
     #[command(subcommand)]
@@ -88,6 +92,8 @@ enum Command {
     Credentials(credentials::CredentialsArgs),
     /// List the blocks that the gateway refused, and send them again.
     Requeue(requeue::RequeueArgs),
+    /// Find what is wrong on this node, and say what to do about it.
+    Doctor(doctor::DoctorArgs),
     /// Show what this node's ring and spool hold, without changing them.
     Stats(stats::StatsArgs),
     /// Convert a log format of Fastly or varnishncsa to a stream's VCL, with an example line.
@@ -113,6 +119,7 @@ pub fn main(varnish_abi: Option<&str>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Credentials(arguments) => credentials::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
+        Command::Doctor(arguments) => doctor::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
         Command::Format(arguments) => format::run(&arguments, out),
         Command::Completions(arguments) => {

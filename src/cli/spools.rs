@@ -30,7 +30,8 @@ pub(super) struct RouteSpool {
 }
 
 impl RouteSpool {
-    fn of(folder: Folder) -> Self {
+    /// The one in this folder.
+    pub(super) fn of(folder: Folder) -> Self {
         let name = folder.path.file_name().map(|name| name.to_string_lossy().into_owned());
         Self { name: name.unwrap_or_default(), folder }
     }
@@ -64,6 +65,36 @@ impl RouteSpool {
 }
 
 impl Spools {
+    /// The settings of the streams.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The streams that are named, or all of the settings file; none where it is the spool directory
+    /// that says which there are.
+    ///
+    /// # Errors
+    /// The settings file.
+    pub(super) fn streams(&self) -> Result<Vec<String>, Error> {
+        if self.streams.is_empty() && !self.connection.has_file() {
+            return Ok(Vec::new());
+        }
+        self.connection.streams(&self.streams)
+    }
+
+    /// The spool directory of `stream`; without one, that of the command.
+    ///
+    /// # Errors
+    /// A setting.
+    pub(super) fn directory(&self, stream: Option<&str>) -> Result<PathBuf, Error> {
+        if let Some(directory) = &self.spool {
+            return Ok(directory.clone());
+        }
+        let settings = stream.map(|stream| self.connection.arguments(stream)).transpose()?;
+        let given = settings.as_ref().and_then(|settings| settings.get("spool"));
+        Ok(PathBuf::from(given.unwrap_or(DEFAULT_SPOOL)))
+    }
+
     /// The spools of the streams, one for each route.
     ///
     /// # Errors
@@ -75,13 +106,7 @@ impl Spools {
         let streams = self.connection.streams(&self.streams)?;
         let mut found = Vec::new();
         for stream in streams {
-            let directory = match &self.spool {
-                Some(directory) => directory.clone(),
-                None => {
-                    let settings = self.connection.arguments(&stream)?;
-                    PathBuf::from(settings.get("spool").unwrap_or(DEFAULT_SPOOL))
-                }
-            };
+            let directory = self.directory(Some(&stream))?;
             let folders = folders(&directory, &stream);
             if folders.is_empty() {
                 return Err(none(&stream, &directory));
@@ -93,7 +118,7 @@ impl Spools {
 
     /// All that are in the directory.
     fn all(&self) -> Result<Vec<RouteSpool>, Error> {
-        let directory = self.spool.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL));
+        let directory = self.directory(None)?;
         let failed = |source| Error::File { path: directory.display().to_string(), source };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&directory).map_err(failed)? {

@@ -14,6 +14,7 @@ mod built_for;
 #[path = "../common/mod.rs"]
 mod common;
 mod credentials;
+mod doctor;
 mod hostile;
 mod listing;
 mod node;

@@ -18,6 +18,7 @@ pub use disk::{Disk, DiskError};
 pub(super) use guest::Guest;
 pub use memory::Memory;
 pub(in crate::spool) use open::{Flock, group_problem};
+pub(crate) use system::warning as file_system_warning;
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;

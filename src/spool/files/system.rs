@@ -7,7 +7,7 @@
 use std::path::Path;
 
 /// What an operator is told of the file system at `path`; `None` for one that is fine, or unknown.
-pub(super) fn warning(path: &Path) -> Option<&'static str> {
+pub(crate) fn warning(path: &Path) -> Option<&'static str> {
     advice(u64::from_ne_bytes(rustix::fs::statfs(path).ok()?.f_type.to_ne_bytes()))
 }
 

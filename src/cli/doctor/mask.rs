@@ -1,0 +1,134 @@
+//! Whether `vsl_mask` hides what a stream's format prints, for streams whose settings are named.
+//!
+//! Non-goals: lines of fetches, which a settings file does not tell from those of clients; formats that
+//! stand in VCL alone, whose streams say it in a message when their VCL is loaded.
+
+use std::collections::BTreeSet;
+
+use super::finding::Finding;
+use super::node::Node;
+use crate::record::{Need, Program, Side, TagTable, When};
+use crate::settings;
+
+pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
+    let Some(mask) = node.parameters.as_ref().and_then(|all| all.get("vsl_mask")) else {
+        return Vec::new();
+    };
+    let mask = Mask::read(mask);
+    let mut found = Vec::new();
+    for (stream, settings) in &node.streams {
+        let Ok(settings) = settings else { continue };
+        let Ok(options) = settings::line(&settings.arguments) else { continue };
+        let format = settings::format(&settings.arguments, options.dialect);
+        let own = match Program::compile(format, &options, &TagTable::varnish_7()) {
+            Ok(program) => judge(&mask, &program.needs(Side::Client), &node.varnishd.option()),
+            Err(error) => {
+                let action = "Correct `format`, and load the VCL again.";
+                vec![Finding::fix("settings", format!("format: {error}"), action)]
+            }
+        };
+        found.extend(own.into_iter().map(|one| one.of(stream)));
+    }
+    found
+}
+
+fn judge(mask: &Mask, needs: &[Need], option: &str) -> Vec<Finding> {
+    let hidden: Vec<&Need> =
+        needs.iter().filter(|need| need.is_hidden(&|tag| mask.hides(&tag.name))).collect();
+    if hidden.is_empty() {
+        return vec![Finding::ok("vsl_mask", "no tag that the format needs is hidden")];
+    }
+    let tags: BTreeSet<&str> =
+        hidden.iter().filter_map(|need| need.tags.first()).map(|tag| &*tag.name).collect();
+    let plus: Vec<String> = tags.iter().map(|tag| format!("+{tag}")).collect();
+    let always = hidden.iter().any(|need| need.when == When::Always);
+    let action = format!(
+        "Show them: varnishadm{option} param.set vsl_mask {0}, and the same as -p vsl_mask={0} where \
+         varnishd is started.",
+        plus.join(",")
+    );
+    let what: Vec<String> = hidden
+        .iter()
+        .map(|need| format!("{} of {}", need.fields.join(" "), need.when.lines()))
+        .collect();
+    let tags: Vec<&str> = tags.into_iter().collect();
+    let text = format!(
+        "vsl_mask hides {}, so these values are missing: {}",
+        tags.join(", "),
+        what.join("; ")
+    );
+    vec![if always {
+        Finding::fix("vsl_mask", text, action)
+    } else {
+        Finding::note("vsl_mask", text, action)
+    }]
+}
+
+/// The parameter `vsl_mask`, as `param.show` has it: `all,-Debug,-Hash`, before Varnish 7.3 without `all`.
+struct Mask {
+    /// Whether what is not named is hidden.
+    rest: bool,
+    /// What is the other way round.
+    named: BTreeSet<String>,
+}
+
+impl Mask {
+    fn read(text: &str) -> Self {
+        let mut mask = Self { rest: false, named: BTreeSet::new() };
+        for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
+            match (word, word.split_at_checked(1)) {
+                ("all", _) => mask = Self { rest: false, named: BTreeSet::new() },
+                ("none", _) => mask = Self { rest: true, named: BTreeSet::new() },
+                (_, Some((sign @ ("+" | "-"), tag))) => {
+                    if (sign == "-") == mask.rest {
+                        mask.named.remove(tag);
+                    } else {
+                        mask.named.insert(tag.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        mask
+    }
+
+    fn hides(&self, tag: &str) -> bool {
+        self.rest != self.named.contains(tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Mark;
+    use super::*;
+    use crate::settings::Arguments;
+
+    fn found(format: &str, mask: &str) -> Finding {
+        let options = settings::line(&Arguments::new("access")).unwrap();
+        let program = Program::compile(format, &options, &TagTable::varnish_7()).unwrap();
+        judge(&Mask::read(mask), &program.needs(Side::Client), " -n x").pop().unwrap()
+    }
+
+    #[test]
+    fn a_mask_is_read_in_each_of_its_forms() {
+        for (text, hidden, shown) in [
+            ("all,-Debug,-Hash", "Hash", "ReqURL"),
+            ("-Debug,-Hash", "Hash", "ReqURL"),
+            ("none,+ReqURL", "Hash", "ReqURL"),
+            ("all,-Hash,-ReqURL,+ReqURL", "Hash", "ReqURL"),
+        ] {
+            let mask = Mask::read(text);
+            assert!(mask.hides(hidden) && !mask.hides(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_each_line_needs_is_to_be_shown_and_one_of_few_requests_is_noted() {
+        let hidden = found("%h %{VCL_Log:key}x", "all,-VCL_Log");
+        assert_eq!(hidden.mark, Mark::Fix);
+        assert!(hidden.action.unwrap().contains("varnishadm -n x param.set vsl_mask +VCL_Log, "));
+        assert_eq!(found("%h %{VCL_Log:key}x", "all,-Debug").mark, Mark::Ok);
+        assert_eq!(found("%h %m", "none,+Begin,+VCL_call").mark, Mark::Note);
+        assert_eq!(found("%h", "none").mark, Mark::Ok);
+    }
+}

@@ -1,0 +1,93 @@
+//! What Varnish's CLI and log say, as `varnishadm` and `varnishlog` print it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// A varnishd's parameters, as `param.show -j` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let all: Vec<Value> = serde_json::from_str(text).ok()?;
+        let pair = |one: &Value| {
+            let value = match one.get("value")? {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            Some((one.get("name")?.as_str()?.to_owned(), value))
+        };
+        Some(Self(all.iter().filter_map(pair).collect()))
+    }
+
+    /// The value of a parameter; numbers as Varnish prints them, in bytes or seconds.
+    pub(in crate::cli) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The value of one that is a whole number.
+    pub(in crate::cli) fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+/// The ABI's name from a line such as `varnish-7.7.0 revision HASH`.
+pub(super) fn abi(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
+    words.windows(3).find_map(|three| {
+        let [name, "revision", hash] = three else { return None };
+        let (name, version) = name.rsplit_once('-')?;
+        // As `PACKAGE_STRING` has it.
+        let name = match name {
+            "varnish" => "Varnish",
+            "vinyl-cache" => "Vinyl-Cache",
+            other => other,
+        };
+        Some(format!("{name} {version} {hash}"))
+    })
+}
+
+/// A message of the module from a line of `varnishlog -g raw`.
+pub(super) fn message(line: &str) -> Option<String> {
+    let (_, text) = line.split_once("S3LOG ")?;
+    Some(text.trim_end_matches(['"', '\0']).trim_end_matches("%00").trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_whether_they_are_texts_or_numbers() {
+        let text = r#"[ 2, ["param.show", "-j"], 1795686321.492,
+            {"name": "accept_filter", "implemented": false},
+            {"name": "workspace_client", "implemented": true, "value": 98304, "units": "bytes"},
+            {"name": "vsl_mask", "value": "all,-Debug"}]"#;
+        let read = Parameters::read(text).unwrap();
+        assert_eq!(read.number("workspace_client"), Some(98_304));
+        assert_eq!(read.get("vsl_mask"), Some("all,-Debug"));
+        assert_eq!(read.get("accept_filter"), None);
+        assert_eq!(Parameters::read("Unknown request."), None);
+    }
+
+    #[test]
+    fn the_abi_is_read_from_the_banner_and_from_the_version() {
+        for text in [
+            "Varnish Cache CLI 1.0\n-jnone,-hcritbit\nvarnish-7.7.0 revision abc123\n",
+            "varnishd (varnish-7.7.0 revision abc123)\nCopyright (c) 2006\n",
+        ] {
+            assert_eq!(abi(text).as_deref(), Some("Varnish 7.7.0 abc123"), "{text}");
+        }
+        assert_eq!(abi("Copyright"), None);
+    }
+
+    #[test]
+    fn a_message_is_what_follows_the_modules_name() {
+        let line = r#"         0 Error          - "S3LOG warning: stream access: x%00""#;
+        assert_eq!(message(line).as_deref(), Some("warning: stream access: x"));
+        let line = "         0 Error          - S3LOG error: stream a: 3 records dropped";
+        assert_eq!(message(line).as_deref(), Some("error: stream a: 3 records dropped"));
+        assert_eq!(message("0 CLI - Rd ping"), None);
+    }
+}

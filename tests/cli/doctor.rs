@@ -1,0 +1,108 @@
+//! `s3log doctor` on a node without a varnishd: `make e2e T=doctor` has real ones.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::common::logs::{Logs, Ran};
+use crate::common::s3_server::SECRET_KEY;
+use crate::node::left_behind;
+
+/// The findings that are not `ok`, and the exit code, of a varnishd that is not there.
+fn doctor(logs: &Logs, more: &[&str]) -> (Vec<Value>, Ran) {
+    let nobody = logs.path("no-varnishd").display().to_string();
+    let ran = logs.s3log(&[&["doctor", "access", "--json", "-n", &nobody], more].concat());
+    let all = ran.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    (all.filter(|one: &Value| one["result"] != "ok").collect(), ran)
+}
+
+fn about<'a>(findings: &'a [Value], what: &str) -> &'a Value {
+    let found = findings.iter().find(|one| one["about"] == what && one["result"] == "fix");
+    found.unwrap_or_else(|| panic!("nothing about {what}: {findings:#?}"))
+}
+
+#[test]
+fn doctor_says_that_blocks_wait_because_nobody_uses_the_spool() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let (found, ran) = doctor(&logs, &[]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(about(&found, "varnish")["action"].as_str().unwrap().starts_with("Start Varnish"));
+    let blocks = about(&found, "blocks");
+    assert!(blocks["detail"].as_str().unwrap().starts_with("2 blocks with 4 records wait, "));
+    let action = blocks["action"].as_str().unwrap();
+    // What it says to run helps.
+    let words =
+        action.split_once("run s3log ").unwrap().1.split(" with the stream's").next().unwrap();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    assert_eq!(words[..2], ["drain", "access"]);
+    assert_eq!(logs.s3log(&words).code, 0, "{action}");
+    let (found, _) = doctor(&logs, &[]);
+    assert!(!found.iter().any(|one| one["about"] == "blocks"), "{found:#?}");
+}
+
+#[test]
+fn doctor_leads_to_the_wrong_key_and_to_what_waits_for_it() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    logs.credentials("wrong-secret");
+    let (found, ran) = doctor(&logs, &[]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let gateway = about(&found, "gateway");
+    assert!(gateway["detail"].as_str().unwrap().contains("the gateway refuses the credentials"));
+    assert!(gateway["action"].as_str().unwrap().starts_with("Correct the key"), "{gateway}");
+    assert!(!ran.out.contains("wrong-secret") && !ran.out.contains(SECRET_KEY), "{ran:?}");
+    logs.credentials(SECRET_KEY);
+    let (found, _) = doctor(&logs, &[]);
+    assert!(found.iter().all(|one| one["action"] != gateway["action"]), "{found:#?}");
+}
+
+#[test]
+fn doctor_offline_asks_no_gateway_and_names_a_spool_that_is_missing() {
+    let logs = Logs::start();
+    let before = std::fs::read_dir(logs.server.root().join("logs")).unwrap().count();
+    let (found, ran) = doctor(&logs, &["--offline"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let spool = about(&found, "spool");
+    let make = format!(
+        "Make it: install -d -m 700 -o vcache -g varnish {}.",
+        logs.path("spool").display()
+    );
+    assert_eq!(spool["action"], make.as_str());
+    assert!(!ran.out.contains("\"gateway\""), "{ran:?}");
+    assert_eq!(std::fs::read_dir(logs.server.root().join("logs")).unwrap().count(), before);
+}
+
+#[test]
+fn doctor_names_the_setting_that_cannot_be_used() {
+    let logs = Logs::start();
+    let (found, ran) = doctor(&logs, &["--offline", "--set", "period=never"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let settings = about(&found, "settings");
+    assert!(settings["detail"].as_str().unwrap().contains("period is \"never\"; expected"));
+}
+
+#[test]
+fn doctor_takes_streams_and_settings_from_the_spool_where_there_is_no_settings_file() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let folder = logs.path("spool/access");
+    let saved = serde_json::json!({
+        "route": "0123456789abcdef", "stream": "access", "readers": [], "signer": "",
+        "arguments": {
+            "endpoint": "http://127.0.0.1:1", "bucket": "logs",
+            "credentials": logs.path("credentials"),
+        },
+    });
+    std::fs::write(folder.join("route"), saved.to_string()).unwrap();
+    std::fs::set_permissions(folder.join("route"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (spool, nobody) = (logs.path("spool"), logs.path("no-varnishd"));
+    let given = ["doctor", "-n", nobody.to_str().unwrap(), "--spool", spool.to_str().unwrap()];
+    let mut command = logs.command(&given);
+    let ran = crate::common::logs::run(command.env_remove("S3LOG_CONFIG"));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let action =
+        "-> Open the way to that address and port in the firewall, or correct `endpoint` or";
+    assert!(ran.out.contains(action), "{}", ran.out);
+    assert!(ran.out.contains("things to fix"), "{}", ran.out);
+}
