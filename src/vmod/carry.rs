@@ -20,9 +20,8 @@
 //! 7.3 or with `-p feature=-vcl_req_reset`: then they count as dropped, too.
 //!
 //! Values also wait for the delivery itself: once it is over, and before `cnt_finish` tears it
-//! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not. Their list
-//! is in the request's tree, under a key of its own ([`WAITING`]): so it is where the request is, and
-//! goes when the values go.
+//! down, `req->resp` is what was sent, changed by Varnish after VCL (304, 206, 416) or not.
+//! [`Pending::watching`] tells those that do from the others of the request.
 //!
 //! `std.rollback(bereq)` does the same to a fetch (`Bereq_Rollback`), and nothing at all tells when that is
 //! over: its values enter the tree again when VCL calls the module again, or count as dropped.
@@ -41,9 +40,6 @@ use super::task;
 use super::transport::{self, Hooks, Sent};
 
 static HOOKS: Hooks = Hooks { before_vcl: resume, delivery: settle, delivered };
-
-/// The key of the list of a request's values that wait for its delivery.
-static WAITING: u8 = 0;
 
 /// Values that a rollback took out of their tree.
 struct Away {
@@ -116,38 +112,20 @@ fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
 /// that cannot be done.
 pub(super) fn watch(request: *mut ffi::req, pending: &mut Pending) -> bool {
     // Again, too: when a request has slept on a waiting list, HTTP1_Session has set its transport anew.
-    transport::lead(request, &HOOKS, !transport::polled()) && wait(request, pending)
+    let led = transport::lead(request, &HOOKS, !transport::polled());
+    pending.watching |= led;
+    led
 }
 
-/// Puts `pending` into the list of those that wait for the delivery.
-fn wait(request: *mut ffi::req, pending: &mut Pending) -> bool {
-    if pending.watching {
-        return true;
+/// Calls `with` for each value of `request`.
+fn each(request: *mut ffi::req, mut with: impl FnMut(&mut Pending)) {
+    let mut next = task::values(&context(request));
+    // SAFETY: the values are in the request's tree, which nobody leaves before its end; this thread alone
+    // has them.
+    while let Some(pending) = unsafe { next.as_mut() } {
+        next = pending.next;
+        with(pending);
     }
-    let ctx = ffi::vrt_ctx { ws: pending.workspace_of_list(), ..context(request) };
-    // SAFETY: the context is that of a client task. Varnish's node of the list is in the value that
-    // came first, which stands for as long as the tree.
-    let list = unsafe { ffi::VRT_priv_task(&raw const ctx, (&raw const WAITING).cast()) };
-    // SAFETY: null when there is no room, else valid until the tree is emptied.
-    let Some(list) = (unsafe { list.as_mut() }) else { return false };
-    pending.watching = true;
-    pending.next = list.priv_.cast();
-    list.priv_ = std::ptr::from_mut(pending).cast();
-    true
-}
-
-/// The values of `request` that wait for its delivery; none of them does any more.
-fn take_waiting(request: *mut ffi::req) -> *mut Pending {
-    let Some(list) = list(request) else { return null_mut() };
-    std::mem::replace(&mut list.priv_, null_mut::<c_void>()).cast()
-}
-
-fn list<'r>(request: *mut ffi::req) -> Option<&'r mut ffi::vmod_priv> {
-    let ctx = context(request);
-    // SAFETY: as in wait().
-    let list = unsafe { ffi::VRT_priv_task_get(&raw const ctx, (&raw const WAITING).cast()) };
-    // SAFETY: as in wait(); this module alone writes it, and nothing else refers to it.
-    unsafe { list.as_mut() }
 }
 
 /// Makes ready to keep the values of `ctx` for the time after the rollback that is under way. `false` where
@@ -189,15 +167,10 @@ fn ask_for_end(request: *mut ffi::req) {
     transport::lead(if transport::reset(request) { request } else { top }, &HOOKS, true);
 }
 
-/// Takes the first of a list.
+/// Takes the first of a list of values that are in no tree.
 fn pop(list: &mut *mut Pending) -> Option<Box<Pending>> {
-    if list.is_null() {
-        return None;
-    }
-    // SAFETY: a list of values that are in no tree is of Boxes that keep() let go of, each once.
-    let mut first = unsafe { Box::from_raw(*list) };
-    *list = std::mem::replace(&mut first.next, null_mut());
-    Some(first)
+    // SAFETY: they are Boxes that keep() let go of, each once.
+    unsafe { Pending::pop(list) }
 }
 
 /// Counts values whose request is gone.
@@ -247,7 +220,9 @@ fn resume(asked: *mut ffi::req) {
     // Its fragments may be worked on by other threads, which need this call.
     if now == asked {
         transport::own(asked);
-        if list(asked).is_some_and(|list| !list.priv_.is_null()) {
+        let mut waits = false;
+        each(asked, |pending| waits |= pending.watching);
+        if waits {
             transport::lead(asked, &HOOKS, false);
         }
     }
@@ -255,22 +230,19 @@ fn resume(asked: *mut ffi::req) {
 
 /// A delivery begins.
 fn settle(request: *mut ffi::req) {
-    enter(&context(request), |pending| {
-        wait(request, pending);
-    });
+    enter(&context(request), |pending| pending.watching = true);
 }
 
 /// The delivery is over, and `req->resp` as it was sent; `None` where nobody but the log knows.
 fn delivered(request: *mut ffi::req, sent: Option<Sent>) {
-    let mut next = take_waiting(request);
     // SAFETY: Varnish calls a transport with a valid request, which this thread alone has.
     let Some(req) = (unsafe { request.as_ref() }) else { return };
-    // SAFETY: the values that wait are in the request's tree, which nobody leaves before its end.
-    while let Some(pending) = unsafe { next.as_mut() } {
-        next = std::mem::replace(&mut pending.next, null_mut());
-        // A panic costs what it would have told, which is then looked for in the log.
-        guarded(|| task::tell(req, pending, sent.as_ref()));
-    }
+    each(request, |pending| {
+        if std::mem::take(&mut pending.watching) {
+            // A panic costs what it would have told, which is then looked for in the log.
+            guarded(|| task::tell(req, pending, sent.as_ref()));
+        }
+    });
 }
 
 /// The task of `ctx` ends. To be called from the destructors of its values.

@@ -5,12 +5,15 @@
 //! a 500 in place of the answer. A [`Pending`] lies on the heap, and so does Varnish's node of it:
 //! `VRT_priv_task` allocates that from the context's workspace, and is given a small one of ours.
 //!
+//! A task has one node, whatever number of streams it is logged in: the value that came first holds it,
+//! and the values are linked by [`Pending::next`].
+//!
 //! A worker keeps the `Pending`s that it has finished and uses them again, so that nothing is
 //! allocated once it is warm. Limits: a worker keeps [`KEPT`] of them with at most [`TEXT_KEPT`]
 //! bytes of text and room for [`PARTS_KEPT`] values each; one task may hold [`TEXT_MAX`] bytes of values.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_uint};
+use std::ffi::{c_char, c_uint, c_void};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -38,18 +41,6 @@ const NODE_WORDS: usize = 32;
 
 /// Memory for one node of a task's tree.
 struct Node([u64; NODE_WORDS]);
-
-impl Node {
-    /// Makes `workspace` one with nothing but this room; where it is.
-    fn workspace(&mut self, workspace: &mut ffi::ws) -> *mut ffi::ws {
-        let length = c_uint::try_from(size_of_val(&self.0)).unwrap_or(0);
-        let space = self.0.as_mut_ptr().cast();
-        let id: *const c_char = c"log".as_ptr();
-        // SAFETY: both lie in one Pending, which does not move, and nothing else uses them.
-        unsafe { ffi::WS_Init(workspace, id, space, length) };
-        workspace
-    }
-}
 
 thread_local! {
     // Boxes, for Varnish and the tasks keep the addresses.
@@ -98,6 +89,8 @@ pub(super) struct Delivered {
 /// What VCL left for the end of a task.
 pub(super) struct Pending {
     to: To,
+    /// [`Stream::key`]: what tells the values of one task apart.
+    key: *const c_void,
     /// Whether `.log()` was called, and not `.nolog()` after it.
     pub registered: bool,
     /// Whether the transaction was in the stream's sample when it was rolled back.
@@ -115,18 +108,18 @@ pub(super) struct Pending {
     pub delivered: Option<Delivered>,
     /// Whether this waits for the delivery.
     pub watching: bool,
-    /// The next value of the same request that waits, for the delivery or for a rollback's end.
+    /// The next value of the same task, or the next one that waits for a rollback's end.
     pub next: *mut Pending,
     workspace: ffi::ws,
+    /// Varnish's node of the task's values, if this is the first of them.
     node: Node,
-    /// Of the list of the request's values that wait for its delivery, if this is the first of them.
-    node_of_list: Node,
 }
 
 impl Pending {
     fn new(stream: *const Stream) -> Self {
         Self {
             to: To::Borrowed(stream),
+            key: std::ptr::null(),
             registered: false,
             sampled: true,
             priority: None,
@@ -140,26 +133,59 @@ impl Pending {
             next: std::ptr::null_mut(),
             workspace: ffi::ws::default(),
             node: Node([0; NODE_WORDS]),
-            node_of_list: Node([0; NODE_WORDS]),
         }
     }
 
     /// An empty one, of those that this worker has finished if there is one.
     pub(super) fn take(stream: &Stream) -> Box<Self> {
-        let stream = std::ptr::from_ref(stream);
         let kept = FINISHED.try_with(|kept| {
             let mut kept = kept.try_borrow_mut().ok()?;
             // Not in give(): Varnish may be walking over the node of one that was just finished.
             kept.truncate(KEPT);
             kept.pop()
         });
-        match kept.ok().flatten() {
+        let mut pending = match kept.ok().flatten() {
             Some(mut pending) => {
                 pending.to = To::Borrowed(stream);
                 pending
             }
             None => Box::new(Self::new(stream)),
+        };
+        pending.key = stream.key();
+        pending
+    }
+
+    /// Takes the first of a list of values, which nothing else has.
+    ///
+    /// # Safety
+    ///
+    /// The list is of Boxes that [`Box::into_raw`] let go of, each once.
+    pub(super) unsafe fn pop(list: &mut *mut Self) -> Option<Box<Self>> {
+        if list.is_null() {
+            return None;
         }
+        // SAFETY: the caller's list.
+        let mut first = unsafe { Box::from_raw(*list) };
+        *list = std::mem::replace(&mut first.next, std::ptr::null_mut());
+        Some(first)
+    }
+
+    /// The value for `key` among those of a task, the first of which is `first`.
+    pub(super) fn find(first: *mut Self, key: *const c_void) -> Option<*mut Self> {
+        let mut next = first;
+        // SAFETY: a task's values stand until its end, and its thread alone has them.
+        while let Some(value) = unsafe { next.as_ref() } {
+            if value.key == key {
+                return Some(next);
+            }
+            next = value.next;
+        }
+        None
+    }
+
+    /// What the values of one task are told apart by.
+    pub(super) fn key(&self) -> *const c_void {
+        self.key
     }
 
     /// Keeps a finished one. Its memory stands until this worker calls [`Self::take`] again, which
@@ -185,14 +211,21 @@ impl Pending {
         let _ = kept;
     }
 
-    /// A workspace with nothing but room for Varnish's node of this value.
+    /// A workspace with nothing but room for Varnish's node, in which nothing is allocated.
     pub(super) fn workspace(&mut self) -> *mut ffi::ws {
-        self.node.workspace(&mut self.workspace)
-    }
-
-    /// A workspace with nothing but room for Varnish's node of the list that this value begins.
-    pub(super) fn workspace_of_list(&mut self) -> *mut ffi::ws {
-        self.node_of_list.workspace(&mut self.workspace)
+        let workspace = &mut self.workspace;
+        if workspace.s.is_null() {
+            let length = c_uint::try_from(size_of_val(&self.node.0)).unwrap_or(0);
+            let space = self.node.0.as_mut_ptr().cast();
+            let id: *const c_char = c"log".as_ptr();
+            // SAFETY: both lie in one Pending, which does not move, and nothing else uses them.
+            unsafe { ffi::WS_Init(workspace, id, space, length) };
+        } else {
+            // As WS_Init left it, for less than a third of its instructions.
+            workspace.f = workspace.s;
+            workspace.r = std::ptr::null_mut();
+        }
+        workspace
     }
 
     /// Whether a record is lost with this.

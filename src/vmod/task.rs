@@ -1,7 +1,8 @@
 //! From `.log()` in VCL to a line in the ring when the task ends.
 //!
-//! `.log()` leaves a [`Pending`] in the task as a PRIV_TASK value, one for each pipeline. Varnish runs
-//! its destructor in `VCL_TaskLeave` (`bin/varnishd/cache/cache_vrt_priv.c`), after the body went
+//! `.log()` leaves a [`Pending`] in the task, one for each pipeline. The first is the module's PRIV_TASK
+//! value, and the others follow it. Varnish runs
+//! the value's destructor in `VCL_TaskLeave` (`bin/varnishd/cache/cache_vrt_priv.c`), after the body went
 //! out: then the byte counters and times are final, `req->http` is as VCL left it, and the task's own
 //! log buffer, not yet flushed, says the rest. `req->resp` is torn down by then, which is why
 //! `.log()` copies the response's header lines that the format prints.
@@ -61,31 +62,62 @@ struct Methods(ffi::vmod_priv_methods);
 // SAFETY: the struct is constant; Varnish only reads it.
 unsafe impl Sync for Methods {}
 
-/// Puts `pending` into the task as the value of its pipeline. What the task has already gets what
-/// `pending` knows, and is the value.
-fn enter(
+/// The key of a task's values in its tree.
+static VALUES: u8 = 0;
+
+/// The place of the values of the task of `ctx`, if it has one.
+fn place(ctx: &ffi::vrt_ctx) -> Option<&mut ffi::vmod_priv> {
+    // SAFETY: the context belongs to a client or backend task.
+    let place = unsafe { ffi::VRT_priv_task_get(ctx, (&raw const VALUES).cast()) };
+    // SAFETY: null, or valid until the task's end: Varnish's node of it is in the value that came first.
+    // This module alone writes it, and nothing else refers to it.
+    unsafe { place.as_mut() }
+}
+
+/// The first of the values of the task of `ctx`, linked by [`Pending::next`].
+pub(super) fn values(ctx: &ffi::vrt_ctx) -> *mut Pending {
+    place(ctx).map_or(std::ptr::null_mut(), |place| place.priv_.cast())
+}
+
+/// Puts `pending` among the values of the task of `ctx`, which has none for its pipeline. `there` is
+/// their place, if the task has one.
+fn add(
     ctx: &ffi::vrt_ctx,
-    key: *const c_void,
+    there: Option<&mut ffi::vmod_priv>,
     mut pending: Box<Pending>,
 ) -> Option<*mut Pending> {
-    let mut own = *ctx;
-    own.ws = pending.workspace();
-    // SAFETY: the context belongs to a client or backend task; the key is the pipeline's address.
-    let slot = unsafe { ffi::VRT_priv_task(&raw const own, key) };
-    // SAFETY: null when there is no room, else valid until the task's end: Varnish's node of it is
-    // in `pending`, or in the one that was there first.
-    let slot = unsafe { slot.as_mut() }?;
-    if slot.priv_.is_null() {
-        slot.priv_ = Box::into_raw(pending).cast();
-        slot.methods = &raw const METHODS.0;
-    } else {
-        // SAFETY: this module alone writes this slot, with a Pending, which nothing else refers to.
-        if let Some(there) = unsafe { slot.priv_.cast::<Pending>().as_mut() } {
-            there.add_from(&pending);
+    let place = match there {
+        Some(place) => place,
+        None => {
+            let mut own = *ctx;
+            own.ws = pending.workspace();
+            // SAFETY: the context belongs to a client or backend task.
+            let place =
+                unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) };
+            // SAFETY: as in place(), but null when there is no room; Varnish's node is in `pending`.
+            let place = unsafe { place.as_mut() }?;
+            place.methods = &raw const METHODS.0;
+            place
         }
-        pending.give();
+    };
+    pending.next = place.priv_.cast();
+    let pending = Box::into_raw(pending);
+    place.priv_ = pending.cast();
+    Some(pending)
+}
+
+/// Puts `pending` into the task as the value of its pipeline. What the task has already gets what
+/// `pending` knows, and is the value.
+fn enter(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
+    let place = place(ctx);
+    let first = place.as_ref().map_or(std::ptr::null_mut(), |place| place.priv_.cast());
+    let Some(value) = Pending::find(first, pending.key()) else { return add(ctx, place, pending) };
+    // SAFETY: it is in the task, whose thread alone has it.
+    if let Some(there) = unsafe { value.as_mut() } {
+        there.add_from(&pending);
     }
-    Some(slot.priv_.cast())
+    pending.give();
+    Some(value)
 }
 
 /// Calls `with` for this task's [`Pending`] of `stream`'s pipeline, made if there is none; `None`
@@ -99,7 +131,12 @@ fn pending<T>(
         return None;
     }
     carry::called(ctx);
-    let pending = enter(ctx, stream.key(), Pending::take(stream))?;
+    let place = place(ctx);
+    let first = place.as_ref().map_or(std::ptr::null_mut(), |place| place.priv_.cast());
+    let pending = match Pending::find(first, stream.key()) {
+        Some(pending) => pending,
+        None => add(ctx, place, Pending::take(stream))?,
+    };
     // SAFETY: valid until the task's end; the task's thread alone has it, and only here.
     let pending = unsafe { pending.as_mut() }?;
     pending.meant_for(stream);
@@ -187,7 +224,7 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
 pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
     let stream = pending.lend()?;
     let counts = pending.counts();
-    let entered = guarded(|| enter(ctx, stream.key(), pending));
+    let entered = guarded(|| enter(ctx, pending));
     if counts && !matches!(entered, Some(Some(_))) {
         let stats = stream.outlet.stats();
         stats::add(if entered.is_none() { &stats.dropped_panic } else { &stats.dropped_end }, 1);
@@ -195,16 +232,13 @@ pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*
     entered.flatten()
 }
 
-/// The destructor of a [`Pending`].
-unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
+/// The destructor of a task's values, of which `first` is the first.
+unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, first: *mut c_void) {
     // SAFETY: Varnish passes a valid context.
     let Some(ctx) = (unsafe { ctx.as_ref() }) else { return };
-    if pending.is_null() {
-        return;
-    }
-    let value = pending.cast::<Pending>();
-    // SAFETY: the value is the Box that enter() put there, and Varnish gives it back once.
-    let own = || unsafe { Box::from_raw(value) };
+    let mut values = first.cast::<Pending>();
+    // SAFETY: the values are the Boxes that add() put there, and Varnish gives them back once.
+    let mut next = || unsafe { Pending::pop(&mut values) };
     // SAFETY: in a client task req is valid until its destructors have run.
     if let Some(req) = unsafe { ctx.req.as_ref() } {
         let [vsl] = &req.vsl;
@@ -213,24 +247,34 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, pending: *mut c_void) {
         // CNT_Request takes the log from the worker before a request's last destructors.
         let working = worker.is_some_and(|worker| !worker.vsl.is_null());
         if ctx.method != 0 || working {
-            return rolled_back(ctx, vsl, req.esi_level, own());
+            while let Some(pending) = next() {
+                rolled_back(ctx, vsl, req.esi_level, pending);
+            }
+            return;
         }
         guarded(|| carry::end(ctx));
-        let pending = own();
-        finish(&pending, |stream| end_of_request(stream, req, &pending));
-        pending.give();
+        while let Some(pending) = next() {
+            finish(&pending, |stream| end_of_request(stream, req, &pending));
+            pending.give();
+        }
     // SAFETY: in a backend task bo is valid until its destructors have run.
     } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
         let [vsl] = &bo.vsl;
         if ctx.method != 0 {
-            return rolled_back(ctx, vsl, 0, own());
+            while let Some(pending) = next() {
+                rolled_back(ctx, vsl, 0, pending);
+            }
+            return;
         }
         guarded(|| carry::end(ctx));
-        let pending = own();
-        finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
-        pending.give();
+        while let Some(pending) = next() {
+            finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
+            pending.give();
+        }
     } else {
-        own().give();
+        while let Some(pending) = next() {
+            pending.give();
+        }
     }
 }
 
