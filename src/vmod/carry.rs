@@ -173,6 +173,11 @@ fn pop(list: &mut *mut Pending) -> Option<Box<Pending>> {
     unsafe { Pending::pop(list) }
 }
 
+/// Whether values of this worker are out of their tree.
+fn is_away() -> bool {
+    AWAY.try_with(|away| !away.first.get().is_null()).unwrap_or(false)
+}
+
 /// Counts values whose request is gone.
 fn lose(mut away: *mut Pending) {
     while let Some(pending) = pop(&mut away) {
@@ -202,11 +207,13 @@ fn enter(ctx: &ffi::vrt_ctx, mut with: impl FnMut(&mut Pending)) {
 
 /// VCL has called the module from this task.
 pub(super) fn called(ctx: &ffi::vrt_ctx) {
-    enter(ctx, |pending| {
-        if pending.registered && !ctx.req.is_null() {
-            watch(ctx.req, pending);
-        }
-    });
+    if is_away() {
+        enter(ctx, |pending| {
+            if pending.registered && !ctx.req.is_null() {
+                watch(ctx.req, pending);
+            }
+        });
+    }
 }
 
 /// Before a VCL subroutine of `asked`, or of a fragment of it.
@@ -230,7 +237,9 @@ fn resume(asked: *mut ffi::req) {
 
 /// A delivery begins.
 fn settle(request: *mut ffi::req) {
-    enter(&context(request), |pending| pending.watching = true);
+    if is_away() {
+        enter(&context(request), |pending| pending.watching = true);
+    }
 }
 
 /// The delivery is over, and `req->resp` as it was sent; `None` where nobody but the log knows.
@@ -250,7 +259,9 @@ pub(super) fn end(ctx: &ffi::vrt_ctx) {
     // There was no delivery if it still is not its own.
     transport::own(ctx.req);
     // None is entered, for the tree is being left.
-    if let Ok(away) = AWAY.try_with(|away| away.first.replace(null_mut())) {
+    if let Ok(away) = AWAY.try_with(|away| away.first.replace(null_mut()))
+        && !away.is_null()
+    {
         lose(away);
     }
 }

@@ -16,6 +16,8 @@ use std::cell::RefCell;
 use std::ffi::{c_char, c_uint, c_void};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use varnish::ffi;
 
@@ -38,6 +40,15 @@ const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
 /// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 64 bytes from 7.1 to
 /// 9.0, and for the mark that a workspace ends with.
 const NODE_WORDS: usize = 32;
+
+static PLAIN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a workspace of the running Varnish is one piece of memory, of which `ws->s` is the beginning.
+/// `--enable-workspace-emulator`, for Varnish's own developers, makes something else of it.
+pub(super) fn workspaces_are_plain() -> bool {
+    // Relaxed: a task's first value has a workspace made, and says the same as all others.
+    PLAIN.load(Relaxed)
+}
 
 /// Memory for one node of a task's tree.
 struct Node([u64; NODE_WORDS]);
@@ -214,16 +225,18 @@ impl Pending {
     /// A workspace with nothing but room for Varnish's node, in which nothing is allocated.
     pub(super) fn workspace(&mut self) -> *mut ffi::ws {
         let workspace = &mut self.workspace;
-        if workspace.s.is_null() {
+        let space: *mut c_char = self.node.0.as_mut_ptr().cast();
+        if workspace.s == space {
+            // As WS_Init left it.
+            workspace.f = space;
+            workspace.r = std::ptr::null_mut();
+        } else {
             let length = c_uint::try_from(size_of_val(&self.node.0)).unwrap_or(0);
-            let space = self.node.0.as_mut_ptr().cast();
             let id: *const c_char = c"log".as_ptr();
             // SAFETY: both lie in one Pending, which does not move, and nothing else uses them.
-            unsafe { ffi::WS_Init(workspace, id, space, length) };
-        } else {
-            // As WS_Init left it, for less than a third of its instructions.
-            workspace.f = workspace.s;
-            workspace.r = std::ptr::null_mut();
+            unsafe { ffi::WS_Init(workspace, id, space.cast(), length) };
+            // Relaxed: the same in every workspace of this Varnish.
+            PLAIN.store(workspace.s == space, Relaxed);
         }
         workspace
     }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 use varnish::ffi;
 
-use super::pending::{Answer, Pending};
+use super::pending::{self, Answer, Pending};
 use super::version;
 use crate::record::task::{
     Address, Connection, Handling, Letters, Message, Moment, Part, Settled, Structs,
@@ -23,10 +23,11 @@ const VCL_MET_PIPE: c_uint = 1 << 2;
 
 /// The bytes of one header line or first-line part; `None` where there is none.
 pub(super) fn line_of(txt: &ffi::txt) -> Option<&[u8]> {
-    if txt.b.is_null() || txt.e.is_null() {
+    if txt.b.is_null() {
         return None;
     }
-    let length = usize::try_from((txt.e as isize).checked_sub(txt.b as isize)?).ok()?;
+    // There is none where the end is null or before the beginning.
+    let length = (txt.e as usize).checked_sub(txt.b as usize)?;
     // SAFETY: Varnish keeps b..e readable for as long as the http it belongs to.
     Some(unsafe { std::slice::from_raw_parts(txt.b.cast::<u8>(), length) })
 }
@@ -144,6 +145,15 @@ impl<'a> Client<'a> {
     }
 
     fn session_text(&self, which: ffi::SessionAttr) -> Option<&[u8]> {
+        if pending::workspaces_are_plain() {
+            // What `ses_get_attr` does, without its three looks at the workspace.
+            const NONE: u16 = 0xffff;
+            // SAFETY: the session outlives its request.
+            let session = unsafe { self.req.sp.as_ref() }?;
+            let offset = *session.sattr.get(which as usize).filter(|offset| **offset != NONE)?;
+            let [workspace] = &session.ws;
+            return text(workspace.s.wrapping_add(usize::from(offset)));
+        }
         // SAFETY: the session outlives its request; the attribute is a string of its workspace.
         text(unsafe { ffi::SES_Get_String_Attr(self.req.sp, which) })
     }

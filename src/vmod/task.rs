@@ -67,6 +67,12 @@ static VALUES: u8 = 0;
 
 /// The place of the values of the task of `ctx`, if it has one.
 fn place(ctx: &ffi::vrt_ctx) -> Option<&mut ffi::vmod_priv> {
+    // SAFETY: in a client task req is valid, and this thread alone has it.
+    if unsafe { ctx.req.as_ref() }
+        .is_some_and(|req| req.privs.iter().all(|of| of.rbh_root.is_null()))
+    {
+        return None;
+    }
     // SAFETY: the context belongs to a client or backend task.
     let place = unsafe { ffi::VRT_priv_task_get(ctx, (&raw const VALUES).cast()) };
     // SAFETY: null, or valid until the task's end: Varnish's node of it is in the value that came first.
@@ -92,8 +98,7 @@ fn add(
             let mut own = *ctx;
             own.ws = pending.workspace();
             // SAFETY: the context belongs to a client or backend task.
-            let place =
-                unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) };
+            let place = unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) };
             // SAFETY: as in place(), but null when there is no room; Varnish's node is in `pending`.
             let place = unsafe { place.as_mut() }?;
             place.methods = &raw const METHODS.0;
