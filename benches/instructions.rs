@@ -24,6 +24,25 @@ fn render(format: &str, count: usize) {
     }
 }
 
+/// From a finished task's structs to the ring, which is emptied every 4096 lines.
+fn task(count: usize) {
+    let tags = TagTable::varnish_7();
+    let (log, structs) = (common::log(&tags), common::Answered::new());
+    let task = common::task(&log, &structs);
+    let program = Program::compile(common::COMBINED, &Options::default(), &tags).expect("a format");
+    let mut opened = Ring::open(Backing::Memory, Capacity::default()).expect("a ring");
+    let mut out = Vec::with_capacity(4096);
+    for at in 0..count {
+        out.clear();
+        black_box(program.render(black_box(&task), &mut out));
+        opened.ring.push(&out).expect("room");
+        if at % 4096 == 4095 {
+            while opened.reader.next().is_some() {}
+            opened.reader.commit(b"").expect("a commit");
+        }
+    }
+}
+
 /// Through the ring: pushed, read, and released in commits of 4096.
 fn ring(read: bool, count: usize) {
     let mut opened = Ring::open(Backing::Memory, Capacity::default()).expect("a ring");
@@ -47,6 +66,7 @@ fn main() {
         "combined" => render(common::COMBINED, count),
         "json" => render(common::JSON, count),
         "walk" => render("-", count),
+        "task" => task(count),
         "push" => ring(false, count),
         "push-read" => ring(true, count),
         _ => {}

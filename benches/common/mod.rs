@@ -1,8 +1,8 @@
 //! What the benchmarks of the record path share: formats, and a hit as Varnish logs it.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
-use vmod_s3log::record::task::unmasked;
-use vmod_s3log::record::{Acct, Side, Structs, TagTable, Task};
+use vmod_s3log::record::task::{Address, unmasked};
+use vmod_s3log::record::{Acct, Names, Settled, Side, Structs, TagTable, Task};
 
 /// The combined format.
 pub(crate) const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
@@ -101,5 +101,38 @@ pub(crate) fn task<'a>(log: &'a [u8], structs: &'a dyn Structs) -> Task<'a> {
             response_body: 48_213,
         }),
         structs,
+    }
+}
+
+/// The structs of that request, answered.
+pub(crate) struct Answered(Vec<Vec<u8>>);
+
+impl Answered {
+    pub(crate) fn new() -> Self {
+        let first = RECORDS.iter().take_while(|(tag, _)| *tag != "VCL_call");
+        let lines = first.filter(|(tag, _)| *tag == "ReqHeader");
+        Self(lines.map(|(_, line)| line.as_bytes().to_vec()).collect())
+    }
+}
+
+impl Structs for Answered {
+    fn settled(&self) -> Option<Settled<'_>> {
+        Some(Settled {
+            method: Some(b"GET"),
+            url: Some(b"/assets/app/main-2f1c9b.js?v=20231114&lang=en"),
+            protocol: Some(b"HTTP/1.1"),
+            plain_url: true,
+            status: 200,
+            synthetic: false,
+            start: 1_700_000_000.123_456,
+            end: 1_700_000_000.123_612,
+            ready: Some(1_700_000_000.123_544),
+        })
+    }
+    fn received<'s>(&'s self, names: &Names, visit: &mut dyn FnMut(u16, &'s [u8])) {
+        names.visit(self.0.iter().map(Vec::as_slice), visit);
+    }
+    fn address(&self, which: Address) -> Option<&[u8]> {
+        Some(if which == Address::ClientPort { b"51234" } else { b"192.0.2.77" })
     }
 }

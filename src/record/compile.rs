@@ -5,10 +5,10 @@ use super::error::{FormatError, Mistake};
 use super::json;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
-use super::program::{Op, Place, Plan, Program, What, slot};
+use super::program::{Op, Place, Plan, Program, SHORT_MAX, What, slot};
 use super::specifier::{self, Context};
 use super::tags::TagTable;
-use super::task::Letters;
+use super::task::Names;
 use super::time::Zone;
 
 /// What a value takes up at least when a line is cut: the longest number.
@@ -56,12 +56,14 @@ impl Program {
             return Err(FormatError::new(mistakes));
         }
         let mut program = Self {
-            ops: joined(builder.ops),
+            ops: shortened(joined(builder.ops)),
             tags: tags.clone(),
             all: Plan::none(),
             rest: Plan::none(),
             request: builder.request,
-            letters: Letters::default(),
+            names: Names::default(),
+            forwarded: Vec::new(),
+            splits_url: false,
             host: false,
             response: builder.response,
             logs: builder.logs,
@@ -103,10 +105,24 @@ fn joined(ops: Vec<Op>) -> Vec<Op> {
     joined
 }
 
+/// Text that fits is appended in one step.
+fn shortened(mut ops: Vec<Op>) -> Vec<Op> {
+    for op in &mut ops {
+        let Op::Literal(text) = op else { continue };
+        let mut short = [0; SHORT_MAX];
+        if let Some(room) = short.get_mut(..text.len()) {
+            room.copy_from_slice(text);
+            *op = Op::Short(short, text.len());
+        }
+    }
+    ops
+}
+
 /// Refuses a format that is too long even without its values.
 fn fits(ops: &[Op], format: &str, options: &Options) -> Result<(), Mistake> {
     let parts = ops.iter().map(|op| match op {
         Op::Literal(text) => text.len(),
+        Op::Short(_, length) => *length,
         Op::Print(..) => VALUE_MIN,
     });
     let length = parts.sum::<usize>() + Prefix::new(options, None).longest() + 1;

@@ -35,18 +35,13 @@ fn plain(byte: u8) -> bool {
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     if let Some(last) = bytes.last_chunk::<32>() {
-        // One answer for all of them: an early end would cost each.
-        let mut found = [0; 32];
-        mark(&mut found, last);
-        for chunk in bytes.as_chunks::<32>().0 {
-            mark(&mut found, chunk);
-        }
-        found == [0; 32]
+        bytes.as_chunks::<32>().0.iter().all(plain_block) && plain_block(last)
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>())
     {
-        plain_chunk(first) & plain_chunk(last)
+        let ([a, b], [c, d]) = (words(first), words(last));
+        all_plain(word(a) & word(b) & word(c) & word(d))
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        plain_word(*first) & plain_word(*last)
+        all_plain(word(*first) & word(*last))
     } else if let (Some([a, b, c, d]), Some([e, f, g, h])) =
         (bytes.first_chunk::<4>(), bytes.last_chunk::<4>())
     {
@@ -56,14 +51,22 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// Makes each byte of `found` other than zero whose byte is not plain. As signed numbers, bytes above
-/// 0x7f are below the blank.
+/// Whether all 32 bytes are plain, in one step. Above 0x7e a byte and one more is, as a signed number,
+/// below the blank.
 #[inline]
-fn mark(found: &mut [u8; 32], bytes: &[u8; 32]) {
+fn plain_block(bytes: &[u8; 32]) -> bool {
+    let mut found = [0; 32];
     for (found, byte) in found.iter_mut().zip(bytes) {
-        let low = byte.cast_signed() < 0x20;
-        *found |= u8::from(low | (*byte == 0x7f) | (*byte == b'"') | (*byte == b'\\'));
+        let outside = byte.wrapping_add(1).cast_signed() < 0x21;
+        *found = u8::from(outside | (*byte == b'"') | (*byte == b'\\'));
     }
+    found == [0; 32]
+}
+
+#[inline]
+fn words(bytes: &[u8; 16]) -> [[u8; 8]; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *bytes;
+    [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]]
 }
 
 /// Length of the prefix that is printable ASCII without `"` and `\`.
@@ -99,11 +102,24 @@ fn plain_chunk(chunk: &[u8; 16]) -> bool {
 /// Whether all eight bytes are plain.
 #[inline]
 fn plain_word(chunk: [u8; 8]) -> bool {
-    let x = u64::from_ne_bytes(chunk);
-    let zero = |v: u64| v.wrapping_sub(ONES) & !v;
-    let low = x.wrapping_sub(ONES * 0x20) & !x;
-    let special = zero(x ^ (ONES * 0x22)) | zero(x ^ (ONES * 0x5c)) | zero(x ^ (ONES * 0x7f));
-    (x | low | special) & HIGH == 0
+    all_plain(word(chunk))
+}
+
+/// Has the high bit of each byte that is plain; the others say nothing. No sum carries into the next byte.
+#[inline]
+fn word(chunk: [u8; 8]) -> u64 {
+    let all = u64::from_ne_bytes(chunk);
+    let seven = all & !HIGH;
+    let from_blank = seven + ONES * (0x80 - 0x20);
+    let other_than = |byte: u64| (seven ^ (ONES * byte)) + !HIGH;
+    let is_7f = seven + ONES;
+    from_blank & other_than(0x22) & other_than(0x5c) & !is_7f & !all
+}
+
+/// Whether each of a [`word`]'s bytes is plain, or of several that are joined by `&`.
+#[inline]
+fn all_plain(word: u64) -> bool {
+    word & HIGH == HIGH
 }
 
 /// Escapes as `VSB_quote` with `VSB_QUOTE_ESCHEX` does, or with `apache` as `mod_log_config`.

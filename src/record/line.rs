@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::escape;
 use super::limit;
 use super::options::{Dialect, Escape};
-use super::program::{Missing, Place, Program};
+use super::program::{Missing, Place, Program, SHORT_MAX};
 
 /// Where in a line its JSON strings' values lie, as start and length: what is cut when the line is
 /// too long.
@@ -58,6 +58,32 @@ impl<'p, 'o> Line<'p, 'o> {
         self.out.extend_from_slice(text);
     }
 
+    /// Appends the first `length` bytes of an operator's own text: all of it, and then away with the
+    /// rest, for a copy of a known length is no call.
+    #[inline]
+    pub(super) fn short(&mut self, text: &[u8; SHORT_MAX], length: usize) {
+        let end = self.out.len() + length;
+        self.out.extend_from_slice(text);
+        self.out.truncate(end);
+    }
+
+    /// Appends text that needs no escape, whose length is known when this is compiled.
+    #[inline]
+    pub(super) fn fixed<const N: usize>(&mut self, text: &[u8; N]) {
+        self.out.extend_from_slice(text);
+    }
+
+    /// Prints a status.
+    #[inline]
+    pub(super) fn status(&mut self, status: u16) {
+        if let 100..=999 = status {
+            let digit = |value: u16| b'0' + (value % 10) as u8;
+            self.fixed(&[digit(status / 100), digit(status / 10), digit(status)]);
+        } else {
+            self.number(status);
+        }
+    }
+
     /// Appends a flag that is not set.
     pub(super) fn flag(&mut self) {
         self.flags.push(self.out.len());
@@ -100,10 +126,18 @@ impl<'p, 'o> Line<'p, 'o> {
     /// Escapes a part of a value, as far as a cut could leave it.
     #[inline]
     pub(super) fn part(&mut self, bytes: &[u8]) {
+        if self.out.len() + bytes.len() * ESCAPE_MAX <= self.most && escape::is_plain(bytes) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.unusual(bytes);
+        }
+    }
+
+    /// The same for one that has something to escape, or may become too long.
+    #[inline(never)]
+    fn unusual(&mut self, bytes: &[u8]) {
         if self.out.len() + bytes.len() * ESCAPE_MAX > self.most {
             self.long(bytes);
-        } else if escape::is_plain(bytes) {
-            self.out.extend_from_slice(bytes);
         } else {
             self.escaped(bytes);
         }

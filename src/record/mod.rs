@@ -71,7 +71,7 @@ pub use program::Program;
 pub use render::Rendered;
 pub use sample::{NotASample, Sample};
 pub use tags::{Tag, TagTable};
-pub use task::{Acct, Letters, Settled, Side, Structs, Task};
+pub use task::{Acct, Names, Settled, Side, Structs, Task};
 pub use time::Zone;
 
 #[cfg(test)]

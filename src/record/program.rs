@@ -4,7 +4,7 @@ use super::filter::Filter;
 use super::options::{Dialect, Escape, MessageType};
 use super::sample::Sample;
 use super::tags::{Tag, TagTable};
-use super::task::{Address, Letters, Task};
+use super::task::{Address, Names, Task};
 use super::text;
 use super::time::Layout;
 
@@ -108,10 +108,15 @@ pub(super) enum Place {
     Bare,
 }
 
+/// The most bytes of an [`Op::Short`].
+pub(super) const SHORT_MAX: usize = 8;
+
 /// One step of rendering.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     Literal(Vec<u8>),
+    /// The same where it is short: as many of these bytes.
+    Short([u8; SHORT_MAX], usize),
     Print(Place, What),
 }
 
@@ -190,8 +195,12 @@ pub struct Program {
     pub(super) rest: Plan,
     /// Those that the structs have come first.
     pub(super) request: Vec<HeaderWatch>,
-    /// What the names begin with that are looked for in the request's struct.
-    pub(super) letters: Letters,
+    /// What is looked for among the headers in the request's struct.
+    pub(super) names: Names,
+    /// The slots of those that Varnish adds where the client sent none.
+    pub(super) forwarded: Vec<u16>,
+    /// The format prints the URL's path or its query apart from the request line.
+    pub(super) splits_url: bool,
     /// The format prints the header `Host` apart from the request line.
     pub(super) host: bool,
     pub(super) response: Vec<HeaderWatch>,

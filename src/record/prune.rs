@@ -2,19 +2,28 @@
 //! of a request whose structs have the most of it (`settled`).
 
 use super::filter::{Class, Filter};
-use super::program::{HeaderWatch, Plan, Program, slot};
+use super::program::{HeaderWatch, Op, Plan, Program, What, slot};
+use super::settled::FORWARDED;
 use super::tags::Tag;
-use super::task::Letters;
 
 impl Program {
     /// Plans what is looked for, and where.
     pub(super) fn prune(&mut self) {
         self.request.sort_by_key(|watch| !watch.is_settled());
         let settled = self.request.iter().take_while(|watch| watch.is_settled()).count();
-        let names = self.request.iter().take(settled).map(|watch| watch.name.as_slice());
-        let named = [(slot::HOST, b"host".as_slice()), (slot::AUTH, b"authorization")];
-        let named = named.into_iter().filter(|(slot, _)| self.uses(*slot)).map(|(_, name)| name);
-        self.letters = names.chain(named).fold(Letters::default(), Letters::with);
+        for watch in self.request.iter().take(settled) {
+            self.names.add(&watch.name, watch.slot);
+            if watch.name.eq_ignore_ascii_case(FORWARDED) {
+                self.forwarded.push(watch.slot);
+            }
+        }
+        for (slot, name) in [(slot::HOST, b"Host".as_slice()), (slot::AUTH, b"Authorization")] {
+            if self.uses(slot) {
+                self.names.add(name, slot);
+            }
+        }
+        let part = |op: &Op| matches!(op, Op::Print(_, What::Slot(slot::PATH | slot::QUERY, _)));
+        self.splits_url = self.ops.iter().any(part);
         self.host = self.request.iter().any(|watch| watch.name.eq_ignore_ascii_case(b"host"));
         self.all = self.plan(0, |tag| self.reads(tag), |tag| self.is_over(tag));
         let logged = settled < self.request.len();

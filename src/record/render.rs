@@ -67,6 +67,7 @@ impl Program {
         let mut values = Values { program: self, task, found, times, line };
         for op in &self.ops {
             match op {
+                Op::Short(text, length) => values.line.short(text, *length),
                 Op::Literal(text) => values.line.literal(text),
                 Op::Print(place, what) => values.print(*place, what),
             }

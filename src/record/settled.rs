@@ -19,14 +19,15 @@
 use super::heal::{heal_rest, last};
 use super::program::{HeaderWatch, Program, Which, slot};
 use super::task::{Address, Handling, Settled, Side, Task};
-use super::text::{basic, header, trim};
+use super::text::{basic, trim};
 use super::times::Times;
 use super::walk::{Captured, walk};
 
 /// Headers of a request whose first record is not what `http0` has.
 const LOGGED: [&[u8]; 3] = [b"Content-Length", b"Transfer-Encoding", b"Via"];
 
-const FORWARDED: &[u8] = b"X-Forwarded-For";
+/// What Varnish adds where the client sent none (`cnt_recv_prep`).
+pub(super) const FORWARDED: &[u8] = b"X-Forwarded-For";
 
 impl HeaderWatch {
     /// Whether `http0` has the value of this header of a request.
@@ -87,7 +88,10 @@ fn first_line<'a>(program: &Program, known: &Settled<'a>, found: &mut Captured<'
     };
     put(slot::METHOD, known.method);
     put(slot::PROTOCOL, known.protocol);
-    if let Some(url) = known.url
+    // Nothing is white space in the URL of a request that came as HTTP/1 (`HTTP1_DissectRequest`).
+    if !program.splits_url && known.protocol != Some(b"HTTP/2.0") {
+        put(slot::PATH, known.url);
+    } else if let Some(url) = known.url
         && (program.uses(slot::PATH) || program.uses(slot::QUERY))
     {
         let at = memchr::memchr(b'?', url).unwrap_or(url.len());
@@ -109,33 +113,22 @@ fn addresses<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a
 
 /// The first of each header counts.
 fn request<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a>) {
-    let watches = program.request.get(..program.rest.from).unwrap_or_default();
-    let put = |found: &mut Captured<'_, 'a>, slot, value: &'a [u8]| {
-        if found.get(slot).bytes.is_none() {
-            found.put(slot, trim(value), false);
-        }
-    };
-    task.structs.received(program.letters, &mut |line| {
-        for watch in watches {
-            if let Some(value) = header(line, &watch.name) {
-                put(found, watch.slot, value);
-            }
-        }
-        if program.uses(slot::HOST)
-            && let Some(value) = header(line, b"Host")
-        {
-            put(found, slot::HOST, value);
-        } else if program.uses(slot::AUTH)
-            && let Some(value) = header(line, b"Authorization").and_then(basic)
-        {
-            put(found, slot::AUTH, value);
+    task.structs.received(&program.names, &mut |slot, value| {
+        let value = if slot == slot::AUTH { basic(value) } else { Some(value) };
+        if let Some(value) = value {
+            put_first(found, slot, value);
         }
     });
-    for watch in watches.iter().filter(|watch| watch.name.eq_ignore_ascii_case(FORWARDED)) {
-        // Varnish adds it where the client sent none (`cnt_recv_prep`).
+    for slot in &program.forwarded {
         if let Some(address) = task.structs.address(Address::ClientIp) {
-            put(found, watch.slot, address);
+            put_first(found, *slot, address);
         }
+    }
+}
+
+fn put_first<'a>(found: &mut Captured<'_, 'a>, slot: u16, value: &'a [u8]) {
+    if found.get(slot).bytes.is_none() {
+        found.put(slot, trim(value), false);
     }
 }
 

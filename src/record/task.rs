@@ -4,6 +4,8 @@
 //! be cut (`vsl_reclen`), flushed in mid transaction (`vsl_buffer`) or masked (`vsl_mask`); then
 //! [`Structs`] answers in its place.
 
+use super::text;
+
 /// Which side of the cache a task is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -118,22 +120,42 @@ pub enum Handling {
     Synth,
 }
 
-/// First letters of header names, in either case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Letters(u32);
+/// The headers that a format prints of a request, found in one pass over all that it has.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// What the names begin with, in either case: most headers are passed over by it.
+    letters: u32,
+    /// Each name, and where its value goes.
+    names: Vec<(Vec<u8>, u16)>,
+}
 
-impl Letters {
-    /// These and the first letter of `name`.
-    #[must_use]
-    pub(super) fn with(self, name: &[u8]) -> Self {
-        name.first().map_or(self, |first| Self(self.0 | Self::bit(*first)))
+impl Names {
+    /// Adds `name`, whose values are those of `slot`.
+    pub(super) fn add(&mut self, name: &[u8], slot: u16) {
+        if let Some(first) = name.first() {
+            self.letters |= Self::bit(*first);
+            self.names.push((name.to_vec(), slot));
+        }
     }
 
-    /// Whether `line` begins with one of them; a few other lines do, too.
-    #[must_use]
+    /// Calls `visit` with the slot and the value, leading spaces kept, of each of `lines`, `Name: value`,
+    /// that has one of the names.
     #[inline]
-    pub fn has(self, line: &[u8]) -> bool {
-        line.first().is_some_and(|first| self.0 & Self::bit(*first) != 0)
+    pub fn visit<'l>(
+        &self,
+        lines: impl Iterator<Item = &'l [u8]>,
+        visit: &mut dyn FnMut(u16, &'l [u8]),
+    ) {
+        for line in lines {
+            if line.first().is_none_or(|first| self.letters & Self::bit(*first) == 0) {
+                continue;
+            }
+            for (name, slot) in &self.names {
+                if let Some(value) = text::header(line, name) {
+                    visit(*slot, value);
+                }
+            }
+        }
     }
 
     /// The five low bits of a letter are the same in either case.
@@ -184,9 +206,8 @@ pub trait Structs {
     fn settled(&self) -> Option<Settled<'_>> {
         None
     }
-    /// Calls `visit` for each header of the request as received that begins with one of `letters`, as
-    /// `Name: value`.
-    fn received<'s>(&'s self, _letters: Letters, _visit: &mut dyn FnMut(&'s [u8])) {}
+    /// Calls `visit` as [`Names::visit`] does, for the headers of the request as received.
+    fn received<'s>(&'s self, _names: &Names, _visit: &mut dyn FnMut(u16, &'s [u8])) {}
     /// Whether Varnish keeps the request's body, for which it may have changed what the request as received
     /// says of its length.
     fn body_is_kept(&self) -> bool {

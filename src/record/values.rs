@@ -131,7 +131,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
     fn status(&mut self, place: Place) {
         let program = self.program;
         if let Some(status) = self.found.status {
-            return self.line.number(status);
+            return self.line.status(status);
         }
         if let Some(bytes) = self.found.get(slot::STATUS).bytes {
             return self.line.text(place, bytes);
@@ -160,8 +160,13 @@ impl<'a> Values<'_, '_, '_, 'a> {
             return self.line.absent(place, Missing::Dash);
         }
         let from = self.line.open(place);
-        self.line.part(method.unwrap_or(b"-"));
-        self.line.literal(b" ");
+        // Nearly always; neither it nor the protocol below has anything to escape.
+        if method == Some(b"GET") {
+            self.line.fixed(b"GET ");
+        } else {
+            self.line.part(method.unwrap_or(b"-"));
+            self.line.fixed(b" ");
+        }
         if csa {
             let host = host.unwrap_or(b"localhost");
             if !host.starts_with(b"http://") {
@@ -170,11 +175,14 @@ impl<'a> Values<'_, '_, '_, 'a> {
             self.line.part(host);
         }
         self.line.part(path.unwrap_or_default());
-        self.line.part(query.unwrap_or_default());
+        if let Some(query) = query {
+            self.line.part(query);
+        }
         match protocol {
             None if !csa => {}
+            Some(b"HTTP/1.1") => self.line.fixed(b" HTTP/1.1"),
             _ => {
-                self.line.literal(b" ");
+                self.line.fixed(b" ");
                 self.line.part(protocol.unwrap_or(b"HTTP/1.0"));
             }
         }

@@ -15,7 +15,7 @@ use varnish::ffi;
 use super::pending::{self, Answer, Pending};
 use super::version;
 use crate::record::task::{
-    Address, Connection, Handling, Letters, Message, Moment, Part, Settled, Structs,
+    Address, Connection, Handling, Message, Moment, Names, Part, Settled, Structs,
 };
 
 /// `include/vcl.h`.
@@ -187,12 +187,8 @@ impl Structs for Client<'_> {
         })
     }
 
-    fn received<'s>(&'s self, letters: Letters, visit: &mut dyn FnMut(&'s [u8])) {
-        for line in headers(self.req, self.req.http0).iter().filter_map(line_of) {
-            if letters.has(line) {
-                visit(line);
-            }
-        }
+    fn received<'s>(&'s self, names: &Names, visit: &mut dyn FnMut(u16, &'s [u8])) {
+        names.visit(headers(self.req, self.req.http0).iter().filter_map(line_of), visit);
     }
 
     fn body_is_kept(&self) -> bool {

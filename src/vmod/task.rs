@@ -16,6 +16,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
+use std::ptr::null_mut;
 
 use varnish::ffi;
 
@@ -65,46 +66,48 @@ unsafe impl Sync for Methods {}
 /// The key of a task's values in its tree.
 static VALUES: u8 = 0;
 
-/// The place of the values of the task of `ctx`, if it has one.
-fn place(ctx: &ffi::vrt_ctx) -> Option<&mut ffi::vmod_priv> {
+/// The place of the values of the task of `ctx`: null, or valid until the task's end. Varnish's node of it
+/// is in the value that came first; this module alone writes it.
+fn place(ctx: &ffi::vrt_ctx) -> *mut ffi::vmod_priv {
     // SAFETY: in a client task req is valid, and this thread alone has it.
     if unsafe { ctx.req.as_ref() }
         .is_some_and(|req| req.privs.iter().all(|of| of.rbh_root.is_null()))
     {
-        return None;
+        return null_mut();
     }
     // SAFETY: the context belongs to a client or backend task.
-    let place = unsafe { ffi::VRT_priv_task_get(ctx, (&raw const VALUES).cast()) };
-    // SAFETY: null, or valid until the task's end: Varnish's node of it is in the value that came first.
-    // This module alone writes it, and nothing else refers to it.
-    unsafe { place.as_mut() }
+    unsafe { ffi::VRT_priv_task_get(ctx, (&raw const VALUES).cast()) }
 }
 
-/// The first of the values of the task of `ctx`, linked by [`Pending::next`].
+/// The first of the values in a place, linked by [`Pending::next`].
+fn first(place: *mut ffi::vmod_priv) -> *mut Pending {
+    // SAFETY: as place() says, and nothing else refers to it.
+    unsafe { place.as_ref() }.map_or(null_mut(), |place| place.priv_.cast())
+}
+
+/// The first of the values of the task of `ctx`.
 pub(super) fn values(ctx: &ffi::vrt_ctx) -> *mut Pending {
-    place(ctx).map_or(std::ptr::null_mut(), |place| place.priv_.cast())
+    first(place(ctx))
 }
 
 /// Puts `pending` among the values of the task of `ctx`, which has none for its pipeline. `there` is
-/// their place, if the task has one.
+/// their place, null if the task has none.
 fn add(
     ctx: &ffi::vrt_ctx,
-    there: Option<&mut ffi::vmod_priv>,
+    there: *mut ffi::vmod_priv,
     mut pending: Box<Pending>,
 ) -> Option<*mut Pending> {
-    let place = match there {
-        Some(place) => place,
-        None => {
-            let mut own = *ctx;
-            own.ws = pending.workspace();
-            // SAFETY: the context belongs to a client or backend task.
-            let place = unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) };
-            // SAFETY: as in place(), but null when there is no room; Varnish's node is in `pending`.
-            let place = unsafe { place.as_mut() }?;
-            place.methods = &raw const METHODS.0;
-            place
-        }
+    let place = if there.is_null() {
+        let mut own = *ctx;
+        own.ws = pending.workspace();
+        // SAFETY: the context belongs to a client or backend task.
+        unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) }
+    } else {
+        there
     };
+    // SAFETY: as place() says, but null when there is no room; nothing else refers to it.
+    let place = unsafe { place.as_mut() }?;
+    place.methods = &raw const METHODS.0;
     pending.next = place.priv_.cast();
     let pending = Box::into_raw(pending);
     place.priv_ = pending.cast();
@@ -115,8 +118,8 @@ fn add(
 /// `pending` knows, and is the value.
 fn enter(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
     let place = place(ctx);
-    let first = place.as_ref().map_or(std::ptr::null_mut(), |place| place.priv_.cast());
-    let Some(value) = Pending::find(first, pending.key()) else { return add(ctx, place, pending) };
+    let there = Pending::find(first(place), pending.key());
+    let Some(value) = there else { return add(ctx, place, pending) };
     // SAFETY: it is in the task, whose thread alone has it.
     if let Some(there) = unsafe { value.as_mut() } {
         there.add_from(&pending);
@@ -137,8 +140,7 @@ fn pending<T>(
     }
     carry::called(ctx);
     let place = place(ctx);
-    let first = place.as_ref().map_or(std::ptr::null_mut(), |place| place.priv_.cast());
-    let pending = match Pending::find(first, stream.key()) {
+    let pending = match Pending::find(first(place), stream.key()) {
         Some(pending) => pending,
         None => add(ctx, place, Pending::take(stream))?,
     };

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use vmod_s3log::record::task::{Address, Handling, Message, Moment, Part, unmasked};
 use vmod_s3log::record::{
-    Acct, Dialect, Letters, Options, Program, Settled, Side, Structs, TagTable, Task,
+    Acct, Dialect, Names, Options, Program, Settled, Side, Structs, TagTable, Task,
 };
 
 const FORMAT: &str = concat!(
@@ -57,9 +57,8 @@ impl Structs for Request {
             ready: (self.ready && !self.synthetic).then_some(1_700_000_000.187_5),
         })
     }
-    fn received<'s>(&'s self, letters: Letters, visit: &mut dyn FnMut(&'s [u8])) {
-        let lines = self.received.iter().map(String::as_bytes);
-        lines.filter(|line| letters.has(line)).for_each(visit);
+    fn received<'s>(&'s self, names: &Names, visit: &mut dyn FnMut(u16, &'s [u8])) {
+        names.visit(self.received.iter().map(String::as_bytes), visit);
     }
     fn line(&self, _: Message, part: Part) -> Option<&[u8]> {
         let [method, url, protocol] = &self.first;
