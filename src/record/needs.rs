@@ -80,9 +80,7 @@ type Rule = (When, &'static [Tag]);
 /// Where a log begins, without which nobody can tell whether an earlier value is lost.
 const BEGIN: &[Tag] = &[Tag::Begin, Tag::Timestamp];
 const PIPED: &[Rule] = &[(When::Piped, &[Tag::PipeAcct])];
-const TIMES: &[Rule] = &[(When::Piped, &[Tag::Timestamp])];
 const START: &[Rule] = &[(When::Restarted, &[Tag::Timestamp])];
-const ELAPSED: &[Rule] = &[(When::Piped, &[Tag::Timestamp]), (When::Restarted, &[Tag::Timestamp])];
 const FIRST_BYTE: &[Rule] =
     &[(When::Piped, &[Tag::Timestamp]), (When::BodyRead, &[Tag::Timestamp])];
 const METHOD: &[Rule] = &[(When::Restarted, &[Tag::ReqMethod])];
@@ -163,10 +161,10 @@ impl Program {
             What::User => of("%u", HEADER, &[]),
             What::Status => of("%s", &[], STATUS),
             What::Clock(Edge::Begin, _) | What::Epoch(Edge::Begin, _) => of("%t", START, &[]),
-            What::Clock(Edge::End, _) | What::Epoch(Edge::End, _) => of("%{end:...}t", TIMES, &[]),
-            What::Elapsed(Unit::Micros) => of("%D", ELAPSED, &[]),
-            What::Elapsed(Unit::Millis) => of("%{ms}T", ELAPSED, &[]),
-            What::Elapsed(_) => of("%T", ELAPSED, &[]),
+            What::Clock(Edge::End, _) | What::Epoch(Edge::End, _) => of("%{end:...}t", &[], &[]),
+            What::Elapsed(Unit::Micros) => of("%D", START, &[]),
+            What::Elapsed(Unit::Millis) => of("%{ms}T", START, &[]),
+            What::Elapsed(_) => of("%T", START, &[]),
             What::FirstByte => of("%{Varnish:time_firstbyte}x", FIRST_BYTE, &[]),
             What::BytesIn => of("%I", PIPED, &[]),
             What::BytesOut => of("%O", PIPED, &[]),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use varnish::{Vsc, VscMetric};
 
+use super::mask;
 use crate::pipeline::Observer;
 use crate::stats::{Stats, get, set, stats_table};
 
@@ -63,5 +64,7 @@ impl Observer for Publisher {
     fn observe(&mut self, stats: &Stats) {
         let to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         to.0.copy(stats);
+        drop(to);
+        mask::look();
     }
 }

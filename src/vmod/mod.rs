@@ -12,6 +12,7 @@ mod events;
 mod guarded;
 mod keys;
 mod late;
+mod mask;
 mod object;
 mod params;
 mod pending;

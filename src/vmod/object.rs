@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, LazyLock, Weak};
 
 use super::guarded::guarded;
+use super::mask::Watch;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::{Program, TagTable};
 use crate::settings::{self, Arguments, Error};
@@ -18,6 +19,8 @@ pub(super) struct Stream {
     pub esi: bool,
     /// Whether the format asks for response headers.
     pub reads_response: bool,
+    /// What of Varnish's log its lines need.
+    pub mask: Arc<Watch>,
     /// Where lines go.
     pub outlet: Outlet,
     /// The pipeline, if it could be started at once.
@@ -42,7 +45,8 @@ impl Stream {
         let outlet = super::process::open(arguments)?;
         let reads_response = program.reads_response_headers();
         let pipeline = outlet.pipeline().cloned();
-        Ok(Self { program, esi, reads_response, outlet, pipeline })
+        let mask = Watch::new(arguments.stream(), &program);
+        Ok(Self { program, esi, reads_response, mask, outlet, pipeline })
     }
 
     /// What a task's value is found by: the pipeline, which several VCLs' streams may share, so
@@ -78,6 +82,7 @@ impl Streams {
     pub(super) fn loaded(&self) {
         for stream in self.0.iter().filter_map(Weak::upgrade) {
             stream.guard(|| stream.outlet.loaded());
+            stream.guard(|| stream.mask.loaded());
         }
     }
 }

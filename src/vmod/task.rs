@@ -344,6 +344,7 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
 
 fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
     let [vsl] = &bo.vsl;
+    stream.mask.fetch();
     let structs = Backend { bo, pending };
     let acct = Some(Acct {
         request_header: bo.acct.bereq_hdrbytes,
