@@ -9,6 +9,7 @@
 
 use std::io::{self, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,14 +46,26 @@ Exit codes (the first step that failed decides):
   5  no credentials, or the gateway refuses them
   6  no such bucket here, or it is in another region
   7  the gateway refuses the write (an unsupported option, or another object under this key), or
-     returns other bytes than were written"
+     returns other bytes than were written
+
+With --varnish nothing is written and no gateway is asked. It runs varnishadm, so that whoever runs it must be \
+allowed to read varnishd's secret, reads the streams of the VCLs in use, and prints what to set vsl_mask to. \
+Exit codes:
+  0  vsl_mask hides nothing that a line needs
+  2  invalid arguments, or the settings of a stream
+  3  no varnishd of that name answers varnishadm
+  8  vsl_mask hides what lines of a stream need"
 )]
 pub(super) struct CheckArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
-    streams: Vec<String>,
+    pub(super) streams: Vec<String>,
+    /// Look into a running varnishd instead: which tags of its shared-memory log its streams need, and
+    /// which vsl_mask may hide. NAME is that of varnishd's -n. Default: the only one that runs.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub(super) varnish: Option<PathBuf>,
     /// Print one JSON object per step.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -86,11 +99,17 @@ type Tell<'a> = &'a mut dyn FnMut(&Step<'_>) -> Result<(), Error>;
 /// # Errors
 /// A setting, or the output. What a step finds is no error but an exit code.
 pub(super) fn run(arguments: &CheckArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let tell = &mut printer(out, arguments.json);
+    Ok(ExitCode::from(streams(&arguments.connection, &arguments.streams, tell)?))
+}
+
+/// Prints each step, as a JSON object if `json`.
+pub(super) fn printer(
+    out: &mut dyn Write,
+    json: bool,
+) -> impl FnMut(&Step<'_>) -> Result<(), Error> {
     let paint = Paint::stdout();
-    let code = streams(&arguments.connection, &arguments.streams, &mut |step| {
-        if arguments.json { object(out, step) } else { row(out, paint, step) }
-    })?;
-    Ok(ExitCode::from(code))
+    move |step| if json { object(out, step) } else { row(out, paint, step) }
 }
 
 /// Tries each of the streams `named`, or all of the settings file, and tells each step. The exit code.

@@ -10,6 +10,7 @@
 //! | `terminal` | what a person and a script see |
 //! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
+//! | `mask` | `check --varnish` |
 //! | `doctor` | what is wrong on this node, and what to do |
 //! | `varnishd` | Varnish's processes, and what its own programs say |
 //! | `lines` | what `cat` and `tail` share |
@@ -39,6 +40,7 @@ mod format;
 mod generate;
 mod lines;
 mod ls;
+mod mask;
 mod node;
 mod program;
 mod requeue;
@@ -116,6 +118,7 @@ pub fn main(varnish_abi: Option<&str>) -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, out),
         Command::Drain(arguments) => drain::run(&arguments, out),
         Command::Ship(arguments) => ship::run(&arguments),
+        Command::Check(arguments) if arguments.varnish.is_some() => mask::run(&arguments, out),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Credentials(arguments) => credentials::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),

@@ -301,11 +301,6 @@ impl TagTable {
         found
     }
 
-    /// All names, in the order of their numbers.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|(_, name)| name.as_str())
-    }
-
     /// The name of a tag's number.
     #[must_use]
     pub fn name(&self, number: u8) -> Option<&str> {

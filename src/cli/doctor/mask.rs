@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::finding::Finding;
 use super::node::Node;
+use crate::cli::varnishd::Mask;
 use crate::record::{Need, Program, Side, TagTable, When};
 use crate::settings;
 
@@ -64,39 +65,6 @@ fn judge(mask: &Mask, needs: &[Need], option: &str) -> Vec<Finding> {
     }]
 }
 
-/// The parameter `vsl_mask`, as `param.show` has it: `all,-Debug,-Hash`, before Varnish 7.3 without `all`.
-struct Mask {
-    /// Whether what is not named is hidden.
-    rest: bool,
-    /// What is the other way round.
-    named: BTreeSet<String>,
-}
-
-impl Mask {
-    fn read(text: &str) -> Self {
-        let mut mask = Self { rest: false, named: BTreeSet::new() };
-        for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
-            match (word, word.split_at_checked(1)) {
-                ("all", _) => mask = Self { rest: false, named: BTreeSet::new() },
-                ("none", _) => mask = Self { rest: true, named: BTreeSet::new() },
-                (_, Some((sign @ ("+" | "-"), tag))) => {
-                    if (sign == "-") == mask.rest {
-                        mask.named.remove(tag);
-                    } else {
-                        mask.named.insert(tag.to_owned());
-                    }
-                }
-                _ => {}
-            }
-        }
-        mask
-    }
-
-    fn hides(&self, tag: &str) -> bool {
-        self.rest != self.named.contains(tag)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::finding::Mark;
@@ -107,19 +75,6 @@ mod tests {
         let options = settings::line(&Arguments::new("access")).unwrap();
         let program = Program::compile(format, &options, &TagTable::varnish_7()).unwrap();
         judge(&Mask::read(mask), &program.needs(Side::Client), " -n x").pop().unwrap()
-    }
-
-    #[test]
-    fn a_mask_is_read_in_each_of_its_forms() {
-        for (text, hidden, shown) in [
-            ("all,-Debug,-Hash", "Hash", "ReqURL"),
-            ("-Debug,-Hash", "Hash", "ReqURL"),
-            ("none,+ReqURL", "Hash", "ReqURL"),
-            ("all,-Hash,-ReqURL,+ReqURL", "Hash", "ReqURL"),
-        ] {
-            let mask = Mask::read(text);
-            assert!(mask.hides(hidden) && !mask.hides(shown), "{text}");
-        }
     }
 
     #[test]

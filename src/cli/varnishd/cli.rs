@@ -1,6 +1,6 @@
 //! What Varnish's CLI and log say, as `varnishadm` and `varnishlog` print it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -30,6 +30,18 @@ impl Parameters {
     pub(in crate::cli) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
+}
+
+/// The names of the VCLs in use, from `vcl.list -j`: the active one and those that have a label.
+pub(super) fn in_use(text: &str) -> Option<BTreeSet<String>> {
+    let all: Vec<Value> = serde_json::from_str(text).ok()?;
+    let name = |one: &Value| {
+        let labelled = one.get("label").and_then(|label| label.get("name"));
+        let active = one.get("status").and_then(Value::as_str) == Some("active");
+        let name = labelled.or_else(|| one.get("name").filter(|_| active))?;
+        Some(name.as_str()?.to_owned())
+    };
+    Some(all.iter().filter_map(name).collect())
 }
 
 /// The ABI's name from a line such as `varnish-7.7.0 revision HASH`.
@@ -69,6 +81,17 @@ mod tests {
         assert_eq!(read.get("vsl_mask"), Some("all,-Debug"));
         assert_eq!(read.get("accept_filter"), None);
         assert_eq!(Parameters::read("Unknown request."), None);
+    }
+
+    #[test]
+    fn a_vcl_is_in_use_if_it_is_active_or_has_a_label() {
+        let text = r#"[ 2, ["vcl.list", "-j"], 1795688286.885,
+            {"status": "available", "state": "auto", "name": "boot", "labels": 1},
+            {"status": "available", "state": "auto", "name": "old"},
+            {"status": "available", "state": "label", "name": "lab", "label": {"name": "boot", "refs": 1}},
+            {"status": "active", "state": "auto", "name": "two"}]"#;
+        assert!(in_use(text).unwrap().iter().eq(["boot", "two"]));
+        assert_eq!(in_use("Unknown request."), None);
     }
 
     #[test]

@@ -12,9 +12,11 @@
 //! | `processes` | who runs, from `/proc` |
 //! | `counters` | what `varnishstat` says |
 //! | `cli` | what `varnishadm` says |
+//! | `mask` | what its `vsl_mask` hides |
 
 mod cli;
 mod counters;
+mod mask;
 mod processes;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use std::time::Duration;
 use super::{Error, program};
 pub(super) use cli::Parameters;
 pub(super) use counters::{Counters, StreamCounters};
+pub(super) use mask::Mask;
 pub(super) use processes::Process;
 
 /// What a program of Varnish's may take, itself and with its start.
@@ -111,6 +114,22 @@ impl Varnishd {
         let text = self.ask("adm", &["param.show", "-j"])?;
         Parameters::read(&text)
             .ok_or_else(|| program::failed("varnishadm", "printed no parameters"))
+    }
+
+    /// The text of the VCLs in use: the active one and those that have a label.
+    ///
+    /// # Errors
+    /// As of [`Self::parameters`].
+    pub(super) fn vcl(&self) -> Result<String, Error> {
+        let names = cli::in_use(&self.ask("adm", &["vcl.list", "-j"])?);
+        let names =
+            names.ok_or_else(|| program::failed("varnishadm", "printed no list of VCLs"))?;
+        let mut all = String::new();
+        for name in names {
+            all.push_str(&self.ask("adm", &["vcl.show", "-v", &name])?);
+            all.push('\n');
+        }
+        Ok(all)
     }
 
     /// Which Varnish it is, as its modules are asked for: `Varnish 7.7.0 HASH`.
