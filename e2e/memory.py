@@ -30,7 +30,6 @@ PARAMETERS = (
     "pool_req=0,0,0",
     "pool_vbo=0,0,0",
     "pool_sess=0,0,0",
-    "h2_rapid_reset_limit=0",
     "thread_pools=1",
     "thread_pool_min=20",
     "thread_pool_stack=256k",
@@ -58,10 +57,12 @@ def loaded(place, what, requests, wrapper):
     """What is wrong after the load on a varnishd that `wrapper` runs; blocks go to the path `what`."""
     directory = place.directory / what
     directory.mkdir()
+    # Varnishes from before the attack have no limit to lift.
+    resets = ["h2_rapid_reset_limit=0"] if rig.has_parameter(place.env, "h2_rapid_reset_limit") else []
     varnish = place.start_varnish(
         mixed.write(place, what, "first"),
         directory=directory,
-        parameters=PARAMETERS,
+        parameters=[*PARAMETERS, *resets],
         wrapper=wrapper,
     )
     child = varnish.child_pid()
@@ -119,7 +120,9 @@ def judge(place, what):
         totals[stream] = found
         if found != records:
             wrong.append(f"{what}: {stream} has {found} lines of {records} records")
-        if lost := {key: n for key, n in counts.items() if n and ".dropped_" in key}:
+        # Before 7.3 nothing tells of the end of some rollbacks: their records are dropped (docs/versions.md).
+        known = f"{stream}.dropped_end" if rig.numbers(place.env) < (7, 3) else None
+        if lost := {key: n for key, n in counts.items() if n and ".dropped_" in key and key != known}:
             wrong.append(f"{what}: {stream} counts {lost}")
     if totals["access"] != totals["events"]:
         wrong.append(f"{what}: one of two streams that log the same requests has more lines: {totals}")

@@ -93,12 +93,6 @@ def fit(version):
     FORMAT = r"\t".join(FIELDS[name] for name in NAMES)
 
 
-def version_of(place):
-    """The Varnish that is tested, as numbers; one without a number is the newest."""
-    found = re.match(r"(\d+)\.(\d+)\.", rig.version(place.env))
-    return tuple(map(int, found.groups())) if found else (999,)
-
-
 def streams(place):
     """The four streams: clients, clients with fragments, fetches, and who called .log()."""
     common = f'dialect = "varnishncsa", format = {{"{FORMAT}"}}'
@@ -316,7 +310,7 @@ def arguments(parser):
 def prove(place, options):
     began = time.monotonic()
     place.env["TZ"] = ZONE
-    version = version_of(place)
+    version = rig.numbers(place.env)
     fit(version)
     origin = oracle_kinds.Origin()
     dead, proxy = rig.free_ports(2)

@@ -19,12 +19,12 @@ from e2e.rig.machine import (
 )  # fmt: skip
 from e2e.rig.origin import Origin
 from e2e.rig.s3 import ACCESS_KEY, BUCKET, S3, SECRET_KEY
-from e2e.rig.varnish import GONE_OR_HERE, Varnish, dropped, version
+from e2e.rig.varnish import GONE_OR_HERE, Varnish, dropped, has_parameter, numbers, version
 
 __all__ = [
     "ACCESS_KEY", "BUCKET", "COMBINED", "DEPS", "GONE_OR_HERE", "PATIENCE", "ROOT", "SECRET_KEY",
     "Origin", "Process", "Rig", "S3", "Skip", "Varnish", "dropped", "environment", "fill",
-    "free_ports", "gone", "say", "tmpfs", "version", "wait_for",
+    "free_ports", "gone", "has_parameter", "numbers", "say", "tmpfs", "version", "wait_for",
 ]  # fmt: skip
 
 COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'
@@ -50,7 +50,8 @@ class Rig:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error and self.varnish and self.varnish.process:
+        wrong = error and not isinstance(error, Skip)
+        if wrong and self.varnish and self.varnish.process:
             print(f"--- the end of varnishd's output\n{self.varnish.process.tail()}", file=sys.stderr)
         with contextlib.suppress(Exception):
             self.stack.close()

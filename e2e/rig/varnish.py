@@ -26,6 +26,18 @@ def version(env):
     return found[1] if found else "unknown"
 
 
+def numbers(env):
+    """Major and minor version of varnishd, such as (7, 7); one that does not say its number is the newest."""
+    found = re.match(r"(\d+)\.(\d+)\.", version(env))
+    return tuple(map(int, found.groups())) if found else (999,)
+
+
+def has_parameter(env, name):
+    """Whether varnishd knows the parameter; it refuses to start with one that it does not know."""
+    done = subprocess.run(["varnishd", "-x", "parameter"], env=env, stdout=subprocess.PIPE, check=True, text=True)
+    return name in done.stdout.splitlines()
+
+
 def dropped(counters):
     """The counters of what was dropped that are not 0."""
     return {name: n for name, n in counters.items() if ".dropped" in name and n}
