@@ -19,7 +19,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## install or find what the rest needs (Debian 12 or 13, root or sudo)
+deps: ## install or find what the rest needs (Debian 12 or 13, root or sudo); VARNISH=system|source
 	@tools/deps.sh
 
 .PHONY: build

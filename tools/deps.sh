@@ -2,9 +2,13 @@
 # Installs or finds what the build, the demo and the tests need. Everything that is not a Debian
 # package goes into .deps/ beside this checkout; what is there already is not done again.
 #
-#   .deps/varnish   Varnish built from source, only where the system has none that fits
+#   .deps/varnish   Varnish built from source, where it is asked for or the system has none that fits
 #   .deps/venv      a Python environment with the S3 server and boto3, pinned by hash
 #   .deps/env       sourced by the Makefile and the scripts: where Varnish is
+#
+# VARNISH=system takes this Debian's Varnish, 7.1 in Debian 12 and 7.7 in Debian 13; VARNISH=source builds
+# Debian 13's. What was said last holds. Nothing said, it is the system's, unless .deps/varnish is there.
+# A Varnish with a prefix of its own, to which PATH and PKG_CONFIG_PATH lead, is taken as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deps=$PWD/.deps
@@ -58,7 +62,7 @@ apt_install ca-certificates build-essential pkg-config libclang-dev clang wrk ng
   curl python3 python3-venv procps age gnupg minisign tinyproxy zstd openssl valgrind libc6-dbg
 
 # --- Varnish --------------------------------------------------------------------------------
-varnish_wanted=7.4
+varnish_wanted=7.1
 fits() { # the version is at least the wanted one and older than 10: docs/versions.md
   [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 10 ]
 }
@@ -71,20 +75,32 @@ candidate() {
 }
 
 built=$deps/varnish
+asked=${VARNISH:-$(cat "$deps/varnish-from" 2>/dev/null || true)}
+case $asked in
+  system | source) printf '%s\n' "$asked" >"$deps/varnish-from" ;;
+  '') if [ -e "$built/.complete" ]; then asked=source; fi ;;
+  *) die "VARNISH=$asked: expected system, for this Debian's Varnish, or source, for Debian 13's built into .deps/varnish" ;;
+esac
 prefix=
 system=$(pkg-config --modversion varnishapi 2>/dev/null || true)
 if fits "$system" && command -v varnishd >/dev/null && command -v varnishtest >/dev/null; then
   prefix=$(pkg-config --variable=exec_prefix varnishapi)
-  say "Varnish $system of this system ($prefix)"
+fi
+if [ -n "$prefix" ] && [ "$prefix" != /usr ] && [ "$prefix" != "$built" ]; then
+  say "Varnish $system of this shell's environment ($prefix)"
+elif [ "$asked" != source ] && [ "$prefix" = /usr ]; then
+  say "Varnish $system of this system"
+elif [ "$asked" != source ] && fits "$(candidate libvarnishapi-dev)"; then
+  apt_install varnish libvarnishapi-dev
+  prefix=/usr
+  say "Varnish $(pkg-config --modversion varnishapi) of this system, as installed now; VARNISH=source takes Debian 13's"
+elif [ "$asked" = system ]; then
+  die "VARNISH=system: this Debian has no Varnish from $varnish_wanted up"
 elif [ -x "$built/sbin/varnishd" ] && [ -e "$built/.complete" ]; then
   prefix=$built
   say "Varnish $(cat "$built/.complete") in .deps/varnish"
-elif fits "$(candidate libvarnishapi-dev)"; then
-  apt_install varnish libvarnishapi-dev
-  prefix=$(pkg-config --variable=exec_prefix varnishapi)
-  say "Varnish $(pkg-config --modversion varnishapi) of this system ($prefix)"
 else
-  say "this Debian has no Varnish from $varnish_wanted up: building Debian 13's from source into .deps/varnish (about a minute on 2 cores)"
+  say "building Debian 13's Varnish from source into .deps/varnish (about a minute on 2 cores)"
   apt_install automake autoconf libtool libedit-dev libncurses-dev libpcre2-dev python3-docutils \
     dpkg-dev debian-archive-keyring
   work=$(mktemp -d "$deps/varnish-build.XXXXXX")
@@ -146,8 +162,10 @@ say "SeaweedFS $("$deps/venv/bin/weed" version 2>/dev/null | sed -n 's/^version 
     echo "LD_LIBRARY_PATH=$libraries"
     echo "export PKG_CONFIG_PATH LD_LIBRARY_PATH"
   else
-    echo "PATH=$deps/venv/bin:\$PATH"
+    # A user who is not root may have no sbin, where varnishd is.
+    echo "PATH=$deps/venv/bin:\$PATH:/usr/sbin"
   fi
   echo "export PATH VARNISH_PREFIX"
 } >"$deps/env"
+(. "$deps/env" && tools/cargo-config.sh)
 say "ready"
