@@ -28,7 +28,7 @@ say "Rust $rust_found"
 
 # --- Debian packages ------------------------------------------------------------------------
 command -v apt-get >/dev/null 2>&1 ||
-  die "apt-get was not found: this script knows Debian 12 and 13; elsewhere see 'From other systems' in docs/install.md"
+  die "apt-get was not found: this script knows Debian 12 and 13; elsewhere see 'On other systems' in docs/install.md"
 if [ "$(id -u)" = 0 ]; then root=(); else root=(sudo -n); fi
 
 may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
