@@ -55,7 +55,8 @@ make_tree() {
     touch "$base/.complete"
   fi
   if [ "$name" = "$suite.base" ]; then return; fi
-  copy_tree "$suite.base" "$name"
+  # Other packages than before: what was built in the tree stays.
+  if [ ! -e "$tree/.complete" ]; then copy_tree "$suite.base" "$name"; fi
   rm -f "$tree/.complete"
   say "$name: installing $*"
   run "$name" apt-get install -y -qq --no-install-recommends "$@" >"$trees/$name.log" 2>&1 ||
