@@ -12,6 +12,7 @@
 //! | [`wire`] | texts: XML, dates, encodings |
 //! | [`client`] | one attempt, bounded in bytes and time, classified |
 //! | [`read`] | HEAD, GET and listings |
+//! | `delete` | DELETE |
 //! | `put`, `confirm`, `etag` | one attempt to store a block, and the proof that it is stored |
 //! | [`outcome`] | the closed set of outcomes and what is done about each |
 //! | `classify`, `advice` | an answer's outcome, and what an operator does next |
@@ -30,6 +31,7 @@ mod classify;
 pub mod client;
 mod confirm;
 pub mod credentials;
+mod delete;
 pub mod endpoint;
 mod etag;
 mod http;

@@ -20,7 +20,11 @@ use vmod_s3log::s3::{
 const KEYS: (&str, &str) = (ACCESS_KEY, SECRET_KEY);
 
 fn connect(server: &S3Server) -> Client {
-    client(&server.endpoint(), KEYS, Options::default(), System::new())
+    client_with(server, KEYS)
+}
+
+fn client_with(server: &S3Server, keys: (&str, &str)) -> Client {
+    client(&server.endpoint(), keys, Options::default(), System::new())
 }
 
 fn read(client: &Client, key: &str) -> Vec<u8> {
@@ -46,6 +50,23 @@ fn what_was_put_is_listed_looked_at_and_read_back() {
     assert_eq!(page.entries.len(), 1);
     assert_eq!(page.entries[0].size, body.len() as u64);
     assert_eq!(page.next, None);
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_may_be_deleted_again() {
+    let server = S3Server::start();
+    let client = connect(&server);
+    for key in ["a", "b"] {
+        assert_eq!(put(&client, key, b"line\n").outcome, Outcome::Stored);
+    }
+    for _ in 0..2 {
+        assert_eq!(client.delete("a"), Ok(()));
+        assert_eq!(client.head("a").unwrap_err().outcome, Outcome::NoObject);
+        assert_eq!(read(&client, "b"), b"line\n");
+    }
+    let strange = client_with(&server, (ACCESS_KEY, "another secret"));
+    assert_eq!(strange.delete("b").unwrap_err().outcome, Outcome::Refused);
+    assert_eq!(read(&client, "b"), b"line\n");
 }
 
 #[test]
