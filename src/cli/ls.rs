@@ -1,6 +1,7 @@
 //! `s3log ls`: the blocks of streams.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::Error;
 use super::blocks::{self, FoundBlock, Listing, Range, Told, filter, metas, none_found, select};
+use super::compacted::{Place, Within};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::{Complaints, Progress, when};
@@ -19,7 +21,9 @@ use crate::printable::printable;
 #[command(
     after_help = "Blocks are ordered by the time of their first record. Times, hosts and sizes come \
                   from the listing, which is kept in memory, 256 bytes per block, unless --unsorted \
-                  is given. --long also requests the metadata of each block, 16 at a time."
+                  is given. --long also requests the metadata of each block, 16 at a time. Blocks that \
+                  s3log compact has written into a compacted object are listed as that object, with \
+                  their number; --unsorted lists blocks alone."
 )]
 pub(super) struct LsArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
@@ -54,6 +58,22 @@ struct Row<'a> {
     long: Option<Long>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+}
+
+/// A compacted object.
+#[derive(Serialize)]
+struct CompactedRow<'a> {
+    stream: &'a str,
+    hosts: BTreeSet<&'a str>,
+    /// How many of its blocks were asked for; what follows of records and bytes is theirs.
+    blocks: u64,
+    /// RFC 3339, of the first record; to the second.
+    time: Option<String>,
+    stored_bytes: u64,
+    state: &'static str,
+    key: &'a str,
+    records: u64,
+    raw_bytes: u64,
 }
 
 /// What only the metadata tells.
@@ -126,6 +146,10 @@ struct Table<'a> {
     wide: usize,
     headed: bool,
     blocks: u64,
+    /// Compacted objects, the blocks in them, and those of these that are still there.
+    objects: u64,
+    within: u64,
+    beside: u64,
     stored: u64,
     records: u64,
     raw: u64,
@@ -142,6 +166,9 @@ impl<'a> Table<'a> {
             wide: 4,
             headed: false,
             blocks: 0,
+            objects: 0,
+            within: 0,
+            beside: 0,
             stored: 0,
             records: 0,
             raw: 0,
@@ -155,14 +182,23 @@ impl<'a> Table<'a> {
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
         let told = if self.arguments.long { metas(blocks, complaints)? } else { Vec::new() };
-        let wide = |found: &FoundBlock<'_>| shown_host(found).chars().count();
-        self.wide = blocks.iter().map(wide).max().unwrap_or(0).max(self.wide);
+        let objects = blocks.chunk_by(FoundBlock::precedes);
+        let wide = |object: &[FoundBlock<'_>]| shown_hosts(object).chars().count();
+        self.wide = objects.clone().map(wide).max().unwrap_or(0).max(self.wide);
         if !self.headed && !blocks.is_empty() && !self.arguments.json {
             self.heading()?;
             self.headed = true;
         }
-        for (place, found) in blocks.iter().enumerate() {
-            let told = told.get(place);
+        let mut told = told.iter();
+        for object in objects {
+            let Some(found) = object.first() else { continue };
+            if let Some(within) = &found.within {
+                // One for each, of which nothing but the manifest tells.
+                told.by_ref().take(object.len()).for_each(drop);
+                self.compacted(object, &within.place)?;
+                continue;
+            }
+            let told = told.next();
             if matches!(told, Some(Told::Gone)) {
                 continue;
             }
@@ -173,6 +209,50 @@ impl<'a> Table<'a> {
                 self.row(found, told)?;
             }
         }
+        Ok(())
+    }
+
+    /// A row for a compacted object, with what is asked for of it.
+    fn compacted(&mut self, object: &[FoundBlock<'_>], place: &Place) -> Result<(), Error> {
+        let sum = |of: fn(&Within) -> u64| {
+            let each = object.iter().filter_map(|found| found.within.as_deref());
+            each.fold(0u64, |sum, within| sum.saturating_add(of(within)))
+        };
+        let (records, raw) = (sum(|within| within.records), sum(|within| within.bytes));
+        let blocks = object.len() as u64;
+        self.objects += 1;
+        self.within += blocks;
+        self.beside += sum(|within| u64::from(within.beside));
+        self.stored = self.stored.saturating_add(place.size);
+        let time = object.first().and_then(|found| found.time);
+        if self.arguments.json {
+            let hosts: BTreeSet<_> = object.iter().filter_map(|b| b.host.as_deref()).collect();
+            let row = CompactedRow {
+                stream: object.first().map_or("", |found| found.stream()),
+                hosts,
+                blocks,
+                time: time.map(|time| when::show(time.saturating_mul(SECOND))),
+                stored_bytes: place.size,
+                state: state(place.seal),
+                key: &place.key,
+                records,
+                raw_bytes: raw,
+            };
+            return Ok(json(self.out, &row)?);
+        }
+        self.records = self.records.saturating_add(records);
+        self.raw = self.raw.saturating_add(raw);
+        let time = shown_time(time);
+        let stream = object.first().map_or("", |found| found.stream());
+        let stream = if self.several { format!("{stream:8}  ") } else { String::new() };
+        let (host, wide, number) = (shown_hosts(object), self.wide, format!("x{blocks}"));
+        let stored = size(place.size);
+        write!(self.out, "{time:20}  {stream}{host:wide$}  {number:>6}  {stored:>10}")?;
+        if self.arguments.long {
+            let (records, raw) = (count(records), size(raw));
+            write!(self.out, "  {records:>8}  {raw:>10}  {:>8}  {:12}", "-", "compacted")?;
+        }
+        writeln!(self.out, "  {}", printable(&place.key))?;
         Ok(())
     }
 
@@ -193,9 +273,7 @@ impl<'a> Table<'a> {
         let Self { paint, wide, .. } = *self;
         // What a listing and metadata say may be anything.
         self.stored = self.stored.saturating_add(found.size);
-        let time = found
-            .time
-            .map_or_else(|| "?".to_owned(), |time| when::show(time.saturating_mul(SECOND)));
+        let time = shown_time(found.time);
         let stream = if self.several { format!("{:8}  ", found.stream()) } else { String::new() };
         let host = shown_host(found);
         write!(
@@ -205,7 +283,7 @@ impl<'a> Table<'a> {
             size(found.size)
         )?;
         match told {
-            None | Some(Told::Gone) => {}
+            None | Some(Told::Gone | Told::Compacted { .. }) => {}
             Some(Told::Meta(meta)) => {
                 self.records = self.records.saturating_add(meta.records);
                 self.raw = self.raw.saturating_add(meta.raw_bytes);
@@ -226,13 +304,25 @@ impl<'a> Table<'a> {
     /// The last line, but for JSON.
     fn sum(&mut self) -> Result<(), Error> {
         if !self.arguments.json {
-            let mut sum =
-                format!("{}, {} stored", counted(self.blocks, "block"), size(self.stored));
+            let mut sum = counted(self.blocks, "block");
+            if self.objects > 0 {
+                let objects = counted(self.objects, "compacted object");
+                sum.push_str(&format!(", {objects} of {}", counted(self.within, "block")));
+            }
+            sum.push_str(&format!(", {} stored", size(self.stored)));
             if self.arguments.long {
                 let (records, raw) = (counted(self.records, "record"), size(self.raw));
                 sum.push_str(&format!(", {records}, {raw} raw"));
             }
             writeln!(self.out, "{}", self.paint.faint(&sum))?;
+            if self.beside > 0 {
+                let text = format!(
+                    "{} not listed, still there beside the compacted object: s3log compact --delete \
+                     deletes them",
+                    counted(self.beside, "block")
+                );
+                writeln!(self.out, "{}", self.paint.faint(&text))?;
+            }
         }
         self.out.flush()?;
         Ok(())
@@ -240,6 +330,23 @@ impl<'a> Table<'a> {
 }
 
 const SECOND: u64 = 1_000_000_000;
+
+fn shown_time(time: Option<u64>) -> String {
+    time.map_or_else(|| "?".to_owned(), |time| when::show(time.saturating_mul(SECOND)))
+}
+
+fn state(seal: &str) -> &'static str {
+    if seal.is_empty() { "clear" } else { "encrypted" }
+}
+
+/// The host of an object's blocks, or how many there are.
+fn shown_hosts<'a>(object: &'a [FoundBlock<'_>]) -> Cow<'a, str> {
+    let hosts: BTreeSet<_> = object.iter().filter_map(|found| found.host.as_deref()).collect();
+    match object.first() {
+        Some(found) if hosts.len() <= 1 => shown_host(found),
+        _ => format!("{} hosts", hosts.len()).into(),
+    }
+}
 
 fn shown_host<'a>(found: &'a FoundBlock<'_>) -> Cow<'a, str> {
     printable(found.host.as_deref().unwrap_or("?"))
@@ -254,7 +361,7 @@ fn row<'a>(found: &'a FoundBlock<'a>, told: Option<&Told>) -> Row<'a> {
         number: found.number,
         time: found.time.map(|time| when::show(time.saturating_mul(SECOND))),
         stored_bytes: found.size,
-        state: if seal.is_empty() { "clear" } else { "encrypted" },
+        state: state(seal),
         key: &found.key,
         long: match told {
             Some(Told::Meta(meta)) => Some(Long::from(&**meta)),

@@ -7,8 +7,9 @@
 //! |---|---|
 //! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
 //! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
+//! | `compacted` | what compaction leaves in a bucket: objects, and the manifests that name their blocks |
 //! | `terminal` | what a person and a script see |
-//! | `ls`, `cat`, `tail`, `verify`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
+//! | `ls`, `cat`, `tail`, `verify`, `compact`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
 //! | `mask` | `check --varnish` |
 //! | `doctor` | what is wrong on this node, and what to do |
@@ -32,6 +33,8 @@
 mod blocks;
 mod cat;
 mod check;
+mod compact;
+mod compacted;
 mod credentials;
 mod doctor;
 mod drain;
@@ -84,6 +87,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Verify that no block and no line is missing or altered.
     Verify(verify::VerifyArgs),
+    /// Write the blocks of past hours into few large objects.
+    Compact(compact::CompactArgs),
     /// Upload what this node's spool holds while Varnish is stopped.
     Drain(drain::DrainArgs),
     /// Upload what varnishd packs, as another user (streams with upload = external).
@@ -116,6 +121,7 @@ pub fn main(varnish_abi: Option<&str>) -> ExitCode {
         Command::Cat(arguments) => cat::run(&arguments, out),
         Command::Tail(arguments) => tail::run(&arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::Compact(arguments) => compact::run(&arguments, out),
         Command::Drain(arguments) => drain::run(&arguments, out),
         Command::Ship(arguments) => ship::run(&arguments),
         Command::Check(arguments) if arguments.varnish.is_some() => mask::run(&arguments, out),

@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
     let sources = &arguments.reading.sources()?[..];
     let mut complaints = Complaints::default();
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
-    let listed = look(sources, 24)?;
+    let listed = recent(sources, &mut complaints)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
     let mut blocks = filter(listed, &hosts, &mut complaints)?;
     let (mut start, mut records) = newest(&blocks, arguments.lines, &mut complaints)?;
@@ -107,16 +107,32 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
 
 /// The blocks of the folders of the last `hours`.
 fn look(sources: &[Source], hours: u64) -> Result<Vec<FoundBlock<'_>>, Error> {
-    let now = when::now();
-    let since = now.saturating_sub(hours * HOUR);
     let progress = Progress::hidden();
     let mut all = Vec::new();
     for source in sources {
-        let times = (Some(since), now.saturating_add(HOUR));
-        all.append(&mut blocks::list(source, times, &progress)?.found);
+        all.append(&mut blocks::list(source, last(hours), &progress)?.found);
     }
     all.sort_unstable();
     Ok(all)
+}
+
+/// The same of the last day, with those that are there in compacted form only.
+fn recent<'a>(
+    sources: &'a [Source],
+    complaints: &mut Complaints,
+) -> Result<Vec<FoundBlock<'a>>, Error> {
+    let mut all = Vec::new();
+    for source in sources {
+        all.append(&mut blocks::current(source, last(24), &Progress::hidden(), complaints)?);
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// From when to when blocks of the last `hours` begin; clocks differ.
+fn last(hours: u64) -> (Option<u64>, u64) {
+    let now = when::now();
+    (Some(now.saturating_sub(hours * HOUR)), now.saturating_add(HOUR))
 }
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
@@ -134,9 +150,11 @@ fn newest(
             if records >= lines {
                 break;
             }
-            if let Told::Meta(meta) = told {
-                records = records.saturating_add(meta.records);
-            }
+            records = records.saturating_add(match told {
+                Told::Meta(meta) => meta.records,
+                Told::Compacted { records, .. } => *records,
+                Told::Unreadable(_) | Told::Gone => 0,
+            });
             start -= 1;
         }
     }

@@ -13,6 +13,8 @@
 mod built_for;
 #[path = "../common/mod.rs"]
 mod common;
+mod compact;
+mod compact_tampering;
 mod credentials;
 mod doctor;
 mod hostile;

@@ -10,6 +10,7 @@
 
 pub mod answering;
 pub mod clock;
+pub mod cut_off;
 pub mod fake;
 pub mod gate;
 pub mod kept;

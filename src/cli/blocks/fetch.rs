@@ -5,30 +5,30 @@
 //! decoder's window for each thread, whatever the blocks' sizes. A connection that breaks in the
 //! middle of a block is made again, and what was given already is skipped.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 
 use super::keys::Opener;
 use super::list::FoundBlock;
-use super::parallel::patiently;
+use super::parallel::{in_order, patiently};
 use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
 use crate::cli::terminal::Complaints;
 use crate::s3::Outcome;
 
 /// Bytes of a piece.
-const PIECE: usize = 256 * 1024;
+const PIECE: u64 = 256 * 1024;
 /// Pieces that wait in a block's queue.
 const QUEUE: usize = 8;
 /// How often a connection may break within a block.
 const BREAKS: u32 = 4;
 
-type Piece = Result<Vec<u8>, Error>;
+/// A place in the object's blocks, and lines of the block there.
+type Piece = Result<(usize, Vec<u8>), Error>;
 
 /// Blocks fetched at a time.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Jobs {
 
 /// Gives the lines of `blocks` in their order, in pieces that end anywhere: `each` hears of every
 /// piece with its block, and of a block's end with an empty piece. A block that is gone is said and
-/// passed over.
+/// passed over. Blocks that follow one another in a compacted object are read from it at once.
 ///
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
@@ -51,41 +51,26 @@ pub(in crate::cli) fn lines(
     complaints: &mut Complaints,
     mut each: impl FnMut(&FoundBlock<'_>, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let jobs = usize::from(jobs.jobs).min(blocks.len().max(1));
-    let (tasks, waiting) = bounded::<(&FoundBlock<'_>, Sender<Piece>)>(jobs);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let waiting = waiting.clone();
-            scope.spawn(move || {
-                for (found, send) in waiting {
-                    pump(found, keys, &send);
+    let objects: Vec<&[FoundBlock<'_>]> = blocks.chunk_by(FoundBlock::precedes).collect();
+    let work = |object: &&[FoundBlock<'_>], send: &Sender<Piece>| pump(object, keys, send);
+    in_order(&objects, usize::from(jobs.jobs), QUEUE, work, |object, pieces| {
+        let mut open = object.iter().peekable();
+        for piece in pieces {
+            let (place, bytes) = match piece {
+                Ok(piece) => piece,
+                Err(gone @ Error::Gone { .. }) => {
+                    complaints.say(&gone.to_string());
+                    continue;
                 }
-            });
-        }
-        drop(waiting);
-        // Owned by this closure: its end tells the threads that there is no more to do.
-        let tasks = tasks;
-        let mut ahead: VecDeque<(&FoundBlock<'_>, Receiver<Piece>)> = VecDeque::with_capacity(jobs);
-        let mut left = blocks.iter();
-        loop {
-            while ahead.len() < jobs {
-                let Some(found) = left.next() else { break };
-                let (send, receive) = bounded(QUEUE);
-                if tasks.send((found, send)).is_err() {
-                    break;
-                }
-                ahead.push_back((found, receive));
+                Err(error) => return Err(error),
+            };
+            let Some(found) = object.get(place) else { continue };
+            while let Some(before) = open.next_if(|block| !std::ptr::eq(*block, found)) {
+                each(before, &[])?;
             }
-            let Some((found, pieces)) = ahead.pop_front() else { return Ok(()) };
-            for piece in pieces {
-                match piece {
-                    Ok(piece) => each(found, &piece)?,
-                    Err(gone @ Error::Gone { .. }) => complaints.say(&gone.to_string()),
-                    Err(error) => return Err(error),
-                }
-            }
-            each(found, &[])?;
+            each(found, &bytes)?;
         }
+        open.try_for_each(|block| each(block, &[]))
     })
 }
 
@@ -99,18 +84,19 @@ enum Stop {
     Failed(Error),
 }
 
-fn pump(found: &FoundBlock<'_>, keys: &Opener, send: &Sender<Piece>) {
+fn pump(object: &[FoundBlock<'_>], keys: &Opener, send: &Sender<Piece>) {
+    let Some(first) = object.first() else { return };
     let mut given = 0;
     let mut breaks = 0;
     loop {
-        match attempt(found, keys, &mut given, send) {
+        match attempt(object, first, keys, &mut given, send) {
             Ok(()) | Err(Stop::Unwanted) => return,
             Err(Stop::Broken(_)) if breaks < BREAKS => {
                 breaks += 1;
                 std::thread::sleep(Duration::from_millis(200 << breaks));
             }
             Err(Stop::Broken(error)) => {
-                let _ = send.send(Err(unreadable(found, &error)));
+                let _ = send.send(Err(unreadable(key(first), &error)));
                 return;
             }
             Err(Stop::Failed(error)) => {
@@ -121,22 +107,35 @@ fn pump(found: &FoundBlock<'_>, keys: &Opener, send: &Sender<Piece>) {
     }
 }
 
-fn unreadable(found: &FoundBlock<'_>, problem: &impl ToString) -> Error {
-    Error::Block { key: found.key.to_string(), problem: problem.to_string() }
+/// The key of the object that a block's lines are in.
+fn key<'a>(found: &'a FoundBlock<'_>) -> &'a str {
+    found.within.as_ref().map_or(&found.key, |within| &within.place.key)
 }
 
-/// Fetches a block from its start and sends what comes after the first `given` bytes.
+fn unreadable(key: &str, problem: &impl ToString) -> Error {
+    Error::Block { key: key.to_owned(), problem: problem.to_string() }
+}
+
+/// Fetches an object from its start and sends what comes after the first `given` bytes of its lines.
 fn attempt(
-    found: &FoundBlock<'_>,
+    object: &[FoundBlock<'_>],
+    first: &FoundBlock<'_>,
     keys: &Opener,
     given: &mut u64,
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
-    let parts = KeyParts::parse(&found.key);
-    let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
-    let got = patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
-        let key = found.key.to_string();
+    let key = key(first);
+    let (seal, codec) = match &first.within {
+        Some(within) => (within.place.seal, within.place.codec),
+        None => KeyParts::parse(key).map_or(("", Kind::None), |parts| (parts.seal, parts.codec)),
+    };
+    let got = patiently(|| first.source.client.get(key)).map_err(|answer| {
+        let key = key.to_owned();
         Stop::Failed(match answer.outcome {
+            Outcome::NoObject if first.within.is_some() => {
+                let problem = "a manifest names it and it is not in the bucket; run s3log verify";
+                Error::Block { key, problem: problem.to_owned() }
+            }
             Outcome::NoObject if *given == 0 => Error::Gone { key },
             Outcome::NoObject => {
                 Error::Block { key, problem: "deleted while it was being read".to_owned() }
@@ -144,40 +143,58 @@ fn attempt(
             _ => Error::Gateway { what: format!("get {key}"), answer },
         })
     })?;
-    let ours = sanitise(found.stream());
+    let ours = sanitise(first.stream());
     let theirs = got.metadata.iter().find(|(name, _)| name == "stream");
-    if theirs.is_some_and(|(_, stream)| *stream != ours) {
+    if first.within.is_none() && theirs.is_some_and(|(_, stream)| *stream != ours) {
         // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
         return Ok(());
     }
     let broken = Arc::new(AtomicBool::new(false));
     let watched = Watched { inner: got.body, failed: Arc::clone(&broken) };
-    let mut skip = *given;
     // Relaxed: read after the source has failed, and for itself.
     let failed = |error: io::Error| match broken.load(Ordering::Relaxed) {
         true => Stop::Broken(error),
-        false => Stop::Failed(unreadable(found, &error)),
+        false => Stop::Failed(unreadable(key, &error)),
     };
     let decoder = keys.open(seal, watched);
     let mut decoder =
         decoder.and_then(|source| Decoder::expecting(source, codec)).map_err(failed)?;
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = Read::by_ref(&mut decoder).take(PIECE as u64).read_to_end(&mut piece);
-        let whole = piece.len() as u64;
-        let fresh = piece.split_off(usize::try_from(skip.min(whole)).unwrap_or(piece.len()));
-        skip = skip.saturating_sub(whole);
-        let ended = fresh.is_empty() && whole == 0;
-        if !fresh.is_empty() {
-            *given += fresh.len() as u64;
-            send.send(Ok(fresh)).map_err(|_| Stop::Unwanted)?;
+    let mut position = 0;
+    for (place, found) in object.iter().enumerate() {
+        let (from, to) = match &found.within {
+            Some(within) => (within.at, within.at.saturating_add(within.bytes)),
+            None => (0, u64::MAX),
+        };
+        let from = from.max(*given);
+        if from > position {
+            position += skip(&mut decoder, from - position).map_err(failed)?;
         }
-        match read {
-            Ok(_) if ended => return Ok(()),
-            Ok(_) => {}
-            Err(error) => return Err(failed(error)),
+        while position < to {
+            let most = (to - position).min(PIECE);
+            let mut piece = Vec::with_capacity(PIECE as usize);
+            let read = Read::by_ref(&mut decoder).take(most).read_to_end(&mut piece);
+            let ended = piece.is_empty();
+            if !ended {
+                position += piece.len() as u64;
+                *given = position;
+                send.send(Ok((place, piece))).map_err(|_| Stop::Unwanted)?;
+            }
+            read.map_err(failed)?;
+            if ended {
+                if found.within.is_none() {
+                    return Ok(());
+                }
+                let text = "it ends before the lines that its manifest names; run s3log verify";
+                return Err(Stop::Failed(unreadable(key, &text)));
+            }
         }
     }
+    Ok(())
+}
+
+/// Reads `bytes` bytes and forgets them; how many there were.
+fn skip(source: &mut impl Read, bytes: u64) -> io::Result<u64> {
+    io::copy(&mut source.take(bytes), &mut io::sink())
 }
 
 /// Knows whether it was the source that failed, and not what was made of it.

@@ -19,7 +19,7 @@ const MOST: usize = 1000;
 const HOUR: u64 = 3_600;
 
 /// The part of `path` that does not change with time, up to its last `/`.
-pub(super) fn fixed(path: &str) -> &str {
+pub(in crate::cli) fn fixed(path: &str) -> &str {
     folder(path.split('%').next().unwrap_or_default())
 }
 

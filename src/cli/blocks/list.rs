@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::folders;
-use super::paging::Paging;
-use super::parallel::patiently;
+use super::paging::walk;
 use crate::block::{BootId, KeyParts, sanitise};
 use crate::cli::Error;
+use crate::cli::compacted::{CompactKey, Within};
 use crate::cli::settings::Source;
 use crate::cli::terminal::Progress;
 
@@ -35,12 +35,19 @@ pub(in crate::cli) struct FoundBlock<'a> {
     pub host: Option<Arc<str>>,
     /// Its stream.
     pub source: &'a Source,
+    /// Where its lines are, if a manifest names it: then the object under `key` is not read.
+    pub within: Option<Box<Within>>,
 }
 
 impl FoundBlock<'_> {
     /// Its stream's name, as in VCL.
     pub(in crate::cli) fn stream(&self) -> &str {
         &self.source.settings.stream
+    }
+
+    /// Whether the lines of both are in one compacted object, and those of `after` are behind ours.
+    pub(in crate::cli) fn precedes(&self, after: &Self) -> bool {
+        self.within.as_ref().zip(after.within.as_ref()).is_some_and(|(one, two)| one.precedes(two))
     }
 }
 
@@ -85,7 +92,7 @@ pub(in crate::cli) struct Listing<'a> {
     pub foreign: Vec<String>,
     /// How many there were.
     pub(crate) foreign_count: u64,
-    /// Blocks of other streams.
+    /// Blocks of other streams, and their compacted objects.
     pub others: u64,
 }
 
@@ -122,24 +129,10 @@ pub(in crate::cli) fn pages<'a>(
     let stream = sanitise(&source.settings.stream);
     let mut hosts: HashMap<String, Arc<str>> = HashMap::new();
     for prefix in folders::prefixes(naming.path(), naming.zone(), since, until) {
-        let place = format!("{}/{prefix}", source.client.bucket());
-        let mut paging = Paging::default();
-        let mut next: Option<String> = None;
-        loop {
-            let page = patiently(|| source.client.list(&prefix, next.as_deref()))
-                .map_err(|answer| Error::Gateway { what: format!("list {place}"), answer })?;
-            next = paging.next(&page, &place)?;
-            progress.add(page.entries.len() as u64);
-            for entry in page.entries {
+        walk(source, &prefix, progress, |entries| {
+            for entry in entries {
                 let Some(parts) = KeyParts::parse(&entry.key) else {
-                    let name = entry.key.rsplit('/').next().unwrap_or_default();
-                    // Folders that some tools make are objects that end in a slash.
-                    if !name.is_empty() && !name.contains(PROBE) {
-                        listing.foreign_count += 1;
-                        if listing.foreign.len() < FOREIGN {
-                            listing.foreign.push(entry.key);
-                        }
-                    }
+                    listing.not_a_block(entry.key, &stream);
                     continue;
                 };
                 if parts.before_stream(&stream).is_none() {
@@ -157,16 +150,33 @@ pub(in crate::cli) fn pages<'a>(
                     time: naming.time(&parts),
                     host,
                     source,
+                    within: None,
                     key: entry.key.as_str().into(),
                 });
             }
-            each(&mut listing.found)?;
-            if next.is_none() {
-                break;
+            each(&mut listing.found)
+        })?;
+    }
+    Ok(())
+}
+
+impl Listing<'_> {
+    /// Takes down an object that is no block.
+    fn not_a_block(&mut self, key: String, stream: &str) {
+        if let Some(compacted) = CompactKey::parse(&key) {
+            // Those of this stream are listed for themselves, after the blocks.
+            self.others += u64::from(compacted.stream != stream);
+            return;
+        }
+        let name = key.rsplit('/').next().unwrap_or_default();
+        // Folders that some tools make are objects that end in a slash.
+        if !name.is_empty() && !name.contains(PROBE) {
+            self.foreign_count += 1;
+            if self.foreign.len() < FOREIGN {
+                self.foreign.push(key);
             }
         }
     }
-    Ok(())
 }
 
 /// What is said of a stream that has no block anywhere.
@@ -185,7 +195,16 @@ mod tests {
         let source = &Source::example("access");
         let found = |key: &str, time, boot, number| {
             let boot = BootId::new(boot, 0);
-            FoundBlock { key: key.into(), size: 1, boot, number, time, host: None, source }
+            FoundBlock {
+                key: key.into(),
+                size: 1,
+                boot,
+                number,
+                time,
+                host: None,
+                source,
+                within: None,
+            }
         };
         let mut blocks = [
             found("e", Some(9), 1, 3),

@@ -21,7 +21,9 @@ mod parallel;
 mod select;
 
 pub(in crate::cli) use self::fetch::{Jobs, lines};
+pub(in crate::cli) use self::folders::fixed;
 pub(in crate::cli) use self::keys::{Keys, Opener};
 pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
-pub(in crate::cli) use self::parallel::{each, patiently};
-pub(in crate::cli) use self::select::{HEADS, Range, Told, filter, meta, metas, select};
+pub(in crate::cli) use self::paging::walk;
+pub(in crate::cli) use self::parallel::{each, in_order, patiently};
+pub(in crate::cli) use self::select::{HEADS, Range, Told, current, filter, meta, metas, select};

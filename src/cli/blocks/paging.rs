@@ -6,15 +6,18 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use super::parallel::patiently;
 use crate::cli::Error;
-use crate::s3::wire::xml::Page;
+use crate::cli::settings::Source;
+use crate::cli::terminal::Progress;
+use crate::s3::wire::xml::{Entry, Page};
 
 /// Pages in a row without a key after which a listing is not asked to go on.
 const EMPTY_PAGES: u32 = 1_000;
 
 /// A listing as far as it has been read.
 #[derive(Debug, Default)]
-pub(super) struct Paging {
+struct Paging {
     /// Hashes of the tokens that pages were asked for with.
     tokens: HashSet<u64>,
     /// Hashes of the keys of each page.
@@ -28,7 +31,7 @@ impl Paging {
     ///
     /// # Errors
     /// The listing breaks off or does not end. `place` is what was listed.
-    pub(super) fn next(&mut self, page: &Page, place: &str) -> Result<Option<String>, Error> {
+    fn next(&mut self, page: &Page, place: &str) -> Result<Option<String>, Error> {
         let failed = |problem: String| Error::Listing { place: place.to_owned(), problem };
         let token = match (page.truncated, &page.next) {
             (Some(false), _) => return Ok(None),
@@ -57,6 +60,31 @@ impl Paging {
             return Err(failed("the listing repeats itself and would never end".to_owned()));
         }
         Ok(Some(token.clone()))
+    }
+}
+
+/// Lists what begins with `prefix`, and hands on the entries of each page.
+///
+/// # Errors
+/// A page that cannot be fetched or believed, or that of `each`.
+pub(in crate::cli) fn walk(
+    source: &Source,
+    prefix: &str,
+    progress: &Progress,
+    mut each: impl FnMut(Vec<Entry>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let place = format!("{}/{prefix}", source.client.bucket());
+    let mut paging = Paging::default();
+    let mut next: Option<String> = None;
+    loop {
+        let page = patiently(|| source.client.list(prefix, next.as_deref()))
+            .map_err(|answer| Error::Gateway { what: format!("list {place}"), answer })?;
+        next = paging.next(&page, &place)?;
+        progress.add(page.entries.len() as u64);
+        each(page.entries)?;
+        if next.is_none() {
+            return Ok(());
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Many requests at a time; and what to do about those that fail for a moment.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::s3::{Action, Answer};
 
@@ -43,6 +46,49 @@ pub(in crate::cli) fn each<T: Sync, R: Send>(
         // Threads that still send see that nobody listens.
         drop(receive);
     });
+}
+
+/// Calls `work` for each item on `jobs` threads, which send pieces into a queue of `queue` for each
+/// item; and `take` on this thread with the items in their order and what comes out of their queues.
+///
+/// # Errors
+/// Those of `take`, which end it.
+pub(in crate::cli) fn in_order<'i, T: Sync, P: Send, E>(
+    items: &'i [T],
+    jobs: usize,
+    queue: usize,
+    work: impl Fn(&'i T, &Sender<P>) + Sync,
+    mut take: impl FnMut(&'i T, Receiver<P>) -> Result<(), E>,
+) -> Result<(), E> {
+    let jobs = jobs.clamp(1, items.len().max(1));
+    let (tasks, waiting) = bounded::<(&'i T, Sender<P>)>(jobs);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (waiting, work) = (waiting.clone(), &work);
+            scope.spawn(move || {
+                for (item, send) in waiting {
+                    work(item, &send);
+                }
+            });
+        }
+        drop(waiting);
+        // Owned by this closure: its end tells the threads that there is no more to do.
+        let tasks = tasks;
+        let mut ahead: VecDeque<(&'i T, Receiver<P>)> = VecDeque::with_capacity(jobs);
+        let mut left = items.iter();
+        loop {
+            while ahead.len() < jobs {
+                let Some(item) = left.next() else { break };
+                let (send, receive) = bounded(queue);
+                if tasks.send((item, send)).is_err() {
+                    break;
+                }
+                ahead.push_back((item, receive));
+            }
+            let Some((item, pieces)) = ahead.pop_front() else { return Ok(()) };
+            take(item, pieces)?;
+        }
+    })
 }
 
 /// Waits before the second, third and fourth attempt.
@@ -97,6 +143,29 @@ mod tests {
         let count = |_: &usize| worked.fetch_add(1, Ordering::Relaxed);
         each(&items, 3, count, |_, _| ControlFlow::Break(()));
         assert!(worked.load(Ordering::Relaxed) < 100);
+    }
+
+    #[test]
+    fn pieces_come_in_the_order_of_the_items_and_end_with_whoever_does_not_want_more() {
+        let items: Vec<usize> = (0..200).collect();
+        let work = |item: &usize, send: &Sender<usize>| {
+            for piece in 0..*item % 5 {
+                if send.send(piece).is_err() {
+                    return;
+                }
+            }
+        };
+        let mut seen = Vec::new();
+        let done: Result<(), ()> = in_order(&items, 7, 2, work, |item, pieces| {
+            assert_eq!(pieces.iter().collect::<Vec<_>>(), (0..*item % 5).collect::<Vec<_>>());
+            seen.push(*item);
+            Ok(())
+        });
+        assert_eq!((done, seen), (Ok(()), items.clone()));
+        let endless = |_: &usize, send: &Sender<usize>| while send.send(0).is_ok() {};
+        let ended =
+            in_order(&items, 3, 1, endless, |item, _| if *item < 4 { Ok(()) } else { Err(*item) });
+        assert_eq!(ended, Err(4));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! block is taken when the time from its first to its last record meets the range. Where the key
 //! does not tell, its metadata is asked: of each host only for the last block that began before
 //! the range, since a host's blocks follow one another.
+//!
+//! A block that a manifest names has its lines in a compacted object, whether the block itself is
+//! still there or not: it is taken once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -13,6 +16,7 @@ use super::list::{self, FoundBlock};
 use super::parallel::{each, patiently};
 use crate::block::{Meta, MetaError, sanitise};
 use crate::cli::Error;
+use crate::cli::compacted::{self, Place};
 use crate::cli::settings::Source;
 use crate::cli::terminal::when;
 use crate::cli::terminal::{Complaints, Progress};
@@ -46,6 +50,17 @@ impl Range {
         (self.since.map(|since| since.saturating_sub(24 * HOUR)), self.until.unwrap_or(soon))
     }
 
+    /// Whether it asks for a block that a manifest describes.
+    pub(in crate::cli) fn covers(&self, found: &FoundBlock<'_>) -> bool {
+        let Some(within) = &found.within else { return true };
+        let until = self.until.unwrap_or(u64::MAX) / 1_000_000_000;
+        let host = found.host.as_deref();
+        self.since.is_none_or(|since| within.last >= since)
+            && found.time.is_none_or(|time| time <= until)
+            && (self.host.is_empty()
+                || self.host.iter().any(|name| host == Some(sanitise(name).as_str())))
+    }
+
     /// Whether it leaves no block out.
     pub(in crate::cli) fn is_all(&self) -> bool {
         self.since.is_none() && self.until.is_none() && self.host.is_empty()
@@ -67,7 +82,7 @@ pub(in crate::cli) fn select<'a>(
     {
         let progress = Progress::open("keys listed");
         for source in sources {
-            let mut found = list::list(source, range.times(), &progress)?.found;
+            let mut found = current(source, range.times(), &progress, complaints)?;
             if found.is_empty() && range.is_all() {
                 empty.push(format!(
                     "stream {}: {}",
@@ -81,7 +96,44 @@ pub(in crate::cli) fn select<'a>(
     empty.iter().for_each(|text| complaints.say(text));
     let mut all = filter(all, range, complaints)?;
     all.sort_unstable();
-    Ok(all)
+    Ok(gather(all))
+}
+
+/// The blocks of `source` of a range of time, see [`list::list`], each once: where a manifest names a
+/// block, its lines are in a compacted object.
+///
+/// # Errors
+/// A page or a manifest that cannot be fetched or used.
+pub(in crate::cli) fn current<'a>(
+    source: &'a Source,
+    times: (Option<u64>, u64),
+    progress: &Progress,
+    complaints: &mut Complaints,
+) -> Result<Vec<FoundBlock<'a>>, Error> {
+    // The manifests after the blocks: blocks are deleted once a manifest names them, so what is in
+    // neither list was there in neither form.
+    let found = list::list(source, times, progress)?.found;
+    let compacted = compacted::load(source, times, complaints)?;
+    Ok(compacted::merge(found, compacted))
+}
+
+/// Blocks that are in order with those of one compacted object put together, in the place of the first:
+/// an object is read once, from its start.
+fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
+    let mut first: HashMap<*const Place, usize> = HashMap::new();
+    let mut placed: Vec<((usize, u64), FoundBlock<'_>)> = Vec::with_capacity(all.len());
+    for (at, found) in all.into_iter().enumerate() {
+        let order = match &found.within {
+            Some(within) => (*first.entry(Arc::as_ptr(&within.place)).or_insert(at), within.at),
+            None => (at, 0),
+        };
+        placed.push((order, found));
+    }
+    if !first.is_empty() {
+        // Stable: blocks without a line keep their order.
+        placed.sort_by_key(|(order, _)| *order);
+    }
+    placed.into_iter().map(|(_, found)| found).collect()
 }
 
 /// Those of `all` that `range` asks for. Says which blocks are gone.
@@ -123,7 +175,7 @@ fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Resul
                 found.host = Some(Arc::from(meta.host.as_str()));
                 found.time = Some(meta.first / 1_000_000_000);
             }
-            Told::Unreadable(_) => {}
+            Told::Unreadable(_) | Told::Compacted { .. } => {}
             Told::Gone => continue,
         }
         all.push(found);
@@ -150,7 +202,11 @@ fn since_then(
     let asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
     let answers = metas(&asked, complaints)?;
     all.retain(|found| !early(found));
-    let reaches = |told: &Told| matches!(told, Told::Meta(meta) if meta.last >= since);
+    let reaches = |told: &Told| match told {
+        Told::Meta(meta) => meta.last >= since,
+        Told::Compacted { last, .. } => *last >= since,
+        Told::Unreadable(_) | Told::Gone => false,
+    };
     let reaching = asked.into_iter().zip(answers).filter(|(_, told)| reaches(told));
     all.extend(reaching.map(|(found, _)| found));
     Ok(())
@@ -163,6 +219,13 @@ pub(in crate::cli) enum Told {
     Meta(Box<Meta>),
     /// It is not one of ours, or was changed.
     Unreadable(MetaError),
+    /// A manifest names it; what it says of it.
+    Compacted {
+        /// Its lines.
+        records: u64,
+        /// Time of the last one, ns since 1970.
+        last: u64,
+    },
     /// It was listed, and is not there any more.
     Gone,
 }
@@ -186,9 +249,19 @@ pub(in crate::cli) fn metas(
     each(
         blocks,
         HEADS,
-        |found| patiently(|| found.source.client.head(&found.key)),
+        |found| match &found.within {
+            Some(within) => Err(Told::Compacted { records: within.records, last: within.last }),
+            None => Ok(patiently(|| found.source.client.head(&found.key))),
+        },
         |place, answer| {
             progress.add(1);
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(told) => {
+                    all.insert(place, told);
+                    return ControlFlow::Continue(());
+                }
+            };
             let key = || blocks.get(place).map_or("", |found| &found.key).to_owned();
             let told = match answer {
                 Ok(head) => {

@@ -106,9 +106,8 @@ fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
     let parts = KeyParts::parse(key);
     let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
-    let hashed = Hashed { inner: got.body, hasher: Hasher::default(), len: 0, failed: None };
     // The decoder reads from one end, the hasher from the other.
-    let mut body = Shared(Arc::new(Mutex::new(hashed)));
+    let mut body = Shared::new(Hashed::new(got.body));
     if lens.mode == Mode::Deep {
         let counted = lens.opener.open(seal, body.clone()).and_then(|body| lines(body, codec));
         inspected.lines = match counted {
@@ -120,12 +119,12 @@ fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble
     inspected.told(&got.metadata, lens);
     // What the decoder did not want is part of the content, too.
     let rest = io::copy(&mut body, &mut io::sink());
-    let mut hashed = body.lock();
-    if let Some(error) = hashed.failed.take().or(rest.err()) {
+    let (len, sha256, failed) = body.ended();
+    if let Some(error) = failed.or(rest.err()) {
         return Err(Trouble::Broken(error));
     }
-    inspected.len = hashed.len;
-    inspected.content = Some(hashed.hasher.digest());
+    inspected.len = len;
+    inspected.content = Some(sha256);
     Ok(())
 }
 
@@ -161,7 +160,7 @@ fn lines(body: impl Read, codec: Kind) -> io::Result<(u64, u64)> {
 }
 
 /// A body that two read from, one after the other.
-struct Shared<R>(Arc<Mutex<Hashed<R>>>);
+pub(super) struct Shared<R>(Arc<Mutex<Hashed<R>>>);
 
 impl<R> Clone for Shared<R> {
     fn clone(&self) -> Self {
@@ -170,6 +169,16 @@ impl<R> Clone for Shared<R> {
 }
 
 impl<R> Shared<R> {
+    pub(super) fn new(body: Hashed<R>) -> Self {
+        Self(Arc::new(Mutex::new(body)))
+    }
+
+    /// Length and hash of what was read, and what the source died of.
+    pub(super) fn ended(&self) -> (u64, Digest, Option<io::Error>) {
+        let mut hashed = self.lock();
+        (hashed.len, hashed.hasher.digest(), hashed.failed.take())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Hashed<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,11 +191,17 @@ impl<R: Read> Read for Shared<R> {
 }
 
 /// Hashes what is read through it, and remembers a failure of the source.
-struct Hashed<R> {
+pub(super) struct Hashed<R> {
     inner: R,
     hasher: Hasher,
     len: u64,
     failed: Option<io::Error>,
+}
+
+impl<R> Hashed<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, hasher: Hasher::default(), len: 0, failed: None }
+    }
 }
 
 impl<R: Read> Read for Hashed<R> {

@@ -6,6 +6,9 @@
 //! | `--download` | every byte | also contents that are not what was sealed: flipped, swapped, replaced |
 //! | `--deep` | and decompresses | also records and raw bytes that are not what the metadata says |
 //!
+//! Blocks that `s3log compact` has written into compacted objects are checked by what the manifests say of
+//! them, and the objects by the manifests.
+//!
 //! No mode can see that the newest blocks of a host were deleted, because nothing follows them.
 //! `--checkpoint` closes that gap from the second run on. Anyone who can write to the bucket and knows
 //! the format can forge a whole chain, unless the node signs its blocks and `--public-key` is given.
@@ -14,8 +17,12 @@
 
 mod chain;
 mod checkpoint;
+mod compacted;
 mod finding;
+mod fit;
 mod inspect;
+mod parts;
+mod scope;
 mod signatures;
 mod signed;
 mod story;
@@ -28,12 +35,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+pub(super) use self::fit::{Fit, fit};
+
 use self::chain::Chain;
 use self::checkpoint::Checkpoint;
 use self::finding::{Finding, FindingKind};
 use self::inspect::{Lens, Mode};
+use self::scope::Scope;
 use self::signed::Signed;
-use self::stream::Scope;
 use super::Error;
 use super::blocks::{HEADS, Keys, Range};
 use super::settings::{Connection, Source};
@@ -108,6 +117,10 @@ struct Sum {
     /// Blocks whose signatures hold.
     signed: u64,
     blocks: u64,
+    /// Compacted objects.
+    objects: u64,
+    /// Blocks that are there in compacted form only.
+    within: u64,
     records: u64,
     raw_bytes: u64,
     stored_bytes: u64,
@@ -161,7 +174,10 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
         if arguments.deep {
             let readable = result.blocks.iter().filter(|block| block.content.is_some());
             sum.uncounted += readable.filter(|block| block.lines.is_none()).count() as u64;
+            sum.uncounted += result.uncounted;
         }
+        sum.objects += result.objects;
+        sum.within += result.within;
         sum.empty += u64::from(result.blocks.is_empty());
         sum.unchecked +=
             findings.iter().filter(|f| f.kind == FindingKind::Unchecked).count() as u64;
@@ -185,7 +201,7 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
 }
 
 /// The public keys that were given.
-fn verifiers(given: &[String]) -> Result<Vec<Verifier>, Error> {
+pub(super) fn verifiers(given: &[String]) -> Result<Vec<Verifier>, Error> {
     let read = |text: &String| {
         Verifier::read(text).map_err(|error| Error::Usage(format!("--public-key: {error}")))
     };
@@ -253,12 +269,16 @@ fn tell(
 }
 
 fn conclude(out: &mut dyn Write, paint: Paint, lens: Lens<'_>, sum: &Sum) -> Result<(), Error> {
-    let what = format!(
+    let mut what = format!(
         "{}, {}, {}",
         counted(sum.blocks, "block"),
         counted(sum.records, "record"),
         counted(sum.hosts, "host")
     );
+    if sum.objects > 0 {
+        let objects = counted(sum.objects, "compacted object");
+        what.push_str(&format!(", {objects} ({} in these only)", counted(sum.within, "block")));
+    }
     let text = if sum.findings > 0 {
         paint.bad(&format!("NOT COMPLETE: {} in {what}", counted(sum.findings, "finding")))
     } else if sum.empty > 0 {

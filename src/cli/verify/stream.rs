@@ -5,24 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::chain::{Chain, chains};
+use super::compacted;
 use super::finding::{Finding, FindingKind};
 use super::inspect::{Inspected, Lens, inspect};
+use super::scope::Scope;
 use super::story;
 use crate::cli::Error;
-use crate::cli::blocks::{self, FoundBlock, Range, each, filter, none_found};
+use crate::cli::blocks::{self, FoundBlock, each, filter, none_found};
 use crate::cli::settings::Source;
 use crate::cli::terminal::output::count;
 use crate::cli::terminal::{Complaints, Progress};
-
-/// Which blocks of a stream are checked, and how.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scope<'a> {
-    pub(super) range: &'a Range,
-    /// Blocks looked at in parallel.
-    pub(super) jobs: u8,
-    /// The first blocks of a chain may be missing.
-    pub(super) open_start: bool,
-}
 
 /// What one stream came to.
 pub(super) struct CheckedStream<'a> {
@@ -31,6 +23,12 @@ pub(super) struct CheckedStream<'a> {
     pub(super) blocks: Vec<Inspected<'a>>,
     /// Blocks of other streams under the same prefix.
     pub(super) others: u64,
+    /// Compacted objects.
+    pub(super) objects: u64,
+    /// Blocks that are there in compacted form only.
+    pub(super) within: u64,
+    /// Blocks in compacted objects whose lines only the holder of the key can count.
+    pub(super) uncounted: u64,
 }
 
 /// Lists, looks at and judges the blocks of a stream.
@@ -47,7 +45,12 @@ pub(super) fn check<'a>(
     let (foreign, all, others) = (listing.foreign, listing.foreign_count, listing.others);
     let found = filter(listing.found, scope.range, complaints)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = look(scope, &found, lens);
+    let mut blocks = look(usize::from(scope.jobs), &found, lens);
+    // The manifests after the blocks: blocks are deleted once a manifest names them.
+    let mut compacted = compacted::look(scope, source, lens, &blocks)?;
+    blocks.retain(|block| !(block.gone && compacted.named.contains(&block.found.key)));
+    let within = compacted.blocks.len() as u64;
+    blocks.append(&mut compacted.blocks);
     let (mut told, mut walked) = judge(source, &blocks, scope.open_start);
     if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
@@ -56,7 +59,7 @@ pub(super) fn check<'a>(
         let fresh: Vec<FoundBlock<'_>> =
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
-            blocks.extend(look(scope, &fresh, lens));
+            blocks.extend(look(usize::from(scope.jobs), &fresh, lens));
             (told, walked) = judge(source, &blocks, scope.open_start);
         }
     }
@@ -64,7 +67,11 @@ pub(super) fn check<'a>(
     if blocks.is_empty() {
         told.push(Finding::new(FindingKind::Empty, none_found(source)));
     }
+    told.append(&mut compacted.findings);
     let unnamed = all - foreign.len() as u64;
+    let listed: HashSet<&String> = foreign.iter().collect();
+    let beside = compacted.foreign.iter().filter(|key| !listed.contains(key)).cloned();
+    let foreign: Vec<String> = foreign.iter().cloned().chain(beside).collect();
     told.extend(
         foreign
             .into_iter()
@@ -74,7 +81,9 @@ pub(super) fn check<'a>(
         let text = format!("{} more objects that are not blocks", count(unnamed));
         told.push(Finding::new(FindingKind::Foreign, text));
     }
-    Ok(CheckedStream { chains: walked, findings: told, blocks, others })
+    let (objects, uncounted) = (compacted.objects, compacted.uncounted);
+    let findings = told;
+    Ok(CheckedStream { chains: walked, findings, blocks, others, objects, within, uncounted })
 }
 
 fn listed<'a>(scope: Scope<'_>, source: &'a Source) -> Result<blocks::Listing<'a>, Error> {
@@ -83,13 +92,17 @@ fn listed<'a>(scope: Scope<'_>, source: &'a Source) -> Result<blocks::Listing<'a
 }
 
 /// Looks at each block, many at a time.
-fn look<'a>(scope: Scope<'_>, found: &[FoundBlock<'a>], lens: Lens<'_>) -> Vec<Inspected<'a>> {
+pub(super) fn look<'a>(
+    jobs: usize,
+    found: &[FoundBlock<'a>],
+    lens: Lens<'_>,
+) -> Vec<Inspected<'a>> {
     let mut slots: Vec<Option<Inspected<'a>>> = Vec::new();
     slots.resize_with(found.len(), || None);
     {
         let progress = Progress::of(found.len() as u64, "blocks checked");
         let work = |found: &FoundBlock<'a>| inspect(found, lens);
-        each(found, usize::from(scope.jobs), work, |place, inspected| {
+        each(found, jobs, work, |place, inspected| {
             progress.add(1);
             if let Some(slot) = slots.get_mut(place) {
                 *slot = Some(inspected);
@@ -145,7 +158,7 @@ fn deleted(blocks: &[Inspected<'_>], told: &[Finding], open_start: bool) -> Vec<
 }
 
 /// What the blocks tell, each by itself and all together.
-fn judge(
+pub(super) fn judge(
     source: &Source,
     blocks: &[Inspected<'_>],
     open_start: bool,

@@ -1,0 +1,205 @@
+//! A block's lines, once its bytes have the hash that its metadata says.
+//!
+//! A block is fetched whole, into memory or a temporary file, before a line of it is handed on; so a
+//! connection that breaks costs a block's fetch and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::scratch::Scratch;
+use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
+use crate::cli::Error;
+use crate::cli::blocks::{FoundBlock, Opener, meta, patiently};
+use crate::s3::Outcome;
+
+/// Bytes of a block that are held in memory.
+const HELD: u64 = 4 << 20;
+/// Bytes of lines in a piece.
+const PIECE: u64 = 256 * 1024;
+/// Pieces that wait for each block.
+pub(super) const QUEUE: usize = 8;
+/// How often a connection may break within a block.
+const BREAKS: u32 = 4;
+
+/// What comes of a block.
+pub(super) enum Item {
+    /// Some of its lines.
+    Lines(Vec<u8>),
+    /// There are no more, and they are what the metadata says.
+    End(Box<Checked>),
+    /// It is not what its metadata says: its lines are not to be used.
+    Bad(String),
+    /// It was listed, and is not there.
+    Gone,
+    /// Nothing can be said of it.
+    Failed(Error),
+}
+
+/// A block that is what its metadata says.
+pub(super) struct Checked {
+    pub(super) meta: Meta,
+    /// As it was in the bucket.
+    pub(super) metadata: BTreeMap<String, String>,
+    /// Of its lines.
+    pub(super) lines: Digest,
+}
+
+/// A block's bytes as they are in the bucket.
+enum Stored {
+    Held(Vec<u8>),
+    Filed(Scratch),
+}
+
+impl Stored {
+    fn reader(self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Held(bytes) => Box::new(Cursor::new(bytes)),
+            Self::Filed(scratch) => Box::new(scratch.reader()?),
+        })
+    }
+}
+
+/// Why there is no [`Checked`].
+enum Stop {
+    /// Nobody wants it any more.
+    Unwanted,
+    Item(Item),
+}
+
+/// Sends a block's lines and how they ended.
+pub(super) fn pump(found: &FoundBlock<'_>, opener: &Opener, temp: &Path, send: &Sender<Item>) {
+    let last = match check(found, opener, temp, send) {
+        Ok(checked) => Item::End(Box::new(checked)),
+        Err(Stop::Unwanted) => return,
+        Err(Stop::Item(item)) => item,
+    };
+    // Whoever does not listen any more has ended the work.
+    let _ = send.send(last);
+}
+
+fn check(
+    found: &FoundBlock<'_>,
+    opener: &Opener,
+    temp: &Path,
+    send: &Sender<Item>,
+) -> Result<Checked, Stop> {
+    let bad = |text: String| Stop::Item(Item::Bad(text));
+    let failed = |problem: String| {
+        Stop::Item(Item::Failed(Error::Block { key: found.key.to_string(), problem }))
+    };
+    let (stored, sha256, len, metadata) = fetch(found, temp)?;
+    let told = meta(&metadata).map_err(|error| bad(error.to_string()))?;
+    if (sha256, len) != (told.sha256, told.bytes) {
+        return Err(bad("the content is not what was sealed".to_owned()));
+    }
+    let parts = KeyParts::parse(&found.key);
+    let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
+    let stored = stored.reader().map_err(|error| failed(error.to_string()))?;
+    let opened = opener.open(seal, stored).and_then(|body| Decoder::expecting(body, codec));
+    let unusable = |error: io::Error| match error.kind() {
+        // No key for it; with the right hash, whatever else is wrong was sealed so.
+        io::ErrorKind::PermissionDenied => failed(error.to_string()),
+        _ => bad(format!("the block cannot be decompressed: {error}")),
+    };
+    let mut decoder = opened.map_err(unusable)?;
+    let (mut hasher, mut records, mut bytes, mut ended) = (Hasher::default(), 0, 0, true);
+    loop {
+        let mut piece = Vec::with_capacity(PIECE as usize);
+        Read::by_ref(&mut decoder).take(PIECE).read_to_end(&mut piece).map_err(unusable)?;
+        let Some(last) = piece.last() else { break };
+        ended = *last == b'\n';
+        hasher.update(&piece);
+        records += memchr::memchr_iter(b'\n', &piece).count() as u64;
+        bytes += piece.len() as u64;
+        send.send(Item::Lines(piece)).map_err(|_| Stop::Unwanted)?;
+    }
+    if (records, bytes) != (told.records, told.raw_bytes) || !ended {
+        return Err(bad(format!(
+            "the metadata says {} records in {} bytes, but the block has {records} in {bytes}",
+            told.records, told.raw_bytes
+        )));
+    }
+    Ok(Checked { meta: told, metadata: metadata.into_iter().collect(), lines: hasher.digest() })
+}
+
+type Fetched = (Stored, Digest, u64, Vec<(String, String)>);
+
+/// A block's bytes, their hash and length, and its metadata.
+fn fetch(found: &FoundBlock<'_>, temp: &Path) -> Result<Fetched, Stop> {
+    let failed = |error| Stop::Item(Item::Failed(error));
+    let key = || found.key.to_string();
+    let mut breaks = 0;
+    loop {
+        let got =
+            patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
+                match answer.outcome {
+                    Outcome::NoObject => Stop::Item(Item::Gone),
+                    _ => failed(Error::Gateway { what: format!("get {}", found.key), answer }),
+                }
+            })?;
+        let mut body = got.body;
+        let room = got.len.unwrap_or(0).min(HELD) + 1;
+        let mut held = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+        let read = Read::by_ref(&mut body).take(HELD + 1).read_to_end(&mut held);
+        let stored = match read {
+            Ok(len) if (len as u64) <= HELD => {
+                let (sha256, len) = (Digest::of(&held), len as u64);
+                Ok((Stored::Held(held), sha256, len))
+            }
+            Ok(_) => spill(&held, body, temp).map(|scratch| {
+                let (sha256, len) = (scratch.sha256(), scratch.len());
+                (Stored::Filed(scratch), sha256, len)
+            }),
+            Err(error) => Err(Spill::Read(error)),
+        };
+        match stored {
+            // Where the gateway gives no length, a connection that breaks looks like the end.
+            Ok((stored, sha256, len)) if got.len.is_none_or(|all| all == len) => {
+                return Ok((stored, sha256, len, got.metadata));
+            }
+            Err(Spill::Write(source)) => {
+                let path = temp.display().to_string();
+                return Err(failed(Error::File { path, source }));
+            }
+            Ok(_) | Err(Spill::Read(_)) if breaks < BREAKS => {
+                breaks += 1;
+                std::thread::sleep(Duration::from_millis(200 << breaks));
+            }
+            Ok(_) => {
+                let problem = "the connection ended early".to_owned();
+                return Err(failed(Error::Block { key: key(), problem }));
+            }
+            Err(Spill::Read(error)) => {
+                let problem = format!("the connection failed: {error}");
+                return Err(failed(Error::Block { key: key(), problem }));
+            }
+        }
+    }
+}
+
+/// Which end failed.
+enum Spill {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// What was read of a block and the rest of it, in a file.
+fn spill(start: &[u8], mut rest: impl Read, temp: &Path) -> Result<Scratch, Spill> {
+    let mut scratch = Scratch::new(temp).map_err(Spill::Write)?;
+    scratch.write_all(start).map_err(Spill::Write)?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = match rest.read(&mut buffer) {
+            Ok(0) => return Ok(scratch),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Spill::Read(error)),
+        };
+        let piece = buffer.get(..read).unwrap_or_default();
+        scratch.write_all(piece).map_err(Spill::Write)?;
+    }
+}

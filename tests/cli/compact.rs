@@ -1,0 +1,348 @@
+//! `s3log compact`: every line is there once, before, between and after, whatever ends the command.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::common::cut_off::CutOff;
+use crate::common::logs::{Logs, Ran, START};
+use crate::common::s3_server::BUCKET;
+use vmod_s3log::block::Codec;
+use vmod_s3log::seal::{Recipients, Sealing};
+
+/// Where the objects of the usual blocks are.
+pub(crate) const FOLDER: &str = "varnish/compact/access/dt=2026-11-22/";
+const UNTIL: &str = "2026-11-22T14:00:00Z";
+
+/// Compacts all that the tests write.
+pub(crate) fn compact(logs: &Logs, more: &[&str]) -> Ran {
+    logs.s3log(&[&["compact", "access", "--until", UNTIL], more].concat())
+}
+
+/// All keys in the bucket that begin with `prefix`, sorted.
+pub(crate) fn keys(logs: &Logs, prefix: &str) -> BTreeSet<String> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            // The server's own notes beside objects.
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else if !key.starts_with('.') {
+                found.insert(key);
+            }
+        }
+    }
+    let root = logs.server.root().join(BUCKET);
+    let mut found = BTreeSet::new();
+    walk(&root, &root, &mut found);
+    found.into_iter().filter(|key| key.starts_with(prefix)).collect()
+}
+
+/// The objects with lines.
+pub(crate) fn parts(logs: &Logs) -> Vec<String> {
+    keys(logs, FOLDER).into_iter().filter(|key| key.contains("/part-")).collect()
+}
+
+fn blocks(logs: &Logs) -> usize {
+    keys(logs, "varnish/2026/").len()
+}
+
+fn cat(logs: &Logs) -> String {
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+    ran.out
+}
+
+/// The lines of blocks that were compacted together are together, so only their order may differ.
+fn sorted(lines: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn assert_complete(logs: &Logs) {
+    for mode in [&["verify", "access"][..], &["verify", "access", "--deep"]] {
+        let ran = logs.s3log(mode);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let all = format!("complete: {} blocks, ", logs.blocks.len());
+        assert!(ran.out.contains(&all), "no {all:?} in {}", ran.out);
+    }
+}
+
+#[test]
+fn each_line_is_read_once_beside_the_blocks_and_without_them() {
+    for to in ["zstd", "gzip", "gzip:9", "zstd:1"] {
+        let logs = Logs::usual();
+        let before = cat(&logs);
+        let ran = compact(&logs, &["--to", to]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.contains("12 blocks of 2 hosts, 60 records"), "{}", ran.out);
+        assert_eq!(blocks(&logs), 12, "nobody has said --delete");
+        assert_eq!(cat(&logs), before);
+        assert_complete(&logs);
+
+        // What any reader of the format gives of the object: it is a single member.
+        let [part] = &parts(&logs)[..] else { panic!("one object: {:?}", parts(&logs)) };
+        let file = logs.server.root().join(BUCKET).join(part);
+        let program = if to.starts_with("gzip") { "zcat" } else { "zstdcat" };
+        let lines = Command::new(program).arg(file).output().unwrap();
+        assert_eq!(String::from_utf8(lines.stdout).unwrap(), before);
+
+        let ran = compact(&logs, &["--delete"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.contains("; 12 deleted"), "{}", ran.out);
+        assert_eq!(blocks(&logs), 0);
+        assert_eq!(cat(&logs), before);
+        assert_complete(&logs);
+        assert_eq!(parts(&logs).len(), 1, "nothing is compacted twice");
+    }
+}
+
+#[test]
+fn hosts_times_and_forms_are_told_apart_in_a_compacted_object() {
+    let logs = Logs::usual();
+    let before = [
+        &["cat", "access", "--host", "edge-2"][..],
+        &["cat", "access", "--json"],
+        &["cat", "access", "--since", "2026-11-22T10:01:00Z", "--until", "2026-11-22T10:01:20Z"],
+        &["tail", "access", "-n", "7"],
+    ];
+    let told = before.map(|arguments| logs.s3log(arguments));
+    assert_eq!(compact(&logs, &["--delete"]).code, 0);
+    for (arguments, told) in before.iter().zip(&told) {
+        let ran = logs.s3log(arguments);
+        assert_eq!((ran.code, &ran.out), (0, &told.out), "{arguments:?}");
+        assert!(!ran.out.is_empty());
+    }
+    let ran = logs.s3log(&["ls", "access", "--long"]);
+    let [_, row, sum] = &ran.out.lines().collect::<Vec<_>>()[..] else { panic!("{ran:?}") };
+    for text in ["2026-11-22T10:00:00Z", "2 hosts", "x12", "60", FOLDER] {
+        assert!(row.contains(text), "no {text} in {row}");
+    }
+    assert!(sum.starts_with("0 blocks, 1 compacted object of 12 blocks, "), "{sum}");
+}
+
+/// Compacts through `gate`, and kills the command when it asks for more than the gate lets through; whether
+/// it was killed.
+fn killed(logs: &Logs, gate: &CutOff, arguments: &[&str]) -> bool {
+    let endpoint = gate.endpoint();
+    let given = ["compact", "access", "--until", UNTIL, "--endpoint", &endpoint];
+    let mut child = logs
+        .command(&[&given[..], arguments].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return false;
+        }
+        if gate.is_reached() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_kill_between_two_requests_loses_and_doubles_nothing() {
+    let lines = Logs::usual().lines();
+    let all = sorted(&lines);
+    let mut most = 0;
+    loop {
+        let logs = Logs::usual();
+        let gate = CutOff::after(most, logs.server.address());
+        // Objects of a few blocks each, so that there are several to be killed between.
+        let arguments = ["--delete", "--max-bytes", "200B", "--jobs", "1", "--to", "gzip"];
+        let killed = killed(&logs, &gate, &arguments);
+        assert_eq!(sorted(&cat(&logs)), all, "after {most} requests");
+        let ran = logs.s3log(&["verify", "access", "--deep"]);
+        assert_eq!(ran.code, 0, "after {most} requests: {ran:?}");
+        let again = compact(&logs, &arguments);
+        assert_eq!(again.code, 0, "{again:?}");
+        assert_eq!(sorted(&cat(&logs)), all, "after {most} requests and once more");
+        let ran = logs.s3log(&["verify", "access", "--deep"]);
+        assert_eq!(ran.code, 0, "after {most} requests and once more: {ran:?}");
+        assert_eq!(blocks(&logs), 0, "after {most} requests");
+        if !killed {
+            assert!(gate.count() > 40, "{} requests", gate.count());
+            return;
+        }
+        most += 1;
+    }
+}
+
+#[test]
+fn a_block_that_comes_late_is_compacted_by_the_next_run() {
+    let mut logs = Logs::usual();
+    assert_eq!(compact(&logs, &["--delete"]).code, 0);
+    let now = logs.now;
+    logs.now = START + 35;
+    logs.block("access", "edge-3", 1, 4);
+    logs.now = now;
+    assert_complete(&logs);
+    let ran = compact(&logs, &["--delete"]);
+    assert!(ran.out.contains("1 block of 1 host, 4 records"), "{ran:?}");
+    assert_eq!(sorted(&cat(&logs)), sorted(&logs.lines()));
+    assert_eq!(blocks(&logs), 0);
+    assert_complete(&logs);
+    let manifests = |key: &&String| key.contains("/manifest-");
+    assert_eq!(keys(&logs, FOLDER).iter().filter(manifests).count(), 2);
+}
+
+#[test]
+fn each_stretch_of_time_has_objects_of_its_own_and_one_that_is_not_closed_has_none() {
+    let mut logs = Logs::usual();
+    for hours in [1, 3, 5] {
+        logs.now = START + hours * 3600;
+        logs.block("access", "edge-1", 2, 3);
+    }
+    let dry = compact(&logs, &["--dry-run"]);
+    assert!(dry.out.contains("access 2026-11-22T13:00:00Z: 1 block"), "{dry:?}");
+    assert!(dry.out.contains("14 blocks, "), "{dry:?}");
+    assert_eq!(keys(&logs, FOLDER).len(), 0, "nothing is written");
+    let ran = compact(&logs, &["--delete"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let folders: Vec<String> =
+        parts(&logs).iter().map(|key| key[FOLDER.len()..][..8].into()).collect();
+    assert_eq!(folders, ["hour=10/", "hour=11/", "hour=13/"]);
+    assert_eq!(blocks(&logs), 1);
+    assert_eq!(sorted(&cat(&logs)), sorted(&logs.lines()));
+    assert_complete(&logs);
+}
+
+#[test]
+fn a_block_that_does_not_pass_the_checks_stays_as_it_is_and_is_named() {
+    let logs = Logs::usual();
+    let victims = [&logs.of("edge-1")[2], &logs.of("edge-2")[4]].map(|block| block.key.clone());
+    let (mut bytes, metadata) = logs.get(&victims[0]);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    logs.put(&victims[0], &bytes, &metadata);
+    let (bytes, mut metadata) = logs.get(&victims[1]);
+    for (name, value) in &mut metadata {
+        if name == "records" {
+            "9".clone_into(value);
+        }
+    }
+    logs.put(&victims[1], &bytes, &metadata);
+    let ran = compact(&logs, &["--delete"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("10 blocks of 2 hosts, 50 records"), "{ran:?}");
+    for victim in &victims {
+        assert!(ran.err.contains(victim), "{ran:?}");
+        assert!(keys(&logs, victim).contains(victim), "{victim} stays");
+    }
+    let ran = logs.s3log(&["verify", "access", "--deep"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("NOT COMPLETE: 2 findings in 12 blocks"), "{}", ran.out);
+}
+
+#[test]
+fn encrypted_lines_are_written_unencrypted_only_when_that_is_asked_for() {
+    let key = age::x25519::Identity::generate();
+    let secret = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+    let recipient = key.to_public().to_string();
+    for (words, seal) in [(&["--encrypt-to", &recipient][..], ".age"), (&["--unencrypted"], "")] {
+        let mut logs = Logs::start();
+        logs.sealing = Some(Sealing::Age(Recipients::read(&recipient).unwrap()));
+        for _ in 0..3 {
+            logs.block("access", "edge-1", 1, 5);
+        }
+        let file = logs.path("identity");
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        let identity = ["--identity", file.to_str().unwrap()];
+
+        let ran = compact(&logs, &identity);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("--encrypt-to KEYS, or --unencrypted"), "{ran:?}");
+        let ran = compact(&logs, words);
+        assert_eq!(ran.code, 1, "without a key nothing can be read: {ran:?}");
+        assert_eq!(keys(&logs, FOLDER).len(), 0);
+
+        let ran = compact(&logs, &[&identity[..], words, &["--delete"]].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(blocks(&logs), 0);
+        let ending = format!(".log.zst{seal}");
+        assert!(parts(&logs).iter().all(|key| key.ends_with(&ending)), "{:?}", parts(&logs));
+        let ran = logs.s3log(&[&["cat", "access"], &identity[..]].concat());
+        assert_eq!(ran.out, logs.lines());
+        let without = logs.s3log(&["cat", "access"]);
+        assert_eq!(without.code == 0, seal.is_empty(), "{without:?}");
+        let ran = logs.s3log(&[&["verify", "access", "--deep"], &identity[..]].concat());
+        assert!(ran.out.contains("every line is counted"), "{ran:?}");
+        let ran = logs.s3log(&["verify", "access", "--deep"]);
+        assert_eq!(ran.out.contains("were not counted"), !seal.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
+fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
+    let logs = Logs::start();
+    for (arguments, texts) in [
+        (["--to", "snappy"], ["snappy", "zstd:1 to zstd:15"]),
+        (["--every", "5h"], ["5h", "12h or 24h"]),
+        (["--max-bytes", "5GB"], ["5GB", "at most 4GB"]),
+        (["--until", "2500-01-01"], ["--until", "in the future"]),
+        (["--encrypt-to", "age1x"], ["age1x", "expected age recipients"]),
+    ] {
+        let ran = logs.s3log(&[&["compact", "access"], &arguments[..]].concat());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(texts.iter().all(|text| ran.err.contains(text)), "{ran:?}");
+    }
+}
+
+/// Peak resident memory of a process while it runs, bytes.
+fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap());
+        peak = peak.max(now << 10);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[test]
+fn memory_does_not_grow_with_the_size_of_a_block_or_an_object() {
+    /// What src/cli/compact/mod.rs says.
+    const MOST: u64 = 256 << 20;
+    let mut logs = Logs::start();
+    // Lines that do not compress: blocks larger than what is held of one in memory.
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut chunk = |_| -> String {
+        let line = |_| (0..100).map(|_| random.alphanumeric()).chain(['\n']).collect::<String>();
+        (0..10_000).map(line).collect()
+    };
+    logs.codec = Codec::Gzip(1);
+    let chunks: Vec<String> = (0..20).map(&mut chunk).collect();
+    for host in ["edge-1", "edge-2", "edge-3", "edge-4"] {
+        logs.chunks("access", host, 1, &chunks);
+    }
+    let temporary = logs.path("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let arguments =
+        ["compact", "access", "--until", UNTIL, "--to", "gzip:1", "--jobs", "4", "--temp-dir"];
+    let peak = peak(logs.command(&arguments).arg(&temporary));
+    let sizes = parts(&logs)
+        .into_iter()
+        .map(|key| std::fs::metadata(logs.server.root().join(BUCKET).join(key)).unwrap().len());
+    let size: u64 = sizes.sum();
+    eprintln!("{} MiB in objects, {} MiB resident", size >> 20, peak >> 20);
+    assert!(size > 48 << 20, "{size}");
+    assert!(peak < MOST, "{peak}");
+    // 80 MB of lines in blocks of 15 MiB: held, they would be there four times over.
+    assert!(peak < 100 << 20, "{peak}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
+}

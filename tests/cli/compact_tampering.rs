@@ -1,0 +1,322 @@
+//! What is done to compacted objects and their manifests after the blocks are gone: each is found.
+
+use std::process::Command;
+
+use super::compact::{FOLDER, compact, keys, parts};
+use crate::common::logs::{Logs, Ran};
+use vmod_s3log::block::Digest;
+use vmod_s3log::seal::Signer;
+
+/// Two manifests: twelve blocks in several objects, and two blocks of another hour. No block is left.
+fn compacted() -> Logs {
+    let mut logs = Logs::usual();
+    for _ in 0..2 {
+        logs.now += 3600;
+        logs.block("access", "edge-1", 2, 5);
+    }
+    let ran = compact(&logs, &["--delete", "--max-bytes", "200B"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(keys(&logs, "varnish/2026/").len(), 0);
+    logs
+}
+
+fn manifest(number: u32) -> String {
+    format!("{FOLDER}manifest-{number:04}.json")
+}
+
+/// Replaces a text in a manifest, once or everywhere, and its hash in its metadata.
+fn edit(logs: &Logs, number: u32, change: impl FnOnce(String) -> String) {
+    let key = manifest(number);
+    let (bytes, mut metadata) = logs.get(&key);
+    let before = String::from_utf8(bytes).unwrap();
+    let text = change(before.clone());
+    assert_ne!(text, before, "nothing was changed");
+    for (name, value) in &mut metadata {
+        if name == "sha256" {
+            *value = Digest::of(text.as_bytes()).to_string();
+        }
+    }
+    logs.put(&key, text.as_bytes(), &metadata);
+}
+
+fn flip(logs: &Logs, key: &str) {
+    let (mut bytes, metadata) = logs.get(key);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    logs.put(key, &bytes, &metadata);
+}
+
+fn swap(logs: &Logs, one: &str, two: &str) {
+    let (first, second) = (logs.get(one), logs.get(two));
+    logs.put(one, &second.0, &second.1);
+    logs.put(two, &first.0, &first.1);
+}
+
+fn words(ran: &Ran) -> Vec<&str> {
+    let finding = |line: &&str| line.starts_with(|c: char| c.is_ascii_uppercase());
+    let lines = ran.out.lines().filter(finding).filter(|line| !line.starts_with("NOT COMPLETE"));
+    lines.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+type Act = Box<dyn Fn(&Logs)>;
+
+/// What is done, the mode that finds it, and the word for it.
+fn manipulations() -> Vec<(&'static str, Act, &'static str, &'static str)> {
+    let first = |logs: &Logs| parts(logs)[0].clone();
+    let act = |act: fn(&Logs)| -> Act { Box::new(act) };
+    let at = move |act: fn(&Logs, &str)| -> Act { Box::new(move |logs| act(logs, &first(logs))) };
+    vec![
+        ("an object is deleted", at(|logs, key| logs.delete(key)), "heads", "MISSING"),
+        ("a byte of an object is flipped", at(flip), "--download", "ALTERED"),
+        (
+            "an object is cut",
+            at(|logs, key| {
+                let (bytes, metadata) = logs.get(key);
+                logs.put(key, &bytes[..bytes.len() - 9], &metadata);
+            }),
+            "heads",
+            "CUT",
+        ),
+        (
+            "two objects are swapped",
+            act(|logs| swap(logs, &parts(logs)[0], &parts(logs)[1])),
+            "heads",
+            "",
+        ),
+        (
+            "an object is replaced with lines of somebody else",
+            at(|logs, key| {
+                let (_, mut metadata) = logs.get(key);
+                let bytes = b"forged\n";
+                for (name, value) in &mut metadata {
+                    if name == "sha256" {
+                        *value = Digest::of(bytes).to_string();
+                    }
+                }
+                logs.put(key, bytes, &metadata);
+            }),
+            "heads",
+            "CUT",
+        ),
+        (
+            "the first manifest is deleted",
+            act(|logs| logs.delete(&manifest(1))),
+            "heads",
+            "MISSING",
+        ),
+        (
+            "a manifest in the middle is deleted",
+            act(|logs| logs.delete(&manifest(2))),
+            "heads",
+            "MISSING",
+        ),
+        (
+            "a byte of a manifest is flipped",
+            act(|logs| flip(logs, &manifest(1))),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "two manifests are swapped",
+            act(|logs| swap(logs, &manifest(1), &manifest(2))),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "a manifest's number of records is changed",
+            act(|logs| {
+                edit(logs, 1, |text| text.replacen("\"records\":\"5\"", "\"records\":\"6\"", 1))
+            }),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "records are moved from one block to another",
+            act(|logs| {
+                edit(logs, 1, |text| {
+                    let six = text.replacen("\"records\":\"5\"", "\"records\":\"6\"", 1);
+                    let (head, tail) = six.split_at(six.find("\"records\":\"5\"").unwrap());
+                    format!("{head}{}", tail.replacen("\"records\":\"5\"", "\"records\":\"4\"", 1))
+                });
+            }),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "a block's number is changed",
+            act(|logs| {
+                edit(logs, 1, |text| text.replacen("\"number\":\"3\"", "\"number\":\"9\"", 1))
+            }),
+            "heads",
+            "",
+        ),
+        (
+            "a block's predecessor is changed",
+            act(|logs| {
+                edit(logs, 1, |text| {
+                    let at = text.find("\"previous\":\"").unwrap() + 12;
+                    format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])
+                });
+            }),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "the hash of a block's lines is changed in the newest manifest",
+            act(|logs| {
+                edit(logs, 3, |text| {
+                    let at = text.find("\"lines\":\"").unwrap() + 9;
+                    format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])
+                });
+            }),
+            "--deep",
+            "ALTERED",
+        ),
+        (
+            "a manifest names an object twice",
+            act(|logs| {
+                let (bytes, metadata) = logs.get(&manifest(3));
+                let text = String::from_utf8(bytes).unwrap();
+                let text = text.replacen("\"number\":3", "\"number\":4", 1);
+                logs.put(&manifest(4), text.as_bytes(), &metadata);
+            }),
+            "heads",
+            "DOUBLED",
+        ),
+        (
+            "a block is put back that is another one",
+            act(|logs| {
+                let block = &logs.of("edge-1")[1];
+                let other = logs.of("edge-1")[2].clone();
+                let metadata = crate::common::logs::pairs(&other.meta);
+                logs.put(&block.key, other.lines.as_bytes(), &metadata);
+            }),
+            "heads",
+            "ALTERED",
+        ),
+        (
+            "a foreign object is put among them",
+            act(|logs| logs.put(&format!("{FOLDER}notes.txt"), b"?", &[])),
+            "heads",
+            "FOREIGN",
+        ),
+    ]
+}
+
+#[test]
+fn each_manipulation_of_objects_and_manifests_is_found() {
+    let logs = compacted();
+    for mode in [&["verify", "access"][..], &["verify", "access", "--deep"]] {
+        let ran = logs.s3log(mode);
+        assert_eq!(ran.code, 0, "untouched: {ran:?}");
+        assert!(ran.out.contains("(14 blocks in these only)"), "{}", ran.out);
+    }
+    let all = keys(&logs, "");
+    let stored: Vec<_> = all.iter().map(|key| (key, logs.get(key))).collect();
+    for (what, act, mode, word) in manipulations() {
+        act(&logs);
+        let words_of = match mode {
+            "heads" => vec!["verify", "access"],
+            mode => vec!["verify", "access", mode],
+        };
+        let ran = logs.s3log(&words_of);
+        assert_eq!(ran.code, 1, "{what}: {ran:?}");
+        let found = words(&ran);
+        let right = found.contains(&word) || word.is_empty() && !found.is_empty();
+        assert!(right, "{what}: no {word} in\n{}", ran.out);
+        for key in keys(&logs, "").difference(&all) {
+            logs.delete(key);
+        }
+        for (key, (bytes, metadata)) in &stored {
+            logs.put(key, bytes, metadata);
+        }
+    }
+    assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0, "all was put back");
+}
+
+#[test]
+fn an_object_that_no_manifest_names_is_noted_and_not_read() {
+    let logs = compacted();
+    let before = logs.s3log(&["cat", "access"]).out;
+    let left = format!("{FOLDER}hour=10/part-0001-0123456789abcdef.log.zst");
+    let (bytes, metadata) = logs.get(&parts(&logs)[0]);
+    logs.put(&left, &bytes, &metadata);
+    let ran = logs.s3log(&["verify", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("1 compacted object that no manifest names"), "{}", ran.out);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, before);
+}
+
+#[test]
+fn cat_says_that_a_manifest_is_missing_or_cannot_be_used() {
+    let logs = compacted();
+    logs.delete(&manifest(1));
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("manifest 1 of"), "{}", ran.err);
+    logs.put(&manifest(1), b"{}", &[]);
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("the manifest cannot be used"), "{}", ran.err);
+}
+
+#[test]
+fn blocks_are_not_deleted_when_an_object_is_not_what_was_written() {
+    let logs = Logs::usual();
+    assert_eq!(compact(&logs, &[]).code, 0);
+    flip(&logs, &parts(&logs)[0]);
+    let ran = compact(&logs, &["--delete"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("12 blocks are kept"), "{}", ran.err);
+    assert_eq!(keys(&logs, "varnish/2026/").len(), 12);
+}
+
+#[test]
+fn a_signed_manifest_is_what_minisign_verifies_and_a_forged_one_is_found() {
+    let mut logs = Logs::start();
+    let (secret, public) = (logs.path("key.sec"), logs.path("key.pub"));
+    let made = Command::new("minisign")
+        .args(["-G", "-W", "-s", secret.to_str().unwrap(), "-p", public.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    logs.signer = Some(Signer::read(&secret).unwrap());
+    for _ in 0..4 {
+        logs.block("access", "edge-1", 1, 5);
+    }
+    let key = public.to_str().unwrap();
+    let ran =
+        compact(&logs, &["--delete", "--public-key", key, "--sign-key", secret.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let verify = ["verify", "access", "--public-key", key];
+    let ran = logs.s3log(&verify);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("every block is signed"), "{}", ran.out);
+
+    let (text, metadata) = logs.get(&manifest(1));
+    let value = |wanted: &str| {
+        let found = metadata.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone()).unwrap()
+    };
+    let file = logs.path("manifest.json");
+    std::fs::write(&file, &text).unwrap();
+    let signature = format!(
+        "untrusted comment: s3log\n{}\ntrusted comment: s3log access manifest 2026-11-22 1\n{}\n",
+        value("signature"),
+        value("global-signature")
+    );
+    std::fs::write(logs.path("manifest.json.minisig"), signature).unwrap();
+    let checked =
+        Command::new("minisign").arg("-Vm").arg(&file).arg("-p").arg(&public).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+
+    // A lower count of records everywhere, with right hashes: only the signature tells.
+    edit(&logs, 1, |text| text.replacen("\"lines\":\"", "\"lines\": \"", 1));
+    let ran = logs.s3log(&verify);
+    assert_eq!((ran.code, words(&ran)), (1, vec!["FORGED"]), "{ran:?}");
+    let bare: Vec<_> =
+        metadata.iter().filter(|(name, _)| !name.contains("signature")).cloned().collect();
+    logs.put(&manifest(1), &text, &bare);
+    let ran = logs.s3log(&verify);
+    assert_eq!((ran.code, words(&ran)), (1, vec!["UNSIGNED"]), "{ran:?}");
+}
