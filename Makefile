@@ -117,8 +117,8 @@ package: deps ## the Debian package in a fresh Debian 13: installed, used, upgra
 	PYTHONPATH=. $(PYTHON) packaging/package.py
 
 .PHONY: compat
-compat: deps ## the VTC suite in Debian 13 and forky (root), or on each Varnish of VARNISHES=FOLDER
-	@VARNISHES='$(VARNISHES)' packaging/compat.sh
+compat: deps ## the VTC suite in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=
+	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh
 
 .PHONY: dockerfile
 dockerfile: deps ## the Dockerfile's steps without an engine, then three containers' lives (root)

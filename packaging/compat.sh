@@ -7,11 +7,13 @@
 #   VARNISHES=FOLDER          each Varnish installed there with a prefix of its own, such as
 #                             FOLDER/7.4.3/sbin/varnishd: the module built against it, its own
 #                             varnishtest, and the lines compared with its own varnishncsa
+#   VARNISH_SRC=FOLDER        the same for each source of Varnish there, which packaging/varnishes.sh builds once
 #
 # The first three are Debian trees, which need root. The suite runs as an ordinary user inside the
 # tree: the test program of tests/vtc.rs is built here and shown there, with its S3 server. Trees
 # and builds stay in .deps/chroots, so that a second run is quick. Arguments select: trees, or
-# subfolders of VARNISHES by name; without any, all of VARNISHES if that is given, else all trees. Builds for VARNISHES share target/compat: one build more costs the crates that
+# subfolders of VARNISHES or sources of VARNISH_SRC by name; without any, all of the folder if one is
+# given, else all trees. Builds for VARNISHES share target/compat: one build more costs the crates that
 # know Varnish. SUITE=WORDS goes to the test program (a part of a test's name), ORACLE=no leaves
 # the lines out.
 set -euo pipefail
@@ -149,6 +151,13 @@ prefix() { # NAME
   row "Varnish $version, $1" "$(verdict "$log")" "$lines" "$log"
 }
 
+if [ -n "${VARNISH_SRC-}" ]; then
+  [ -z "${VARNISHES-}" ] || die "VARNISHES and VARNISH_SRC are both given: one folder at a time"
+  names=$(packaging/varnishes.sh "$VARNISH_SRC" "$@") || exit 1
+  # Names have no white space.
+  set -- $names
+  VARNISHES=.deps/compat
+fi
 if [ $# = 0 ]; then
   if [ -n "${VARNISHES-}" ]; then
     for one in "$VARNISHES"/*/lib/pkgconfig/varnishapi.pc; do
