@@ -75,10 +75,11 @@ enum To {
 /// Which response of a request: a restart or a `synth` makes another one.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Answer {
-    /// `req->t_resp`, set before each `vcl_deliver` and `vcl_synth`.
-    pub time: f64,
     /// `req->restarts`.
     pub restarts: u32,
+    /// Whether `vcl_synth` makes it, after which only a restart leads to another one: `req->err_code`,
+    /// which `cnt_recv_prep` resets and what leads to `vcl_synth` sets (`cnt_synth`).
+    pub synthetic: bool,
 }
 
 /// An answer that was sent.
@@ -388,7 +389,10 @@ mod tests {
         for n in 0..1_000 {
             assert!(pending.set(format!("{n}").as_bytes(), b"x"));
         }
-        pending.remember_response(Answer { time: 1.0, restarts: 0 }, (0..1_000).map(|_| &b"x"[..]));
+        pending.remember_response(
+            Answer { restarts: 0, synthetic: false },
+            (0..1_000).map(|_| &b"x"[..]),
+        );
         assert!(pending.values.capacity() >= 1_000 && pending.ends.capacity() >= 1_000);
         pending.give();
         let kept = FINISHED.with_borrow_mut(Vec::pop).unwrap();

@@ -152,7 +152,7 @@ fn pending<T>(
 
 /// Which response a request has now.
 fn answer(req: &ffi::req) -> Answer {
-    Answer { time: req.t_resp.0, restarts: req.restarts }
+    Answer { restarts: req.restarts, synthetic: req.err_code != 0 }
 }
 
 /// The priority that VCL gave; a word that is none is told in the task's log. There is no ENUM among
