@@ -14,9 +14,9 @@
 //! transports as Varnish and its modules have; one more is not led.
 //!
 //! The struct is not among the installed headers. It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0
-//! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 7.1 and 7.2
-//! have no `poll`, so that a value waits for the delivery or for VCL's next call there, also past a
-//! rollback. Where the magic number differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
+//! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 7.1, 7.2, 7.3.0, 7.4.0 and
+//! 7.4.1 have no `poll`, which came with the flag `req_reset` in `include/tbl/req_flags.h`, so that a value waits
+//! for the delivery or for VCL's next call there, also past a rollback. Where the magic number differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
 //!
 //! Not here: the transport of an ESI fragment, but for one that the client has reset.
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
@@ -60,7 +60,7 @@ struct Transport {
     sess_panic: Call,
     req_panic: Call,
     reembark: Call,
-    #[cfg(not(varnish_before_7_3))]
+    #[cfg(not(varnish_without_req_reset))]
     poll: Option<Poll>,
     minimal_response: Option<Minimal>,
     list: [*mut c_void; 2],
@@ -69,19 +69,19 @@ struct Transport {
 impl Transport {
     /// `poll`, where Varnish has it.
     fn poll(&self) -> Option<Poll> {
-        #[cfg(not(varnish_before_7_3))]
+        #[cfg(not(varnish_without_req_reset))]
         let poll = self.poll;
-        #[cfg(varnish_before_7_3)]
+        #[cfg(varnish_without_req_reset)]
         let poll = None;
         poll
     }
 
     fn set_poll(&mut self, poll: Poll) {
-        #[cfg(not(varnish_before_7_3))]
+        #[cfg(not(varnish_without_req_reset))]
         {
             self.poll = Some(poll);
         }
-        #[cfg(varnish_before_7_3)]
+        #[cfg(varnish_without_req_reset)]
         let _ = poll;
     }
 

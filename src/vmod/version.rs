@@ -1,11 +1,12 @@
 //! What differs between the Varnish versions that one source serves, so that the rest need not
 //! know: each item names the version that changed it and the header it was read from.
 //!
-//! `build.rs` sets `varnish_before_X_Y`. Not here: how a VMOD describes itself to the VCL
+//! `build.rs` sets `varnish_before_X_Y`, and `varnish_without_WORD` for what came in the middle of a version and
+//! what distributions add to older ones: the headers tell. Not here: how a VMOD describes itself to the VCL
 //! compiler, which is varnish-rs's part (`docs/versions.md`), and `struct transport`, whose one
 //! difference is in `transport.rs` beside the struct.
 
-#[cfg(not(varnish_before_7_3))]
+#[cfg(not(varnish_without_vsl_tag_is_masked))]
 use std::ffi::c_int;
 use std::ffi::c_uint;
 
@@ -37,8 +38,8 @@ pub(super) fn vxid(vsl: &ffi::vsl_log) -> u64 {
 }
 
 /// Whether `vsl_mask` hides records of `tag`: `VSL_tag_is_masked` of `bin/varnishd/cache/cache.h`,
-/// from 7.3 on. `None` before.
-#[cfg(not(varnish_before_7_3))]
+/// from 7.3.1 on. `None` before.
+#[cfg(not(varnish_without_vsl_tag_is_masked))]
 pub(super) fn masked(tag: c_uint) -> Option<bool> {
     unsafe extern "C" {
         /// As in varnish-sys, for a number that is no constant of its enum.
@@ -48,7 +49,7 @@ pub(super) fn masked(tag: c_uint) -> Option<bool> {
     // SAFETY: reads the parameter alone.
     Some(unsafe { VSL_tag_is_masked(tag) } != 0)
 }
-#[cfg(varnish_before_7_3)]
+#[cfg(varnish_without_vsl_tag_is_masked)]
 pub(super) fn masked(_tag: c_uint) -> Option<bool> {
     None
 }
@@ -65,12 +66,13 @@ pub(super) fn piped(req: &ffi::req) -> bool {
 }
 
 /// Whether the client has reset the request: then no more of its VCL runs, and its transport is not
-/// asked before what does not (`req_poll`). 7.3 added it, with `poll`.
-#[cfg(not(varnish_before_7_3))]
+/// asked before what does not (`req_poll`). 6.0.12, 7.3.1 and 7.4.2 added it, with `poll` of
+/// `struct transport`: `include/tbl/req_flags.h`.
+#[cfg(not(varnish_without_req_reset))]
 pub(super) fn is_reset(req: &ffi::req) -> bool {
     req.req_reset() != 0
 }
-#[cfg(varnish_before_7_3)]
+#[cfg(varnish_without_req_reset)]
 pub(super) fn is_reset(_req: &ffi::req) -> bool {
     false
 }
