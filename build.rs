@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 
 /// The versions in which something changed that the module sees.
-const CHANGES: [(u32, u32); 2] = [(7, 3), (7, 7)];
+const CHANGES: [(u32, u32); 3] = [(7, 1), (7, 3), (7, 7)];
 
 /// What versions got in their lifetime, and distributions may have added to older ones, so that no number
 /// tells: a header, and a word that it has then.

@@ -660,14 +660,16 @@ def sessions(site):
     yield 8, calls
 
 
-def send(site, random):
-    """Sends everything, mixed, on several connections at a time."""
+def send(site, random, without=()):
+    """Sends everything but the kinds in `without`, mixed, on several connections at a time."""
     jobs = []
 
     def times(count):
         return max(2, round(count * site.scale))
 
     for kind, count, path, lines, how in simple():
+        if kind in without:
+            continue
         for _ in range(times(count)):
             jobs.append(lambda client, a=(kind, path, *lines), h=how: site.ask(client, *a, **h))
     for count, what in sessions(site):

@@ -15,7 +15,8 @@
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
 //! `S3LOG_COMMAND` name them: `make compat` does so. Left out are tests that have a line
 //! `# Not before Varnish X.Y: why`, where `varnishd -V` or `S3LOG_VARNISH_VERSION` says that this is
-//! an older one, or `# Only before Varnish X.Y: why`, where it is not.
+//! an older one, or `# Only before Varnish X.Y: why`, where it is not. `${string,repeat,COUNT,TEXT}` is
+//! written out here, for varnishtest before 7.0 does not know it.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -110,6 +111,8 @@ fn run(name: &str, path: &Path, server: &S3Server) -> Result<(), Failed> {
     let bucket = name.replace('_', "-");
     fs::create_dir(server.root().join(&bucket))?;
     fs::create_dir(at("spool"))?;
+    let file = format!("{name}.vtc");
+    fs::write(at(&file), written_out(&fs::read_to_string(path)?))?;
     let credentials = format!(
         "[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
     );
@@ -166,7 +169,7 @@ cat "{place}/lines.$1"
         .args(define("recipient", &identity.to_public().to_string()))
         .args(define("identity", &at("identity")))
         .args(define("s3log", &command.display().to_string()))
-        .arg(path)
+        .arg(at(&file))
         .output()?;
     if output.status.success() {
         return Ok(());
@@ -175,6 +178,19 @@ cat "{place}/lines.$1"
     let skipped = text.lines().count().saturating_sub(120);
     let told: Vec<&str> = text.lines().skip(skipped).collect();
     Err(format!("{}\n{}", told.join("\n"), output.status).into())
+}
+
+/// A test with its `${string,repeat,COUNT,TEXT}` written out.
+fn written_out(test: &str) -> String {
+    let mut parts = test.split("${string,repeat,");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (macro_of, rest) = part.split_once('}').expect("the macro has an end");
+        let (count, what) = macro_of.split_once(',').expect("COUNT,TEXT");
+        text.push_str(&what.repeat(count.parse().expect("a number")));
+        text.push_str(rest);
+    }
+    text
 }
 
 /// What the variable names, or our own.

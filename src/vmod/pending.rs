@@ -37,7 +37,7 @@ const PARTS_KEPT: usize = 64;
 /// How much text VCL may leave in one task. A line has at most [`MAX_LINE_MAX`] bytes of it.
 const TEXT_MAX: usize = 4 * MAX_LINE_MAX;
 
-/// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 64 bytes from 7.1 to
+/// Room for `struct vrt_priv` of `bin/varnishd/cache/cache_vrt_priv.c`, which has 64 bytes from 6.6 to
 /// 9.0, and for the mark that a workspace ends with.
 const NODE_WORDS: usize = 32;
 

@@ -5,7 +5,7 @@
 //! that their header lines lie in (`bin/varnishd/cache/cache.h`).
 
 use std::cell::OnceCell;
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_uint};
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -89,18 +89,6 @@ pub(super) fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
     }
     // SAFETY: a non-null string of Varnish's is NUL-terminated and outlives the task.
     Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
-}
-
-/// Whether `index` is that of a reason by which a client is gone before the answer is complete. For
-/// it `SES_Close` leaves a reason's index, negated, in `sp->fd`, and `req->doclose` as it was.
-fn aborts(index: c_int) -> bool {
-    let reasons =
-        [&raw const ffi::SC_REM_CLOSE, &raw const ffi::SC_TX_ERROR, &raw const ffi::SC_RX_BODY];
-    reasons.into_iter().any(|reason| {
-        // SAFETY: constants of varnishd.
-        let [reason] = unsafe { &*reason };
-        reason.idx == index
-    })
 }
 
 type Text = SmallVec<[u8; 48]>;
@@ -249,11 +237,11 @@ impl Structs for Client<'_> {
         // SAFETY: the session outlives its request.
         let fd = unsafe { self.req.sp.as_ref() }?.fd;
         if fd < 0 {
-            return Some(if aborts(-fd) { Connection::Aborted } else { Connection::Closed });
+            // `SES_Close` leaves a reason there, negated, and `req->doclose` as it was.
+            let aborted = version::aborts(-fd);
+            return Some(if aborted { Connection::Aborted } else { Connection::Closed });
         }
-        // SAFETY: doclose points to one of Varnish's constant descriptions.
-        let reason = unsafe { self.req.doclose.as_ref() }?;
-        Some(match text(reason.name)? {
+        Some(match version::close_reason(self.req)? {
             b"null" => Connection::KeptAlive,
             b"REM_CLOSE" | b"TX_ERROR" | b"RX_BODY" | b"RX_TIMEOUT" => Connection::Aborted,
             _ => Connection::Closed,
@@ -325,7 +313,7 @@ impl Structs for Backend<'_> {
         let time = match which {
             Moment::Start => self.bo.t_first.0,
             Moment::End => self.bo.t_prev.0,
-            Moment::FirstByte => self.bo.t_resp.0,
+            Moment::FirstByte => version::first_byte(self.bo),
         };
         (time > 0.0).then_some(time)
     }

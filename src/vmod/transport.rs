@@ -14,9 +14,10 @@
 //! transports as Varnish and its modules have; one more is not led.
 //!
 //! The struct is not among the installed headers. It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0
-//! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 7.1, 7.2, 7.3.0, 7.4.0 and
-//! 7.4.1 have no `poll`, which came with the flag `req_reset` in `include/tbl/req_flags.h`, so that a value waits
-//! for the delivery or for VCL's next call there, also past a rollback. Where the magic number differs, or the name is not where `VRT_r_req_transport` finds it, nothing is led either.
+//! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 6.6, 7.1, 7.2, 7.3.0, 7.4.0
+//! and 7.4.1 have no `poll`, which came with the flag `req_reset` in `include/tbl/req_flags.h`, so that a value
+//! waits for the delivery or for VCL's next call there, also past a rollback. Where the magic number differs, or
+//! Varnish has another transport there (`version::knows_transport`), nothing is led either.
 //!
 //! Not here: the transport of an ESI fragment, but for one that the client has reset.
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
@@ -87,7 +88,7 @@ impl Transport {
 
     fn is_http2(&self) -> bool {
         // SAFETY: a transport's name is a constant string of Varnish's.
-        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == c"HTTP/2"
+        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == version::HTTP2
     }
 
     /// Whether both call the same.
@@ -161,8 +162,6 @@ static POLLED: AtomicBool = AtomicBool::new(false);
 unsafe extern "C" {
     /// The fetch that this thread works on (`bin/varnishd/cache/cache_main.c`).
     fn THR_GetBusyobj() -> *mut ffi::busyobj;
-    /// VCL's `req.transport`: the name in `req->transport`.
-    fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
 }
 
 /// Whether VCL subroutines are known to be announced by `poll`.
@@ -262,9 +261,7 @@ impl Pair {
         if now.magic != MAGIC {
             return None;
         }
-        let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
-        // SAFETY: looks at the request's transport alone, whose magic number is right.
-        if now.name != unsafe { VRT_r_req_transport(&raw const ctx) } {
+        if !version::knows_transport(request, at.cast(), now.number, now.name) {
             return None;
         }
         let mut copy = *now;
