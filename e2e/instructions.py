@@ -63,12 +63,15 @@ STREAM = """new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket
     credentials = "{credentials}", spool = "{spool}", compression = "{codec}", period = 5s);"""
 
 NONE = ("vsl_mask=none",)
+MASK = ("vsl_mask=" + ",".join(f"-{tag}" for tag in rig.recommended_mask()),)
 # Name; kind of request; the codec, or None without the module; varnishd's parameters.
 ROWS = [
     ("hit: stock", "hit", None, ()),
     ("hit: stock, vsl_mask=none", "hit", None, NONE),
+    ("hit: stock, recommended mask", "hit", None, MASK),
     ("hit: module, zstd", "hit", "zstd", ()),
     ("hit: module, gzip", "hit", "gzip", ()),
+    ("hit: module, zstd, recommended mask", "hit", "zstd", MASK),
     ("hit: module, zstd, vsl_mask=none", "hit", "zstd", NONE),
     ("304: stock", "304", None, ()),
     ("304: module, zstd", "304", "zstd", ()),
@@ -76,18 +79,21 @@ ROWS = [
     ("synth: module, zstd", "synth", "zstd", ()),
     ("miss: stock", "miss", None, ()),
     ("miss: module, zstd", "miss", "zstd", ()),
+    ("miss: module, zstd, recommended mask", "miss", "zstd", MASK),
     ("pass: stock", "pass", None, ()),
     ("pass: module, zstd", "pass", "zstd", ()),
     ("HTTP/2 hit: stock", "h2", None, ()),
     ("HTTP/2 hit: module, zstd", "h2", "zstd", ()),
 ]
 QUICK = {"hit: stock", "hit: module, zstd"}
+READER = "hit: varnishncsa's own process"
 
 
 def arguments(parser):
     parser.add_argument("--quick", action="store_true", help="a hit only, against the kept figure")
     parser.add_argument("--write", action="store_true", help=f"keep the figures in {FIGURES.name}")
     parser.add_argument("--requests", type=int, default=1000, help="N")
+    parser.add_argument("--only", default="", help="the rows whose names begin like this, such as hit:")
 
 
 def http1(port, kind, count):
@@ -261,22 +267,23 @@ def write(profile, found, maker):
             if row["profile"] != profile or row["row"] not in found
         ]
     stock = {name.split(":")[0]: row["all"] for name, row in found.items() if name.endswith("stock")}
+    rows = others + [
+        {
+            "profile": profile,
+            "row": name,
+            "worker": round(row["worker"]),
+            "threads": round(row["threads"]),
+            "all": round(row["all"]),
+            "of_stock": f"{row['all'] / stock[name.split(':')[0]]:.3f}",
+            "made_by": maker,
+        }
+        for name, row in found.items()
+    ]
+    order = [*(row[0] for row in ROWS), READER]
     with open(FIGURES, "w", newline="") as file:
         table = csv.DictWriter(file, FIELDS, lineterminator="\n")
         table.writeheader()
-        table.writerows(others)
-        for name, row in found.items():
-            table.writerow(
-                {
-                    "profile": profile,
-                    "row": name,
-                    "worker": round(row["worker"]),
-                    "threads": round(row["threads"]),
-                    "all": round(row["all"]),
-                    "of_stock": f"{row['all'] / stock[name.split(':')[0]]:.3f}",
-                    "made_by": maker,
-                }
-            )
+        table.writerows(sorted(rows, key=lambda row: (row["profile"], order.index(row["row"]))))
 
 
 def added(rows):
@@ -312,17 +319,20 @@ def prove(place, options):
     place.s3.start()
     measure = Measure(place, options.requests)
     rows = [row for row in ROWS if row[0] in QUICK or not options.quick]
+    rows = [row for row in rows if row[0].startswith(options.only)]
     found = {row[0]: measure.row(*row) for row in rows}
-    now, maker = added(found), made_by(place)
-    say(f"instructions: the module adds {now['worker']:,.0f} to the worker, {now['all']:,.0f} in all")
+    maker = made_by(place)
+    if QUICK <= found.keys():
+        now = added(found)
+        say(f"instructions: the module adds {now['worker']:,.0f} to the worker, {now['all']:,.0f} in all")
     if options.quick:
         if options.write:
             write(options.profile, found, maker)
             return []
         return grown(kept(options.profile), found, options.profile, maker)
-    reader = measure.difference(measure.log_reader)
-    say(f"instructions: varnishncsa's own process, a line {reader['all']:,.0f}")
-    found["hit: varnishncsa's own process"] = reader
+    if READER.startswith(options.only):
+        found[READER] = measure.difference(measure.log_reader)
+        say(f"instructions: varnishncsa's own process, a line {found[READER]['all']:,.0f}")
     if options.write:
         write(options.profile, found, maker)
         say(f"instructions: kept in {FIGURES.relative_to(rig.ROOT)}")

@@ -1,6 +1,7 @@
 """This module's lines under masked tags, a small vsl_buffer and another vsl_reclen, against an unmasked varnishncsa.
 
-One varnishd serves the requests of `e2e oracle` again and again, each time with another setting. A
+One varnishd serves the requests of `e2e oracle` again and again, each time with another setting: a few of each kind,
+or all of them for one mask where `e2e oracle --mask` asks for it. A
 varnishncsa has the lines of the time without a mask, with records too long to be cut: these are the
 reference. A value that differs from it is a failure, but for one that is missing, where the table
 UNAVAILABLE says so and the line itself says that it is incomplete (`%{s3log:incomplete}x`). What
@@ -27,7 +28,8 @@ TAGS = """Begin ReqStart ReqMethod ReqURL ReqProtocol ReqHeader ReqUnset RespSta
     End""".split()
 
 NONE = "none"
-QUICK = [NONE, "RespStatus", "VCL_call", "Timestamp", "ReqHeader", "Begin"]
+RECOMMENDED = "recommended"
+QUICK = [NONE, RECOMMENDED, "RespStatus", "VCL_call", "Timestamp", "ReqHeader", "Begin"]
 
 # What is missing where a tag is hidden or its records are flushed, and is counted: of which stream and
 # kind, and which fields. A hidden tag's own `%{VSL:...}x` is missing always.
@@ -81,6 +83,25 @@ VOLATILE = TIMES + r"|b|I|O|time_firstbyte|vxid|(Age|Date|X-Varnish|X-Cache) out
 UNSTEADY = set("""abort abort-early abort-upload busy-object gone-while-waiting grace gunzip-at-fetch
     gzip-at-fetch http2-abort http2-goaway-while-waiting http2-gone-while-waiting http2-restart http2-slow
     label-in-fragments old-origin origin-breaks-off revalidated slow-origin""".split())
+
+
+class Every:
+    """All tags."""
+
+    def __contains__(self, tag):
+        return True
+
+
+def hidden(phase):
+    """The tags that a phase hides."""
+    if phase == NONE:
+        return Every()
+    return rig.recommended_mask() if phase == RECOMMENDED else [phase]
+
+
+def parameter_of(phase):
+    """What `vsl_mask` is set to for it, after the default."""
+    return NONE if phase == NONE else ",".join(f"-{tag}" for tag in hidden(phase))
 
 
 def streams(place):
@@ -157,6 +178,7 @@ def missing(value):
 class Comparison:
     def __init__(self, report, phases):
         self.report, self.phases = report, phases
+        self.hidden = {name: hidden(name) for name in phases.names}
         self.lost = collections.defaultdict(collections.Counter)
         self.flagged = collections.Counter()
         self.compared = collections.Counter()
@@ -205,7 +227,7 @@ class Comparison:
             tag = re.match(r"VSL:(\w+)", field)
             if field == "b" and re.fullmatch(ABANDONED, kind):
                 continue
-            if tag and not (phase == NONE or tag[1] == phase):
+            if tag and tag[1] not in self.hidden[phase]:
                 # A record that is not hidden is the same for both.
                 if not same or row[field] == same[field] or flag and self.flushed(phase, kind):
                     continue
@@ -241,12 +263,15 @@ class Comparison:
         return phase.startswith("vsl_buffer") or kind.startswith("overflow")
 
     def allowed(self, phase, name, kind, field):
+        tags_hidden = self.hidden[phase]
+        # Where a log begins is told by one of these.
+        unknown = "Begin" in tags_hidden and "Timestamp" in tags_hidden
         flushed = phase == NONE or self.flushed(phase, kind)
-        tag = re.match(r"VSL:(\w+)", field)
-        if tag and (flushed or tag[1] == phase):
+        tag = re.match(r"VSL:(\w+)|VCL_Log:", field)
+        if tag and (flushed or unknown or tag[1] in tags_hidden):
             return True
         return any(
-            (flushed or phase in tags.split())
+            (flushed or any(tag in tags_hidden for tag in tags.split()))
             and re.fullmatch(stream, name)
             and re.fullmatch(kinds, kind)
             and re.fullmatch(fields, field)
@@ -269,10 +294,11 @@ class Comparison:
                     )
                 fields = sorted(field for field in lost if not field.startswith("VSL:"))
                 what = ", ".join(f"{field} {lost[field]}" for field in fields)
+                differing = {case[0] for cases in wrong.values() for case in cases}
                 say(
-                    f"{phase:18} {name:8} {self.compared[phase, name]:5} lines, "
+                    f"{phase:18} {name:8} {self.compared[phase, name]:5} lines, {len(differing)} differ, "
                     f"{sum(map(len, wrong.values()))} wrong values, {self.flagged[phase, name]} counted as "
-                    f"incomplete; missing: {what or '-'}"
+                    f"incomplete; missing: {what or '-'}; records {sum(lost.values()) - sum(lost[f] for f in fields)}"
                 )
 
 
@@ -287,15 +313,26 @@ def settings(options):
     default = {"vsl_mask": "default", "vsl_reclen": "255", "vsl_buffer": "16k"}
     yield "warm", default
     yield "reference", default | {"vsl_reclen": "4084", "vsl_buffer": "64k"}
-    for tag in options.only.split(",") if options.only else QUICK if options.quick else [NONE, *TAGS]:
-        if tag in (NONE, *TAGS):
-            yield tag, default | {"vsl_mask": tag if tag == NONE else f"-{tag}"}
+    every = [NONE, RECOMMENDED, *TAGS]
+    for tag in options.only.split(",") if options.only else QUICK if options.quick else every:
+        if tag in every:
+            yield tag, default | {"vsl_mask": parameter_of(tag)}
     for parameter, value in (("vsl_buffer", "1k"), ("vsl_reclen", "64"), ("vsl_reclen", "4084")):
         if not options.only or f"{parameter} {value}" in options.only:
             yield f"{parameter} {value}", default | {parameter: value}
 
 
 def prove(place, options):
+    return run(place, options, settings(options), 0)
+
+
+def whole(place, options):
+    """All requests of the oracle with the mask that `options` name."""
+    options.only, options.quick = options.mask, False
+    return run(place, options, settings(options), 1)
+
+
+def run(place, options, settings, scale):
     began = time.monotonic()
     place.env["TZ"] = oracle.ZONE
     origin = oracle_kinds.Origin()
@@ -317,9 +354,9 @@ def prove(place, options):
         "fetches": oracle.Ncsa(place, varnish, "fetches", "-b"),
     }
     report, phases = oracle.Report(1000), Phases()
-    site = oracle_kinds.Site(varnish.port, proxy, place, 0)
+    site = oracle_kinds.Site(varnish.port, proxy, place, scale)
     oracle.ready(site, ncsa)
-    for name, parameters in settings(options):
+    for name, parameters in settings:
         for parameter, value in sorted(parameters.items(), reverse=True):
             if parameter == "vsl_mask" and value != "default":
                 varnish.cli("param.set", "vsl_mask", "default")

@@ -45,12 +45,6 @@ def arguments(parser):
     parser.add_argument("--rounds", type=int, default=5)
 
 
-def recommended():
-    """The tags that the example's drop-in hides."""
-    text = (rig.ROOT / "examples/varnish-mask.conf").read_text()
-    return re.findall(r"-(\w+)", re.search(r"vsl_mask (-\S+)$", text, re.MULTILINE)[1])
-
-
 class Client:
     """One connection, whose worker lingers on it."""
 
@@ -150,7 +144,7 @@ def prices(measure, rounds):
     hidden = {
         DEFAULT: [],
         **{tag: [tag] for tag in sorted(counts)},
-        RECOMMENDED: recommended(),
+        RECOMMENDED: rig.recommended_mask(),
         # The word `none` is not in every version.
         ALL: sorted(counts),
     }

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from e2e.rig.machine import PATIENCE, Process, free_ports, gone, wait_for
+from e2e.rig.machine import PATIENCE, ROOT, Process, free_ports, gone, wait_for
 
 
 # What becomes of records + recovered.
@@ -36,6 +36,12 @@ def has_parameter(env, name):
     """Whether varnishd knows the parameter; it refuses to start with one that it does not know."""
     done = subprocess.run(["varnishd", "-x", "parameter"], env=env, stdout=subprocess.PIPE, check=True, text=True)
     return name in done.stdout.splitlines()
+
+
+def recommended_mask():
+    """The tags that the drop-in of examples/ hides by vsl_mask."""
+    text = (ROOT / "examples/varnish-mask.conf").read_text()
+    return re.findall(r"-(\w+)", re.search(r"vsl_mask (-\S+)$", text, re.MULTILINE)[1])
 
 
 def dropped(counters):
