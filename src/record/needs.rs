@@ -19,6 +19,8 @@ use super::task::Side;
 pub enum When {
     /// Each one.
     Always,
+    /// Those of ESI fragments, where these have lines.
+    Fragment,
     /// Those of piped requests.
     Piped,
     /// Those of requests that VCL has restarted, where it has changed the value.
@@ -27,6 +29,8 @@ pub enum When {
     RolledBack,
     /// Those of requests that an HTTP/2 client has reset.
     Reset,
+    /// Those of HTTP/1 requests that have waited for another one's fetch and are logged from `vcl_recv` alone.
+    Waited,
     /// Those of requests whose body VCL keeps or reads (`std.cache_req_body()`).
     BodyRead,
 }
@@ -37,10 +41,12 @@ impl When {
     pub const fn lines(self) -> &'static str {
         match self {
             Self::Always => "every line",
+            Self::Fragment => "lines of ESI fragments",
             Self::Piped => "lines of piped requests",
             Self::Restarted => "lines of restarted requests",
             Self::RolledBack => "lines of requests that were rolled back or failed in VCL",
             Self::Reset => "lines of requests that an HTTP/2 client has reset",
+            Self::Waited => "lines of requests that have waited for another one's fetch",
             Self::BodyRead => "lines of requests whose body VCL has read",
         }
     }
@@ -81,8 +87,11 @@ type Rule = (When, &'static [Tag]);
 const BEGIN: &[Tag] = &[Tag::Begin, Tag::Timestamp];
 const PIPED: &[Rule] = &[(When::Piped, &[Tag::PipeAcct])];
 const START: &[Rule] = &[(When::Restarted, &[Tag::Timestamp])];
-const FIRST_BYTE: &[Rule] =
-    &[(When::Piped, &[Tag::Timestamp]), (When::BodyRead, &[Tag::Timestamp])];
+const FIRST_BYTE: &[Rule] = &[
+    (When::Piped, &[Tag::Timestamp]),
+    (When::Waited, &[Tag::Timestamp]),
+    (When::BodyRead, &[Tag::Timestamp]),
+];
 const METHOD: &[Rule] = &[(When::Restarted, &[Tag::ReqMethod])];
 const URL: &[Rule] = &[(When::Restarted, &[Tag::ReqUrl])];
 const HEADER: &[Rule] = &[(When::Restarted, &[Tag::ReqHeader])];
@@ -91,11 +100,17 @@ const LENGTH: &[Rule] =
     &[(When::Restarted, &[Tag::ReqHeader]), (When::BodyRead, &[Tag::ReqHeader])];
 const LINE: &[Rule] = &[(When::Restarted, &[Tag::ReqMethod]), (When::Restarted, &[Tag::ReqUrl])];
 const HANDLING: &[Rule] = &[
+    (When::Fragment, &[Tag::VclCall]),
+    (When::Waited, &[Tag::VclCall]),
     (When::Reset, &[Tag::VclCall]),
     (When::Reset, &[Tag::VclReturn]),
     (When::Reset, &[Tag::HitMiss]),
     (When::Reset, &[Tag::HitPass]),
 ];
+const SENT_STATUS: &[Rule] =
+    &[(When::Fragment, &[Tag::RespStatus]), (When::Waited, &[Tag::RespStatus])];
+const SENT_HEADER: &[Rule] =
+    &[(When::Fragment, &[Tag::RespHeader]), (When::Waited, &[Tag::RespHeader])];
 const LOG: &[Rule] = &[(When::Always, &[Tag::VclLog]), (When::Always, BEGIN)];
 const ADDRESS: &[Rule] = &[(When::Always, &[Tag::BackendOpen])];
 const STATUS: &[Rule] = &[(When::Always, &[Tag::BerespStatus]), (When::Always, &[Tag::VclCall])];
@@ -159,7 +174,7 @@ impl Program {
             What::Slot(slot::HOST_IP, _) => of("%h", &[], ADDRESS),
             What::RequestLine => of("%r", LINE, &[]),
             What::User => of("%u", HEADER, &[]),
-            What::Status => of("%s", &[], STATUS),
+            What::Status => of("%s", SENT_STATUS, STATUS),
             What::Clock(Edge::Begin, _) | What::Epoch(Edge::Begin, _) => of("%t", START, &[]),
             What::Clock(Edge::End, _) | What::Epoch(Edge::End, _) => of("%{end:...}t", &[], &[]),
             What::Elapsed(Unit::Micros) => of("%D", START, &[]),
@@ -189,7 +204,7 @@ impl Program {
             return Some((header(watch, "i"), rules));
         }
         if let Some(watch) = self.response.iter().find(|watch| watch.slot == at) {
-            return Some((header(watch, "o"), if client { &[] } else { RESPONSE }));
+            return Some((header(watch, "o"), if client { SENT_HEADER } else { RESPONSE }));
         }
         if let Some(watch) = self.logs.iter().find(|watch| watch.slot == at) {
             let key = watch.key.strip_suffix(b":").unwrap_or(&watch.key);

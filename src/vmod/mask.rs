@@ -32,10 +32,12 @@ static WATCHES: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
 impl Watch {
-    pub(super) fn new(stream: &str, program: &Program) -> Arc<Self> {
+    /// What lines of `stream` need, those of ESI fragments too if `esi`.
+    pub(super) fn new(stream: &str, program: &Program, esi: bool) -> Arc<Self> {
         let of = |side| {
             let mut needs = program.needs(side);
-            needs.retain(|need| need.when == When::Always);
+            let each = |when| when == When::Always || when == When::Fragment && esi;
+            needs.retain(|need| each(need.when));
             needs
         };
         Arc::new(Self {

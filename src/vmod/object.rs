@@ -45,7 +45,7 @@ impl Stream {
         let outlet = super::process::open(arguments)?;
         let reads_response = program.reads_response_headers();
         let pipeline = outlet.pipeline().cloned();
-        let mask = Watch::new(arguments.stream(), &program);
+        let mask = Watch::new(arguments.stream(), &program, esi);
         Ok(Self { program, esi, reads_response, mask, outlet, pipeline })
     }
 

@@ -101,3 +101,12 @@ fn a_pipes_bytes_and_its_first_bytes_time_are_in_its_own_records() {
         ["PipeAcct: %I %O", "Timestamp: %{Varnish:time_firstbyte}x",]
     );
 }
+
+#[test]
+fn what_was_sent_to_a_fragment_or_after_a_wait_is_in_the_log_alone() {
+    let program = apache("%>s %{Age}o %{Varnish:handling}x");
+    let wanted = ["RespHeader: %{Age}o", "RespStatus: %s", "VCL_call: %{Varnish:handling}x"];
+    for when in [When::Fragment, When::Waited] {
+        assert_eq!(needs(&program, Side::Client, when), wanted);
+    }
+}
