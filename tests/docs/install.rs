@@ -54,6 +54,7 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
         "usr/share/doc/vmod-s3log/API.md".to_owned(),
         "usr/share/doc/vmod-s3log/docs/install.md".to_owned(),
         "usr/share/doc/vmod-s3log/examples/example.vcl".to_owned(),
+        "usr/share/doc/vmod-s3log/examples/varnish-mask.conf".to_owned(),
         "usr/share/fish/vendor_completions.d/s3log.fish".to_owned(),
         "usr/share/man/man1/s3log.1".to_owned(),
         "usr/share/zsh/site-functions/_s3log".to_owned(),

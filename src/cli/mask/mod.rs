@@ -186,7 +186,7 @@ fn report(
             );
             steps.say("restarts", Mark::Note, &text)?;
         }
-        let text = "varnishlog, varnishncsa and varnishhist see no requests without them";
+        let text = "without them varnishlog shows requests with -g raw only; varnishncsa and varnishhist show none";
         steps.say("readers", Mark::Note, text)?;
         steps.say("now", Mark::Note, &set("", '-', &more))?;
         steps.say("back", Mark::Note, &set("", '+', &more))?;
