@@ -5,7 +5,7 @@ use super::error::{FormatError, Mistake};
 use super::json;
 use super::options::{Dialect, Escape, MAX_LINE_MAX, MAX_LINE_MIN, MessageType, Options};
 use super::prefix::Prefix;
-use super::program::{Op, Place, Plan, Program, SHORT_MAX, What, slot};
+use super::program::{BEFORE_MAX, Op, Place, Plan, Program, Step, What, slot};
 use super::specifier::{self, Context};
 use super::tags::TagTable;
 use super::task::Names;
@@ -56,7 +56,7 @@ impl Program {
             return Err(FormatError::new(mistakes));
         }
         let mut program = Self {
-            ops: shortened(joined(builder.ops)),
+            steps: steps(joined(builder.ops)),
             tags: tags.clone(),
             all: Plan::none(),
             rest: Plan::none(),
@@ -105,24 +105,37 @@ fn joined(ops: Vec<Op>) -> Vec<Op> {
     joined
 }
 
-/// Text that fits is appended in one step.
-fn shortened(mut ops: Vec<Op>) -> Vec<Op> {
-    for op in &mut ops {
-        let Op::Literal(text) = op else { continue };
-        let mut short = [0; SHORT_MAX];
-        if let Some(room) = short.get_mut(..text.len()) {
-            room.copy_from_slice(text);
-            *op = Op::Short(short, text.len());
-        }
+/// What is done one after the other for a line.
+fn steps(ops: Vec<Op>) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(ops.len());
+    let mut next = ([0; BEFORE_MAX], 0);
+    for op in ops {
+        let (place, what) = match op {
+            Op::Print(place, what) => (place, what),
+            Op::Literal(text) => {
+                // Texts that follow each other are joined.
+                match next.0.get_mut(..text.len()) {
+                    Some(room) => {
+                        room.copy_from_slice(&text);
+                        next.1 = text.len();
+                        continue;
+                    }
+                    None => (Place::Text, What::Literal(text)),
+                }
+            }
+        };
+        let (before, length) = std::mem::take(&mut next);
+        steps.push(Step { before, length, place, what });
     }
-    ops
+    let (before, length) = next;
+    steps.push(Step { before, length, place: Place::Text, what: What::Nothing });
+    steps
 }
 
 /// Refuses a format that is too long even without its values.
 fn fits(ops: &[Op], format: &str, options: &Options) -> Result<(), Mistake> {
     let parts = ops.iter().map(|op| match op {
         Op::Literal(text) => text.len(),
-        Op::Short(_, length) => *length,
         Op::Print(..) => VALUE_MIN,
     });
     let length = parts.sum::<usize>() + Prefix::new(options, None).longest() + 1;

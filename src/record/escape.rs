@@ -34,8 +34,8 @@ fn plain(byte: u8) -> bool {
 /// fill a step is looked at with what lies before it, some of it for the second time.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    if let Some(last) = bytes.last_chunk::<32>() {
-        bytes.as_chunks::<32>().0.iter().all(plain_block) && plain_block(last)
+    if bytes.len() >= 32 {
+        is_plain_long(bytes)
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>())
     {
         let ([a, b], [c, d]) = (words(first), words(last));
@@ -49,6 +49,13 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
     } else {
         bytes.iter().all(|byte| plain(*byte))
     }
+}
+
+/// [`is_plain`] of 32 bytes and more.
+#[inline(never)]
+fn is_plain_long(bytes: &[u8]) -> bool {
+    let last = bytes.last_chunk::<32>();
+    bytes.as_chunks::<32>().0.iter().all(plain_block) && last.is_none_or(plain_block)
 }
 
 /// Whether all 32 bytes are plain, in one step. Above 0x7e a byte and one more is, as a signed number,
@@ -244,4 +251,25 @@ pub fn bare(value: &[u8]) -> bool {
     let numeric = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let zero_led = whole.len() > 1 && whole.first() == Some(&b'0');
     digits.len() <= 16 && numeric(whole) && !zero_led && fraction.is_none_or(numeric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_not_plain_is_found_wherever_it_is() {
+        for length in (0..40).chain([63, 64, 65, 95, 96, 97]) {
+            let mut bytes = vec![b'a'; length];
+            assert!(is_plain(&bytes), "{length}");
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    bytes[at] = byte;
+                    let each = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+                    assert_eq!(is_plain(&bytes), each, "byte {byte:#x} at {at} of {length}");
+                }
+                bytes[at] = b'~';
+            }
+        }
+    }
 }

@@ -9,10 +9,6 @@ pub(super) fn check(ops: &[Op]) -> Result<(), Mistake> {
     for op in ops {
         match op {
             Op::Literal(text) => skeleton.push_str(&String::from_utf8_lossy(text)),
-            Op::Short(text, length) => {
-                let text = text.get(..*length).unwrap_or_default();
-                skeleton.push_str(&String::from_utf8_lossy(text));
-            }
             // No text of the operator's can join with `null` into another token.
             Op::Print(Place::Bare, _) => skeleton.push_str("null"),
             Op::Print(..) => skeleton.push('x'),

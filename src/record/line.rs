@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::escape;
 use super::limit;
 use super::options::{Dialect, Escape};
-use super::program::{Missing, Place, Program, SHORT_MAX};
+use super::program::{Missing, Place, Program, Step};
 
 /// Where in a line its JSON strings' values lie, as start and length: what is cut when the line is
 /// too long.
@@ -58,12 +58,12 @@ impl<'p, 'o> Line<'p, 'o> {
         self.out.extend_from_slice(text);
     }
 
-    /// Appends the first `length` bytes of an operator's own text: all of it, and then away with the
+    /// Appends the operator's own text before a value: all of the step's bytes, and then away with the
     /// rest, for a copy of a known length is no call.
     #[inline]
-    pub(super) fn short(&mut self, text: &[u8; SHORT_MAX], length: usize) {
-        let end = self.out.len() + length;
-        self.out.extend_from_slice(text);
+    pub(super) fn before(&mut self, step: &Step) {
+        let end = self.out.len() + step.length;
+        self.out.extend_from_slice(&step.before);
         self.out.truncate(end);
     }
 
@@ -180,11 +180,16 @@ impl<'p, 'o> Line<'p, 'o> {
     }
 
     /// Prints a value of any bytes.
+    #[inline]
     pub(super) fn text(&mut self, place: Place, bytes: &[u8]) {
-        match place {
-            Place::Text => return self.part(bytes),
-            Place::Bare if escape::bare(bytes) => return self.out.extend_from_slice(bytes),
-            _ => {}
+        if place == Place::Text { self.part(bytes) } else { self.string(place, bytes) }
+    }
+
+    /// The same in JSON.
+    #[inline(never)]
+    fn string(&mut self, place: Place, bytes: &[u8]) {
+        if place == Place::Bare && escape::bare(bytes) {
+            return self.out.extend_from_slice(bytes);
         }
         let from = self.open(place);
         self.part(bytes);

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::program::{Edge, HeaderWatch, Op, Program, TagWatch, Unit, What, Which, slot};
+use super::program::{Edge, HeaderWatch, Program, Step, TagWatch, Unit, What, Which, slot};
 use super::tags::Tag;
 use super::task::Side;
 
@@ -129,8 +129,7 @@ impl Program {
                 fields.push(field.to_owned());
             }
         };
-        for op in &self.ops {
-            let Op::Print(_, what) = op else { continue };
+        for Step { what, .. } in &self.steps {
             let Some((field, rules)) = self.rules(what, side) else { continue };
             for (when, tags) in rules {
                 need(*when, self.named(tags), &field);

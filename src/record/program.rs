@@ -68,7 +68,12 @@ pub(super) enum Unit {
 
 /// A value that an operation prints.
 #[derive(Debug, Clone)]
+#[repr(u8)] // A tag of its own, which takes less to tell than one in the values' spare bits.
 pub(super) enum What {
+    /// Behind the last text.
+    Nothing,
+    /// Text that is no part of a step.
+    Literal(Vec<u8>),
     Slot(u16, Missing),
     Status,
     RequestLine,
@@ -108,16 +113,25 @@ pub(super) enum Place {
     Bare,
 }
 
-/// The most bytes of an [`Op::Short`].
-pub(super) const SHORT_MAX: usize = 8;
-
-/// One step of rendering.
+/// One operation of a format.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     Literal(Vec<u8>),
-    /// The same where it is short: as many of these bytes.
-    Short([u8; SHORT_MAX], usize),
     Print(Place, What),
+}
+
+/// The most text that is part of a step.
+pub(super) const BEFORE_MAX: usize = 8;
+
+/// One step of rendering: a value and the text before it, which is short in most formats.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    /// The text, and zeros.
+    pub(super) before: [u8; BEFORE_MAX],
+    /// Its length.
+    pub(super) length: usize,
+    pub(super) place: Place,
+    pub(super) what: What,
 }
 
 /// A header that some operation prints.
@@ -187,7 +201,7 @@ impl Plan {
 /// It holds no state of a request: one program serves all worker threads at once.
 #[derive(Debug, Clone)]
 pub struct Program {
-    pub(super) ops: Vec<Op>,
+    pub(super) steps: Vec<Step>,
     pub(super) tags: TagTable,
     /// For all values.
     pub(super) all: Plan,

@@ -2,7 +2,7 @@
 //! of a request whose structs have the most of it (`settled`).
 
 use super::filter::{Class, Filter};
-use super::program::{HeaderWatch, Op, Plan, Program, What, slot};
+use super::program::{HeaderWatch, Plan, Program, Step, What, slot};
 use super::settled::FORWARDED;
 use super::tags::Tag;
 
@@ -22,8 +22,8 @@ impl Program {
                 self.names.add(name, slot);
             }
         }
-        let part = |op: &Op| matches!(op, Op::Print(_, What::Slot(slot::PATH | slot::QUERY, _)));
-        self.splits_url = self.ops.iter().any(part);
+        let part = |step: &Step| matches!(step.what, What::Slot(slot::PATH | slot::QUERY, _));
+        self.splits_url = self.steps.iter().any(part);
         self.host = self.request.iter().any(|watch| watch.name.eq_ignore_ascii_case(b"host"));
         self.all = self.plan(0, |tag| self.reads(tag), |tag| self.is_over(tag));
         let logged = settled < self.request.len();

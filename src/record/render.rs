@@ -8,7 +8,7 @@ use super::limit;
 use super::line::{self, Line};
 use super::options::{Escape, MessageType};
 use super::prefix::LENGTH_MAX;
-use super::program::{Op, Program, slot};
+use super::program::{Program, slot};
 use super::settled::settle;
 use super::task::Task;
 use super::times::Times;
@@ -65,12 +65,9 @@ impl Program {
         let mut strings = line::Strings::new();
         let line = Line::new(self, start, most, &mut strings, out);
         let mut values = Values { program: self, task, found, times, line };
-        for op in &self.ops {
-            match op {
-                Op::Short(text, length) => values.line.short(text, *length),
-                Op::Literal(text) => values.line.literal(text),
-                Op::Print(place, what) => values.print(*place, what),
-            }
+        for step in &self.steps {
+            values.line.before(step);
+            values.print(step.place, &step.what);
         }
         let incomplete = values.found.incomplete;
         if incomplete {

@@ -106,7 +106,9 @@ fn addresses<'a>(program: &Program, task: &Task<'a>, found: &mut Captured<'_, 'a
         if program.uses(slot)
             && let Some(address) = task.structs.address(which)
         {
-            found.put(slot, address, false);
+            // Numbers and what stands between them, whoever has sent it: `VTCP_name`, and `vpx_proto1`
+            // after `getaddrinfo` has read it with `AI_NUMERICHOST`.
+            found.put_plain(slot, address);
         }
     }
 }

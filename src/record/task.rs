@@ -123,8 +123,8 @@ pub enum Handling {
 /// The headers that a format prints of a request, found in one pass over all that it has.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// What the names begin with, in either case: most headers are passed over by it.
-    letters: u32,
+    /// What the names begin with, in either case: nearly all other headers are passed over by it.
+    beginnings: u64,
     /// Each name, and where its value goes.
     names: Vec<(Vec<u8>, u16)>,
 }
@@ -132,8 +132,8 @@ pub struct Names {
 impl Names {
     /// Adds `name`, whose values are those of `slot`.
     pub(super) fn add(&mut self, name: &[u8], slot: u16) {
-        if let Some(first) = name.first() {
-            self.letters |= Self::bit(*first);
+        if let [first, rest @ ..] = name {
+            self.beginnings |= Self::bit(*first, *rest.first().unwrap_or(&b':'));
             self.names.push((name.to_vec(), slot));
         }
     }
@@ -147,7 +147,8 @@ impl Names {
         visit: &mut dyn FnMut(u16, &'l [u8]),
     ) {
         for line in lines {
-            if line.first().is_none_or(|first| self.letters & Self::bit(*first) == 0) {
+            let [first, second, ..] = line else { continue };
+            if self.beginnings & Self::bit(*first, *second) == 0 {
                 continue;
             }
             for (name, slot) in &self.names {
@@ -158,10 +159,10 @@ impl Names {
         }
     }
 
-    /// The five low bits of a letter are the same in either case.
+    /// One of 64 for two letters, of which the five low bits are the same in either case.
     #[inline]
-    fn bit(letter: u8) -> u32 {
-        1 << (letter & 31)
+    fn bit(first: u8, second: u8) -> u64 {
+        1 << ((first << 1 ^ second & 31) & 63)
     }
 }
 

@@ -23,9 +23,12 @@ pub(super) struct Values<'l, 'p, 'o, 'a> {
 impl<'a> Values<'_, '_, '_, 'a> {
     pub(super) fn print(&mut self, place: Place, what: &What) {
         match what {
+            What::Nothing => {}
+            What::Literal(text) => self.line.literal(text),
             What::Slot(at, missing) => {
                 let value = self.found.get(*at);
                 match value.bytes {
+                    Some(bytes) if value.plain && place == Place::Text => self.line.literal(bytes),
                     Some(bytes) if !value.gone => self.line.text(place, bytes),
                     _ => self.line.absent(place, *missing),
                 }

@@ -29,10 +29,12 @@ pub(super) struct Slot<'a> {
     pub(super) cut: bool,
     /// A header that was there and was taken away again.
     pub(super) gone: bool,
+    /// It is known that nothing in it needs an escape.
+    pub(super) plain: bool,
 }
 
 impl Slot<'_> {
-    pub(super) const EMPTY: Self = Self { bytes: None, cut: false, gone: false };
+    pub(super) const EMPTY: Self = Self { bytes: None, cut: false, gone: false, plain: false };
 }
 
 /// What one walk found.
@@ -82,8 +84,15 @@ impl<'s, 'a> Captured<'s, 'a> {
 
     pub(super) fn put(&mut self, slot: u16, bytes: &'a [u8], cut: bool) {
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
-            *place = Slot { bytes: Some(bytes), cut, gone: false };
+            *place = Slot { bytes: Some(bytes), cut, ..Slot::EMPTY };
             self.cut |= cut;
+        }
+    }
+
+    /// The same for bytes in which nothing needs an escape.
+    pub(super) fn put_plain(&mut self, slot: u16, bytes: &'a [u8]) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            *place = Slot { bytes: Some(bytes), plain: true, ..Slot::EMPTY };
         }
     }
 
@@ -237,7 +246,7 @@ impl<'a> Walk<'_, '_, 'a> {
     #[inline]
     fn put(&mut self, slot: u16, bytes: &'a [u8], cut: bool) {
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
-            *place = Slot { bytes: Some(bytes), cut, gone: false };
+            *place = Slot { bytes: Some(bytes), cut, ..Slot::EMPTY };
             self.cuts |= cut;
         }
     }

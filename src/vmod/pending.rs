@@ -207,13 +207,16 @@ impl Pending {
         self.priority = None;
         self.to = To::Borrowed(std::ptr::null());
         self.values.clear();
-        self.values.shrink_to(PARTS_KEPT);
         self.text.clear();
-        self.text.shrink_to(TEXT_KEPT);
         self.forget_response();
         self.watching = false;
-        self.lines.shrink_to(TEXT_KEPT);
-        self.ends.shrink_to(PARTS_KEPT);
+        let text = self.text.capacity().max(self.lines.capacity());
+        if text > TEXT_KEPT || self.values.capacity().max(self.ends.capacity()) > PARTS_KEPT {
+            self.values.shrink_to(PARTS_KEPT);
+            self.text.shrink_to(TEXT_KEPT);
+            self.lines.shrink_to(TEXT_KEPT);
+            self.ends.shrink_to(PARTS_KEPT);
+        }
         let kept = FINISHED.try_with(|kept| {
             if let Ok(mut kept) = kept.try_borrow_mut() {
                 kept.push(self);

@@ -232,6 +232,9 @@ proptest! {
             let format = format!("{FORMAT}{more}");
             prop_assert_eq!(line(&format, dialect, &request), line(&format, dialect, &logged));
         }
+        // Here the URL need not be split.
+        let first = "%r %{User-Agent}i";
+        prop_assert_eq!(line(first, dialect, &request), line(first, dialect, &logged));
     }
 
     #[test]
