@@ -4,18 +4,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read as _;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::key::{CompactKey, Day, Object, forms, root};
 use super::manifest::{BYTES_MAX, Manifest};
 use super::place::{Place, Within};
 use crate::block::{Digest, KeyParts, sanitise};
 use crate::cli::Error;
-use crate::cli::blocks::{FoundBlock, patiently, walk};
+use crate::cli::blocks::{FoundBlock, in_order, patiently, walk};
 use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::s3::Outcome;
 
 /// More days than this are listed at once.
 const DAYS: usize = 40;
+
+/// Manifests that are fetched at a time: each is held whole.
+const JOBS: usize = 4;
 
 /// How often a connection may break within a manifest.
 const BREAKS: u32 = 4;
@@ -159,16 +164,25 @@ pub(in crate::cli) fn load<'a>(
         let progress = Progress::open("keys listed");
         let listed = manifests(source, times, &progress)?;
         let progress = Progress::of(listed.manifests.len() as u64, "manifests");
+        let keys: Vec<&String> = listed.manifests.values().collect();
         let mut found = Vec::new();
         let mut hosts = HashMap::new();
-        for key in listed.manifests.values() {
+        let work = |key: &&String, send: &Sender<Result<Option<Loaded>, Error>>| {
+            // Whoever does not listen any more has ended the work.
+            let _ = send.send(read(source, key));
+        };
+        in_order(&keys, JOBS, 1, work, |key, answers| {
             progress.add(1);
-            let Some(loaded) = read(source, key)? else { continue };
-            let manifest = loaded.manifest.map_err(|problem| {
-                broken(key, &format!("the manifest cannot be used: {problem}; run s3log verify"))
-            })?;
-            found.append(&mut blocks(source, &manifest, &mut hosts));
-        }
+            for loaded in answers {
+                let Some(loaded) = loaded? else { continue };
+                let manifest = loaded.manifest.map_err(|problem| {
+                    let text = format!("the manifest cannot be used: {problem}; run s3log verify");
+                    broken(key, &text)
+                })?;
+                found.append(&mut blocks(source, &manifest, &mut hosts));
+            }
+            Ok::<(), Error>(())
+        })?;
         (listed, found)
     };
     for (folder, number) in listed.gaps() {

@@ -158,3 +158,83 @@ impl Manifest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Drops, Kind};
+
+    const KEY: &str = "compact/access/dt=2026-11-22/manifest-0001.json";
+
+    /// A manifest of one object with one block of `records` records and `raw_bytes` bytes.
+    fn manifest(records: u64, raw_bytes: u64) -> Manifest {
+        let mut meta = Meta::long("access", "edge-1", true);
+        (meta.records, meta.raw_bytes, meta.codec) = (records, raw_bytes, Kind::Gzip);
+        meta.dropped = Drops::default();
+        let pairs = meta.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let input = Input {
+            key: "2026-11-22T10-00-00Z-edge-1-access-6b02c5e00001-0000000001.log.gz".to_owned(),
+            lines: Digest([1; 32]),
+            metadata: pairs.collect(),
+        };
+        let part = Part {
+            key: "compact/access/dt=2026-11-22/hour=10/part-0001-abababababababab.log.zst"
+                .to_owned(),
+            sha256: Digest([0xab; 32]),
+            bytes: 10,
+            records,
+            raw_bytes,
+            blocks: vec![input],
+        };
+        Manifest {
+            format: FORMAT,
+            stream: "access".to_owned(),
+            day: "2026-11-22".to_owned(),
+            number: 1,
+            previous: None,
+            since: 0,
+            until: u64::MAX,
+            parts: vec![part],
+        }
+    }
+
+    fn parse(manifest: &Manifest) -> Result<Manifest, String> {
+        Manifest::parse(KEY, &serde_json::to_vec(manifest).unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_with_all_that_the_blocks_said() {
+        let written = manifest(3, 30);
+        assert_eq!(parse(&written).as_ref(), Ok(&written));
+        let meta = written.parts[0].blocks[0].meta().unwrap();
+        assert!(meta.signature.is_some() && meta.previous.is_some() && meta.route.is_some());
+        let large = manifest(u64::MAX, u64::MAX);
+        assert_eq!(parse(&large), Ok(large), "absurd numbers are numbers");
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_agree_with_its_key_or_with_itself_is_refused_with_a_reason() {
+        let changed = |change: fn(&mut Manifest)| {
+            let mut manifest = manifest(3, 30);
+            change(&mut manifest);
+            parse(&manifest).unwrap_err()
+        };
+        for (said, word) in [
+            (changed(|m| m.format = 2), "use a newer s3log"),
+            (changed(|m| "errors".clone_into(&mut m.stream)), "of stream errors"),
+            (changed(|m| "2026-11-23".clone_into(&mut m.day)), "day 2026-11-23"),
+            (changed(|m| m.number = 2), "manifest 2"),
+            (changed(|m| m.parts[0].records = 4), "has 4 records"),
+            (changed(|m| m.parts[0].raw_bytes = 31), "in 31 bytes"),
+            (changed(|m| m.parts[0].sha256 = Digest([1; 32])), "not that of its hash"),
+            (changed(|m| "../other".clone_into(&mut m.parts[0].key)), "no compacted object"),
+            (changed(|m| "notes".clone_into(&mut m.parts[0].blocks[0].key)), "which is no block"),
+            (changed(|m| m.parts[0].blocks[0].metadata.clear()), "the metadata has no"),
+        ] {
+            assert!(said.contains(word), "{said}");
+        }
+        for bytes in [&b""[..], b"{}", b"[]", b"null", b"{\"format\":-1}", b"\xff\xfe"] {
+            assert!(Manifest::parse(KEY, bytes).is_err());
+        }
+    }
+}
