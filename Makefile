@@ -149,6 +149,12 @@ bench-e2e: build bench-deps ## CPU a request beside varnishncsa, a compressor an
 	  $(if $(WRITE),.deps/bench/bin/python benches/e2e/plots.py benches/e2e/results docs/performance)
 	fi
 
+.PHONY: bench-mask
+bench-mask: build bench-deps ## requests/s on saturated cores and CPU a request: the module, the recommended vsl_mask, both, varnishncsa; WRITE=1 keeps it
+	@$(ENV)
+	$(PYTHON) -m benches.e2e.saturated $(if $(WRITE),--write benches/e2e/results/saturated.csv)
+	$(PYTHON) -m benches.e2e.saturated --rate 8000 $(if $(WRITE),--write benches/e2e/results/rate.csv)
+
 .PHONY: profile
 profile: build bench-deps ## where varnishd's CPU time goes, and a flame graph into target/ (needs perf)
 	@$(ENV)

@@ -16,6 +16,10 @@ from e2e.rig.machine import PATIENCE, ROOT, Process, free_ports, gone, wait_for
 GONE_OR_HERE = ("uploaded_records", "spooled_records", "quarantined_records", "dropped_spool")
 
 
+# The first Varnish that knows `vsl_mask=none`.
+NONE_SINCE = (7, 5)
+
+
 def version(env):
     """What varnishd calls its version, such as "7.7.0" or "trunk"."""
     done = subprocess.run(

@@ -36,6 +36,12 @@ pub enum When {
 }
 
 impl When {
+    /// Whether these are all lines of a stream, or all of its fragments' if these have lines (`esi`).
+    #[must_use]
+    pub const fn is_each(self, esi: bool) -> bool {
+        matches!(self, Self::Always) || esi && matches!(self, Self::Fragment)
+    }
+
     /// Which lines these are, for a sentence.
     #[must_use]
     pub const fn lines(self) -> &'static str {

@@ -4,7 +4,7 @@
 //! a second by the thread that publishes counters, so that a `param.set` is told of, too. Workers only note
 //! that a stream has lines of fetches, which need more of the log than those of requests do.
 //!
-//! Not told: what only a few lines need ([`When`]), which the counter `incomplete` shows.
+//! Not told: what only a few lines need (`When`), which the counter `incomplete` shows.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::events::Varnish;
 use super::params;
 use crate::events::{Events as _, Level};
-use crate::record::{Need, Program, Side, When};
+use crate::record::{Need, Program, Side};
 
 /// What a stream's lines need, and what was told of it.
 pub(super) struct Watch {
@@ -36,8 +36,7 @@ impl Watch {
     pub(super) fn new(stream: &str, program: &Program, esi: bool) -> Arc<Self> {
         let of = |side| {
             let mut needs = program.needs(side);
-            let each = |when| when == When::Always || when == When::Fragment && esi;
-            needs.retain(|need| each(need.when));
+            needs.retain(|need| need.when.is_each(esi));
             needs
         };
         Arc::new(Self {

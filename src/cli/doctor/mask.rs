@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::finding::Finding;
 use super::node::Node;
 use crate::cli::varnishd::Mask;
-use crate::record::{Need, Program, Side, TagTable, When};
+use crate::record::{Need, Program, Side, TagTable};
 use crate::settings;
 
 pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
@@ -22,7 +22,11 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
         let Ok(options) = settings::line(&settings.arguments) else { continue };
         let format = settings::format(&settings.arguments, options.dialect);
         let own = match Program::compile(format, &options, &TagTable::varnish_7()) {
-            Ok(program) => judge(&mask, &program.needs(Side::Client), &node.varnishd.option()),
+            Ok(program) => {
+                let esi = settings.arguments.flag("esi").unwrap_or_default();
+                let needs = program.needs(Side::Client);
+                vec![judge(&mask, &needs, esi, &node.varnishd.option())]
+            }
             Err(error) => {
                 let action = "Correct `format`, and load the VCL again.";
                 vec![Finding::fix("settings", format!("format: {error}"), action)]
@@ -33,22 +37,31 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
     found
 }
 
-fn judge(mask: &Mask, needs: &[Need], option: &str) -> Vec<Finding> {
-    let hidden: Vec<&Need> =
-        needs.iter().filter(|need| need.is_hidden(&|tag| mask.hides(&tag.name))).collect();
-    if hidden.is_empty() {
-        return vec![Finding::ok("vsl_mask", "no tag that the format needs is hidden")];
+/// What a few lines lack, as those of restarted requests, is what the recommended mask takes: it is no fault.
+fn judge(mask: &Mask, needs: &[Need], esi: bool, option: &str) -> Finding {
+    let hidden = needs.iter().filter(|need| need.is_hidden(&|tag| mask.hides(&tag.name)));
+    let (each, few): (Vec<&Need>, Vec<&Need>) = hidden.partition(|need| need.when.is_each(esi));
+    if each.is_empty() {
+        let lines: BTreeSet<&str> = few.iter().map(|need| need.when.lines()).collect();
+        let lines: Vec<&str> = lines.into_iter().collect();
+        let text = match lines.as_slice() {
+            [] => "no tag that the format needs is hidden".to_owned(),
+            lines => format!(
+                "no tag that every line needs is hidden; values may be missing in {}",
+                lines.join(", ")
+            ),
+        };
+        return Finding::ok("vsl_mask", text);
     }
     let tags: BTreeSet<&str> =
-        hidden.iter().filter_map(|need| need.tags.first()).map(|tag| &*tag.name).collect();
+        each.iter().filter_map(|need| need.tags.first()).map(|tag| &*tag.name).collect();
     let plus: Vec<String> = tags.iter().map(|tag| format!("+{tag}")).collect();
-    let always = hidden.iter().any(|need| need.when == When::Always);
     let action = format!(
         "Show them: varnishadm{option} param.set vsl_mask {0}, and the same as -p vsl_mask={0} where \
          varnishd is started.",
         plus.join(",")
     );
-    let what: Vec<String> = hidden
+    let what: Vec<String> = each
         .iter()
         .map(|need| format!("{} of {}", need.fields.join(" "), need.when.lines()))
         .collect();
@@ -58,11 +71,7 @@ fn judge(mask: &Mask, needs: &[Need], option: &str) -> Vec<Finding> {
         tags.join(", "),
         what.join("; ")
     );
-    vec![if always {
-        Finding::fix("vsl_mask", text, action)
-    } else {
-        Finding::note("vsl_mask", text, action)
-    }]
+    Finding::fix("vsl_mask", text, action)
 }
 
 #[cfg(test)]
@@ -72,18 +81,30 @@ mod tests {
     use crate::settings::Arguments;
 
     fn found(format: &str, mask: &str) -> Finding {
+        found_of(format, mask, false)
+    }
+
+    fn found_of(format: &str, mask: &str, esi: bool) -> Finding {
         let options = settings::line(&Arguments::new("access")).unwrap();
         let program = Program::compile(format, &options, &TagTable::varnish_7()).unwrap();
-        judge(&Mask::read(mask), &program.needs(Side::Client), " -n x").pop().unwrap()
+        judge(&Mask::read(mask), &program.needs(Side::Client), esi, " -n x")
     }
 
     #[test]
-    fn a_tag_that_each_line_needs_is_to_be_shown_and_one_of_few_requests_is_noted() {
+    fn a_tag_that_each_line_needs_is_to_be_shown_and_one_of_few_requests_is_no_fault() {
         let hidden = found("%h %{VCL_Log:key}x", "all,-VCL_Log");
         assert_eq!(hidden.mark, Mark::Fix);
         assert!(hidden.action.unwrap().contains("varnishadm -n x param.set vsl_mask +VCL_Log, "));
         assert_eq!(found("%h %{VCL_Log:key}x", "all,-Debug").mark, Mark::Ok);
-        assert_eq!(found("%h %m", "none,+Begin,+VCL_call").mark, Mark::Note);
+        let few = found("%h %m", "none,+Begin,+VCL_call");
+        assert_eq!(few.mark, Mark::Ok);
+        assert!(
+            few.text.ends_with("may be missing in lines of restarted requests"),
+            "{}",
+            few.text
+        );
+        assert_eq!(found_of("%s", "all,-RespStatus", true).mark, Mark::Fix);
+        assert_eq!(found_of("%s", "all,-RespStatus", false).mark, Mark::Ok);
         assert_eq!(found("%h", "none").mark, Mark::Ok);
     }
 }

@@ -98,8 +98,7 @@ fn stream_needs(
     let found: Vec<Need> = sides.iter().flat_map(|side| program.needs(*side)).collect();
     let (mut tags, mut lacking) = (BTreeSet::new(), Vec::new());
     let esi = arguments.flag("esi")?;
-    let each = |when| when == When::Always || when == When::Fragment && esi;
-    for need in found.iter().filter(|need| each(need.when)) {
+    for need in found.iter().filter(|need| need.when.is_each(esi)) {
         let names: Vec<&str> = need.tags.iter().map(|tag| tag.name.as_str()).collect();
         let Some(first) = names.first() else { continue };
         // One that is there anyway, if there is one.
