@@ -132,6 +132,7 @@ bench: bench-deps ## criterion: ring, its rivals, render, chunk, sign; instructi
 	cargo bench --locked --bench ring --bench render --bench chunk --bench sign
 	(cd benches/rivals && CARGO_TARGET_DIR=../../target cargo bench)
 	$(PYTHON) -m benches.e2e.instructions
+	$(PYTHON) -m benches.e2e.threads
 
 .PHONY: bench-deps
 bench-deps: deps

@@ -1,6 +1,8 @@
 //! What the benchmarks of the record path share: formats, and a hit as Varnish logs it.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+use std::fmt::Write as _;
+
 use vmod_s3log::record::task::{Address, unmasked};
 use vmod_s3log::record::{Acct, Names, Settled, Side, Structs, TagTable, Task};
 
@@ -135,4 +137,42 @@ impl Structs for Answered {
     fn address(&self, which: Address) -> Option<&[u8]> {
         Some(if which == Address::ClientPort { b"51234" } else { b"192.0.2.77" })
     }
+}
+
+/// `size` bytes of combined-format lines with the variety of a real site: paths, referrers, agents,
+/// sizes, clients. The last line may be cut.
+pub(crate) fn site_lines(size: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let paths = ["/", "/index.html", "/css/site.css", "/img/logo.png", "/api/v1/items", "/search"];
+    let agents = [
+        "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0.0.0 Safari/537.36",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18.6",
+        "curl/8.14.1",
+    ];
+    let statuses = [200, 200, 200, 200, 200, 304, 301, 404, 500];
+    let mut text = String::with_capacity(size + 512);
+    let mut second = 0;
+    while text.len() < size {
+        second += u32::from(random.u8(..) < 40);
+        let path = random.choice(paths).unwrap_or_default();
+        let agent = random.choice(agents).unwrap_or_default();
+        let status = random.choice(statuses).unwrap_or_default();
+        // To a String, which does not fail.
+        let _ = writeln!(
+            text,
+            "{}.{}.{}.{} - - [22/Nov/2026:16:{:02}:{:02} +0000] \"GET http://www.example.com{path}?id={:x} HTTP/1.1\" {status} {} \"https://www.example.com/page/{}\" \"{agent}\"",
+            random.u8(1..224),
+            random.u8(..),
+            random.u8(..),
+            random.u8(1..),
+            second / 60 % 60,
+            second % 60,
+            random.u32(..),
+            random.u32(..200_000),
+            random.u16(..5000),
+        );
+    }
+    text.truncate(size);
+    text.into_bytes()
 }
