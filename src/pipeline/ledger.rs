@@ -17,7 +17,7 @@
 use std::io;
 
 use crate::block::Drops;
-use crate::ring::{Reader, Record, SyncError};
+use crate::ring::{Reader, SyncError, Taken, Until};
 use crate::spool::{ChunkStats, Options, Payload, Sealed, Spool, SpoolError, SyncPolicy};
 
 /// What making one block ready for upload comes to, as [`Spool::seal`] does it.
@@ -85,9 +85,9 @@ impl Ledger {
         &self.spool
     }
 
-    /// The next record of the ring, see [`Reader::next_record`].
-    pub(crate) fn next_record(&mut self) -> Option<Record<'_>> {
-        self.reader.next_record()
+    /// Appends records of the ring to `out`, see [`Reader::read_into`].
+    pub(crate) fn read_into(&mut self, out: &mut Vec<u8>, until: Until) -> Taken {
+        self.reader.read_into(out, until)
     }
 
     /// Places of the ring that were damaged and stepped over since the last call. Each counts as a

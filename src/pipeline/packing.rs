@@ -7,6 +7,7 @@ use std::io;
 
 use super::ledger::Ledger;
 use crate::block::{ChunkEncoder, Codec, Drops};
+use crate::ring::Until;
 use crate::spool::{ChunkStats, SpoolError};
 
 /// A chunk in hand: empty, open, or encoded.
@@ -101,17 +102,11 @@ impl Packing {
         if self.is_encoded() {
             return;
         }
-        let more = |packing: &Self, ledger: &Ledger| {
-            packing.raw.len() < full.bytes
-                && packing.stats.records < full.records
-                && ledger.read_position() < full.until
-        };
-        while more(self, ledger) {
-            let Some(record) = ledger.next_record() else { break };
-            self.raw.extend_from_slice(record.bytes);
-            self.stats.records += 1;
-            self.stats.cut += u64::from(record.cut);
-        }
+        let records = full.records.saturating_sub(self.stats.records);
+        let until = Until { bytes: full.bytes, records, position: full.until };
+        let taken = ledger.read_into(&mut self.raw, until);
+        self.stats.records += taken.records;
+        self.stats.cut += taken.cut;
         if self.stats.records > 0 {
             self.stats.raw_bytes = self.raw.len() as u64;
             self.stats.last = unix;

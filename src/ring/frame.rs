@@ -1,6 +1,7 @@
 //! Reads what stands at a position; the reader and recovery share it.
 #![allow(unsafe_code)]
 
+use super::check;
 use super::header::{FrameKind, Key};
 use super::layout::{MARK_BYTES, record_bytes};
 use super::sync::{Memory, Ordering};
@@ -36,6 +37,7 @@ impl Frame<'_> {
 /// # Safety
 ///
 /// Until the returned payload is dropped, nobody writes to a frame whose header holds.
+#[inline]
 pub(super) unsafe fn read(memory: &Memory, key: Key, position: u64, limit: u64) -> Found<'_> {
     // Acquire pairs with the Release store in `Ring::publish`: a header that is seen brings the
     // payload with it.
@@ -56,7 +58,7 @@ pub(super) unsafe fn read(memory: &Memory, key: Key, position: u64, limit: u64) 
     }
     // SAFETY: the header holds, so by the caller's promise nobody writes here.
     let payload = unsafe { memory.bytes(position + 8, header.len) };
-    if crc32c::crc32c(payload) != header.crc {
+    if check::crc32c(payload) != header.crc {
         return Found::Damaged;
     }
     Found::Frame(Frame { kind: FrameKind::Record, payload, size })

@@ -131,6 +131,7 @@
 //! What a file says is never believed further than its checks reach, and no length takes an
 //! access out of the mapping, whatever the file holds.
 
+mod check;
 mod frame;
 mod header;
 mod inspect;
@@ -160,4 +161,5 @@ pub(crate) use inspect::glance;
 pub use open::{Backing, BadCapacity, Capacity, OpenError, Opened, Recovered};
 pub use producer::{PushError, Ring, Usage};
 pub use reader::{CommitTooLong, Reader, SyncError, Torn};
+pub(crate) use reader::{Taken, Until};
 pub use record::Record;

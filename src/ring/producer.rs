@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::AtomicU64 as PlainU64;
 use std::time::Duration;
 
+use super::check;
 use super::header::{FrameKind, Key, MAX_PAYLOAD};
 use super::layout::{MARK_BYTES, record_bytes};
 use super::record::Record;
@@ -76,7 +77,7 @@ impl Ring {
     ) -> Result<(), PushError> {
         let record = record.into();
         self.check_length(record)?;
-        self.place(record, crc32c::crc32c(record.bytes), most)
+        self.place(record, check::crc32c(record.bytes), most)
     }
 
     /// Like `Ring::push_within`, but room is waited for: a short spin, then sleeps of 50 us to
@@ -94,7 +95,7 @@ impl Ring {
     ) -> Result<(), PushError> {
         let record = record.into();
         self.check_length(record)?;
-        let crc = crc32c::crc32c(record.bytes);
+        let crc = check::crc32c(record.bytes);
         for _ in 0..SPINS {
             match self.place(record, crc, most) {
                 Err(PushError::Full) => spin_loop(),

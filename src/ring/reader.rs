@@ -63,6 +63,26 @@ pub struct Torn {
     pub bytes: u64,
 }
 
+/// Where [`Reader::read_into`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Until {
+    /// What is appended to has so many bytes, or a few more.
+    pub(crate) bytes: usize,
+    /// So many records were read.
+    pub(crate) records: u64,
+    /// The cursor is there, in bytes since the ring was made.
+    pub(crate) position: u64,
+}
+
+/// What [`Reader::read_into`] has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Taken {
+    /// Records.
+    pub(crate) records: u64,
+    /// Those of them that were shortened before they were pushed.
+    pub(crate) cut: u64,
+}
+
 /// How far the last commit has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
@@ -157,6 +177,45 @@ impl Reader {
                     mark = found.marks(at, capacity).then_some(at);
                 }
             }
+        }
+    }
+
+    /// Appends the records from here on to `out`, one behind the other, up to `until` or to where
+    /// [`Reader::next_record`] has none.
+    pub(crate) fn read_into(&mut self, out: &mut Vec<u8>, until: Until) -> Taken {
+        let mut taken = Taken::default();
+        while out.len() < until.bytes
+            && taken.records < until.records
+            && self.cursor < until.position
+        {
+            let record = match self.plain() {
+                Some(bytes) => Record::from(bytes),
+                None => match self.next_record() {
+                    Some(record) => record,
+                    None => break,
+                },
+            };
+            out.extend_from_slice(record.bytes);
+            taken.records += 1;
+            taken.cut += u64::from(record.cut);
+        }
+        taken
+    }
+
+    /// The next record where it is the next frame and holds, as nearly always; else `None`, and the cursor
+    /// stays for `next_record` to find out what is there.
+    #[inline]
+    fn plain(&mut self) -> Option<&[u8]> {
+        let limit = self.released + self.ring.memory.capacity() as u64;
+        // SAFETY: a producer is done with a frame that it has published, and gets its bytes again only by
+        // `release`, which needs `&mut self`.
+        match unsafe { frame::read(&self.ring.memory, self.ring.key, self.cursor, limit) } {
+            Found::Frame(found) if found.kind == FrameKind::Record => {
+                self.damaged = false;
+                self.cursor += found.size;
+                Some(found.payload)
+            }
+            _ => None,
         }
     }
 

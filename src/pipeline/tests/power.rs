@@ -26,11 +26,16 @@ use crate::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
 use crate::pipeline::ledger::{Done, Ledger};
 use crate::pipeline::packing::Packing;
 use crate::pipeline::take_up::secrets::set_aside;
-use crate::ring::{Backing, Capacity, Opened, Ring};
+use crate::ring::{Backing, Capacity, Opened, Ring, Until};
 use crate::seal::{Identities, Recipients, Sealing};
 use crate::spool::{ChunkStats, Files, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy};
 
 const PAGE: usize = 4096;
+
+/// Ends a read after so many records.
+fn up_to(records: u64) -> Until {
+    Until { bytes: usize::MAX, records, position: u64::MAX }
+}
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -366,11 +371,7 @@ impl World {
         ledger.rewind();
         let mut raw = Vec::new();
         let mut stats = ChunkStats { first: 7, last: 8, ..ChunkStats::default() };
-        for _ in 0..count {
-            let Some(record) = ledger.next_record() else { break };
-            raw.extend_from_slice(record.bytes);
-            stats.records += 1;
-        }
+        stats.records = ledger.read_into(&mut raw, up_to(count.into())).records;
         if stats.records == 0 {
             return;
         }
@@ -513,9 +514,7 @@ impl World {
             Action::Push(count) => self.push(count),
             Action::Pack(count) => self.pack(count),
             Action::Read(count) => {
-                for _ in 0..count {
-                    self.ledger().next_record();
-                }
+                self.ledger().read_into(&mut Vec::new(), up_to(count.into()));
             }
             Action::Seal => self.seal(),
             Action::Window(time) => {
@@ -651,10 +650,11 @@ impl World {
         let held = self.held();
         let mut ring = Vec::new();
         let ledger = self.ledger();
-        while let Some(record) = ledger.next_record() {
-            ring.push(std::str::from_utf8(record.bytes).unwrap().trim_end().parse().unwrap());
-        }
+        let mut raw = Vec::new();
+        ledger.read_into(&mut raw, up_to(u64::MAX));
         ledger.rewind();
+        let text = std::str::from_utf8(&raw).unwrap();
+        ring.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
         let all: Vec<u64> =
             blocks.into_values().flatten().chain(held).chain(open).chain(ring).collect();
         let seen: BTreeSet<u64> = all.iter().copied().collect();

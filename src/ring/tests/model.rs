@@ -5,13 +5,15 @@ use std::collections::{HashSet, VecDeque};
 use proptest::prelude::*;
 
 use super::{Backing, Capacity, Ring, make, place, reopen, rest};
-use crate::ring::{PushError, Record};
+use crate::ring::{PushError, Record, Taken, Until};
 
 #[derive(Debug, Clone)]
 enum Action {
     /// Of so many bytes, cut or not.
     Push(usize, bool),
     Read(usize),
+    /// At most so many bytes, or a few more, and records, in one call.
+    ReadInto(usize, u64),
     Rewind,
     Commit,
     Reopen,
@@ -21,6 +23,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (0_usize..=130, prop::bool::weighted(0.3)).prop_map(|(len, cut)| Action::Push(len, cut)),
         4 => (0_usize..6).prop_map(Action::Read),
+        4 => (0_usize..400, 0_u64..9).prop_map(|(bytes, records)| Action::ReadInto(bytes, records)),
         1 => Just(Action::Rewind),
         3 => Just(Action::Commit),
         1 => Just(Action::Reopen),
@@ -100,6 +103,19 @@ proptest! {
                         let found = found.map(|record| (record.bytes.to_vec(), record.cut));
                         prop_assert_eq!(found, model.next());
                     }
+                }
+                Action::ReadInto(bytes, records) => {
+                    let until = Until { bytes: *bytes, records: *records, position: u64::MAX };
+                    let mut out = Vec::new();
+                    let found = opened.reader.read_into(&mut out, until);
+                    let (mut expected, mut taken) = (Vec::new(), Taken::default());
+                    while expected.len() < *bytes && taken.records < *records {
+                        let Some((record, cut)) = model.next() else { break };
+                        expected.extend(record);
+                        taken.records += 1;
+                        taken.cut += u64::from(cut);
+                    }
+                    prop_assert_eq!((out, found), (expected, taken));
                 }
                 Action::Rewind => {
                     opened.reader.rewind();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Backing, Capacity, Ring, make, place, rest};
 use crate::clock::Clock;
 use crate::ring::header::MAX_PAYLOAD;
-use crate::ring::{CommitTooLong, PushError, Torn};
+use crate::ring::{CommitTooLong, PushError, Taken, Torn, Until};
 
 #[test]
 fn records_come_out_in_the_order_they_went_in() {
@@ -15,6 +15,46 @@ fn records_come_out_in_the_order_they_went_in() {
         opened.ring.push(record).unwrap();
     }
     assert_eq!(rest(&mut opened.reader), [&b"one\n"[..], b"", b"a third one\n", b"\0\xff"]);
+    assert!(!opened.reader.damaged());
+}
+
+#[test]
+fn records_that_are_read_together_end_at_a_length_a_number_or_a_place() {
+    let mut opened = Ring::open(Backing::Memory, Capacity::MIN).unwrap();
+    for record in [&b"one\n"[..], b"two\n", b"three\n", b"four\n", b"five\n"] {
+        opened.ring.push(record).unwrap();
+    }
+    let mut out = b"zero\n".to_vec();
+    let mut read = |bytes, records, position| {
+        let taken = opened.reader.read_into(&mut out, Until { bytes, records, position });
+        (taken.records, opened.reader.cursor(), std::mem::take(&mut out))
+    };
+    let far = u64::MAX;
+    assert_eq!(read(6, far, far), (1, 16, b"zero\none\n".to_vec()), "what was there counts");
+    assert_eq!(read(usize::MAX, 1, far), (1, 32, b"two\n".to_vec()));
+    assert_eq!(read(usize::MAX, far, 40), (1, 48, b"three\n".to_vec()));
+    assert_eq!(read(usize::MAX, far, 48), (0, 48, Vec::new()));
+    assert_eq!(read(usize::MAX, far, far), (2, 80, b"four\nfive\n".to_vec()));
+    assert_eq!(read(usize::MAX, far, far), (0, 80, Vec::new()));
+}
+
+#[test]
+fn damage_among_records_that_are_read_together_costs_its_record_and_no_other() {
+    let (_dir, path) = place();
+    let mut opened = make(&path, 1024);
+    for n in 0..8 {
+        opened.ring.push(format!("line {n} of text").as_bytes()).unwrap();
+    }
+    // Of the third the payload, of the sixth the header.
+    stray(&path, 2 * 24 + 8, b"stray");
+    stray(&path, 5 * 24, b"stray");
+    let mut out = Vec::new();
+    let until = Until { bytes: usize::MAX, records: u64::MAX, position: u64::MAX };
+    let taken = opened.reader.read_into(&mut out, until);
+    assert_eq!(taken, Taken { records: 6, cut: 0 });
+    let text = [0, 1, 3, 4, 6, 7].map(|n| format!("line {n} of text")).concat();
+    assert_eq!(String::from_utf8(out).unwrap(), text);
+    assert_eq!(opened.reader.torn(), Torn { places: 2, bytes: 48 });
     assert!(!opened.reader.damaged());
 }
 
