@@ -19,6 +19,7 @@ mod meta;
 mod names;
 mod route;
 mod snappy;
+mod stream;
 
 pub use codec::{Codec, CodecError, Kind};
 pub use decoder::{Decoder, Member, members};
@@ -30,6 +31,7 @@ pub use meta::{Drops, Meta, MetaError, Signature, statement, trusted_comment};
 pub use names::BootId;
 pub(crate) use names::sanitise;
 pub use route::{NotARoute, RouteId};
+pub(crate) use stream::StreamEncoder;
 
 #[cfg(test)]
 mod tests;

@@ -68,17 +68,20 @@ fn a_decoder_needs_no_more_than_the_first_bytes_to_know_the_codec() {
 }
 
 #[test]
-fn a_member_that_was_not_finished_leaves_the_encoder_and_the_block_usable() {
+fn an_encoder_makes_the_same_of_a_chunk_whatever_it_has_made_before() {
+    let chunk = lines(100);
     for codec in ALL {
-        let mut encoder = ChunkEncoder::new(codec).unwrap();
-        let mut wasted = Vec::new();
-        encoder.begin(&mut wasted).unwrap();
-        encoder.write(lines(1000).as_bytes(), &mut wasted).unwrap();
-        let mut block = Vec::new();
-        encoder.encode(b"good\n", &mut block).unwrap();
-        let mut text = String::new();
-        Decoder::new(&block[..], codec.kind()).unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(text, "good\n", "{codec}");
+        let encode = |encoder: &mut ChunkEncoder, text: &str| {
+            let mut member = Vec::new();
+            encoder.encode(text.as_bytes(), &mut member).unwrap();
+            member
+        };
+        let fresh = encode(&mut ChunkEncoder::new(codec).unwrap(), &chunk);
+        let mut used = ChunkEncoder::new(codec).unwrap();
+        for before in [&lines(3000), "", "one\n"] {
+            encode(&mut used, before);
+            assert_eq!(encode(&mut used, &chunk), fresh, "{codec}");
+        }
     }
 }
 
@@ -105,12 +108,9 @@ fn the_largest_window_of_our_levels_is_decoded() {
     assert!(text.len() > 16 << 20);
     let mut encoder = ChunkEncoder::new(Codec::Zstd(19)).unwrap();
     let mut block = Vec::new();
-    encoder.begin(&mut block).unwrap();
     // Level 19 is slow: most of it is one line again and again.
     let cheap = lines(1).repeat(150_000);
-    encoder.write(cheap.as_bytes(), &mut block).unwrap();
-    encoder.write(&text.as_bytes()[..1 << 20], &mut block).unwrap();
-    encoder.finish(&mut block).unwrap();
+    encoder.encode(&[cheap.as_bytes(), &text.as_bytes()[..1 << 20]].concat(), &mut block).unwrap();
     let mut back = Vec::new();
     Decoder::new(&block[..], Kind::Zstd).unwrap().read_to_end(&mut back).unwrap();
     assert_eq!(back.len(), cheap.len() + (1 << 20));
@@ -229,19 +229,14 @@ const SNAPPY_START: &[u8] = b"\xff\x06\x00\x00sNaPpY\x00";
 
 proptest! {
     #[test]
-    fn any_chunks_fed_in_any_pieces_come_back(
+    fn any_chunks_come_back(
         codec in prop::sample::select(&ALL[..6]),
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..5),
-        piece in 1..500_usize,
     ) {
         let mut encoder = ChunkEncoder::new(codec).unwrap();
         let mut block = Vec::new();
         for chunk in &chunks {
-            encoder.begin(&mut block).unwrap();
-            for piece in chunk.chunks(piece) {
-                encoder.write(piece, &mut block).unwrap();
-            }
-            encoder.finish(&mut block).unwrap();
+            encoder.encode(chunk, &mut block).unwrap();
         }
         let mut back = Vec::new();
         Decoder::new(&block[..], codec.kind()).unwrap().read_to_end(&mut back).unwrap();

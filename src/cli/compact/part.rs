@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use super::scratch::Scratch;
-use crate::block::{ChunkEncoder, Codec};
+use crate::block::{Codec, StreamEncoder};
 use crate::cli::compacted::Input;
 use crate::seal::Sealing;
 
@@ -18,8 +18,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// An object that is being written.
 pub(super) struct Writing {
-    encoder: ChunkEncoder,
-    out: Vec<u8>,
+    encoder: StreamEncoder,
     sink: Sink,
     /// Bytes that were given to the sink.
     written: u64,
@@ -66,22 +65,19 @@ impl Writing {
                 Sink::Sealed(into, thread)
             }
         };
-        let mut writing = Self {
-            encoder: ChunkEncoder::new(codec)?,
-            out: Vec::with_capacity(BUFFER * 2),
+        Ok(Self {
+            encoder: StreamEncoder::new(codec)?,
             sink,
             written: 0,
             records: 0,
             raw_bytes: 0,
             blocks: Vec::new(),
-        };
-        writing.encoder.begin(&mut writing.out)?;
-        Ok(writing)
+        })
     }
 
     /// Whether a block of this many bytes would make it larger than `most`.
-    pub(super) fn is_full(&self, more: u64, most: u64) -> bool {
-        let has = self.written.saturating_add(self.out.len() as u64);
+    pub(super) fn is_full(&mut self, more: u64, most: u64) -> bool {
+        let has = self.written.saturating_add(self.encoder.made().len() as u64);
         !self.blocks.is_empty() && has.saturating_add(more) > most
     }
 
@@ -90,8 +86,8 @@ impl Writing {
     /// # Errors
     /// The encoder's or the file system's.
     pub(super) fn add(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.encoder.write(lines, &mut self.out)?;
-        if self.out.len() >= BUFFER { self.hand_on() } else { Ok(()) }
+        self.encoder.write(lines)?;
+        if self.encoder.made().len() >= BUFFER { self.hand_on() } else { Ok(()) }
     }
 
     /// Names the block whose lines were added.
@@ -102,12 +98,13 @@ impl Writing {
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
+        let out = self.encoder.made();
         match &mut self.sink {
-            Sink::Clear(scratch) => scratch.write_all(&self.out)?,
-            Sink::Sealed(pipe, _) => pipe.write_all(&self.out)?,
+            Sink::Clear(scratch) => scratch.write_all(out)?,
+            Sink::Sealed(pipe, _) => pipe.write_all(out)?,
         }
-        self.written += self.out.len() as u64;
-        self.out.clear();
+        self.written += out.len() as u64;
+        out.clear();
         Ok(())
     }
 
@@ -116,7 +113,7 @@ impl Writing {
     /// # Errors
     /// The encoder's, the encryption's or the file system's.
     pub(super) fn finish(mut self) -> io::Result<Written> {
-        self.encoder.finish(&mut self.out)?;
+        self.encoder.finish()?;
         let handed = self.hand_on();
         let content = match self.sink {
             Sink::Clear(scratch) => {
