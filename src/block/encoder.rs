@@ -10,18 +10,12 @@
 
 use std::io::{self, Cursor, Write};
 
-use flate2::{Compress, Compression, FlushCompress};
+use libdeflater::{CompressionLvl, Compressor as GzipCompressor};
 use snap::write::FrameEncoder;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
 use super::{Codec, snappy};
-
-/// Free space that is made in the output before each call of zlib, bytes.
-const STEP: usize = 32 * 1024;
-
-/// gzip's window is 2^15 bytes (RFC 1951).
-const GZIP_WINDOW_BITS: u8 = 15;
 
 /// A long-lived compressor of chunks.
 pub struct ChunkEncoder {
@@ -30,7 +24,8 @@ pub struct ChunkEncoder {
 }
 
 enum Context {
-    Gzip(Compress),
+    /// With room for what it makes. It asks for more than it fills, and what is not filled is no memory.
+    Gzip(GzipCompressor, Vec<u8>),
     Zstd(Compressor<'static>),
     /// Has written its identifier once and never does again: each member begins with one of ours.
     Snappy(Box<FrameEncoder<Vec<u8>>>),
@@ -44,17 +39,18 @@ impl std::fmt::Debug for ChunkEncoder {
 }
 
 impl ChunkEncoder {
-    /// An encoder with its context: about 300 KiB for gzip and snappy; of zstd, for chunks of 1 MiB,
-    /// 1.3 MiB for level 3 and 34 MiB for level 19.
+    /// An encoder with its context: 300 KiB for snappy, up to 700 KiB for gzip; of zstd, for chunks of
+    /// 1 MiB, 1.3 MiB for level 3 and 34 MiB for level 19.
     ///
     /// # Errors
     /// When zstd cannot allocate its context.
     pub fn new(codec: Codec) -> io::Result<Self> {
         let context = match codec {
-            Codec::Gzip(level) => Context::Gzip(Compress::new_gzip(
-                Compression::new(u32::from(level)),
-                GZIP_WINDOW_BITS,
-            )),
+            Codec::Gzip(level) => {
+                let level = CompressionLvl::new(i32::from(level))
+                    .map_err(|_| io::Error::other("libdeflate has no such level"))?;
+                Context::Gzip(GzipCompressor::new(level), Vec::new())
+            }
             Codec::Zstd(level) => {
                 let mut encoder = Compressor::new(i32::from(level))?;
                 // Without it a flipped bit in a stored frame would go unseen.
@@ -85,7 +81,7 @@ impl ChunkEncoder {
     pub fn encode(&mut self, raw: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let start = out.len();
         let done = match &mut self.context {
-            Context::Gzip(compress) => deflate(compress, raw, out),
+            Context::Gzip(encoder, room) => compress_member(encoder, room, raw, out),
             Context::Zstd(encoder) => compress_frame(encoder, raw, out),
             Context::Snappy(encoder) => compress_stream(encoder, raw, out),
             Context::None => {
@@ -97,23 +93,20 @@ impl ChunkEncoder {
     }
 }
 
-/// Runs zlib until it has taken all of `raw` and given all it has.
-fn deflate(compress: &mut Compress, raw: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    compress.reset();
-    loop {
-        let before = (compress.total_in(), compress.total_out());
-        let taken = usize::try_from(before.0).unwrap_or(usize::MAX);
-        let rest = raw.get(taken..).unwrap_or_default();
-        out.reserve(STEP);
-        match compress.compress_vec(rest, out, FlushCompress::Finish)? {
-            flate2::Status::StreamEnd => return Ok(()),
-            flate2::Status::Ok | flate2::Status::BufError => {
-                if before == (compress.total_in(), compress.total_out()) {
-                    return Err(io::Error::other("the gzip encoder makes no progress"));
-                }
-            }
-        }
+fn compress_member(
+    encoder: &mut GzipCompressor,
+    room: &mut Vec<u8>,
+    raw: &[u8],
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let most = encoder.gzip_compress_bound(raw.len());
+    if room.len() < most {
+        // Zeroed by the system when it is touched.
+        *room = vec![0; most];
     }
+    let length = encoder.gzip_compress(raw, room).map_err(io::Error::other)?;
+    out.extend_from_slice(room.get(..length).unwrap_or_default());
+    Ok(())
 }
 
 /// Zstd's one call for input and output in whole, which knows the length of both.
