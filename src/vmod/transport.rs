@@ -13,17 +13,15 @@
 //! The place itself is written as an atomic, for the same reason. Limit: [`PAIRS`] has room for as many
 //! transports as Varnish and its modules have; one more is not led.
 //!
-//! The struct is not among the installed headers. It is the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0
-//! and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2 it is as in 7.4.3. 6.6, 7.1, 7.2, 7.3.0, 7.4.0
-//! and 7.4.1 have no `poll`, which came with the flag `req_reset` in `include/tbl/req_flags.h`, so that a value
-//! waits for the delivery or for VCL's next call there, also past a rollback. Where the magic number differs, or
-//! Varnish has another transport there (`version::knows_transport`), nothing is led either.
+//! What the struct is on each version is in `version.rs`. Where it has no `poll`, a value waits for the
+//! delivery or for VCL's next call, also past a rollback. Where the magic number differs, or Varnish has another
+//! transport there (`version::knows_transport`), nothing is led either.
 //!
 //! Not here: the transport of an ESI fragment, but for one that the client has reset.
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
 //! reset delivers nothing (`cnt_synth`).
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr};
@@ -31,66 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr};
 use varnish::ffi;
 
 use super::guarded::guarded;
-use super::version;
-
-/// `TRANSPORT_MAGIC`.
-const MAGIC: c_uint = 0xf157_f32f;
-
-/// A call that is not led.
-type Call = *const c_void;
-#[cfg(not(varnish_before_7_7))]
-type Deliver = unsafe extern "C" fn(*mut ffi::req, c_int) -> c_uint;
-#[cfg(varnish_before_7_7)]
-type Deliver = unsafe extern "C" fn(*mut ffi::req, *mut c_void, c_int);
-type Poll = unsafe extern "C" fn(*mut ffi::req) -> c_int;
-type Minimal = unsafe extern "C" fn(*mut ffi::req, u16) -> c_int;
-
-/// `struct transport`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Transport {
-    magic: c_uint,
-    number: u16,
-    proto_ident: *const c_char,
-    name: *const c_char,
-    new_session: Call,
-    unwait: Call,
-    req_fail: Call,
-    req_body: Call,
-    deliver: Option<Deliver>,
-    sess_panic: Call,
-    req_panic: Call,
-    reembark: Call,
-    #[cfg(not(varnish_without_req_reset))]
-    poll: Option<Poll>,
-    minimal_response: Option<Minimal>,
-    list: [*mut c_void; 2],
-}
+use super::version::{self, Between, Call, Deliver, Minimal, Poll, TRANSPORT_MAGIC, Transport};
 
 impl Transport {
-    /// `poll`, where Varnish has it.
-    fn poll(&self) -> Option<Poll> {
-        #[cfg(not(varnish_without_req_reset))]
-        let poll = self.poll;
-        #[cfg(varnish_without_req_reset)]
-        let poll = None;
-        poll
-    }
-
-    fn set_poll(&mut self, poll: Poll) {
-        #[cfg(not(varnish_without_req_reset))]
-        {
-            self.poll = Some(poll);
-        }
-        #[cfg(varnish_without_req_reset)]
-        let _ = poll;
-    }
-
-    fn is_http2(&self) -> bool {
-        // SAFETY: a transport's name is a constant string of Varnish's.
-        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == version::HTTP2
-    }
-
     /// Whether both call the same.
     fn is(&self, other: &Self) -> bool {
         let calls = |of: &Self| {
@@ -258,14 +199,14 @@ impl Pair {
         now: &Transport,
         hooks: &'static Hooks,
     ) -> Option<Self> {
-        if now.magic != MAGIC {
+        if now.magic != TRANSPORT_MAGIC {
             return None;
         }
         if !version::knows_transport(request, at.cast(), now.number, now.name) {
             return None;
         }
         let mut copy = *now;
-        copy.deliver = Some(deliver);
+        copy.deliver = Some(version::deliver::<Delivery>);
         copy.minimal_response = Some(minimal_response);
         let led = |copy| Led { copy, original: *now, at, hooks };
         let quiet = led(copy);
@@ -370,37 +311,25 @@ impl Before {
     }
 }
 
-/// The answer is sent.
-#[cfg(not(varnish_before_7_7))]
-unsafe extern "C" fn deliver(request: *mut ffi::req, send_body: c_int) -> c_uint {
-    /// `VTR_D_DONE`.
-    const DONE: c_uint = 1;
-    let before = Before::new(request);
-    let Some((led, call)) = start(request) else { return DONE };
-    // SAFETY: the call that this one stands for, with its arguments.
-    let next = unsafe { call(request, send_body) };
-    if next == DONE {
+/// A delivery that is led through here.
+struct Delivery {
+    led: &'static Led,
+    before: Before,
+}
+
+impl Between for Delivery {
+    fn begin(request: *mut ffi::req) -> Option<(Self, Deliver)> {
+        let before = Before::new(request);
+        let led = led(request)?;
+        own(request);
+        guarded(|| (led.hooks.delivery)(request));
+        Some((Self { led, before }, led.original.deliver?))
+    }
+
+    fn end(self, request: *mut ffi::req) {
+        let Self { led, before } = self;
         guarded(|| (led.hooks.delivered)(request, before.sent(request, &led.original)));
     }
-    next
-}
-
-/// The answer is sent.
-#[cfg(varnish_before_7_7)]
-unsafe extern "C" fn deliver(request: *mut ffi::req, boc: *mut c_void, send_body: c_int) {
-    let before = Before::new(request);
-    let Some((led, call)) = start(request) else { return };
-    // SAFETY: the call that this one stands for, with its arguments.
-    unsafe { call(request, boc, send_body) };
-    guarded(|| (led.hooks.delivered)(request, before.sent(request, &led.original)));
-}
-
-/// Before a delivery; the call that does it.
-fn start(request: *mut ffi::req) -> Option<(&'static Led, Deliver)> {
-    let led = led(request)?;
-    own(request);
-    guarded(|| (led.hooks.delivery)(request));
-    Some((led, led.original.deliver?))
 }
 
 /// Before an answer that is only a status.
