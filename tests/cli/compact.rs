@@ -76,6 +76,9 @@ fn each_line_is_read_once_beside_the_blocks_and_without_them() {
     for to in ["zstd", "gzip", "gzip:9", "zstd:1"] {
         let logs = Logs::usual();
         let before = cat(&logs);
+        let file = logs.path("checkpoint");
+        let checkpoint = ["verify", "access", "--checkpoint", file.to_str().unwrap()];
+        assert_eq!(logs.s3log(&checkpoint).code, 0);
         let ran = compact(&logs, &["--to", to]);
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains("12 blocks of 2 hosts, 60 records"), "{}", ran.out);
@@ -96,6 +99,7 @@ fn each_line_is_read_once_beside_the_blocks_and_without_them() {
         assert_eq!(blocks(&logs), 0);
         assert_eq!(cat(&logs), before);
         assert_complete(&logs);
+        assert_eq!(logs.s3log(&checkpoint).code, 0, "the chains end where they ended");
         assert_eq!(parts(&logs).len(), 1, "nothing is compacted twice");
     }
 }

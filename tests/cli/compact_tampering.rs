@@ -250,14 +250,33 @@ fn an_object_that_no_manifest_names_is_noted_and_not_read() {
 #[test]
 fn cat_says_that_a_manifest_is_missing_or_cannot_be_used() {
     let logs = compacted();
-    logs.delete(&manifest(1));
+    logs.delete(&manifest(2));
     let ran = logs.s3log(&["cat", "access"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("manifest 1 of"), "{}", ran.err);
-    logs.put(&manifest(1), b"{}", &[]);
+    assert!(ran.err.contains("manifest 2 of"), "{}", ran.err);
+    logs.put(&manifest(2), b"{}", &[]);
     let ran = logs.s3log(&["cat", "access"]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("the manifest cannot be used"), "{}", ran.err);
+}
+
+#[test]
+fn the_oldest_objects_and_manifests_may_expire_as_the_oldest_blocks_may() {
+    let logs = compacted();
+    let (text, _) = logs.get(&manifest(1));
+    let text = String::from_utf8(text).unwrap();
+    let mut left = parts(&logs);
+    left.retain(|part| !text.contains(part.as_str()));
+    for part in parts(&logs).iter().filter(|part| !left.contains(part)) {
+        logs.delete(part);
+    }
+    logs.delete(&manifest(1));
+    let ran = logs.s3log(&["verify", "access"]);
+    assert!(ran.code == 1 && ran.out.contains("manifest 1 of"), "{ran:?}");
+    let ran = logs.s3log(&["verify", "access", "--deep", "--allow-expired"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 10), "{ran:?}");
 }
 
 #[test]

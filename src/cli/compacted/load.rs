@@ -95,16 +95,20 @@ pub(in crate::cli) fn manifests(
 }
 
 impl Listed {
-    /// Numbers of manifests that are missing before one that is there, with the folder.
-    pub(in crate::cli) fn gaps(&self) -> Vec<(&str, u32)> {
+    /// Numbers of manifests that are missing before one that is there, with the folder. With
+    /// `open_start` the first ones of the oldest day may be: a retention rule deletes them, and those
+    /// of a day's last hours are a day younger.
+    pub(in crate::cli) fn gaps(&self, open_start: bool) -> Vec<(&str, u32)> {
         let mut gaps = Vec::new();
-        let mut expected: (&str, u32) = ("", 1);
+        let mut expected: Option<(&str, u32)> = None;
         for (folder, number) in self.manifests.keys() {
-            if expected.0 != folder {
-                expected = (folder, 1);
-            }
-            gaps.extend((expected.1..*number).map(|missing| (folder.as_str(), missing)));
-            expected.1 = number.saturating_add(1);
+            let first = match expected {
+                Some((of, next)) if of == folder => next,
+                None if open_start => *number,
+                _ => 1,
+            };
+            gaps.extend((first..*number).map(|missing| (folder.as_str(), missing)));
+            expected = Some((folder, number.saturating_add(1)));
         }
         gaps
     }
@@ -151,7 +155,7 @@ fn broken(key: &str, problem: &str) -> Error {
 }
 
 /// The blocks that the manifests of a range of time name, see [`manifests`]. Says which manifests are
-/// missing.
+/// missing, but for those that may have expired.
 ///
 /// # Errors
 /// A manifest that cannot be fetched or used.
@@ -185,7 +189,7 @@ pub(in crate::cli) fn load<'a>(
         })?;
         (listed, found)
     };
-    for (folder, number) in listed.gaps() {
+    for (folder, number) in listed.gaps(true) {
         complaints.say(&format!(
             "manifest {number} of {folder} is missing: lines of blocks that were deleted after \
              compaction may be left out; run s3log verify"

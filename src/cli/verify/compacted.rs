@@ -51,7 +51,7 @@ pub(super) fn look<'a>(
 ) -> Result<CompactedStream<'a>, Error> {
     let listed = manifests(source, scope.range.times(), &Progress::open("keys listed"))?;
     let mut looked = CompactedStream { foreign: listed.foreign.clone(), ..Default::default() };
-    for (folder, number) in listed.gaps() {
+    for (folder, number) in listed.gaps(scope.open_start) {
         let text = format!("manifest {number} of {folder} is not in the bucket");
         looked.findings.push(Finding::new(FindingKind::Missing, text));
     }
