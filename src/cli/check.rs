@@ -148,7 +148,11 @@ pub(super) fn route(folder: &Folder, given: &Arguments, tell: Tell<'_>) -> Resul
     Report { tell, stream }.route(folder, given)
 }
 
-fn row(out: &mut dyn Write, paint: Paint, step: &Step<'_>) -> Result<(), Error> {
+/// Prints a step for a person.
+///
+/// # Errors
+/// The output's.
+pub(super) fn row(out: &mut dyn Write, paint: Paint, step: &Step<'_>) -> Result<(), Error> {
     let mark = match step.mark {
         Mark::Ok => paint.good("ok    "),
         Mark::Note => paint.odd("note  "),

@@ -12,6 +12,7 @@
 //! | `ls`, `cat`, `tail`, `verify`, `compact`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
 //! | `mask` | `check --varnish` |
+//! | `init` | the first files of a node |
 //! | `doctor` | what is wrong on this node, and what to do |
 //! | `varnishd` | Varnish's processes, and what its own programs say |
 //! | `lines` | what `cat` and `tail` share |
@@ -41,6 +42,7 @@ mod drain;
 mod error;
 mod format;
 mod generate;
+mod init;
 mod lines;
 mod ls;
 mod mask;
@@ -99,6 +101,8 @@ enum Command {
     Credentials(credentials::CredentialsArgs),
     /// List the blocks that the gateway refused, and send them again.
     Requeue(requeue::RequeueArgs),
+    /// Write a node's first files: settings, VCL, credentials file, spool directory, systemd drop-ins.
+    Init(init::InitArgs),
     /// Find what is wrong on this node, and say what to do about it.
     Doctor(doctor::DoctorArgs),
     /// Show what this node's ring and spool hold, without changing them.
@@ -128,6 +132,7 @@ pub fn main(varnish_abi: Option<&str>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Credentials(arguments) => credentials::run(&arguments, out),
         Command::Requeue(arguments) => requeue::run(&arguments, out),
+        Command::Init(arguments) => init::run(&arguments, out),
         Command::Doctor(arguments) => doctor::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
         Command::Format(arguments) => format::run(&arguments, out),

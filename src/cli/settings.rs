@@ -13,7 +13,7 @@ use crate::settings::table::{ARGUMENTS, argument, names};
 use crate::settings::{self, Settings, variables};
 
 /// Where the blocks of streams are.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(
     next_help_heading = "Settings (flags override S3LOG_* variables, which override the file)"
 )]
@@ -49,6 +49,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// The settings of this file, and of nothing else but `S3LOG_*` variables.
+    pub(super) fn of_file(file: &Path) -> Self {
+        Self { config: Some(file.to_owned()), ..Self::default() }
+    }
+
     /// The arguments of `stream` from all three sources.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod compact_tampering;
 mod credentials;
 mod doctor;
 mod hostile;
+mod init;
 mod listing;
 mod node;
 mod read;
