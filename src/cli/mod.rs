@@ -12,6 +12,7 @@
 //! | `ls`, `cat`, `tail`, `verify`, `compact`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
 //! | `mask` | `check --varnish` |
+//! | `top` | a live view of a node, or of the hosts of a bucket |
 //! | `init` | the first files of a node |
 //! | `doctor` | what is wrong on this node, and what to do |
 //! | `varnishd` | Varnish's processes, and what its own programs say |
@@ -56,6 +57,7 @@ mod spools;
 mod stats;
 mod tail;
 mod terminal;
+mod top;
 mod varnishd;
 mod verify;
 
@@ -105,6 +107,8 @@ enum Command {
     Init(init::InitArgs),
     /// Find what is wrong on this node, and say what to do about it.
     Doctor(doctor::DoctorArgs),
+    /// Watch a node live: rates, ring, spool, lag, the gateway's answers, drops.
+    Top(top::TopArgs),
     /// Show what this node's ring and spool hold, without changing them.
     Stats(stats::StatsArgs),
     /// Convert a log format of Fastly or varnishncsa to a stream's VCL, with an example line.
@@ -134,6 +138,7 @@ pub fn main(varnish_abi: Option<&str>) -> ExitCode {
         Command::Requeue(arguments) => requeue::run(&arguments, out),
         Command::Init(arguments) => init::run(&arguments, out),
         Command::Doctor(arguments) => doctor::run(&arguments, out),
+        Command::Top(arguments) => top::run(&arguments, out),
         Command::Stats(arguments) => stats::run(&arguments, out),
         Command::Format(arguments) => format::run(&arguments, out),
         Command::Completions(arguments) => {

@@ -1,6 +1,7 @@
 //! The settings of a stream: from flags, then `S3LOG_*` variables, then the settings file.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,29 @@ impl Connection {
     /// The settings of this file, and of nothing else but `S3LOG_*` variables.
     pub(super) fn of_file(file: &Path) -> Self {
         Self { config: Some(file.to_owned()), ..Self::default() }
+    }
+
+    /// The flags that give the same settings to another `s3log`; what comes from the environment is there
+    /// as well.
+    pub(super) fn flags(&self) -> Vec<OsString> {
+        let mut flags = Vec::new();
+        if let Some(config) = &self.config {
+            flags.extend(["--config".into(), config.clone().into_os_string()]);
+        }
+        let given = [
+            ("--endpoint", &self.endpoint),
+            ("--bucket", &self.bucket),
+            ("--path", &self.path),
+            ("--region", &self.region),
+            ("--credentials", &self.credentials),
+            ("--profile", &self.profile),
+        ];
+        for (flag, value) in given {
+            flags.extend(value.iter().flat_map(|value| [flag.into(), value.into()]));
+        }
+        flags.extend(self.allow_http.then(|| "--allow-http".into()));
+        flags.extend(self.set.iter().flat_map(|pair| ["--set".into(), pair.into()]));
+        flags
     }
 
     /// The arguments of `stream` from all three sources.

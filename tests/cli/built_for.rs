@@ -53,3 +53,21 @@ fn what_is_no_module_of_ours_is_an_error_that_says_so() {
     assert!(said.contains("it is a directory"), "{said}");
     assert!(built_for::of(&place.path().join("none")).is_err());
 }
+
+#[test]
+fn what_only_the_command_needs_is_not_in_the_module() {
+    // The functions and constants that are linked; what debugging needs names more.
+    let symbols = |path: &Path| {
+        let said = Command::new("nm").arg("--defined-only").arg(path).output().expect("binutils");
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let command = symbols(Path::new(env!("CARGO_BIN_EXE_s3log")));
+    let module = symbols(&module());
+    assert!(module.contains("vmod_s3log"), "the module has symbols");
+    for name in ["ratatui", "crossterm", "clap_builder", "indicatif"] {
+        assert!(command.contains(name), "{name} is what this test looks for");
+        let linked: Vec<&str> = module.lines().filter(|line| line.contains(name)).collect();
+        assert!(linked.is_empty(), "the module links {name}: {linked:#?}");
+    }
+}

@@ -25,4 +25,5 @@ mod read;
 mod ship;
 mod sizes;
 mod terminal;
+mod top;
 mod verify;

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::common::logs::{Logs, Ran, run};
 
 /// Runs `s3log ARGUMENTS`, a shell's, on a terminal.
-fn on_a_terminal(logs: &Logs, arguments: &str, variables: &[(&str, &str)]) -> Ran {
+pub(crate) fn on_a_terminal(logs: &Logs, arguments: &str, variables: &[(&str, &str)]) -> Ran {
     let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_s3log"));
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);

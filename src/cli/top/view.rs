@@ -1,0 +1,303 @@
+//! A state on a terminal, from 80 by 24 on.
+//!
+//! Red is what was lost or needs somebody, yellow what is late. Without colours the words say the same.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Sparkline, Table};
+
+use super::sample::{DROPS, Row};
+use super::state::State;
+use crate::cli::terminal::output::{count, counted, size};
+use crate::cli::terminal::when;
+use crate::printable::printable;
+
+/// A lag that is worth a colour, in seconds; blocks of 60 s, the default, are normal.
+const LATE: u64 = 180;
+
+const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+const ODD: Style = Style::new().fg(Color::Yellow);
+const GOOD: Style = Style::new().fg(Color::Green);
+const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
+
+/// Draws all of it.
+pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
+    let rows = u16::try_from(state.rows().len()).unwrap_or(u16::MAX);
+    let table = rows.saturating_add(1).clamp(2, frame.area().height.saturating_sub(15).max(4));
+    let [head, streams, detail, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(table),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    header(frame, head, state);
+    self::streams(frame, streams, state);
+    match (&state.lines, state.rows().get(state.selected())) {
+        (Some(lines), row) => self::lines(frame, detail, lines, row),
+        (None, Some(row)) => self::detail(frame, detail, state, row),
+        (None, None) => nothing(frame, detail, state),
+    }
+    let keys = " q quit   space freeze   s sort   up/down select   t lines of the stream";
+    frame.render_widget(Paragraph::new(keys).style(FAINT), foot);
+}
+
+fn header(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let last = state.history().last();
+    let time = last.map_or_else(String::new, |sample| when::show(sample.at));
+    let uptime = last.and_then(|sample| sample.uptime).map_or_else(String::new, |seconds| {
+        format!("   cache process up {}", when::show_age(seconds.saturating_mul(1_000_000_000)))
+    });
+    let mut spans =
+        vec![Span::styled(" s3log top", Modifier::BOLD), Span::raw(format!("   {time}{uptime}"))];
+    spans.push(Span::raw(format!("   by {}", state.order().word())));
+    if state.frozen {
+        spans.push(Span::styled("   FROZEN", ODD));
+    }
+    frame.render_widget(Line::from(spans), area);
+}
+
+/// One row a stream.
+fn streams(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let head = ["stream", "in/s", "out/s", "ring", "waiting", "lag", "answer", "dropped"];
+    let head = TableRow::new(head.map(Cell::from)).style(FAINT);
+    let selected = state.selected();
+    // What is looked at stays in sight.
+    let most = usize::from(area.height.saturating_sub(1));
+    let skip = (selected + 1).saturating_sub(most);
+    let rows = state.rows().iter().enumerate().skip(skip).take(most).map(|(place, row)| {
+        let style = if place == selected { Modifier::REVERSED.into() } else { Style::new() };
+        stream(row).style(style)
+    });
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(5),
+        Constraint::Length(16),
+        Constraint::Length(7),
+        Constraint::Length(6),
+        Constraint::Length(9),
+    ];
+    frame.render_widget(Table::new(rows, widths).header(head), area);
+}
+
+fn stream(row: &Row) -> TableRow<'static> {
+    let dropped = if row.dropped > 0 { BAD } else { Style::new() };
+    let lag = if row.lag > LATE { ODD } else { Style::new() };
+    TableRow::new([
+        Cell::from(printable(&row.stream).into_owned()),
+        Cell::from(rate(row.records_in)),
+        Cell::from(rate(row.records_out)),
+        Cell::from(format!("{:3} %", percent(row.ring_used, row.ring_size))),
+        Cell::from(format!("{} in {}", size(row.waiting_bytes), row.waiting_blocks)),
+        Cell::from(Span::styled(age(row.lag), lag)),
+        Cell::from(Span::styled(status(row.last_status), status_style(row))),
+        Cell::from(Span::styled(count(row.dropped), dropped)),
+    ])
+}
+
+/// All that is known of one stream.
+fn detail(frame: &mut Frame<'_>, area: Rect, state: &State, row: &Row) {
+    let block = Block::new().borders(Borders::TOP).title(format!(" {} ", printable(&row.stream)));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [numbers, lag, rates] =
+        Layout::vertical([Constraint::Length(7), Constraint::Fill(1), Constraint::Fill(1)])
+            .areas(inner);
+    frame.render_widget(Paragraph::new(self::numbers(row, inner.width)), numbers);
+    let ages: Vec<u64> = state.history().series(&row.stream, "oldest_unsent").collect();
+    chart(frame, lag, "lag, seconds", &ages, ODD);
+    let growth = state.history().growth(&row.stream, "records");
+    chart(frame, rates, "records taken a moment", &growth, GOOD);
+}
+
+/// The numbers above the charts, seven lines.
+fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
+    let wide = usize::from(width.saturating_sub(46)).clamp(10, 60);
+    let mut lines = vec![
+        Line::from(vec![
+            Span::raw(format!(" in       {:>9} records/s", rate(row.records_in))),
+            Span::raw(format!("  {:>10}/s", bytes(row.bytes_in))),
+            Span::raw(format!("   compressed {}", ratio(row.compression))),
+        ]),
+        Line::from(vec![
+            Span::raw(format!(" out      {:>9} records/s", rate(row.records_out))),
+            Span::raw(format!("  {:>10}/s", bytes(row.bytes_out))),
+            Span::raw(format!("   {} stored", counted(row.uploaded_blocks, "block"))),
+        ]),
+    ];
+    let mut ring = vec![Span::raw(" ring     ")];
+    let fullness = match percent(row.ring_used, row.ring_size) {
+        0..50 => GOOD,
+        50..88 => ODD,
+        _ => BAD,
+    };
+    ring.extend(bar(wide, row.ring_used, row.ring_high_water, row.ring_size, fullness));
+    ring.push(Span::raw(format!(
+        " {} of {}, had {}",
+        size(row.ring_used),
+        size(row.ring_size),
+        size(row.ring_high_water)
+    )));
+    lines.push(Line::from(ring));
+    let mut spool = vec![Span::raw(" spool    ")];
+    let most = row.waiting_high_water.max(1);
+    // Against its own high-water mark, so that a full bar is no alarm; the lag is.
+    spool.extend(bar(wide, row.waiting_bytes, row.waiting_high_water, most, Style::new()));
+    spool.push(Span::raw(format!(
+        " {} in {}, had {}",
+        size(row.waiting_bytes),
+        counted(row.waiting_blocks, "block"),
+        size(row.waiting_high_water)
+    )));
+    lines.push(Line::from(spool));
+    lines.push(Line::from(vec![
+        Span::raw(" answers  "),
+        Span::styled(format!("last {}", status(row.last_status)), status_style(row)),
+        Span::raw(format!(
+            "   {} failed and repeated   lag {}",
+            counted(row.failed_attempts, "attempt"),
+            age(row.lag)
+        )),
+    ]));
+    lines.push(drops(row));
+    lines.push(aside(row));
+    lines
+}
+
+/// What was lost, by cause.
+fn drops(row: &Row) -> Line<'static> {
+    if row.dropped == 0 {
+        return Line::from(vec![Span::raw(" dropped  "), Span::styled("nothing", GOOD)]);
+    }
+    let causes = DROPS.iter().zip(row.dropped_by).filter(|(_, dropped)| *dropped > 0);
+    let causes: Vec<String> =
+        causes.map(|((_, cause), dropped)| format!("{} {cause}", count(dropped))).collect();
+    let now = row.drops.filter(|drops| *drops > 0.0);
+    let now = now.map_or_else(String::new, |drops| format!("   {}/s now", rate(Some(drops))));
+    Line::from(vec![
+        Span::raw(" dropped  "),
+        Span::styled(format!("{}{now}", causes.join(", ")), BAD),
+    ])
+}
+
+/// What is not whole, or waits for somebody.
+fn aside(row: &Row) -> Line<'static> {
+    let parts = [
+        (row.quarantined_blocks, "in quarantine", BAD),
+        (row.held_blocks, "without a key", BAD),
+        (row.truncated, "cut lines", ODD),
+        (row.incomplete, "incomplete lines", ODD),
+    ];
+    let mut spans = vec![Span::raw(" aside    ")];
+    for (number, what, style) in parts.into_iter().filter(|(number, ..)| *number > 0) {
+        spans.push(Span::styled(format!("{} {what}   ", count(number)), style));
+    }
+    if spans.len() == 1 {
+        spans.push(Span::styled("nothing", GOOD));
+    }
+    Line::from(spans)
+}
+
+/// A bar of `width` cells: what is used, in `style`, and a mark where it was highest.
+fn bar(width: usize, used: u64, high: u64, all: u64, style: Style) -> Vec<Span<'static>> {
+    let cells = |part: u64| {
+        let part = u128::from(part.min(all)) * width as u128;
+        usize::try_from(part.div_ceil(u128::from(all.max(1)))).unwrap_or(width)
+    };
+    let (used_cells, high_cells) = (cells(used), cells(high));
+    let mut rest: String = "·".repeat(width - used_cells);
+    if high_cells > used_cells {
+        let mut marked: Vec<char> = rest.chars().collect();
+        if let Some(cell) = marked.get_mut(high_cells - used_cells - 1) {
+            *cell = '|';
+        }
+        rest = marked.into_iter().collect();
+    }
+    vec![Span::styled("█".repeat(used_cells), style), Span::styled(rest, FAINT)]
+}
+
+/// A number over time, the newest at the right.
+fn chart(frame: &mut Frame<'_>, area: Rect, title: &str, values: &[u64], style: Style) {
+    let most = values.iter().max().copied().unwrap_or_default();
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let title = format!(" {title}, at most {} in {} moments", count(most), values.len());
+    frame.render_widget(Paragraph::new(title).style(FAINT), head);
+    let from = values.len().saturating_sub(usize::from(body.width));
+    let shown = values.get(from..).unwrap_or_default();
+    frame.render_widget(Sparkline::default().data(shown.iter().copied()).style(style), body);
+}
+
+fn lines(frame: &mut Frame<'_>, area: Rect, lines: &[String], row: Option<&Row>) {
+    let name = row.map_or("", |row| &row.stream);
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .title(format!(" newest lines of {} (esc closes) ", printable(name)));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let from = lines.len().saturating_sub(usize::from(inner.height));
+    let shown = lines.get(from..).unwrap_or_default();
+    let shown: Vec<Line<'_>> =
+        shown.iter().map(|line| Line::raw(printable(line).into_owned())).collect();
+    let shown =
+        if shown.is_empty() { vec![Line::styled(" waiting for a block", FAINT)] } else { shown };
+    frame.render_widget(Paragraph::new(shown), inner);
+}
+
+fn nothing(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let problem = state.history().last().and_then(|sample| sample.problem.clone());
+    let text = match problem {
+        Some(problem) => vec![
+            Line::styled(format!(" no counters: {}", printable(&problem)), BAD),
+            Line::raw(" -> Start Varnish, or name it with -n; s3log doctor says more."),
+        ],
+        None => vec![
+            Line::styled(" no stream", ODD),
+            Line::raw(" -> Load a VCL that makes a stream of s3log; s3log doctor says more."),
+        ],
+    };
+    frame.render_widget(Paragraph::new(text), area);
+}
+
+fn percent(used: u64, all: u64) -> u64 {
+    used.saturating_mul(100).checked_div(all).unwrap_or_default().min(100)
+}
+
+fn rate(a_second: Option<f64>) -> String {
+    match a_second {
+        None => "-".to_owned(),
+        Some(rate) if rate < 10.0 => format!("{rate:.1}"),
+        Some(rate) => count(rate.round() as u64),
+    }
+}
+
+fn bytes(a_second: Option<f64>) -> String {
+    a_second.map_or_else(|| "-".to_owned(), |rate| size(rate as u64))
+}
+
+fn ratio(compression: Option<f64>) -> String {
+    compression.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} : 1"))
+}
+
+fn age(seconds: u64) -> String {
+    when::show_age(seconds.saturating_mul(1_000_000_000))
+}
+
+fn status(status: u64) -> String {
+    if status == 0 { "none".to_owned() } else { status.to_string() }
+}
+
+/// Green for what was stored; red for what was not, while something waits for it.
+fn status_style(row: &Row) -> Style {
+    match row.last_status {
+        200..300 => GOOD,
+        0 if row.failed_attempts == 0 => Style::new(),
+        _ => BAD,
+    }
+}
+
+#[cfg(test)]
+mod tests;

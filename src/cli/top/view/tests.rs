@@ -1,0 +1,154 @@
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::*;
+use crate::cli::top::sample::Sample;
+use crate::cli::varnishd::StreamCounters;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// 2026-11-26T10:00:00Z.
+const START: u64 = 1_795_687_200;
+
+fn sample(second: u64, streams: Vec<StreamCounters>) -> Sample {
+    Sample { at: (START + second) * SECOND, streams, uptime: Some(100 + second), problem: None }
+}
+
+fn drawn(state: &State, width: u16, height: u16) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, state)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn text(buffer: &Buffer) -> Vec<String> {
+    let row = |y| {
+        let cells = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol());
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    (0..buffer.area.height).map(row).collect()
+}
+
+/// The colour of the first cell of `what`.
+fn colour(buffer: &Buffer, what: &str) -> Color {
+    let lines = text(buffer);
+    let (y, line) = lines.iter().enumerate().find(|(_, line)| line.contains(what)).unwrap();
+    let at = line.find(what).unwrap();
+    let x = line[..at].chars().count();
+    buffer[(u16::try_from(x).unwrap(), u16::try_from(y).unwrap())].fg
+}
+
+/// The gateway has been down for five minutes, and the ring was full once.
+fn outage() -> State {
+    let mut state = State::new();
+    for second in 0..5u64 {
+        let values = [
+            ("records", 1_000 * second),
+            ("raw_bytes", 200_000 * second),
+            ("stored_bytes", 20_000 * second),
+            ("uploaded_records", 0),
+            ("upload_retries", 12),
+            ("last_status", 503),
+            ("ring_used", 8 << 20),
+            ("ring_high_water", 14 << 20),
+            ("ring_size", 16 << 20),
+            ("spooled_blocks", 31),
+            ("spooled_bytes", 5 << 20),
+            ("oldest_unsent", 300 + second),
+            ("shed_normal", 1_234),
+            ("dropped_ring", 1_234),
+        ];
+        let idle = [("ring_size", 1 << 20), ("last_status", 200), ("blocks_uploaded", 4)];
+        state.push(sample(
+            second,
+            vec![
+                StreamCounters::example("access", &values),
+                StreamCounters::example("errors", &idle),
+            ],
+        ));
+    }
+    state
+}
+
+#[test]
+fn an_outage_fits_80_by_24_and_shows_lag_bars_and_drops_by_cause_in_red() {
+    let buffer = drawn(&outage(), 80, 24);
+    let lines = text(&buffer);
+    let all = lines.join("\n");
+    assert!(
+        lines[0].starts_with(" s3log top   2026-11-26T10:00:04Z   cache process up 1m 44s"),
+        "{all}"
+    );
+    let access = lines.iter().find(|line| line.starts_with("access")).unwrap();
+    let words: Vec<&str> = access.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["access", "1,000", "0.0", "50", "%", "5.0", "MiB", "in", "31", "5m", "4s", "503", "1,234"]
+    );
+    assert!(all.contains("compressed 10.0 : 1"), "{all}");
+    assert!(all.contains(" dropped  1,234 ring full, normal"), "{all}");
+    assert!(all.contains("8.0 MiB of 16.0 MiB, had 14.0 MiB"), "{all}");
+    assert!(all.contains(" lag, seconds, at most 304 in 5 moments"), "{all}");
+    assert!(lines[23].contains("q quit"), "{all}");
+    for what in ["1,234 ring full", "last 503"] {
+        assert_eq!(colour(&buffer, what), Color::Red, "{what}");
+    }
+    assert_eq!(colour(&buffer, "5m 4s"), Color::Yellow);
+    // Of the ring half is used, and the mark stands at seven eighths.
+    let ring = lines.iter().find(|line| line.starts_with(" ring ")).unwrap();
+    let (used, high) = (ring.matches('█').count(), ring.find('|').unwrap());
+    let bar = used + ring.matches('·').count() + 1;
+    assert_eq!(used * 2, bar, "{ring}");
+    let place = ring[..high].chars().count() + 1 - " ring     ".chars().count();
+    assert_eq!(place, (bar * 7).div_ceil(8), "{ring}");
+}
+
+#[test]
+fn the_same_on_a_wide_terminal_has_longer_bars_and_every_stream() {
+    let buffer = drawn(&outage(), 200, 50);
+    let lines = text(&buffer);
+    let bar = |lines: &[String]| {
+        let ring = lines.iter().find(|line| line.starts_with(" ring ")).unwrap();
+        ring.chars().filter(|c| "█·|".contains(*c)).count()
+    };
+    assert!(bar(&lines) > bar(&text(&drawn(&outage(), 80, 24))));
+    assert!(lines.iter().any(|line| line.starts_with("errors")), "{lines:#?}");
+}
+
+#[test]
+fn a_node_that_works_is_green_and_says_that_nothing_was_dropped() {
+    let mut state = outage();
+    state.key(KeyEvent::new(KeyCode::Down, KeyModifiers::NONE));
+    let buffer = drawn(&state, 80, 24);
+    let all = text(&buffer).join("\n");
+    assert!(all.contains(" errors ") && all.contains(" dropped  nothing"), "{all}");
+    assert_eq!(colour(&buffer, "last 200"), Color::Green);
+}
+
+#[test]
+fn a_node_without_counters_says_why_and_what_to_do() {
+    let mut state = State::new();
+    let problem = Some("varnishstat: ended with exit status: 1\u{1b}[2J".to_owned());
+    state.push(Sample { problem, ..Sample::default() });
+    let all = text(&drawn(&state, 80, 24)).join("\n");
+    assert!(all.contains("no counters: varnishstat: ended with exit status: 1\\u{1b}[2J"), "{all}");
+    assert!(all.contains("-> Start Varnish"), "{all}");
+}
+
+#[test]
+fn lines_are_shown_newest_last_and_cannot_write_to_the_terminal() {
+    let mut state = outage();
+    state.lines = Some((0..100).map(|n| format!("line {n}\u{1b}[1m")).collect());
+    let lines = text(&drawn(&state, 80, 24));
+    assert_eq!(lines[22], "line 99\\u{1b}[1m");
+    assert!(lines.iter().any(|line| line.contains("newest lines of access")));
+}
+
+#[test]
+fn no_size_of_a_terminal_is_too_small_to_draw() {
+    for (width, height) in [(1, 1), (10, 3), (20, 8), (80, 10), (40, 24)] {
+        drawn(&outage(), width, height);
+        drawn(&State::new(), width, height);
+    }
+}
