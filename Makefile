@@ -10,7 +10,7 @@ ENV := . ./.deps/env
 PYTHON := .deps/venv/bin/python
 # Which build the proofs use.
 PROFILE ?= release
-RELEASE := $(if $(filter release,$(PROFILE)),--release)
+OPTIMISED := $(if $(filter release,$(PROFILE)),--release)
 
 ##@ Every day
 
@@ -75,7 +75,7 @@ e2e: $(if $(T),deps) ## the end-to-end proofs: a list of them; T=NAME runs one, 
 	  exec python3 -m e2e
 	fi
 	$(ENV)
-	cargo build --locked $(RELEASE)
+	cargo build --locked $(OPTIMISED)
 	if [ -x e2e/$(T)_deps.sh ]; then e2e/$(T)_deps.sh; fi
 	$(PYTHON) -m e2e $(T) --profile $(PROFILE) $(if $(LONG),--long) $(if $(QUICK),--quick) $(ARGS)
 
@@ -108,16 +108,16 @@ install: ## put what `make build` made where it belongs: DESTDIR= PREFIX= VMODDI
 	packaging/install.sh $(foreach setting,DESTDIR PREFIX VMODDIR ZSHDIR,$(if $($(setting)),$(setting)=$($(setting))))
 
 .PHONY: deb
-deb: ## a Debian package into target/deb; where Varnish is not Debian 13's in a chroot, as root
-	@packaging/deb.sh
+deb: ## a Debian package into target/deb, for this Debian's Varnish; RELEASE=bookworm|trixie in a chroot (root)
+	@packaging/deb.sh $(RELEASE)
 
 .PHONY: package
-package: deps ## the Debian package in a fresh Debian 13: installed, used, upgraded, purged (root)
-	@packaging/deb.sh --chroot
-	PYTHONPATH=. $(PYTHON) packaging/package.py
+package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed, used, upgraded, purged (root)
+	@packaging/deb.sh $(or $(RELEASE),trixie)
+	PYTHONPATH=. $(PYTHON) packaging/package.py $(or $(RELEASE),trixie)
 
 .PHONY: compat
-compat: deps ## the VTC suite in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=
+compat: deps ## the VTC suite and more in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=
 	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh
 
 .PHONY: dockerfile

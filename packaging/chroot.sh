@@ -92,7 +92,8 @@ rust_words() {
     -e CARGO_HOME=/rust/cargo -e PATH=/rust/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin)
   if [ -e $certificates ]; then
     rust+=(-b "$certificates:/rust/certificates.crt"
-      -e SSL_CERT_FILE=/rust/certificates.crt -e CARGO_HTTP_CAINFO=/rust/certificates.crt)
+      -e SSL_CERT_FILE=/rust/certificates.crt -e CARGO_HTTP_CAINFO=/rust/certificates.crt
+      -e PIP_CERT=/rust/certificates.crt)
   fi
   for variable in http_proxy https_proxy no_proxy; do
     [ -z "${!variable-}" ] || rust+=(-e "$variable=${!variable}")

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The VTC suite against Varnishes that people install: make compat.
 #
-#   trixie: Debian 13, Varnish 7.7      the .deb, installed by apt; its own varnishtest
+#   bookworm: Debian 12, Varnish 7.1    the .deb, installed by apt; its own varnishtest and, with the same
+#   trixie: Debian 13, Varnish 7.7      build, its own varnishncsa for the lines, a short chaos, memory
 #   forky: Debian, Vinyl Cache 9.0      the module built there, `make install`; its own vinyltest
-#   bookworm: Debian 12, Varnish 7.1    the same, with tools/varnish-rs.sh; its own varnishtest
 #   VARNISHES=FOLDER          each Varnish installed there with a prefix of its own, such as
 #                             FOLDER/7.4.3/sbin/varnishd: the module built against it, its own
 #                             varnishtest, and the lines compared with its own varnishncsa
@@ -15,7 +15,7 @@
 # subfolders of VARNISHES or sources of VARNISH_SRC by name; without any, all of the folder if one is
 # given, else all trees. Builds for VARNISHES share target/compat: one build more costs the crates that
 # know Varnish. SUITE=WORDS goes to the test program (a part of a test's name), ORACLE=no leaves
-# the lines out.
+# out the lines and what is shown with them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ./.deps/env
@@ -48,7 +48,7 @@ row() { # WHAT SUITE LINES LOG
   printf '%s|%s|%s|%s|%s\n' "$1" "${2:-did not run}" "$3" "$(date -u +%F)" "$4" >>"$results"
 }
 
-suite() { # TREE WHAT VARNISHTEST MODULE [VERSION]
+suite() { # TREE WHAT VARNISHTEST MODULE [VERSION [PROOFS]]
   local log=$PWD/target/compat-$1.log line
   build_harness
   packaging/chroot.sh run "$1" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
@@ -58,23 +58,42 @@ suite() { # TREE WHAT VARNISHTEST MODULE [VERSION]
   line=$(verdict "$log")
   [ -n "$line" ] || tail -n 40 "$log"
   grep -E '^test .* FAILED' "$log" || true
-  row "$2" "$line" "" "$log"
+  row "$2" "$line" "${6-}" "$log"
+}
+
+# The lines, a short chaos and the guard of memory with the build in a tree's /src, as root there; their
+# conclusions. What they need is installed in the tree by its own `make deps`.
+proofs() { # TREE PROFILE
+  local log=$PWD/target/compat-$1 proof name said=()
+  [ "${ORACLE-}" != no ] || return 0
+  packaging/chroot.sh run "$1" -r env -C /src VARNISH=system tools/deps.sh >"$log-deps.log" 2>&1 ||
+    { tail -n 20 "$log-deps.log" >&2; printf 'proofs did not run'; return 0; }
+  for proof in "oracle --quick" "chaos --seconds 25" "memory --quick"; do
+    name=${proof%% *}
+    echo "compat: $1: $name" >&2
+    in_tree "$1" -r sh -c "cd /src && . .deps/env && exec .deps/venv/bin/python -m e2e $proof --profile $2" \
+      >"$log-$name.log" 2>&1 || { grep -E "^$name: " "$log-$name.log" || tail -n 20 "$log-$name.log"; } >&2
+    said+=("$name $(sed -n "s/^$name: \(ok\|FAILED\|SKIPPED\)[,:] .*/\1/p" "$log-$name.log" | tail -n 1)")
+  done
+  (IFS=,; printf '%s' "${said[*]}" | sed 's/,/, /g; s/^oracle/lines/')
 }
 
 in_tree() { packaging/chroot.sh run "$@"; }
 
-trixie() {
+# A Debian with a package of ours: that package.
+debian() { # RELEASE NUMBER
   need_root
-  packaging/deb.sh --chroot
-  packaging/chroot.sh make trixie.base trixie
-  packaging/chroot.sh copy trixie.base trixie-compat
-  cp target/deb/*.deb "$(packaging/chroot.sh path trixie-compat)/tmp/"
-  echo "compat: apt-get install vmod-s3log in a fresh Debian 13"
-  in_tree trixie-compat sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb gnupg minisign python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
-  local module
-  module=$(in_tree trixie-compat sh -c 'dpkg -L vmod-s3log | grep "/libvmod_s3log.so$"')
-  suite trixie-compat "Debian 13: $(in_tree trixie-compat varnishd -V 2>&1 | sed -n '1s/varnishd (\(.*\) revision.*/\1/p'), .deb" \
-    /usr/bin/varnishtest "$module"
+  packaging/deb.sh "$1"
+  packaging/chroot.sh make "$1.base" "$1"
+  packaging/chroot.sh copy "$1.base" "$1-compat"
+  cp target/deb/*+deb"$2"_*.deb "$(packaging/chroot.sh path "$1-compat")/tmp/"
+  echo "compat: apt-get install vmod-s3log in a fresh Debian $2"
+  in_tree "$1-compat" sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb gnupg minisign python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
+  local module version
+  module=$(in_tree "$1-compat" sh -c 'dpkg -L vmod-s3log | grep "/libvmod_s3log.so$"')
+  version=$(in_tree "$1-compat" varnishd -V 2>&1 | sed -n '1s/varnishd (varnish-\(.*\) revision.*/\1/p')
+  suite "$1-compat" "Debian $2: varnish-$version, .deb" /usr/bin/varnishtest "$module" "$version" \
+    "$(proofs "$1-build" release)"
 }
 
 forky() {
@@ -90,22 +109,6 @@ forky() {
   module=$(in_tree forky-build sh -c 'pkg-config --variable=vmoddir vinylapi')/libvmod_s3log.so
   suite forky-build "Debian forky: $(in_tree forky-build vinyld -V 2>&1 | sed -n '1s/vinyld (\(.*\) revision.*/\1/p'), make install" \
     /usr/bin/vinyltest "$module"
-}
-
-# A debug build: the release profile takes several times as long.
-bookworm() {
-  need_root
-  packaging/chroot.sh make bookworm-build bookworm build-essential ca-certificates gnupg libclang-dev \
-    libvarnishapi-dev minisign patch pkgconf python3 varnish
-  echo "compat: building the module in Debian 12"
-  packaging/chroot-cargo.sh bookworm-build sh -ec '
-    tools/varnish-rs.sh
-    cargo --config .deps/varnish-rs.toml build --locked
-    packaging/install.sh PREFIX=/usr TARGET=target/debug VMODDIR="$(pkg-config --variable=vmoddir varnishapi)"'
-  local module version
-  module=$(in_tree bookworm-build pkg-config --variable=vmoddir varnishapi)/libvmod_s3log.so
-  version=$(in_tree bookworm-build pkg-config --modversion varnishapi)
-  suite bookworm-build "Debian 12: varnish-$version, make install" /usr/bin/varnishtest "$module" "$version"
 }
 
 # The environment in which PREFIX is the Varnish that is found, for the build, the suite and e2e.
@@ -171,7 +174,9 @@ if [ $# = 0 ]; then
 fi
 for one in "$@"; do
   case $one in
-    trixie | forky | bookworm) "$one" ;;
+    bookworm) debian bookworm 12 ;;
+    trixie) debian trixie 13 ;;
+    forky) forky ;;
     *)
       [ -e "${VARNISHES-}/$one/lib/pkgconfig/varnishapi.pc" ] ||
         die "$one is neither trixie, forky or bookworm nor a Varnish in VARNISHES=${VARNISHES-}"
@@ -181,4 +186,4 @@ done
 
 echo
 echo "compat: the VTC suite, $(ls tests/vtc/*.vtc | wc -l) files"
-awk -F'|' '{ printf "  %-48s %-32s %-14s %s\n", $1, $2, $3, $4 } $2 !~ /^ok/ || $3 !~ /^(lines (ok|SKIPPED))?$/ { bad = 1; printf "    see %s\n", $5 } END { exit bad }' "$results"
+awk -F'|' '{ printf "  %-48s %-32s %-32s %s\n", $1, $2, $3, $4 } $2 !~ /^ok/ || $3 !~ /^((lines|chaos|memory) (ok|SKIPPED)(, )?)*$/ { bad = 1; printf "    see %s\n", $5 } END { exit bad }' "$results"

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Makes target/deb/vmod-s3log_VERSION_ARCH.deb: make deb.
+# Makes target/deb/vmod-s3log_VERSION+debRELEASE_ARCH.deb: make deb.
+#
+#   packaging/deb.sh            for the Varnish that this Debian's packages have installed here
+#   packaging/deb.sh RELEASE    for the Varnish of bookworm (Debian 12) or trixie (13), in a chroot: root
 #
 # A module fits only the Varnish that it was compiled against, and the package depends on exactly
-# that one. On Debian 13 and newer it is this machine's; elsewhere, or with --chroot, it is that of
-# a Debian 13 in .deps/chroots, which needs root. Needs Rust, which the chroot gets from here.
+# that one. The chroot is in .deps/chroots (packaging/chroot.sh). Needs Rust, which the chroot gets from
+# here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { printf 'deb: %s\n' "$*" >&2; exit 1; }
+release=${1-}
 
-# What the chroot has besides debian/control's Build-Depends: the compiler, and what looks at the result.
-packages=(build-essential ca-certificates debhelper libclang-dev libvarnishapi-dev lintian lowdown man-db pkgconf python3 varnish)
-
-if [ "${1-}" != --chroot ] && command -v dh_varnishabi >/dev/null; then
+if [ -z "$release" ]; then
+  dpkg-query -W -f '${Status}' libvarnishapi-dev 2>/dev/null | grep -q '^install ok installed$' ||
+    die "no Varnish of this Debian's packages is here (libvarnishapi-dev): say RELEASE=bookworm or RELEASE=trixie, as root, to build in a chroot"
   dpkg-checkbuilddeps || die "install these first, with apt-get build-dep . for example"
   rm -rf target/deb
   debian/rules binary
@@ -20,15 +23,22 @@ if [ "${1-}" != --chroot ] && command -v dh_varnishabi >/dev/null; then
   exit
 fi
 
-[ "$(id -u)" = 0 ] ||
-  die "this machine has no debhelper for Varnish modules (libvarnishapi-dev of Debian 13): run this as root, to build in a chroot, or on Debian 13"
-packaging/chroot.sh make trixie-build trixie "${packages[@]}"
-packaging/chroot-cargo.sh trixie-build sh -ec '
+case $release in
+  bookworm) number=12 ;;
+  trixie) number=13 ;;
+  *) die "RELEASE=$release: expected bookworm or trixie" ;;
+esac
+[ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"
+# What debian/control has as Build-Depends, the compiler, and what looks at the result.
+packages=(build-essential ca-certificates debhelper libclang-dev libvarnishapi-dev lintian lowdown man-db
+  pkgconf python3 varnish)
+packaging/chroot.sh make "$release-build" "$release" "${packages[@]}"
+packaging/chroot-cargo.sh "$release-build" sh -ec '
   rm -rf target/deb
   debian/rules binary
   lintian --version
   lintian --tag-display-limit 0 target/deb/vmod-s3log_*.deb'
 mkdir -p target/deb
-rm -f target/deb/*
-cp "$(packaging/chroot.sh path trixie-build)"/src/target/deb/*.deb target/deb/
-ls target/deb/*.deb
+rm -f target/deb/*+deb"$number"_*
+cp "$(packaging/chroot.sh path "$release-build")"/src/target/deb/*.deb target/deb/
+ls target/deb/*+deb"$number"_*

@@ -43,7 +43,8 @@ def main():
     found, bare, count = collections.defaultdict(list), [], 0
     for crate in json.loads(cargo("metadata", "--format-version", "1"))["packages"]:
         name, version = crate["name"], crate["version"]
-        if (name, f"v{version}") not in wanted or crate["source"] is None:
+        # Not by its source, which an edited copy (tools/varnish-rs.sh) has as little as this project.
+        if (name, f"v{version}") not in wanted or name == "vmod-s3log":
             continue
         count += 1
         own = list(texts(pathlib.Path(crate["manifest_path"]).parent))

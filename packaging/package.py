@@ -1,6 +1,6 @@
-"""The package as an operator meets it: make package. Needs root, and target/deb from `make deb`.
+"""The package as an operator meets it: make package RELEASE=. Needs root, and target/deb from `make deb`.
 
-In a fresh Debian 13 (packaging/chroot.sh): apt-get install, a VCL, requests, the block in SeaweedFS,
+In a fresh Debian 12 or 13 (packaging/chroot.sh): apt-get install, a VCL, requests, the block in SeaweedFS,
 read back; an upgrade, a purge and a new installation with lines that are not uploaded yet.
 """
 
@@ -17,7 +17,9 @@ import urllib.request
 from e2e import rig
 from e2e.rig import stream_vcl
 
-TREE = "trixie-package"
+NUMBERS = {"bookworm": 12, "trixie": 13}
+RELEASE = sys.argv[1] if len(sys.argv) > 1 else "trixie"
+TREE = f"{RELEASE}-package"
 SPOOL = "var/lib/vmod-s3log"
 CREDENTIALS = "/etc/varnish/s3log.credentials"
 # varnish.service's command line but for the addresses. It ends when its standard input does.
@@ -30,18 +32,20 @@ wait $!
 
 
 def main():
-    packages = sorted((rig.ROOT / "target/deb").glob("vmod-s3log_*.deb"))
+    if RELEASE not in NUMBERS:
+        sys.exit(f"package: RELEASE={RELEASE}: expected {' or '.join(NUMBERS)}")
+    packages = sorted((rig.ROOT / "target/deb").glob(f"vmod-s3log_*+deb{NUMBERS[RELEASE]}_*.deb"))
     if len(packages) != 1:
-        sys.exit("package: one package in target/deb is wanted: make deb")
-    chroot("make", "trixie.base", "trixie")
-    chroot("copy", "trixie.base", TREE)
+        sys.exit(f"package: one package for {RELEASE} in target/deb is wanted: make deb RELEASE={RELEASE}")
+    chroot("make", f"{RELEASE}.base", RELEASE)
+    chroot("copy", f"{RELEASE}.base", TREE)
     tree = pathlib.Path(chroot("path", TREE).strip())
     shutil.copy(packages[0], tree / "tmp")
     name = f"./tmp/{packages[0].name}"
 
     with rig.Rig("package") as place:
         place.s3.start()
-        say(f"apt-get install {name}, in a fresh Debian 13")
+        say(f"apt-get install {name}, in a fresh Debian {NUMBERS[RELEASE]}")
         inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", name)
         look(tree)
         (tree / CREDENTIALS[1:]).write_text(place.s3.credentials.read_text())
@@ -149,9 +153,15 @@ def look(tree):
     ).decode()
     for crate in ["rustls ", "ureq ", "varnish-sys ", "zstd-sys "]:
         expect(f"\n{crate}" in notices, f"the notices name {crate}")
-    say(inside("s3log", "--version").strip() + ", " + inside("varnishd", "-V").splitlines()[0])
+    varnishd = inside("varnishd", "-V").splitlines()[0]
+    said = inside("s3log", "--version").splitlines()
+    say(", ".join([*said, varnishd]))
+    revision = varnishd.split()[-1].rstrip(")")
+    expect(said[-1].endswith(f" {revision}"), f"the command says for which Varnish it is: {said}")
     depends = inside("dpkg-query", "-W", "-f", "${Depends}", "vmod-s3log")
-    expect("varnishabi-strict-" in depends, f"it depends on the exact ABI: {depends}")
+    expect(f"varnishabi-strict-{revision}" in depends, f"it depends on the exact ABI: {depends}")
+    told = inside("dpkg-query", "-W", "-f", "${Description}", "vmod-s3log")
+    expect(said[-1].removeprefix("built for ") in told, f"apt show says for which Varnish it is: {told}")
 
 
 @contextlib.contextmanager
