@@ -32,6 +32,11 @@ impl Parameters {
     }
 }
 
+/// What varnishadm has printed, without the line with the status (`200`) that it prints first in Varnish 6.6.
+pub(super) fn answer(text: &str) -> &str {
+    text.strip_prefix("200\n").unwrap_or(text)
+}
+
 /// The names of the VCLs in use, from `vcl.list -j`: the active one and those that have a label.
 pub(super) fn in_use(text: &str) -> Option<BTreeSet<String>> {
     let all: Vec<Value> = serde_json::from_str(text).ok()?;
@@ -69,6 +74,12 @@ pub(super) fn message(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_that_varnishadm_6_6_prints_first_is_no_part_of_its_answer() {
+        assert_eq!(answer("200\n[ 2, []\n]"), "[ 2, []\n]");
+        assert_eq!(answer("[ 2, []\n]"), "[ 2, []\n]");
+    }
 
     #[test]
     fn parameters_are_read_whether_they_are_texts_or_numbers() {

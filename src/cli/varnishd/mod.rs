@@ -94,7 +94,7 @@ impl Varnishd {
         }
         command.args(["-t", "1"]).args(arguments).stderr(Stdio::null());
         let bytes = program::output(command, PATIENCE, MOST)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(cli::answer(&String::from_utf8_lossy(&bytes)).to_owned())
     }
 
     /// All counters of the module, and some of Varnish's.
