@@ -212,14 +212,23 @@ impl<'p, 'o> Line<'p, 'o> {
         self.out.extend_from_slice(if place == Place::Bare { b"null" } else { b"-" });
     }
 
+    #[inline]
     pub(super) fn absent(&mut self, place: Place, missing: Missing) {
+        if let (Place::Text, Missing::Dash | Missing::Int) = (place, missing) {
+            self.fixed(b"-");
+        } else {
+            self.absent_else(place, missing);
+        }
+    }
+
+    #[inline(never)]
+    fn absent_else(&mut self, place: Place, missing: Missing) {
         let csa = self.program.dialect == Dialect::Varnishncsa;
         let text: &[u8] = match (place, missing) {
             (Place::Bare, Missing::Text(text)) => return self.raw(place, text.as_bytes()),
             (Place::Bare, _) => b"null",
             (_, Missing::Text(text)) => text.as_bytes(),
             (Place::Quoted, Missing::Int) if csa => b"0",
-            (Place::Text, Missing::Dash | Missing::Int) => b"-",
             _ => b"",
         };
         self.out.extend_from_slice(text);

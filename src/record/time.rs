@@ -67,6 +67,9 @@ pub(super) struct Layout {
 /// The `id` of the next layout.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+/// A second that is no longer is copied in one step: `%t` has 28 bytes.
+const USUAL: usize = 32;
+
 /// What a layout wrote for one second.
 #[derive(Clone, Copy)]
 struct Written {
@@ -128,6 +131,11 @@ impl Layout {
                     room.copy_from_slice(text);
                     (last.id, last.seconds, last.len) = (self.id, seconds, text.len());
                 }
+            } else if let (Some(text), 0..=USUAL) = (last.text.first_chunk::<USUAL>(), last.len) {
+                // All of it, and then away with the rest: a copy of a known length is no call.
+                let end = out.len() + last.len;
+                out.extend_from_slice(text);
+                out.truncate(end);
             } else if let Some(text) = last.text.get(..last.len) {
                 out.extend_from_slice(text);
             }

@@ -11,6 +11,9 @@ use super::time;
 use super::times::Times;
 use super::walk::Captured;
 
+/// What nearly all requests that came as HTTP/1 say of it.
+const USUAL: &[u8; 8] = b"HTTP/1.1";
+
 /// Prints what was found of one task.
 pub(super) struct Values<'l, 'p, 'o, 'a> {
     pub(super) program: &'p Program,
@@ -181,13 +184,13 @@ impl<'a> Values<'_, '_, '_, 'a> {
         if let Some(query) = query {
             self.line.part(query);
         }
-        match protocol {
-            None if !csa => {}
-            Some(b"HTTP/1.1") => self.line.fixed(b" HTTP/1.1"),
-            _ => {
-                self.line.fixed(b" ");
-                self.line.part(protocol.unwrap_or(b"HTTP/1.0"));
-            }
+        // Compared as one word, which a pattern is not.
+        if protocol == Some(USUAL.as_slice()) {
+            self.line.fixed(b" ");
+            self.line.fixed(USUAL);
+        } else if csa || protocol.is_some() {
+            self.line.fixed(b" ");
+            self.line.part(protocol.unwrap_or(b"HTTP/1.0"));
         }
         self.line.close(place, from);
     }
