@@ -10,6 +10,7 @@ fn known() -> Known {
         values: vec![
             (b"tenant".to_vec(), b"green".to_vec()),
             (b"server".to_vec(), b"edge1".to_vec()),
+            (b"reason".to_vec(), b"OK".to_vec()),
         ],
         ..Known::default()
     }
