@@ -198,7 +198,6 @@ fn or(variable: &str, own: impl FnOnce() -> PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or_else(own, PathBuf::from)
 }
 
-/// The module beside the command: cargo puts both into one folder.
 /// PATH for varnishtest. Started by root, varnishd gives its child to the user `vcache` where there is one, as
 /// Debian's package makes it, and the child could not use what a test has made. So root's is told not to.
 fn path_without_jail(place: &Path) -> std::io::Result<OsString> {
@@ -217,6 +216,7 @@ fn path_without_jail(place: &Path) -> std::io::Result<OsString> {
     Ok(joined)
 }
 
+/// The module beside the command: cargo puts both into one folder.
 fn module() -> PathBuf {
     let command = Path::new(env!("CARGO_BIN_EXE_s3log"));
     let module = command.with_file_name("libvmod_s3log.so");
