@@ -8,7 +8,7 @@
 //! Not here: what Varnish hides now, and what a tag costs.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::program::{Edge, HeaderWatch, Program, Step, TagWatch, Unit, What, Which, slot};
 use super::tags::Tag;
@@ -83,6 +83,14 @@ impl Need {
     #[must_use]
     pub fn is_hidden(&self, hidden: &dyn Fn(&NamedTag) -> bool) -> bool {
         self.tags.iter().all(hidden)
+    }
+}
+
+impl fmt::Display for Need {
+    /// `TAG or TAG for SPECIFIER, SPECIFIER`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<&str> = self.tags.iter().map(|tag| tag.name.as_str()).collect();
+        write!(out, "{} for {}", tags.join(" or "), self.fields.join(", "))
     }
 }
 

@@ -93,14 +93,13 @@ impl Watch {
     fn sentence(&self, hidden: &[&Need]) -> String {
         let (mut parts, mut unmask) = (Vec::new(), Vec::new());
         for need in hidden {
-            let tags: Vec<&str> = need.tags.iter().map(|tag| tag.name.as_str()).collect();
-            let part = format!("{} for {}", tags.join(" or "), need.fields.join(", "));
+            let part = need.to_string();
             if parts.contains(&part) {
                 continue;
             }
             parts.push(part);
-            if let Some(first) = tags.first() {
-                let plus = format!("+{first}");
+            if let Some(first) = need.tags.first() {
+                let plus = format!("+{}", first.name);
                 if !unmask.contains(&plus) {
                     unmask.push(plus);
                 }

@@ -105,8 +105,7 @@ fn stream_needs(
         let kept = names.iter().find(|name| !prices::RECOMMENDED.contains(name)).unwrap_or(first);
         tags.insert((*kept).to_owned());
         if need.is_hidden(&|tag| mask.hides(&tag.name)) {
-            let text = format!("{} for {}", names.join(" or "), need.fields.join(", "));
-            lacking.push((text, (*kept).to_owned()));
+            lacking.push((need.to_string(), (*kept).to_owned()));
         }
     }
     let of = match sides.as_slice() {
