@@ -17,6 +17,9 @@ tools/rooms.py || complain "an import points the wrong way"
 # The figures are what their script draws.
 docs/figures/path.py --check || complain "a figure is stale"
 
+# Nor is the dashboard.
+examples/grafana_dashboard.py --check || complain "the dashboard is stale"
+
 # unsafe lives in the ring and in the module's face.
 if grep -rlE '\bunsafe\b *(\{|fn|impl|extern)' src --include='*.rs' | grep -vE '^src/(ring|vmod)/'; then
   complain "unsafe code belongs to src/ring/ and src/vmod/"

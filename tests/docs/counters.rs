@@ -109,6 +109,34 @@ fn each_series_of_the_prometheus_rules_is_a_counter_and_each_loss_has_an_alert()
 }
 
 #[test]
+fn each_series_of_the_dashboard_is_one_counters_and_each_loss_has_a_line() {
+    let dashboard = read("examples/grafana-dashboard.json");
+    let pattern = "=~\\\"varnish_main_s3log_.+_";
+    let mut named = BTreeSet::new();
+    for rest in dashboard.split(pattern).skip(1) {
+        let name = name(rest);
+        assert!(stat(name).is_some(), "{name} is no counter");
+        named.insert(name);
+        // The pattern is also the end of longer names: those are excluded beside it.
+        let query = rest.split('}').next().unwrap();
+        let ending = format!("_{name}");
+        for longer in STATS.iter().filter_map(|stat| stat.name.strip_suffix(&ending)) {
+            let without = query.split_once("!~").map_or("", |(_, without)| without);
+            assert!(
+                without.contains(longer),
+                "{name}: {longer}{ending} is not excluded in {query}"
+            );
+        }
+    }
+    assert!(named.len() > 20, "{named:?}");
+    for loss in STATS.iter().map(|stat| stat.name).filter(|name| {
+        ["dropped_", "shed_", "truncated", "incomplete"].iter().any(|start| name.starts_with(start))
+    }) {
+        assert!(named.contains(loss), "the dashboard does not show {loss}");
+    }
+}
+
+#[test]
 fn a_text_fits_beside_its_counter_and_is_no_sentence() {
     for Stat { name, kind, text, .. } in STATS {
         assert!(text.len() <= 60 && !text.ends_with('.'), "{name}: {text}");
