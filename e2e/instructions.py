@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import time
+import typing
 
 from e2e import rig
 from e2e.rig import say
@@ -59,33 +60,51 @@ sub vcl_hash {{
 sub vcl_backend_response {{ set beresp.ttl = 1d; }}
 """
 
-STREAM = """new access = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
-    credentials = "{credentials}", spool = "{spool}", compression = "{codec}", period = 5s);"""
+STREAM = """new {name} = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
+    credentials = "{credentials}", spool = "{spool}", compression = "{codec}", format = {{"{format}"}}, period = 5s);"""
+# What a second stream prints that has a format of its own.
+OTHER = '%h %m %U %>s %b %D "%{Host}i" "%{Referer}i"'
 
 NONE = ("vsl_mask=none",)
 MASK = ("vsl_mask=" + ",".join(f"-{tag}" for tag in rig.recommended_mask()),)
-# Name; kind of request; the codec, or None without the module; varnishd's parameters.
+
+
+class Row(typing.NamedTuple):
+    name: str
+    # Of request.
+    kind: str
+    # `None` without the module.
+    codec: str | None = None
+    # varnishd's.
+    parameters: tuple = ()
+    # The formats of the streams that log the request.
+    formats: tuple = (rig.COMBINED,)
+
+
 ROWS = [
-    ("hit: stock", "hit", None, ()),
-    ("hit: stock, vsl_mask=none", "hit", None, NONE),
-    ("hit: stock, recommended mask", "hit", None, MASK),
-    ("hit: module, zstd", "hit", "zstd", ()),
-    ("hit: module, gzip", "hit", "gzip", ()),
-    ("hit: module, zstd, recommended mask", "hit", "zstd", MASK),
-    ("hit: module, zstd, vsl_mask=none", "hit", "zstd", NONE),
-    ("304: stock", "304", None, ()),
-    ("304: module, zstd", "304", "zstd", ()),
-    ("synth: stock", "synth", None, ()),
-    ("synth: module, zstd", "synth", "zstd", ()),
-    ("miss: stock", "miss", None, ()),
-    ("miss: module, zstd", "miss", "zstd", ()),
-    ("miss: module, zstd, recommended mask", "miss", "zstd", MASK),
-    ("pass: stock", "pass", None, ()),
-    ("pass: module, zstd", "pass", "zstd", ()),
-    ("HTTP/2 hit: stock", "h2", None, ()),
-    ("HTTP/2 hit: module, zstd", "h2", "zstd", ()),
+    Row("hit: stock", "hit"),
+    Row("hit: stock, vsl_mask=none", "hit", parameters=NONE),
+    Row("hit: stock, recommended mask", "hit", parameters=MASK),
+    Row("hit: module, zstd", "hit", "zstd"),
+    Row("hit: module, gzip", "hit", "gzip"),
+    Row("hit: module, zstd, recommended mask", "hit", "zstd", MASK),
+    Row("hit: module, zstd, vsl_mask=none", "hit", "zstd", NONE),
+    Row("hit: two streams, one format", "hit", "zstd", formats=(rig.COMBINED, rig.COMBINED)),
+    Row("hit: two streams, two formats", "hit", "zstd", formats=(rig.COMBINED, OTHER)),
+    Row("304: stock", "304"),
+    Row("304: module, zstd", "304", "zstd"),
+    Row("synth: stock", "synth"),
+    Row("synth: module, zstd", "synth", "zstd"),
+    Row("miss: stock", "miss"),
+    Row("miss: module, zstd", "miss", "zstd"),
+    Row("miss: module, zstd, recommended mask", "miss", "zstd", MASK),
+    Row("pass: stock", "pass"),
+    Row("pass: module, zstd", "pass", "zstd"),
+    Row("HTTP/2 hit: stock", "h2"),
+    Row("HTTP/2 hit: module, zstd", "h2", "zstd"),
 ]
 QUICK = {"hit: stock", "hit: module, zstd"}
+SECOND = {"hit: two streams, one format", "hit: two streams, two formats"}
 READER = "hit: varnishncsa's own process"
 
 
@@ -163,40 +182,44 @@ class Measure:
         path.mkdir()
         return path
 
-    def vcl(self, directory, codec):
-        spool = directory / "spool"
-        spool.mkdir()
-        stream = STREAM.format(
-            endpoint=self.place.s3.endpoint,
-            bucket=rig.BUCKET,
-            credentials=self.place.s3.credentials,
-            spool=spool,
-            codec=codec,
-        )
+    def vcl(self, directory, row):
+        formats = row.formats if row.codec else ()
+        streams = []
+        for at, text in enumerate(formats):
+            spool = directory / f"spool-{at}"
+            spool.mkdir()
+            stream = STREAM.format(
+                name=f"access{at}",
+                endpoint=self.place.s3.endpoint,
+                bucket=rig.BUCKET,
+                credentials=self.place.s3.credentials,
+                spool=spool,
+                codec=row.codec,
+                format=text,
+            )
+            streams.append(stream)
         path = directory / "measured.vcl"
         path.write_text(
             VCL.format(
-                import_="import s3log;" if codec else "",
+                import_="import s3log;" if streams else "",
                 origin=self.place.origin.port,
-                stream=stream if codec else "",
-                log="access.log();" if codec else "",
+                stream="\n".join(streams),
+                log=" ".join(f"access{at}.log();" for at in range(len(streams))),
             )
         )
         return path
 
-    def varnish(self, directory, codec, parameters, wrapper=()):
-        few = ("thread_pools=1", "thread_pool_min=8", "thread_pool_max=8", *parameters)
-        vcl = self.vcl(directory, codec)
+    def varnish(self, directory, row, wrapper=()):
+        few = ("thread_pools=1", "thread_pool_min=8", "thread_pool_max=8", *row.parameters)
+        vcl = self.vcl(directory, row)
         return self.place.start_varnish(vcl, directory=directory, parameters=few, wrapper=wrapper)
 
-    def cache_process(self, kind, codec, parameters, count):
+    def cache_process(self, row, count):
         """Instructions of a cache process from its start to its end, with `count` requests."""
         directory = self.directory()
-        varnish = self.varnish(
-            directory, codec, parameters, callgrind(directory, "--separate-threads=yes")
-        )
+        varnish = self.varnish(directory, row, callgrind(directory, "--separate-threads=yes"))
         pid = varnish.child_pid()
-        ask(varnish.port, kind, count)
+        ask(varnish.port, row.kind, count)
         varnish.cli("stop")
         rig.wait_for("callgrind to write", lambda: not pathlib.Path(f"/proc/{pid}").exists())
         varnish.stop()
@@ -207,7 +230,7 @@ class Measure:
     def log_reader(self, count):
         """Instructions of varnishncsa for `count` lines of the combined format."""
         directory = self.directory()
-        varnish = self.varnish(directory, None, ())
+        varnish = self.varnish(directory, Row("", "hit"))
         lines = directory / "lines"
         command = [*callgrind(directory), "varnishncsa", "-n", varnish.workdir, "-w", lines]
         reader = rig.Process("ncsa", command, directory, self.place.env)
@@ -234,11 +257,11 @@ class Measure:
         share = {kind: (more[kind] - less[kind]) / (2 * self.requests) for kind in less}
         return {**share, "all": sum(share.values())}
 
-    def row(self, name, kind, codec, parameters):
+    def row(self, row):
         began = time.monotonic()
-        found = self.difference(lambda count: self.cache_process(kind, codec, parameters, count))
+        found = self.difference(lambda count: self.cache_process(row, count))
         say(
-            f"instructions: {name:34} {found['all']:9,.0f} a request: worker {found['worker']:,.0f}, "
+            f"instructions: {row.name:34} {found['all']:9,.0f} a request: worker {found['worker']:,.0f}, "
             f"module's threads {found['threads']:,.0f} ({time.monotonic() - began:.0f} s)"
         )
         return found
@@ -279,7 +302,7 @@ def write(profile, found, maker):
         }
         for name, row in found.items()
     ]
-    order = [*(row[0] for row in ROWS), READER]
+    order = [*(row.name for row in ROWS), READER]
     with open(FIGURES, "w", newline="") as file:
         table = csv.DictWriter(file, FIELDS, lineterminator="\n")
         table.writeheader()
@@ -318,15 +341,19 @@ def prove(place, options):
         raise rig.Skip("needs valgrind: apt install valgrind")
     place.s3.start()
     measure = Measure(place, options.requests)
-    rows = [row for row in ROWS if row[0] in QUICK or not options.quick]
-    rows = [row for row in rows if row[0].startswith(options.only)]
+    rows = [row for row in ROWS if row.name in QUICK or not options.quick]
+    rows = [row for row in rows if row.name.startswith(options.only)]
     if rig.numbers(place.env) < rig.NONE_SINCE:
-        rows = [row for row in rows if row[3] != NONE]
-    found = {row[0]: measure.row(*row) for row in rows}
+        rows = [row for row in rows if row.parameters != NONE]
+    found = {row.name: measure.row(row) for row in rows}
     maker = made_by(place)
     if QUICK <= found.keys():
         now = added(found)
         say(f"instructions: the module adds {now['worker']:,.0f} to the worker, {now['all']:,.0f} in all")
+        one, first = float(found["hit: module, zstd"]["worker"]), now["worker"]
+        for name in SECOND & found.keys():
+            more = float(found[name]["worker"]) - one
+            say(f"instructions: {name}: the second adds {more:,.0f} to the worker, {more / first:.2f} of the first")
     if options.quick:
         if options.write:
             write(options.profile, found, maker)

@@ -77,7 +77,6 @@ impl Program {
             prefix: Prefix::new(options, zone),
             max_line: options.max_line,
             heal: options.heal,
-            sample: options.sample,
         };
         program.prune();
         Ok(program)

@@ -16,7 +16,7 @@ pub(super) enum Class {
 const CLASSES: usize = 8;
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Filter {
     /// By tag number, a [`Class`].
     classes: [u8; 256],

@@ -18,7 +18,7 @@ use super::time::Layout;
 pub(super) const LENGTH_MAX: usize = 6;
 
 /// The parts of a prefix that no request changes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prefix {
     head: &'static str,
     layout: Option<Layout>,

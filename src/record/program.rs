@@ -2,7 +2,6 @@
 
 use super::filter::Filter;
 use super::options::{Dialect, Escape, MessageType};
-use super::sample::Sample;
 use super::tags::{Tag, TagTable};
 use super::task::{Address, Names, Task};
 use super::text;
@@ -67,7 +66,7 @@ pub(super) enum Unit {
 }
 
 /// A value that an operation prints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[repr(u8)] // A tag of its own, which takes less to tell than one in the values' spare bits.
 pub(super) enum What {
     /// Behind the last text.
@@ -124,7 +123,7 @@ pub(super) enum Op {
 pub(super) const BEFORE_MAX: usize = 8;
 
 /// One step of rendering: a value and the text before it, which is short in most formats.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
     /// The text, and zeros.
     pub(super) before: [u8; BEFORE_MAX],
@@ -161,7 +160,7 @@ pub(super) struct TagWatch {
 }
 
 /// Which records a walk over a log looks at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     /// Whether there are any.
     pub(super) walks: bool,
@@ -198,8 +197,9 @@ impl Plan {
 
 /// A compiled format.
 ///
-/// It holds no state of a request: one program serves all worker threads at once.
-#[derive(Debug, Clone)]
+/// It holds no state of a request: one program serves all worker threads at once. Equal ones make the
+/// same line of the same task.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) tags: TagTable,
@@ -230,7 +230,6 @@ pub struct Program {
     pub(super) prefix: super::prefix::Prefix,
     pub(super) max_line: usize,
     pub(super) heal: bool,
-    pub(super) sample: Sample,
 }
 
 impl Program {
@@ -247,12 +246,6 @@ impl Program {
     /// Whether `vsl_mask` hides records of `tag`; one that Varnish does not have is hidden.
     pub(super) fn masked(&self, task: &Task<'_>, tag: Tag) -> bool {
         self.tags.number(tag).is_none_or(|number| (task.mask)(number))
-    }
-
-    /// Which transactions have a record.
-    #[must_use]
-    pub(crate) const fn sample(&self) -> Sample {
-        self.sample
     }
 
     /// Whether the format asks for response headers.

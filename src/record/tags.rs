@@ -215,7 +215,7 @@ pub struct TagInfo {
 }
 
 /// The tag numbers of one Varnish.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTable {
     kinds: [Tag; 256],
     raw: [bool; 256],

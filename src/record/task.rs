@@ -121,7 +121,7 @@ pub enum Handling {
 }
 
 /// The headers that a format prints of a request, found in one pass over all that it has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Names {
     /// What the names begin with, in either case: nearly all other headers are passed over by it.
     beginnings: u64,

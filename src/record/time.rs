@@ -86,6 +86,13 @@ thread_local! {
     static WRITTEN: RefCell<[Written; 4]> = const { RefCell::new([NOTHING; 4]) };
 }
 
+/// Whether both write the same.
+impl PartialEq for Layout {
+    fn eq(&self, other: &Self) -> bool {
+        self.pieces == other.pieces && self.zone == other.zone
+    }
+}
+
 impl Layout {
     /// Compiles `format`; the error is the conversion that is not known.
     pub(super) fn compile(format: &str, zone: Option<TimeZone>) -> Result<Self, String> {

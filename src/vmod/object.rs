@@ -5,16 +5,22 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use super::guarded::guarded;
 use super::mask::Watch;
+use super::programs::Programs;
 use crate::pipeline::{Outlet, Pipeline};
-use crate::record::{Program, TagTable};
+use crate::record::{Program, Sample, TagTable};
 use crate::settings::{self, Arguments, Error};
 use crate::stats;
+
+/// Those of all streams.
+static PROGRAMS: Programs = Programs::new();
 
 /// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
 /// outlives every task that has a record pending.
 pub(super) struct Stream {
-    /// The compiled format.
-    pub program: Program,
+    /// The compiled format, the same one in all streams that have it.
+    pub program: Arc<Program>,
+    /// Which transactions have a record.
+    pub sample: Sample,
     /// Whether ESI fragments have records of their own.
     pub esi: bool,
     /// Whether the format asks for response headers.
@@ -46,7 +52,9 @@ impl Stream {
         let reads_response = program.reads_response_headers();
         let pipeline = outlet.pipeline().cloned();
         let mask = Watch::new(arguments.stream(), &program, esi);
-        Ok(Self { program, esi, reads_response, mask, outlet, pipeline })
+        let program = PROGRAMS.shared(program);
+        let sample = options.sample;
+        Ok(Self { program, sample, esi, reads_response, mask, outlet, pipeline })
     }
 
     /// What a task's value is found by: the pipeline, which several VCLs' streams may share, so

@@ -83,6 +83,7 @@ pub(super) struct Answer {
 }
 
 /// An answer that was sent.
+#[derive(Clone, Copy, PartialEq)]
 pub(super) struct Delivered {
     /// Its status, as Varnish logs it.
     pub status: u16,
@@ -128,7 +129,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn new(stream: *const Stream) -> Self {
+    pub(super) fn new(stream: *const Stream) -> Self {
         Self {
             to: To::Borrowed(stream),
             key: std::ptr::null(),
@@ -193,6 +194,17 @@ impl Pending {
             next = value.next;
         }
         None
+    }
+
+    /// The values of a task, the first of which is `first`.
+    ///
+    /// # Safety
+    ///
+    /// They stand, and nobody else has them, for as long as what this gives.
+    pub(super) unsafe fn all<'p>(first: *mut Self) -> impl Iterator<Item = &'p Self> {
+        // SAFETY: the caller's list.
+        let at = |value: *mut Self| unsafe { value.as_ref() };
+        std::iter::successors(at(first), move |value| at(value.next))
     }
 
     /// What the values of one task are told apart by.
@@ -367,6 +379,16 @@ impl Pending {
             None => 0,
         };
         self.lines.get(start..end)
+    }
+
+    /// Whether a format prints the same with this as with `other`, which is of the same task.
+    pub(super) fn says_as(&self, other: &Self) -> bool {
+        self.values == other.values
+            && self.text == other.text
+            && self.answer == other.answer
+            && self.delivered == other.delivered
+            && self.ends == other.ends
+            && self.lines == other.lines
     }
 
     /// Takes what `earlier` knows and this one does not.

@@ -14,7 +14,6 @@
 //!
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 
@@ -23,6 +22,7 @@ use varnish::ffi;
 use super::carry;
 use super::events::complain;
 use super::guarded::guarded;
+use super::lines::Lines;
 use super::object::Stream;
 use super::params;
 use super::pending::{Answer, Delivered, Pending};
@@ -34,23 +34,6 @@ use crate::priority::{NotAPriority, Priority};
 use crate::record::{Acct, Rendered, Side, Structs, Task};
 use crate::ring::Record;
 use crate::stats;
-
-thread_local! {
-    /// A worker's line buffer, used for every line.
-    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How much more than `max_line` a worker's line buffer keeps from line to line. A line of JSON with
-/// many long strings is longer than that for a moment, until it is cut; what usual lines need stays
-/// allocated.
-const LINE_SLACK: usize = 32 * 1024;
-
-/// Makes `line` ready for the next one. A header of a hostile client must not occupy its size in
-/// every worker for good.
-fn recycle(line: &mut Vec<u8>, max_line: usize) {
-    line.clear();
-    line.shrink_to(max_line + LINE_SLACK);
-}
 
 static METHODS: Methods = Methods(ffi::vmod_priv_methods {
     magic: ffi::VMOD_PRIV_METHODS_MAGIC,
@@ -243,7 +226,8 @@ pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*
 unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, first: *mut c_void) {
     // SAFETY: Varnish passes a valid context.
     let Some(ctx) = (unsafe { ctx.as_ref() }) else { return };
-    let mut values = first.cast::<Pending>();
+    let first = first.cast::<Pending>();
+    let mut values = first;
     // SAFETY: the values are the Boxes that add() put there, and Varnish gives them back once.
     let mut next = || unsafe { Pending::pop(&mut values) };
     // SAFETY: in a client task req is valid until its destructors have run.
@@ -260,10 +244,9 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, first: *mut c_void) {
             return;
         }
         guarded(|| carry::end(ctx));
-        while let Some(pending) = next() {
-            finish(&pending, |stream| end_of_request(stream, req, &pending));
-            pending.give();
-        }
+        // SAFETY: they are let go of when the lines are.
+        let values = unsafe { Pending::all(first) };
+        finish(values, |stream, pending, lines| end_of_request(stream, req, pending, lines));
     // SAFETY: in a backend task bo is valid until its destructors have run.
     } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
         let [vsl] = &bo.vsl;
@@ -274,14 +257,12 @@ unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, first: *mut c_void) {
             return;
         }
         guarded(|| carry::end(ctx));
-        while let Some(pending) = next() {
-            finish(&pending, |stream| end_of_fetch(stream, bo, &pending));
-            pending.give();
-        }
-    } else {
-        while let Some(pending) = next() {
-            pending.give();
-        }
+        // SAFETY: as above.
+        let values = unsafe { Pending::all(first) };
+        finish(values, |stream, pending, lines| end_of_fetch(stream, bo, pending, lines));
+    }
+    while let Some(pending) = next() {
+        pending.give();
     }
 }
 
@@ -292,7 +273,7 @@ fn rolled_back(ctx: &ffi::vrt_ctx, vsl: &ffi::vsl_log, esi_level: u32, mut pendi
     if esi_level > 0 && !stream.esi {
         return pending.give();
     }
-    pending.sampled = stream.program.sample().has(version::vxid(vsl));
+    pending.sampled = stream.sample.has(version::vxid(vsl));
     // Not in the guard: Varnish is walking over its node.
     if guarded(|| carry::rolls_back(ctx)) == Some(true) {
         carry::keep(pending);
@@ -301,12 +282,16 @@ fn rolled_back(ctx: &ffi::vrt_ctx, vsl: &ffi::vsl_log, esi_level: u32, mut pendi
     }
 }
 
-/// Writes the record, if VCL has asked for one.
-fn finish(pending: &Pending, write: impl FnOnce(&Stream)) {
-    if pending.registered
-        && let Some(stream) = pending.stream()
-    {
-        stream.guard(|| write(stream));
+/// Writes the records that VCL has asked for.
+fn finish<'t>(
+    values: impl Iterator<Item = &'t Pending>,
+    write: impl Fn(&Stream, &'t Pending, &mut Lines<'t>),
+) {
+    let mut lines = Lines::new();
+    for pending in values.filter(|pending| pending.registered) {
+        if let Some(stream) = pending.stream() {
+            stream.guard(|| write(stream, pending, &mut lines));
+        }
     }
 }
 
@@ -320,7 +305,12 @@ pub(super) fn drop_end(pending: Box<Pending>) {
     pending.give();
 }
 
-fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
+fn end_of_request<'t>(
+    stream: &Stream,
+    req: &ffi::req,
+    pending: &'t Pending,
+    lines: &mut Lines<'t>,
+) {
     if req.esi_level > 0 && !stream.esi {
         return;
     }
@@ -334,15 +324,20 @@ fn end_of_request(stream: &Stream, req: &ffi::req, pending: &Pending) {
     });
     let about = About {
         now: req.t_prev.0,
-        priority: pending.priority,
+        pending,
         side: Side::Client,
         esi_level: req.esi_level,
         restarts: req.restarts,
     };
-    write(stream, vsl, &about, acct, &structs);
+    write(stream, vsl, &about, acct, &structs, lines);
 }
 
-fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
+fn end_of_fetch<'t>(
+    stream: &Stream,
+    bo: &ffi::busyobj,
+    pending: &'t Pending,
+    lines: &mut Lines<'t>,
+) {
     let [vsl] = &bo.vsl;
     stream.mask.fetch();
     let structs = Backend { bo, pending };
@@ -354,18 +349,18 @@ fn end_of_fetch(stream: &Stream, bo: &ffi::busyobj, pending: &Pending) {
     });
     let about = About {
         now: bo.t_prev.0,
-        priority: pending.priority,
+        pending,
         side: Side::Backend,
         esi_level: 0,
         restarts: bo.retries,
     };
-    write(stream, vsl, &about, acct, &structs);
+    write(stream, vsl, &about, acct, &structs, lines);
 }
 
-struct About {
+struct About<'t> {
     /// When the task ended.
     now: f64,
-    priority: Option<Priority>,
+    pending: &'t Pending,
     side: Side,
     esi_level: u32,
     restarts: u32,
@@ -381,51 +376,49 @@ fn log_of(vsl: &ffi::vsl_log) -> &[u8] {
     unsafe { std::slice::from_raw_parts(vsl.wlb.cast::<u8>(), length) }
 }
 
-fn write(
+fn write<'t>(
     stream: &Stream,
     vsl: &ffi::vsl_log,
-    about: &About,
+    about: &About<'t>,
     acct: Option<Acct>,
     structs: &dyn Structs,
+    lines: &mut Lines<'t>,
 ) {
     let vxid = version::vxid(vsl);
-    if !stream.program.sample().has(vxid) {
+    if !stream.sample.has(vxid) {
         return;
     }
-    let task = Task {
-        side: about.side,
-        log: log_of(vsl),
-        overhead: version::VSL_OVERHEAD,
-        reclen: params::reclen(about.now),
-        mask: &params::masked,
-        vxid,
-        esi_level: about.esi_level,
-        restarts: about.restarts,
-        acct,
-        structs,
+    let (program, pending) = (&*stream.program, about.pending);
+    let render = |line: &mut Vec<u8>| {
+        let task = Task {
+            side: about.side,
+            log: log_of(vsl),
+            overhead: version::VSL_OVERHEAD,
+            reclen: params::reclen(about.now),
+            mask: &params::masked,
+            vxid,
+            esi_level: about.esi_level,
+            restarts: about.restarts,
+            acct,
+            structs,
+        };
+        program.render(&task, line)
     };
-    push(stream, about.priority, |line| stream.program.render(&task, line));
+    let more = !pending.next.is_null();
+    let (line, rendered) = lines.of(program, pending, more, render);
+    push(stream, line, rendered, pending.priority);
 }
 
-/// Has a line rendered into the worker's buffer, counts what is wrong with it, and pushes it.
-fn push(
-    stream: &Stream,
-    priority: Option<Priority>,
-    render: impl FnOnce(&mut Vec<u8>) -> Rendered,
-) {
-    LINE.with_borrow_mut(|line| {
-        line.clear();
-        let rendered = render(line);
-        if rendered.truncated {
-            stats::add(&stream.outlet.stats().truncated, 1);
-        }
-        if rendered.incomplete {
-            stats::add(&stream.outlet.stats().incomplete, 1);
-        }
-        let priority = priority.unwrap_or_else(|| Priority::of_status(rendered.status));
-        stream.outlet.push(Record { bytes: line, cut: rendered.truncated }, priority);
-        recycle(line, stream.program.max_line());
-    });
+/// Counts what is wrong with a line, and pushes it.
+fn push(stream: &Stream, line: &[u8], rendered: Rendered, priority: Option<Priority>) {
+    if rendered.truncated {
+        stats::add(&stream.outlet.stats().truncated, 1);
+    }
+    if rendered.incomplete {
+        stats::add(&stream.outlet.stats().incomplete, 1);
+    }
+    let priority = priority.unwrap_or_else(|| Priority::of_status(rendered.status));
+    stream.outlet.push(Record { bytes: line, cut: rendered.truncated }, priority);
 }
 
 /// VCL's `.log_line()`: a line that is complete now.
@@ -435,26 +428,8 @@ pub(super) fn write_line(
     text: &[u8],
     priority: Option<Priority>,
 ) {
-    push(stream, priority, |line| stream.program.render_line(text, ctx.now.0, line));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::MAX_LINE_DEFAULT;
-
-    #[test]
-    fn one_long_line_does_not_stay_in_the_workers_buffer() {
-        let most = MAX_LINE_DEFAULT + LINE_SLACK;
-        let mut line = vec![b'x'; 100_000];
-        recycle(&mut line, MAX_LINE_DEFAULT);
-        assert!(line.is_empty() && line.capacity() <= most, "{}", line.capacity());
-
-        // What usual lines need is not allocated anew for each.
-        line.reserve_exact(most);
-        let there = line.as_ptr();
-        line.extend_from_slice(&[b'x'; MAX_LINE_DEFAULT]);
-        recycle(&mut line, MAX_LINE_DEFAULT);
-        assert_eq!((line.as_ptr(), line.capacity()), (there, most));
-    }
+    let mut lines = Lines::new();
+    let program = &*stream.program;
+    let (line, rendered) = lines.once(program, |line| program.render_line(text, ctx.now.0, line));
+    push(stream, line, rendered, priority);
 }
