@@ -17,6 +17,7 @@
 //! | `render`, `values`, `times`, [`time`] | operations to bytes |
 //! | `line`, [`escape`], `limit`, `prefix` | how those bytes make one line |
 //! | `fastly`, `convert` | what stands here for a format of Fastly's |
+//! | [`columns`] | the columns that a format's lines have, and what stands between them |
 //! | `example` | a request and a fetch to show a format with |
 //! | [`privacy`] | pseudonyms for values that VCL sets |
 //!
@@ -30,6 +31,7 @@
 
 mod base64;
 mod builder;
+pub mod columns;
 mod compile;
 mod convert;
 mod error;

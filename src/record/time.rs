@@ -126,6 +126,31 @@ impl Layout {
         Ok(Self { pieces, zone, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
+    /// What it writes as strftime's conversions `Y m b d e H M S z`; `None` where it writes another one, or
+    /// another zone's time than UTC.
+    pub(super) fn pattern(&self) -> Option<String> {
+        let mut text = String::new();
+        for piece in self.zone.is_none().then_some(&self.pieces)? {
+            text.push_str(match piece {
+                Piece::Literal(literal) => {
+                    text.push_str(&std::str::from_utf8(literal).ok()?.replace('%', "%%"));
+                    continue;
+                }
+                Piece::Year => "%Y",
+                Piece::Month => "%m",
+                Piece::MonthName => "%b",
+                Piece::Day => "%d",
+                Piece::DayBlank => "%e",
+                Piece::Hour => "%H",
+                Piece::Minute => "%M",
+                Piece::Second => "%S",
+                Piece::Offset => "%z",
+                Piece::DayName | Piece::DayOfYear | Piece::Other(_) => return None,
+            });
+        }
+        Some(text)
+    }
+
     /// Writes the time `seconds` after 1970.
     pub(super) fn write(&self, seconds: i64, out: &mut Vec<u8>) {
         WRITTEN.with_borrow_mut(|written| {
