@@ -1,10 +1,12 @@
 """`s3log compact` killed at random, and tampered with: each line is there once, and each change is found.
 
 The blocks are made here from the format alone, by Python's gzip and hashlib: several hosts, a block a
-minute each. The server is SeaweedFS. The command is killed with SIGKILL at random instants; after each kill
-`s3log cat` must give exactly the bytes that it gave before. Then one run is measured, beside DuckDB's
-COPY to Parquet of the same blocks where `make e2e T=recipes` has installed DuckDB. At the end the blocks
-are gone, and objects and manifests are changed in every way that `e2e verify` changes blocks.
+minute each. The server is SeaweedFS. All is done with compressed lines and with Parquet. The command is killed
+with SIGKILL at random instants; after each kill `s3log cat` must give exactly the bytes that it gave before. Then
+one run is measured, beside DuckDB's COPY to Parquet of the same blocks. Parquet objects are read by DuckDB and
+pyarrow, whose answers must be those that Python gets from the lines. Both are taken where they are on PATH, or
+where `make e2e T=recipes` has installed them. At the end the blocks are gone, and objects and manifests are
+changed in every way that `e2e verify` changes blocks.
 """
 
 import concurrent.futures
@@ -13,8 +15,10 @@ import gzip
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -24,7 +28,17 @@ from e2e.verify import Bucket, verify, watch
 
 START = 1_795_305_600  # 2026-11-22T00:00:00Z
 FOLDER = "varnish/%Y/%m/%d/"
-DUCKDB = rig.DEPS / "recipes/bin/duckdb"
+RECIPES = rig.DEPS / "recipes/bin"
+DUCKDB = shutil.which("duckdb") or shutil.which("duckdb", path=RECIPES)
+FORMAT = (
+    '{"time":%{sec}t,"host":"%v","id":"%{id}x","method":"%m","url":"%U","status":%>s,"bytes":%B,'
+    '"agent":"%{User-Agent}i"}'
+)
+FORMS = {"zstd": ["--to", "zstd"], "parquet": ["--to", "parquet", "--format", FORMAT]}
+# The last as the module writes bytes that are no UTF-8, quotes and backslashes.
+AGENTS = ["Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"] * 7 + ['\u00fc \\"q\\" \\uefff \\\\']
+# Lines that are not of the format, one in so many.
+OTHER = 97
 UNTIL = "2026-11-23T00:00:00Z"
 
 
@@ -33,15 +47,18 @@ def arguments(parser):
     parser.add_argument("--lines", type=int, help="lines in all")
     parser.add_argument("--kills", type=int, help="how often the command is killed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--to", choices=FORMS, help="only this form")
 
 
 def block(host, number, previous, lines, generator):
     """Key, body and metadata of a host's block of a minute."""
     at = START + (number - 1) * 60
     text = "".join(
-        f'{{"time":{at + n * 60 // lines},"host":"{host}","id":"{host}-{number}-{n}","method":"GET",'
+        f'{{"text":"line {n} of VCL"}}\n'
+        if n % OTHER == OTHER // 2
+        else f'{{"time":{at + n * 60 // lines},"host":"{host}","id":"{host}-{number}-{n}","method":"GET",'
         f'"url":"/page/{generator.randrange(5000)}","status":{generator.choice((200, 200, 200, 304, 404))},'
-        f'"bytes":{generator.randrange(100_000)},"agent":"Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"}}\n'
+        f'"bytes":{generator.randrange(100_000)},"agent":"{generator.choice(AGENTS)}"}}\n'
         for n in range(lines)
     ).encode()
     body = gzip.compress(text, compresslevel=3, mtime=0)
@@ -68,14 +85,14 @@ def of_host(host, count, lines, seed):
 
 class Compact:
     def __init__(self, place, bucket):
-        self.place, self.bucket = place, bucket
+        self.place, self.bucket, self.form = place, bucket, "zstd"
 
     def command(self, name, *more):
         words = [str(self.place.command), name, "access", "--path", FOLDER, *self.place.s3.words()]
         return [*words, *more]
 
     def start(self, *more):
-        command = self.command("compact", "--until", UNTIL, "--json", *more)
+        command = self.command("compact", "--until", UNTIL, "--json", *FORMS[self.form], *more)
         temporary = self.place.directory / "temporary"
         temporary.mkdir(exist_ok=True)
         return subprocess.Popen(
@@ -129,7 +146,7 @@ def killed(compact, blocks, kills, generator):
             compact.empty("varnish/compact/")
             compact.bucket.fill(blocks)
             fills += 1
-    say(f"compact: {kills - ended} kills, {ended} runs that ended before, the bucket filled {fills} times;")
+    say(f"compact --to {compact.form}: {kills - ended} kills, {ended} runs that ended before, the bucket filled {fills} times;")
     say(f"  after each, cat gives the same {wanted[1]:,} lines")
     child = compact.start("--delete")
     out, _ = child.communicate()
@@ -156,23 +173,110 @@ def measured(compact, blocks):
     seconds = time.monotonic() - begin
     watcher.join()
     after = [size for key, size in compact.sizes("varnish/compact/").items() if "/part-" in key]
-    say(f"compact: {len(before):,} blocks, {sum(before) / 1e6:.1f} MB, {raw / 1e6:.1f} MB of lines, to "
+    say(f"compact --to {compact.form}: {len(before):,} blocks, {sum(before) / 1e6:.1f} MB, {raw / 1e6:.1f} MB of lines, to "
         f"{len(after)} objects, {sum(after) / 1e6:.1f} MB")  # fmt: skip
     say(f"  {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, at most {peak[0] / 1024:.0f} MiB resident")
     wrong = [] if child.returncode == 0 else [f"the run that is measured: exit {child.returncode}"]
     if peak[0] > 256 * 1024:
         wrong.append(f"{peak[0]} KiB resident, and 256 MiB are promised")
-    if DUCKDB.exists():
-        duckdb(compact, blocks, raw)
-    else:
-        say("  DuckDB is not measured beside it: make e2e T=recipes installs it")
+    if compact.form == "parquet":
+        wrong += engines(compact, blocks)
+        if DUCKDB:
+            duckdb(compact, blocks, raw)
+    return wrong
+
+
+SQL = """
+    SELECT count(*)::BIGINT AS lines, count(s3log_raw)::BIGINT AS raw, sum(bytes)::BIGINT AS bytes,
+        count(*) FILTER (status = 404)::BIGINT AS not_found, count(DISTINCT id)::BIGINT AS ids,
+        epoch_us(min(time)) AS first, epoch_us(max(time)) AS last, sum(length(agent))::BIGINT AS characters,
+        count(DISTINCT s3log_host)::BIGINT AS hosts,
+        any_value(typeof(time) || ' ' || typeof(status) || ' ' || typeof(bytes) || ' ' || typeof(url)) AS types
+    FROM read_parquet('%s/**/*.parquet')
+"""
+
+ARROW = """
+import json, pathlib, sys
+import pyarrow.compute as pc, pyarrow.parquet as pq
+files = sorted(pathlib.Path(sys.argv[1]).rglob("*.parquet"))
+total = dict(lines=0, raw=0, bytes=0, not_found=0, characters=0)
+ids, hosts, first, last = set(), set(), [], []
+for path in files:
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group)
+        micros = table["s3log_time"].cast("int64").to_pylist()
+        assert micros == sorted(micros), "rows of a row group are not sorted"
+        column = file.metadata.row_group(group).column(file.schema.names.index("s3log_time"))
+        assert column.has_column_index and column.has_offset_index, "no page index"
+        assert column.statistics.has_min_max and file.metadata.row_group(group).sorting_columns
+        total["lines"] += table.num_rows
+        total["raw"] += table.num_rows - table["s3log_raw"].null_count
+        total["bytes"] += pc.sum(table["bytes"]).as_py()
+        total["not_found"] += pc.sum(pc.equal(table["status"], 404)).as_py()
+        total["characters"] += pc.sum(pc.utf8_length(table["agent"])).as_py()
+        ids.update(table["id"].drop_null().to_pylist())
+        hosts.update(table["s3log_host"].to_pylist())
+        first.append(pc.min(table["time"].cast("int64")).as_py())
+        last.append(pc.max(table["time"].cast("int64")).as_py())
+schema = pq.ParquetFile(files[0]).schema_arrow
+types = " ".join(str(schema.field(name).type) for name in ("time", "status", "bytes", "url"))
+print(json.dumps([total | dict(ids=len(ids), hosts=len(hosts), first=min(first), last=max(last), types=types)]))
+"""
+
+
+def has_pyarrow(python):
+    return python and not subprocess.run([python, "-c", "import pyarrow.parquet"], capture_output=True).returncode
+
+
+def engines(compact, blocks):
+    """What others read in Parquet objects, beside the lines themselves: what is not the same."""
+    wanted = dict.fromkeys(("lines", "raw", "bytes", "not_found", "characters", "ids"), 0)
+    wanted |= {"hosts": len({meta["host"] for _, _, meta in blocks}), "first": START * 1_000_000, "last": 0}
+    for _, body, _ in blocks:
+        for line in gzip.decompress(body).splitlines():
+            record = json.loads(line)
+            wanted["lines"] += 1
+            if "text" in record:
+                wanted["raw"] += 1
+                continue
+            wanted["ids"] += 1
+            wanted["bytes"] += record["bytes"]
+            wanted["not_found"] += record["status"] == 404
+            wanted["characters"] += len(record["agent"])
+            wanted["last"] = max(wanted["last"], record["time"] * 1_000_000)
+    folder = compact.place.directory / "parquet"
+    for key in compact.keys("varnish/compact/"):
+        if key.endswith(".parquet"):
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(compact.bucket.get(key)[0])
+    pythons = [shutil.which("python3", path=RECIPES), sys.executable]
+    python = next((python for python in pythons if has_pyarrow(python)), None)
+    readers = {
+        "DuckDB": ([DUCKDB, "-json", "-c", SQL % folder], "TIMESTAMP WITH TIME ZONE INTEGER BIGINT VARCHAR"),
+        "pyarrow": ([python, "-c", ARROW, str(folder)], "timestamp[us, tz=UTC] int32 int64 string"),
+    }
+    wrong = []
+    for name, (words, types) in readers.items():
+        if not words[0]:
+            say(f"  {name} is not asked: it is not here")
+            continue
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            wrong.append(f"{name}: {done.stderr}")
+            continue
+        [found] = json.loads(done.stdout)
+        if found != wanted | {"types": types}:
+            wrong.append(f"{name} finds {found}, and the lines give {wanted | {'types': types}}")
+        say(f"  {name} finds the {found['lines']:,} lines, {found['raw']:,} in s3log_raw, typed {found['types']}")
     return wrong
 
 
 def duckdb(compact, blocks, raw):
     """The same blocks to Parquet, from files: without what the server takes."""
     folder = compact.place.directory / "blocks"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for key, body, _ in blocks:
         (folder / key.rsplit("/", 1)[1]).write_bytes(body)
     query = (
@@ -180,7 +284,7 @@ def duckdb(compact, blocks, raw):
         f"TO '{folder}/all.parquet' (FORMAT parquet, COMPRESSION zstd)"
     )
     begin = time.monotonic()
-    subprocess.run([str(DUCKDB), "-c", query], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([DUCKDB, "-c", query], check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - begin
     size = (folder / "all.parquet").stat().st_size
     say(f"  DuckDB, from files to Parquet: {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, {size / 1e6:.1f} MB")
@@ -281,8 +385,11 @@ def prove(place, options):
         blocks = [block for of in made for block in of]
     say(f"compact: {len(blocks):,} blocks of {hosts} hosts and {hours} hours, {len(blocks) * each:,} lines, "
         f"seed {options.seed}")  # fmt: skip
-    compact.bucket.fill(blocks)
-    wrong = killed(compact, blocks, kills, random.Random(options.seed))
-    wrong += measured(compact, blocks)
-    wrong += tampered(compact)
+    wrong = []
+    for compact.form in [options.to] if options.to else FORMS:
+        compact.empty("varnish/")
+        compact.bucket.fill(blocks)
+        wrong += killed(compact, blocks, kills, random.Random(options.seed))
+        wrong += measured(compact, blocks)
+        wrong += tampered(compact)
     return wrong

@@ -8,6 +8,7 @@
 //! | `settings` | flags, `S3LOG_*` variables and the file, in this order |
 //! | `blocks` | which objects are the blocks that were asked for; their contents, opened and in order |
 //! | `compacted` | what compaction leaves in a bucket: objects, and the manifests that name their blocks |
+//! | `columns` | lines as the columns of a Parquet file, and back; not without the feature `parquet` |
 //! | `terminal` | what a person and a script see |
 //! | `ls`, `cat`, `tail`, `verify`, `compact`, `drain`, `ship`, `requeue`, `check`, `stats` | one command each |
 //! | `shift` | `requeue --from` |
@@ -35,6 +36,11 @@
 mod blocks;
 mod cat;
 mod check;
+#[cfg(feature = "parquet")]
+mod columns;
+#[cfg(not(feature = "parquet"))]
+#[path = "no_columns.rs"]
+mod columns;
 mod compact;
 mod compacted;
 mod credentials;

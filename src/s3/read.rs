@@ -30,6 +30,8 @@ pub struct Head {
 pub struct Get {
     /// Bytes, when the gateway says so.
     pub len: Option<u64>,
+    /// Whether it is the object from its start, whatever was asked for.
+    pub(crate) whole: bool,
     /// Names (without `x-amz-meta-`, lower case) and values as sent.
     pub metadata: Vec<(String, String)>,
     /// The bytes. A read fails when none come for the client's `timeout`, and when all that was
@@ -99,12 +101,29 @@ impl Client {
     /// # Errors
     /// The answer of an attempt that did not work.
     pub fn get(&self, key: &str) -> Result<Get, Answer> {
+        self.fetch(key, Vec::new())
+    }
+
+    /// `length` bytes of the object at `key` from byte `from` on, or fewer where it ends before; at least one
+    /// is asked for. A gateway that knows no ranges gives the object from its start.
+    ///
+    /// # Errors
+    /// The answer of an attempt that did not work.
+    pub(crate) fn get_range(&self, key: &str, from: u64, length: u64) -> Result<Get, Answer> {
+        let last = from.saturating_add(length.max(1) - 1);
+        self.fetch(key, vec![("range".to_owned(), format!("bytes={from}-{last}"))])
+    }
+
+    fn fetch(&self, key: &str, headers: Vec<(String, String)>) -> Result<Get, Answer> {
         let patience = Patience::EachRead;
-        let call = Call { key: Some(key), patience, ..Call::get("GET", self.options().timeout) };
+        let asked = if headers.is_empty() { 200 } else { 206 };
+        let call = Call { headers, ..Call::get("GET", self.options().timeout) };
+        let call = Call { key: Some(key), patience, ..call };
         let (response, signed) = self.send(call)?;
-        if response.status != 200 {
+        if response.status != 200 && response.status != asked {
             return Err(of_object(self.answer(response, &signed)));
         }
+        let whole = response.status == 200;
         let len = response.header("content-length").and_then(|len| len.parse().ok());
         let metadata = response.metadata();
         let body = Paced {
@@ -114,7 +133,7 @@ impl Client {
             waited: Duration::ZERO,
             bytes: 0,
         };
-        Ok(Get { len, metadata, body: Box::new(body) })
+        Ok(Get { len, whole, metadata, body: Box::new(body) })
     }
 
     /// A page of the keys that begin with `prefix`; `next` of the last page goes on. Keys come in

@@ -15,6 +15,10 @@ use vmod_s3log::seal::{Recipients, Sealing};
 pub(crate) const FOLDER: &str = "varnish/compact/access/dt=2026-11-22/";
 const UNTIL: &str = "2026-11-22T14:00:00Z";
 
+/// The format of the lines that the tests write, and what makes columns of them.
+pub(crate) const FORMAT: &str = "%{host}x access boot %{boot}x time %{sec}t line %{line}x";
+pub(crate) const PARQUET: [&str; 4] = ["--to", "parquet", "--format", FORMAT];
+
 /// Compacts all that the tests write.
 pub(crate) fn compact(logs: &Logs, more: &[&str]) -> Ran {
     logs.s3log(&[&["compact", "access", "--until", UNTIL], more].concat())
@@ -73,13 +77,20 @@ fn assert_complete(logs: &Logs) {
 
 #[test]
 fn each_line_is_read_once_beside_the_blocks_and_without_them() {
-    for to in ["zstd", "gzip", "gzip:9", "zstd:1"] {
+    let forms = [
+        &["--to", "zstd"][..],
+        &["--to", "gzip"],
+        &["--to", "gzip:9"],
+        &["--to", "zstd:1"],
+        &PARQUET,
+    ];
+    for form in forms {
         let logs = Logs::usual();
         let before = cat(&logs);
         let file = logs.path("checkpoint");
         let checkpoint = ["verify", "access", "--checkpoint", file.to_str().unwrap()];
         assert_eq!(logs.s3log(&checkpoint).code, 0);
-        let ran = compact(&logs, &["--to", to]);
+        let ran = compact(&logs, form);
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains("12 blocks of 2 hosts, 60 records"), "{}", ran.out);
         assert_eq!(blocks(&logs), 12, "nobody has said --delete");
@@ -89,11 +100,15 @@ fn each_line_is_read_once_beside_the_blocks_and_without_them() {
         // What any reader of the format gives of the object: it is a single member.
         let [part] = &parts(&logs)[..] else { panic!("one object: {:?}", parts(&logs)) };
         let file = logs.server.root().join(BUCKET).join(part);
-        let program = if to.starts_with("gzip") { "zcat" } else { "zstdcat" };
-        let lines = Command::new(program).arg(file).output().unwrap();
-        assert_eq!(String::from_utf8(lines.stdout).unwrap(), before);
+        let program = if form[1].starts_with("gzip") { "zcat" } else { "zstdcat" };
+        if form == PARQUET {
+            assert!(part.ends_with(".parquet"), "{part}; e2e/compact.py reads such ones");
+        } else {
+            let lines = Command::new(program).arg(file).output().unwrap();
+            assert_eq!(String::from_utf8(lines.stdout).unwrap(), before);
+        }
 
-        let ran = compact(&logs, &["--delete"]);
+        let ran = compact(&logs, &[form, &["--delete"]].concat());
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains("; 12 deleted"), "{}", ran.out);
         assert_eq!(blocks(&logs), 0);
@@ -106,6 +121,12 @@ fn each_line_is_read_once_beside_the_blocks_and_without_them() {
 
 #[test]
 fn hosts_times_and_forms_are_told_apart_in_a_compacted_object() {
+    for form in [&[][..], &PARQUET] {
+        told_apart(form);
+    }
+}
+
+fn told_apart(form: &[&str]) {
     let logs = Logs::usual();
     let before = [
         &["cat", "access", "--host", "edge-2"][..],
@@ -114,7 +135,7 @@ fn hosts_times_and_forms_are_told_apart_in_a_compacted_object() {
         &["tail", "access", "-n", "7"],
     ];
     let told = before.map(|arguments| logs.s3log(arguments));
-    assert_eq!(compact(&logs, &["--delete"]).code, 0);
+    assert_eq!(compact(&logs, &[form, &["--delete"]].concat()).code, 0);
     for (arguments, told) in before.iter().zip(&told) {
         let ran = logs.s3log(arguments);
         assert_eq!((ran.code, &ran.out), (0, &told.out), "{arguments:?}");
@@ -155,6 +176,15 @@ fn killed(logs: &Logs, gate: &CutOff, arguments: &[&str]) -> bool {
 
 #[test]
 fn a_kill_between_two_requests_loses_and_doubles_nothing() {
+    killed_between_requests(&["--to", "gzip"]);
+}
+
+#[test]
+fn a_kill_between_two_requests_of_parquet_loses_and_doubles_nothing() {
+    killed_between_requests(&PARQUET);
+}
+
+fn killed_between_requests(form: &[&str]) {
     let lines = Logs::usual().lines();
     let all = sorted(&lines);
     let mut most = 0;
@@ -162,7 +192,7 @@ fn a_kill_between_two_requests_loses_and_doubles_nothing() {
         let logs = Logs::usual();
         let gate = CutOff::after(most, logs.server.address());
         // Objects of a few blocks each, so that there are several to be killed between.
-        let arguments = ["--delete", "--max-bytes", "200B", "--jobs", "1", "--to", "gzip"];
+        let arguments = [&["--delete", "--max-bytes", "200B", "--jobs", "1"][..], form].concat();
         let killed = killed(&logs, &gate, &arguments);
         assert_eq!(sorted(&cat(&logs)), all, "after {most} requests");
         let ran = logs.s3log(&["verify", "access", "--deep"]);
@@ -289,7 +319,11 @@ fn encrypted_lines_are_written_unencrypted_only_when_that_is_asked_for() {
 fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
     let logs = Logs::start();
     for (arguments, texts) in [
-        (["--to", "snappy"], ["snappy", "zstd:1 to zstd:15"]),
+        (["--to", "snappy"], ["snappy", "parquet:1 to parquet:15"]),
+        (["--to", "parquet:16"], ["parquet:16", "parquet:1 to parquet:15"]),
+        (["--to", "parquet"], ["stream access", "give --format FORMAT"]),
+        (["--to=parquet", "--format=%s %y"], ["stream access: format", "%s >>%y<<"]),
+        (["--to=parquet", "--format=constant"], ["stream access: format", "no values"]),
         (["--every", "5h"], ["5h", "12h or 24h"]),
         (["--max-bytes", "5GB"], ["5GB", "at most 4GB"]),
         (["--until", "2500-01-01"], ["--until", "in the future"]),
@@ -349,4 +383,41 @@ fn memory_does_not_grow_with_the_size_of_a_block_or_an_object() {
     assert!(peak < 100 << 20, "{peak}");
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
+}
+
+#[test]
+fn lines_that_are_not_of_the_format_are_counted_and_kept() {
+    let mut logs = Logs::usual();
+    let odd = ["edge-1 access boot x time y line z\n", "\n", "{\"a\":1}\n"];
+    logs.chunks("access", "edge-1", 2, odd);
+    let before = cat(&logs);
+    let ran = compact(&logs, &[&PARQUET[..], &["--delete"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("; 3 lines not of the format, in s3log_raw"), "{}", ran.out);
+    let (manifest, _) = logs.get(&format!("{FOLDER}manifest-0001.json"));
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["parts"][0]["unparsed"], 3);
+    assert_eq!(cat(&logs), before);
+    let ran = logs.s3log(&["verify", "access", "--deep"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn encrypted_blocks_become_parquet_only_when_they_may_be_unencrypted() {
+    let key = age::x25519::Identity::generate();
+    let secret = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+    let recipient = key.to_public().to_string();
+    let mut logs = Logs::start();
+    logs.sealing = Some(Sealing::Age(Recipients::read(&recipient).unwrap()));
+    logs.block("access", "edge-1", 1, 5);
+    let file = logs.path("identity");
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let identity = [&PARQUET[..], &["--identity", file.to_str().unwrap()]].concat();
+    let ran = compact(&logs, &identity);
+    assert!(ran.code == 2 && ran.err.contains("--unencrypted"), "{ran:?}");
+    let ran = compact(&logs, &[&identity[..], &["--encrypt-to", &recipient]].concat());
+    assert!(ran.code == 2 && ran.err.contains("no query engine could read it"), "{ran:?}");
+    let ran = compact(&logs, &[&identity[..], &["--unencrypted", "--delete"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(cat(&logs), logs.lines());
 }

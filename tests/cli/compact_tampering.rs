@@ -2,19 +2,23 @@
 
 use std::process::Command;
 
-use super::compact::{FOLDER, compact, keys, parts};
+use super::compact::{FOLDER, PARQUET, compact, keys, parts};
 use crate::common::logs::{Logs, Ran};
 use vmod_s3log::block::Digest;
 use vmod_s3log::seal::Signer;
 
 /// Two manifests: twelve blocks in several objects, and two blocks of another hour. No block is left.
 fn compacted() -> Logs {
+    compacted_to(&["--to", "zstd"])
+}
+
+fn compacted_to(form: &[&str]) -> Logs {
     let mut logs = Logs::usual();
     for _ in 0..2 {
         logs.now += 3600;
         logs.block("access", "edge-1", 2, 5);
     }
-    let ran = compact(&logs, &["--delete", "--max-bytes", "200B"]);
+    let ran = compact(&logs, &[form, &["--delete", "--max-bytes", "200B"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(keys(&logs, "varnish/2026/").len(), 0);
     logs
@@ -205,7 +209,16 @@ fn manipulations() -> Vec<(&'static str, Act, &'static str, &'static str)> {
 
 #[test]
 fn each_manipulation_of_objects_and_manifests_is_found() {
-    let logs = compacted();
+    manipulated(&["--to", "zstd"]);
+}
+
+#[test]
+fn each_manipulation_of_parquet_objects_is_found() {
+    manipulated(&PARQUET);
+}
+
+fn manipulated(form: &[&str]) {
+    let logs = compacted_to(form);
     for mode in [&["verify", "access"][..], &["verify", "access", "--deep"]] {
         let ran = logs.s3log(mode);
         assert_eq!(ran.code, 0, "untouched: {ran:?}");

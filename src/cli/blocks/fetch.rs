@@ -17,6 +17,7 @@ use super::list::FoundBlock;
 use super::parallel::{in_order, patiently};
 use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
+use crate::cli::compacted::{self, Form};
 use crate::cli::terminal::Complaints;
 use crate::s3::Outcome;
 
@@ -26,6 +27,9 @@ const PIECE: u64 = 256 * 1024;
 const QUEUE: usize = 8;
 /// How often a connection may break within a block.
 const BREAKS: u32 = 4;
+
+/// What is said of an object that is gone.
+const MISSING: &str = "a manifest names it and it is not in the bucket; run s3log verify";
 
 /// A place in the object's blocks, and lines of the block there.
 type Piece = Result<(usize, Vec<u8>), Error>;
@@ -125,16 +129,23 @@ fn attempt(
     send: &Sender<Piece>,
 ) -> Result<(), Stop> {
     let key = key(first);
+    let broken = Arc::new(AtomicBool::new(false));
     let (seal, codec) = match &first.within {
-        Some(within) => (within.place.seal, within.place.codec),
+        Some(within) => match within.place.form {
+            Form::Lines(kind) => (within.place.seal, kind),
+            Form::Columns => {
+                let lines = compacted::lines(first.source, &within.place);
+                let lines = lines.map_err(|error| Stop::Failed(unreadable(key, &told(error))))?;
+                return give(object, Box::new(lines), &broken, given, send);
+            }
+        },
         None => KeyParts::parse(key).map_or(("", Kind::None), |parts| (parts.seal, parts.codec)),
     };
     let got = patiently(|| first.source.client.get(key)).map_err(|answer| {
         let key = key.to_owned();
         Stop::Failed(match answer.outcome {
             Outcome::NoObject if first.within.is_some() => {
-                let problem = "a manifest names it and it is not in the bucket; run s3log verify";
-                Error::Block { key, problem: problem.to_owned() }
+                Error::Block { key, problem: MISSING.to_owned() }
             }
             Outcome::NoObject if *given == 0 => Error::Gone { key },
             Outcome::NoObject => {
@@ -149,16 +160,40 @@ fn attempt(
         // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
         return Ok(());
     }
-    let broken = Arc::new(AtomicBool::new(false));
     let watched = Watched { inner: got.body, failed: Arc::clone(&broken) };
+    let decoder = keys.open(seal, watched);
+    let decoder = decoder.and_then(|source| Decoder::expecting(source, codec));
+    let decoder = decoder.map_err(|error| stop(key, error, &broken))?;
+    give(object, Box::new(decoder), &broken, given, send)
+}
+
+/// What is wrong with an object that a manifest names.
+fn told(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => MISSING.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Why lines end with an error.
+fn stop(key: &str, error: io::Error, broken: &AtomicBool) -> Stop {
     // Relaxed: read after the source has failed, and for itself.
-    let failed = |error: io::Error| match broken.load(Ordering::Relaxed) {
+    match broken.load(Ordering::Relaxed) {
         true => Stop::Broken(error),
         false => Stop::Failed(unreadable(key, &error)),
-    };
-    let decoder = keys.open(seal, watched);
-    let mut decoder =
-        decoder.and_then(|source| Decoder::expecting(source, codec)).map_err(failed)?;
+    }
+}
+
+/// Sends what comes after the first `given` bytes of `lines`.
+fn give(
+    object: &[FoundBlock<'_>],
+    mut decoder: Box<dyn Read + '_>,
+    broken: &AtomicBool,
+    given: &mut u64,
+    send: &Sender<Piece>,
+) -> Result<(), Stop> {
+    let key = object.first().map(key).unwrap_or_default();
+    let failed = |error| stop(key, error, broken);
     let mut position = 0;
     for (place, found) in object.iter().enumerate() {
         let (from, to) = match &found.within {
@@ -207,7 +242,7 @@ impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         if read.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::Interrupted) {
-            // Relaxed: see attempt().
+            // Relaxed: see stop().
             self.failed.store(true, Ordering::Relaxed);
         }
         read

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::ledger::Ledger;
 use super::lines::{Checked, Item, QUEUE, pump};
-use super::part::{Writing, Written};
+use super::part::{Target, Writing, Written};
 use super::upload;
-use crate::block::{Codec, Digest, KeyParts, sanitise};
+use crate::block::{Digest, KeyParts, sanitise};
 use crate::cli::Error;
 use crate::cli::blocks::{FoundBlock, Opener, in_order};
 use crate::cli::compacted::{self, Day, FORMAT, Input, Manifest, Part};
@@ -32,7 +32,7 @@ pub(super) struct Batcher {
     pub(super) sealing: Option<Sealing>,
     /// Lines of encrypted blocks may be written unencrypted.
     pub(super) unencrypted: bool,
-    pub(super) codec: Codec,
+    pub(super) target: Target,
     pub(super) max_bytes: u64,
     pub(super) temp_dir: PathBuf,
     pub(super) jobs: usize,
@@ -46,6 +46,8 @@ pub(super) struct Compacted {
     pub(super) hosts: u64,
     pub(super) records: u64,
     pub(super) raw_bytes: u64,
+    /// Records that are not of the format of a Parquet object.
+    pub(super) unparsed: u64,
     /// Of the blocks.
     pub(super) stored_bytes: u64,
     pub(super) objects: u64,
@@ -142,17 +144,18 @@ impl Batcher {
             let part = match &mut open {
                 Some(part) => part,
                 None => {
-                    let new = Writing::new(&self.temp_dir, self.codec, self.sealing.as_ref());
+                    let new = Writing::new(&self.temp_dir, &self.target, self.sealing.as_ref());
                     open.insert(new.map_err(failed)?)
                 }
             };
             for item in items {
                 match item {
+                    Item::Start(meta) => part.start(&meta.host, meta.first, found.size),
                     Item::Lines(lines) => part.add(&lines).map_err(failed)?,
                     Item::End(checked) => {
                         let Checked { meta, metadata, lines } = *checked;
                         let block = Input { key: found.key.to_string(), lines, metadata };
-                        part.end(block, meta.records, meta.raw_bytes);
+                        part.end(block, meta.records, meta.raw_bytes).map_err(failed)?;
                     }
                     Item::Bad(why) => return Err(Stop::Without(found.key.to_string(), Some(why))),
                     Item::Gone => return Err(Stop::Without(found.key.to_string(), None)),
@@ -181,16 +184,16 @@ impl Batcher {
         number: usize,
         written: Written,
     ) -> Result<Part, Error> {
-        let Written { content, records, raw_bytes, blocks } = written;
+        let Written { content, records, raw_bytes, unparsed, blocks } = written;
         let (sha256, bytes) = (content.sha256(), content.len());
         let seal = self.sealing.as_ref().map_or("", Sealing::suffix);
         let settings = &source.settings;
-        let key = compacted::part(settings, start, number, &sha256, self.codec.kind(), seal);
+        let key = compacted::part(settings, start, number, &sha256, self.target.form(), seal);
         let mut metadata = upload::pairs("part", &sanitise(&settings.stream), sha256, bytes);
         metadata.push(("records".to_owned(), records.to_string()));
         metadata.push(("raw-bytes".to_owned(), raw_bytes.to_string()));
         upload::part(source, &key, &content, &metadata)?;
-        Ok(Part { key, sha256, bytes, records, raw_bytes, blocks })
+        Ok(Part { key, sha256, bytes, records, raw_bytes, unparsed, blocks })
     }
 
     /// Writes the manifest: from here on the objects are what is read.
@@ -250,6 +253,7 @@ impl Compacted {
             hosts: 0,
             records: 0,
             raw_bytes: 0,
+            unparsed: 0,
             stored_bytes: 0,
             objects: manifest.parts.len() as u64,
             object_bytes: 0,
@@ -259,6 +263,7 @@ impl Compacted {
             done.object_bytes += part.bytes;
             done.records += part.records;
             done.raw_bytes += part.raw_bytes;
+            done.unparsed += part.unparsed;
             done.blocks += part.blocks.len() as u64;
             for block in &part.blocks {
                 hosts.extend(block.metadata.get("host"));

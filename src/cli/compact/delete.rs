@@ -1,8 +1,8 @@
 //! Deletes blocks that manifests name, after the objects with their lines were read back.
 //!
 //! Goes by the manifests in the bucket alone, so that a run that was ended is continued by the next.
-//! A block is deleted when every object that its manifest names has the hash that the manifest says,
-//! and the block itself is the one that the manifest names.
+//! A block is deleted when every object that its manifest names has the hash that the manifest says, and a
+//! Parquet object the lines of each block, and the block itself is the one that the manifest names.
 
 use std::io::Read as _;
 use std::ops::ControlFlow;
@@ -12,9 +12,10 @@ use super::plan::Plan;
 use crate::block::Hasher;
 use crate::cli::Error;
 use crate::cli::blocks::{Listing, each, pages, patiently};
-use crate::cli::compacted::{Input, Manifest, Part, manifests, read};
+use crate::cli::compacted::{self, Form, Input, Manifest, Part, Place, forms, manifests, read};
 use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
+use crate::cli::verify::wrong_blocks;
 use crate::s3::{Answer, Outcome};
 
 /// How often a connection may break within an object.
@@ -127,7 +128,9 @@ fn is_whole(source: &Source, part: &Part) -> Result<(), String> {
         let mut body = got.body.take(part.bytes.saturating_add(1));
         let mut hasher = Hasher::default();
         match std::io::copy(&mut body, &mut hasher) {
-            Ok(len) if (len, hasher.digest()) == (part.bytes, part.sha256) => return Ok(()),
+            Ok(len) if (len, hasher.digest()) == (part.bytes, part.sha256) => {
+                return has_lines(source, part);
+            }
             Ok(len) if got.len.is_none_or(|all| all == len) || len > part.bytes => {
                 return Err("it does not have the hash that its manifest says".to_owned());
             }
@@ -135,5 +138,19 @@ fn is_whole(source: &Source, part: &Part) -> Result<(), String> {
             Ok(_) => return Err("it cannot be read back: the connection ended early".to_owned()),
             Err(error) => return Err(format!("it cannot be read back: {error}")),
         }
+    }
+}
+
+/// Whether the lines of a Parquet object, written again from its columns, are those of its blocks. Compressed
+/// lines are what was hashed.
+fn has_lines(source: &Source, part: &Part) -> Result<(), String> {
+    let Some((Form::Columns, seal)) = forms(&part.key) else { return Ok(()) };
+    let place =
+        Place { key: part.key.as_str().into(), size: part.bytes, form: Form::Columns, seal };
+    let wrong = compacted::lines(source, &place).and_then(|lines| wrong_blocks(part, lines));
+    match wrong {
+        Ok(0) => Ok(()),
+        Ok(_) => Err("its rows do not give the lines of its blocks".to_owned()),
+        Err(error) => Err(format!("it cannot be read back: {error}")),
     }
 }

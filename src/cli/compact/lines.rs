@@ -27,6 +27,8 @@ const BREAKS: u32 = 4;
 
 /// What comes of a block.
 pub(super) enum Item {
+    /// Its bytes have the hash that its metadata says; lines follow.
+    Start(Box<Meta>),
     /// Some of its lines.
     Lines(Vec<u8>),
     /// There are no more, and they are what the metadata says.
@@ -106,6 +108,7 @@ fn check(
         _ => bad(format!("the block cannot be decompressed: {error}")),
     };
     let mut decoder = opened.map_err(unusable)?;
+    send.send(Item::Start(Box::new(told.clone()))).map_err(|_| Stop::Unwanted)?;
     let (mut hasher, mut records, mut bytes, mut ended) = (Hasher::default(), 0, 0, true);
     loop {
         let mut piece = Vec::with_capacity(PIECE as usize);

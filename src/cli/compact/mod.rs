@@ -6,7 +6,7 @@
 //! | `ledger` | what the manifests of a day name already |
 //! | `batch` | the blocks of a manifest: sorted out, written, named |
 //! | `lines` | a block's lines, once its bytes have the hash that its metadata says |
-//! | `part` | an object in the making: compressed, encrypted, hashed |
+//! | `part` | an object in the making: compressed or made columns, encrypted, hashed |
 //! | `scratch` | bytes in a temporary file that nobody else sees |
 //! | `upload` | an object and a manifest into the bucket |
 //! | `delete` | blocks whose lines were read back from compacted objects |
@@ -19,8 +19,8 @@
 //!
 //! Non-goals: objects that are compacted once more, multipart uploads.
 //!
-//! Limits: an object is at most 4 GiB. Memory: 16 MiB for each job (8 at most), the encoder, the
-//! manifest of 10,000 blocks, the listing of 200,000 blocks and 16 bytes for each block of a day:
+//! Limits: an object is at most 4 GiB. Memory: 16 MiB for each job (8 at most), the encoder or a row
+//! group (`columns`), the manifest of 10,000 blocks, the listing of 200,000 blocks and 16 bytes for each block of a day:
 //! 256 MiB in all. Temporary files: one object, and a block of more than 4 MiB for each job.
 
 mod batch;
@@ -35,19 +35,24 @@ mod upload;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::batch::{Batcher, Compacted};
 use self::ledger::Ledger;
+use self::part::Target;
 use self::plan::{Every, Plan};
 use super::Error;
 use super::blocks::{FoundBlock, Keys};
+use super::columns::Layout;
 use super::compacted::{Day, INPUTS_MAX};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::{Complaints, when};
 use super::verify::verifiers;
 use crate::block::Codec;
+use crate::record::{Program, TagTable};
 use crate::seal::{Recipients, Sealing, Signer};
+use crate::settings::line;
 use crate::units;
 
 /// Largest object, bytes: gateways take 5 GiB in one request.
@@ -66,9 +71,13 @@ Exit codes: 0 done, 1 some blocks could not be compacted or deleted, 2 invalid a
 pub(super) struct CompactArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
     streams: Vec<String>,
-    /// Compression of the objects: gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:15.
-    #[arg(long, value_name = "CODEC", default_value = "zstd", value_parser = codec)]
-    to: Codec,
+    /// Lines as they are, compressed: gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:15. Or columns: parquet,
+    /// parquet:1 to parquet:15 (zstd inside).
+    #[arg(long, value_name = "FORM", default_value = "zstd", value_parser = form)]
+    to: To,
+    /// The streams' format as in VCL, which gives Parquet its columns. Default: that in the settings.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Stretch of time that goes into objects of its own: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, from
     /// midnight UTC.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = Every::parse)]
@@ -119,12 +128,67 @@ pub(super) struct CompactArgs {
     connection: Connection,
 }
 
-fn codec(text: &str) -> Result<Codec, String> {
-    match text.parse() {
-        Ok(Codec::Gzip(level)) => Ok(Codec::Gzip(level)),
-        Ok(Codec::Zstd(level @ 1..=15)) => Ok(Codec::Zstd(level)),
-        _ => Err("expected gzip, gzip:0 to gzip:9, zstd or zstd:1 to zstd:15".to_owned()),
+/// What objects are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Lines(Codec),
+    /// With zstd of this level.
+    Parquet(u8),
+}
+
+/// The level where none is given, as zstd has it.
+const LEVEL: u8 = 3;
+
+fn form(text: &str) -> Result<To, String> {
+    let wrong = || {
+        "expected gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:15, parquet or parquet:1 to parquet:15"
+            .to_owned()
+    };
+    if let Some(level) = text.strip_prefix("parquet") {
+        let level = match level.strip_prefix(':') {
+            None if level.is_empty() => Some(LEVEL),
+            level => level.and_then(|level| level.parse().ok()),
+        };
+        return level.filter(|level| (1..=15).contains(level)).map(To::Parquet).ok_or_else(wrong);
     }
+    match text.parse() {
+        Ok(Codec::Gzip(level)) => Ok(To::Lines(Codec::Gzip(level))),
+        Ok(Codec::Zstd(level @ 1..=15)) => Ok(To::Lines(Codec::Zstd(level))),
+        _ => Err(wrong()),
+    }
+}
+
+/// What the objects of a stream are made.
+///
+/// # Errors
+/// No format, or one that cannot be used.
+fn target(arguments: &CompactArgs, source: &Source) -> Result<Target, Error> {
+    let level = match arguments.to {
+        To::Lines(codec) => return Ok(Target::Lines(codec)),
+        To::Parquet(level) => level,
+    };
+    let stream = &source.settings.stream;
+    if arguments.encrypt_to.is_some() {
+        return Err(Error::Usage(
+            "--encrypt-to: a Parquet object is not encrypted, because no query engine could read it; use \
+             --to zstd or --unencrypted"
+                .to_owned(),
+        ));
+    }
+    let mut settings = arguments.connection.arguments(stream)?;
+    settings.set("format", arguments.format.clone());
+    let options = line(&settings)?;
+    let Some(format) = settings.get("format") else {
+        return Err(Error::Usage(format!(
+            "stream {stream}: --to parquet needs the format of its lines, and the settings have none: give \
+             --format FORMAT, or format in the settings file, as in VCL"
+        )));
+    };
+    let unusable = |problem: String| Error::Usage(format!("stream {stream}: format: {problem}"));
+    let program = Program::compile(format, &options, &TagTable::varnish_7())
+        .map_err(|error| unusable(error.to_string()))?;
+    let layout = Layout::of(&program, options.dialect).map_err(unusable)?;
+    Ok(Target::Columns(Arc::new(layout), level))
 }
 
 fn object_size(text: &str) -> Result<u64, String> {
@@ -139,6 +203,7 @@ struct Sum {
     blocks: u64,
     records: u64,
     raw_bytes: u64,
+    unparsed: u64,
     stored_bytes: u64,
     objects: u64,
     object_bytes: u64,
@@ -150,6 +215,7 @@ impl Sum {
         self.blocks += done.blocks;
         self.records = self.records.saturating_add(done.records);
         self.raw_bytes = self.raw_bytes.saturating_add(done.raw_bytes);
+        self.unparsed = self.unparsed.saturating_add(done.unparsed);
         self.stored_bytes = self.stored_bytes.saturating_add(done.stored_bytes);
         self.objects += done.objects;
         self.object_bytes = self.object_bytes.saturating_add(done.object_bytes);
@@ -170,13 +236,16 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
         return Err(Error::Usage("--until: the time is in the future".to_owned()));
     }
     let until = arguments.until.unwrap_or_else(|| now.saturating_sub(Every::HOUR));
-    let batcher = Batcher {
+    let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    let targets = sources.iter().map(|source| target(arguments, source));
+    let targets = targets.collect::<Result<Vec<_>, _>>()?;
+    let mut batcher = Batcher {
         opener: arguments.keys.read()?,
         keys: verifiers(&arguments.public_key)?,
         signer,
         sealing: sealing.map(Sealing::Age),
         unencrypted: arguments.unencrypted,
-        codec: arguments.to,
+        target: Target::Lines(Codec::None),
         max_bytes: arguments.max_bytes,
         temp_dir: arguments.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
         jobs: usize::from(arguments.jobs),
@@ -184,7 +253,8 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
     let plan = Plan::new(arguments.since, until, every, &arguments.host);
     let mut complaints = Complaints::default();
     let mut sum = Sum::default();
-    for source in &Source::all(&arguments.connection, &arguments.streams)? {
+    for (source, target) in sources.iter().zip(targets) {
+        batcher.target = target;
         let mut report = Report { arguments, out, sum: &mut sum, complaints: &mut complaints };
         compact(source, &batcher, plan.clone(), &mut report)?;
         if arguments.delete {
@@ -265,9 +335,13 @@ impl Report<'_> {
             let line = serde_json::json!({ "stream": stream, "time": time, "compacted": done });
             return Ok(json(self.out, &line)?);
         }
+        let unparsed = match done.unparsed {
+            0 => String::new(),
+            lines => format!("; {} not of the format, in s3log_raw", counted(lines, "line")),
+        };
         writeln!(
             self.out,
-            "{stream} {time}: {} of {}, {}, {} in {}, {}",
+            "{stream} {time}: {} of {}, {}, {} in {}, {}{unparsed}",
             counted(done.blocks, "block"),
             counted(done.hosts, "host"),
             counted(done.records, "record"),

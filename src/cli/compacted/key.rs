@@ -8,6 +8,7 @@
 //! | fixed | the folders of `path` that no time changes |
 //! | dt, hour | day and hour of the stretch of time, UTC: partitions as Hive names them |
 //! | manifest's number | from 1, one more for each manifest of the stream and day: two runs cannot both write one |
+//! | part's ending | `.log.zst`, `.log.gz` or `.parquet`, and what encryption adds |
 //! | part's number | from 1 in its manifest |
 //! | part's hash | the first 16 digits of its SHA-256: two contents never have one name |
 
@@ -71,21 +72,39 @@ pub(in crate::cli) fn part(
     start: u64,
     number: usize,
     sha256: &Digest,
-    kind: Kind,
+    form: Form,
     seal: &str,
 ) -> String {
     let folder = Day::of(start).folder(settings);
     let hour = start % DAY / 3_600_000_000_000;
     let hex = sha256.to_string();
     let hash = hex.get(..HASH).unwrap_or_default();
-    format!("{folder}hour={hour:02}/part-{number:04}-{hash}{}{seal}", kind.suffix())
+    format!("{folder}hour={hour:02}/part-{number:04}-{hash}{}{seal}", form.suffix())
 }
 
 /// Digits of an object's hash in its name.
 pub(super) const HASH: usize = 16;
 
-/// What objects are compressed with.
-const KINDS: [Kind; 2] = [Kind::Gzip, Kind::Zstd];
+/// How an object has its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Form {
+    /// As they are, compressed.
+    Lines(Kind),
+    /// As the rows of a Parquet file.
+    Columns,
+}
+
+const FORMS: [Form; 3] = [Form::Lines(Kind::Gzip), Form::Lines(Kind::Zstd), Form::Columns];
+
+impl Form {
+    /// What a key ends in, but for what encryption adds.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Lines(kind) => kind.suffix(),
+            Self::Columns => ".parquet",
+        }
+    }
+}
 
 /// What encryption adds to a key.
 const SEALS: [&str; 2] = [seal::SUFFIX, seal::openpgp::SUFFIX];
@@ -148,7 +167,7 @@ fn is_part(name: &str) -> bool {
         let (hash, rest) = rest.split_at_checked(HASH)?;
         let hex = hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let rest = SEALS.iter().find_map(|seal| rest.strip_suffix(seal)).unwrap_or(rest);
-        (hex && KINDS.iter().any(|kind| kind.suffix() == rest)).then_some(())
+        (hex && FORMS.iter().any(|form| form.suffix() == rest)).then_some(())
     };
     rest().is_some()
 }
@@ -157,12 +176,12 @@ fn decimal(digits: &str) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// How an object's content is compressed and encrypted, as its key says.
-pub(in crate::cli) fn forms(key: &str) -> Option<(Kind, &'static str)> {
+/// What form an object's content has and how it is encrypted, as its key says.
+pub(in crate::cli) fn forms(key: &str) -> Option<(Form, &'static str)> {
     let found = SEALS.into_iter().find_map(|seal| Some((key.strip_suffix(seal)?, seal)));
     let (rest, seal) = found.unwrap_or((key, ""));
-    let kind = KINDS.into_iter().find(|kind| rest.ends_with(kind.suffix()))?;
-    Some((kind, seal))
+    let form = FORMS.into_iter().find(|form| rest.ends_with(form.suffix()))?;
+    Some((form, seal))
 }
 
 #[cfg(test)]
@@ -193,14 +212,17 @@ mod tests {
             let parsed = CompactKey::parse(&manifest).unwrap();
             assert_eq!((parsed.folder, parsed.stream), (&*folder, "access"));
             assert_eq!(parsed.object, Object::Manifest(12));
-            for (kind, seal) in [(Kind::Zstd, ""), (Kind::Gzip, ".age")] {
-                let part = part(&settings, start, 3, &HASHED, kind, seal);
-                let ending = if seal.is_empty() { "zst" } else { "gz.age" };
-                let name = format!("{folder}hour=10/part-0003-abababababababab.log.{ending}");
+            for (form, seal, ending) in [
+                (Form::Lines(Kind::Zstd), "", "log.zst"),
+                (Form::Lines(Kind::Gzip), ".age", "log.gz.age"),
+                (Form::Columns, "", "parquet"),
+            ] {
+                let part = part(&settings, start, 3, &HASHED, form, seal);
+                let name = format!("{folder}hour=10/part-0003-abababababababab.{ending}");
                 assert_eq!(part, name);
                 let parsed = CompactKey::parse(&part).unwrap();
                 assert_eq!((parsed.folder, parsed.object), (&*folder, Object::Part));
-                assert_eq!(forms(&part), Some((kind, seal)));
+                assert_eq!(forms(&part), Some((form, seal)));
                 assert!(KeyParts::parse(&part).is_none(), "no block has such a name");
             }
         }

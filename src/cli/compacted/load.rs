@@ -207,9 +207,9 @@ pub(in crate::cli) fn blocks<'a>(
     let mut found = Vec::new();
     for part in &manifest.parts {
         // What `Manifest::parse` lets through has a name that tells.
-        let Some((codec, seal)) = forms(&part.key) else { continue };
+        let Some((form, seal)) = forms(&part.key) else { continue };
         let (key, size) = (part.key.as_str().into(), part.bytes);
-        let place = Arc::new(Place { key, size, codec, seal });
+        let place = Arc::new(Place { key, size, form, seal });
         let mut at = 0u64;
         for input in &part.blocks {
             let Ok(meta) = input.meta() else { continue };

@@ -61,8 +61,15 @@ pub(in crate::cli) struct Part {
     /// Their bytes, newlines included, uncompressed and unencrypted.
     #[serde(rename = "raw-bytes")]
     pub(in crate::cli) raw_bytes: u64,
+    /// Lines that a Parquet object has in one column, because they are not of the format; absent for none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(in crate::cli) unparsed: u64,
     /// The blocks, in the order of their lines.
     pub(in crate::cli) blocks: Vec<Input>,
+}
+
+const fn is_none(lines: &u64) -> bool {
+    *lines == 0
 }
 
 /// A block that went into an object.
@@ -184,6 +191,7 @@ mod tests {
             bytes: 10,
             records,
             raw_bytes,
+            unparsed: 0,
             blocks: vec![input],
         };
         Manifest {

@@ -5,6 +5,7 @@
 //! | `key` | the names of manifests and compacted objects |
 //! | `manifest` | what a manifest says, as JSON, and whether it agrees with itself |
 //! | `place` | where in a compacted object the lines of a block are |
+//! | `ranges` | the lines of an object that is a Parquet file |
 //! | `load` | the manifests of a range of time, and the blocks that they name |
 //!
 //! An object without a manifest that names it does not exist for a reader: a run that was ended may
@@ -20,8 +21,10 @@ mod key;
 mod load;
 mod manifest;
 mod place;
+mod ranges;
 
-pub(in crate::cli) use self::key::{CompactKey, Day, forms, part};
+pub(in crate::cli) use self::key::{CompactKey, Day, Form, forms, part};
 pub(in crate::cli) use self::load::{Loaded, blocks, load, manifests, merge, read};
 pub(in crate::cli) use self::manifest::{FORMAT, INPUTS_MAX, Input, Manifest, Part, comment};
 pub(in crate::cli) use self::place::{Place, Within};
+pub(in crate::cli) use self::ranges::lines;

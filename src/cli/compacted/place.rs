@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::block::Kind;
+use super::key::Form;
 
 /// A compacted object, as its manifest names it.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ pub(in crate::cli) struct Place {
     pub(in crate::cli) key: Box<str>,
     /// Bytes of the object.
     pub(in crate::cli) size: u64,
-    /// How it is compressed.
-    pub(in crate::cli) codec: Kind,
+    /// How it has its lines.
+    pub(in crate::cli) form: Form,
     /// `.age`, `.pgp` or nothing.
     pub(in crate::cli) seal: &'static str,
 }

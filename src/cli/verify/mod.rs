@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 pub(super) use self::fit::{Fit, fit};
+pub(super) use self::parts::wrong_blocks;
 
 use self::chain::Chain;
 use self::checkpoint::Checkpoint;

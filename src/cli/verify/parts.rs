@@ -6,7 +6,7 @@ use super::finding::{Finding, FindingKind};
 use super::inspect::{Hashed, Lens, Mode, Shared};
 use crate::block::{Decoder, Digest, Hasher};
 use crate::cli::blocks::patiently;
-use crate::cli::compacted::{Part, forms};
+use crate::cli::compacted::{self, Form, Part, Place, forms};
 use crate::cli::settings::Source;
 use crate::cli::terminal::output::counted;
 use crate::s3::{Answer, Outcome};
@@ -104,18 +104,15 @@ fn contents(
     // The decoder reads from one end, the hasher from the other.
     let mut body = Shared::new(Hashed::new(got.body));
     let mut findings = Vec::new();
-    if lens.mode == Mode::Deep {
-        let (codec, seal) = forms(&part.key).unwrap_or((crate::block::Kind::None, ""));
+    let (form, seal) = forms(&part.key).unwrap_or((Form::Lines(crate::block::Kind::None), ""));
+    if let (Mode::Deep, Form::Lines(codec)) = (lens.mode, form) {
         let opened = lens.opener.open(seal, body.clone());
         let read = opened.and_then(|body| Decoder::expecting(body, codec));
         match read.and_then(|lines| slices(part, lines)) {
             Ok(wrong) => findings = wrong,
             // Only the holder of the key can count.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => *uncounted = true,
-            Err(error) => {
-                let text = format!("the object cannot be decompressed: {error}");
-                findings = vec![about(part, FindingKind::Altered, text)];
-            }
+            Err(error) => findings = vec![undecodable(part, &error)],
         }
     }
     let rest = io::copy(&mut body, &mut io::sink());
@@ -131,7 +128,25 @@ fn contents(
         let text = "the content is not what was written: same length, different bytes";
         return Ok(vec![about(part, FindingKind::Altered, text)]);
     }
+    if (lens.mode, form) == (Mode::Deep, Form::Columns) {
+        // Decoded from its end, and only with the hash that it had.
+        let place = Place { key: part.key.as_str().into(), size: part.bytes, form, seal };
+        let read = compacted::lines(source, &place).and_then(|lines| slices(part, lines));
+        findings = read.unwrap_or_else(|error| vec![undecodable(part, &error)]);
+    }
     Ok(findings)
+}
+
+fn undecodable(part: &Part, error: &io::Error) -> Finding {
+    about(part, FindingKind::Altered, format!("the object cannot be decompressed: {error}"))
+}
+
+/// How many blocks have other lines than those that the manifest names.
+///
+/// # Errors
+/// Those of `lines`.
+pub(in crate::cli) fn wrong_blocks(part: &Part, lines: impl Read) -> io::Result<usize> {
+    slices(part, lines).map(|findings| findings.len())
 }
 
 /// Hashes and counts the lines of each block.

@@ -1,0 +1,59 @@
+//! The lines of an object that is a Parquet file, of which parts are fetched as they are needed.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use super::place::Place;
+use crate::cli::blocks::patiently;
+use crate::cli::columns;
+use crate::cli::settings::Source;
+use crate::s3::Outcome;
+
+/// How often a connection may break within a part.
+const BREAKS: u32 = 4;
+
+/// The lines of the object at `place`, blocks and lines in their order. Nothing is checked but what is needed
+/// to read it.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] when it is not there, the gateway's answer, or what is wrong with the file.
+pub(in crate::cli) fn lines<'s>(
+    source: &'s Source,
+    place: &Place,
+) -> io::Result<impl Read + Send + use<'s>> {
+    if !place.seal.is_empty() {
+        let text = "a Parquet object that is encrypted cannot be read";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    let key = place.key.to_string();
+    columns::lines(place.size, Box::new(move |from, length| fetch(source, &key, from, length)))
+}
+
+fn fetch(source: &Source, key: &str, from: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut breaks = 0;
+    loop {
+        let got = patiently(|| source.client.get_range(key, from, length)).map_err(|answer| {
+            let kind = match answer.outcome {
+                Outcome::NoObject => io::ErrorKind::NotFound,
+                _ => io::ErrorKind::Other,
+            };
+            io::Error::new(kind, format!("get {key}: {answer}"))
+        })?;
+        let mut body = got.body;
+        let skipped = match got.whole {
+            true => io::copy(&mut Read::by_ref(&mut body).take(from), &mut io::sink()),
+            false => Ok(0),
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        let read = skipped.and_then(|_| body.take(length).read_to_end(&mut bytes));
+        if read.is_ok() && bytes.len() as u64 == length {
+            return Ok(bytes);
+        }
+        if breaks == BREAKS {
+            let problem = read.err().map_or("it ended early".to_owned(), |error| error.to_string());
+            return Err(io::Error::other(format!("the connection failed: {problem}")));
+        }
+        breaks += 1;
+        std::thread::sleep(Duration::from_millis(200 << breaks));
+    }
+}
