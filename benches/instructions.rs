@@ -3,10 +3,13 @@
 #![allow(missing_docs, clippy::expect_used, reason = "a benchmark may fail")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Drops};
 use vmod_s3log::record::task::NoStructs;
 use vmod_s3log::record::{Options, Program, TagTable};
 use vmod_s3log::ring::{Backing, Capacity, Ring};
+use vmod_s3log::spool::{ChunkStats, Memory, Options as SpoolOptions, Spool};
 
 mod common;
 
@@ -57,6 +60,28 @@ fn ring(read: bool, count: usize) {
     }
 }
 
+/// A block of chunks of 4096 lines, compressed and sealed, and made one member of or not.
+fn block(codec: Codec, one_member: bool, count: usize) {
+    let lines = common::site_lines(2 << 20);
+    let chunk: Vec<u8> =
+        lines.split_inclusive(|byte| *byte == b'\n').take(4096).flatten().copied().collect();
+    let mut options = SpoolOptions::new("access", "node", BootId::new(1_800_000_000, 1));
+    options.codec = codec.kind();
+    options.one_member = one_member.then_some(codec);
+    let (mut spool, _) = Spool::open(Arc::new(Memory::default()), options, None).expect("a spool");
+    let mut encoder = ChunkEncoder::new(codec).expect("an encoder");
+    let stats =
+        ChunkStats { records: 4096, raw_bytes: chunk.len() as u64, first: 1, last: 2, cut: 0 };
+    let mut member = Vec::new();
+    for _ in 0..count / 4096 {
+        member.clear();
+        encoder.encode(&chunk, &mut member).expect("a member");
+        spool.append(&member, stats).expect("room");
+    }
+    let sealed = spool.seal(&Drops::default()).expect("a block");
+    assert!(sealed.is_some_and(|(sealed, _)| sealed.kept_members.is_none()), "one member");
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let operation = arguments.next().unwrap_or_default();
@@ -69,6 +94,10 @@ fn main() {
         "task" => task(count),
         "push" => ring(false, count),
         "push-read" => ring(true, count),
+        "gzip-many" => block(Codec::Gzip(3), false, count),
+        "gzip-one" => block(Codec::Gzip(3), true, count),
+        "zstd-many" => block(Codec::Zstd(3), false, count),
+        "zstd-one" => block(Codec::Zstd(3), true, count),
         _ => {}
     }
 }

@@ -27,7 +27,9 @@ class Chaos:
         self.s3_downs = 0
         self.loaded = 0
         self.over = threading.Event()
-        self.vcl = stream_vcl.write(place, "boot", period="500ms")
+        members = self.random.choice(['"many"', '"one"'])
+        say(f"chaos: begins with members = {members}")
+        self.vcl = stream_vcl.write(place, "boot", period="500ms", members=members)
         self.varnish = place.start_varnish(
             self.vcl, parameters=("feature=+no_coredump", "thread_pool_min=20", "syslog_cli_traffic=off")
         )
@@ -79,6 +81,8 @@ class Chaos:
         settings = {"period": self.random.choice(["300ms", "1s", "2s"])}
         if self.random.random() < 0.5:
             settings["compression"] = self.random.choice(['"gzip:1"', '"zstd"', '"snappy"', '"none"'])
+        if self.random.random() < 0.5:
+            settings["members"] = '"one"'
         if self.random.random() < 0.3:
             settings["path"] = f'"{self.random.choice("abc")}/%Y/"'
         vcl = stream_vcl.write(self.place, name, **settings)

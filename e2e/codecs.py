@@ -12,11 +12,15 @@ import hashlib
 import os
 import subprocess
 import time
+import zlib
 
 from e2e import rig
 from e2e.rig import say, stream_vcl, traffic
 
-CODECS = ["gzip", "zstd", "snappy", "none", "snappy", "gzip:9", "zstd:1"]
+# With "one", a block is to be one member.
+CODECS = ["gzip", "zstd", "snappy", "none", "snappy one", "gzip:9", "zstd:1", "gzip one", "zstd one"]
+# What has more lines than that is of several chunks: a ring of 1MB makes them of 256 KiB.
+SEVERAL = 2 * 256 * 1024
 SUFFIXES = {"gzip": ".log.gz", "zstd": ".log.zst", "snappy": ".log.sz", "none": ".log"}
 # Lines so long that a second of requests is many chunks, and not all the same.
 FILLER = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(30))
@@ -40,10 +44,20 @@ DECODERS = {
 }  # fmt: skip
 
 
+def first_member(suffix, data):
+    """What a reader has that stops after the first member."""
+    if suffix == ".log.gz":
+        return zlib.decompressobj(wbits=31).decompress(data)
+    if suffix == ".log.zst":
+        return unzstd(data[: data.find(b"\x28\xb5\x2f\xfd", 1) % (len(data) + 1)])
+    identifier = b"\xff\x06\x00\x00sNaPpY"
+    return unsnappy(data[: data.find(identifier, 1) % (len(data) + 1)]) if suffix == ".log.sz" else None
+
+
 class Codecs:
     def __init__(self, place):
         self.place, self.answered, self.deaths, self.failures = place, [], traffic.Deaths(), []
-        self.wanted = collections.Counter()
+        self.wanted, self.single = collections.Counter(), collections.Counter()
 
     def round(self, number, codec):
         """Requests under this codec, with a kill in the middle of them."""
@@ -51,7 +65,7 @@ class Codecs:
         if number:
             vcl = stream_vcl.write(self.place, name, **self.settings(codec))
             varnish.swap(name, vcl)
-        self.wanted[SUFFIXES[codec.split(":")[0]]] += 1
+        self.wanted[SUFFIXES[codec.split()[0].split(":")[0]]] += 1
         load = traffic.Traffic(varnish.port, 2, number, pause=0.01).start()
         rig.wait_for("requests", lambda: len(load.answered()) > 300)
         child = varnish.child_pid()
@@ -62,12 +76,19 @@ class Codecs:
         before = len(load.answered())
         rig.wait_for("requests", lambda: len(load.answered()) > before + 300)
         self.answered += load.stop()
+        if codec.endswith(" one"):
+            # The block is sealed with the settings of then, and not with the next round's.
+            varnish.cli("stop")
+            varnish.cli("start")
+            rig.wait_for("varnishd", varnish.answers)
 
     @staticmethod
     def settings(codec):
+        compression, _, members = codec.partition(" ")
         return {
             # The stop at the end has the time that it takes.
-            "compression": f'"{codec}"', "period": "300ms", "exit_timeout": "10m",
+            "compression": f'"{compression}"', "members": f'"{members or "many"}"',
+            "period": "1m" if members else "300ms", "ring": '"1MB"', "exit_timeout": "10m",
             "format": f"%U %>s {FILLER}",
         }  # fmt: skip
 
@@ -81,9 +102,12 @@ class Codecs:
             stored, raw = sizes.get(suffix, (0, 0))
             sizes[suffix] = (stored + len(data), raw + len(text))
             found[suffix] += 1
+            if len(text) > SEVERAL and first_member(suffix, data) == text:
+                self.single[suffix] += 1
             lines += text.splitlines()
         for suffix, (stored, raw) in sorted(sizes.items()):
-            say(f"codecs: {found[suffix]:3} *{suffix}: {raw:,} bytes of lines in {stored:,}")
+            single = f", {self.single[suffix]} of chunks made one member" if suffix != ".log" else ""
+            say(f"codecs: {found[suffix]:3} *{suffix}: {raw:,} bytes of lines in {stored:,}{single}")
         return lines, found
 
     def verify(self):
@@ -109,6 +133,8 @@ def prove(place, options):
     for suffix in codecs.wanted:
         if not found[suffix]:
             codecs.failures.append(f"no object ends in {suffix}")
+        if suffix != ".log" and not codecs.single[suffix]:
+            codecs.failures.append(f"no object *{suffix} of several chunks has one member")
     verdict = traffic.Verdict(codecs.answered, traffic.ids_of(lines), codecs.deaths)
     say(f"codecs: {verdict}")
     if not verdict.ok():

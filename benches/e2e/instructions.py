@@ -17,6 +17,10 @@ OPERATIONS = [
     ("json", "the same with 16 fields of JSON", 2_000),
     ("push", "push of 200 bytes into the ring", 20_000),
     ("push-read", "push, read and release of 200 bytes", 20_480),
+    ("gzip-many", "a line into a sealed block, gzip", 20_480),
+    ("gzip-one", 'the same, members = "one"', 20_480),
+    ("zstd-many", "a line into a sealed block, zstd", 20_480),
+    ("zstd-one", 'the same, members = "one"', 20_480),
 ]
 
 

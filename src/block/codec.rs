@@ -38,6 +38,16 @@ pub enum Kind {
     None,
 }
 
+/// How many members a block has when it is uploaded, as the option `members` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Members {
+    /// One for each chunk, as they were appended.
+    #[default]
+    Many,
+    /// One, for readers that stop after the first.
+    One,
+}
+
 /// Why an option's text is not a [`Codec`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -50,6 +60,18 @@ pub struct CodecError {
 impl Codec {
     /// Level of `gzip` and of `zstd` when none is given.
     pub(crate) const DEFAULT_LEVEL: u8 = 3;
+
+    /// This codec if it is of `kind`, else that kind's with its default level.
+    #[must_use]
+    pub(crate) fn or_default(self, kind: Kind) -> Self {
+        match kind {
+            kind if kind == self.kind() => self,
+            Kind::Gzip => Self::Gzip(Self::DEFAULT_LEVEL),
+            Kind::Zstd => Self::Zstd(Self::DEFAULT_LEVEL),
+            Kind::Snappy => Self::Snappy,
+            Kind::None => Self::None,
+        }
+    }
 
     /// The format that a reader of the block sees.
     #[must_use]

@@ -42,6 +42,9 @@ pub enum Sealing {
 }
 
 impl Sealing {
+    /// What the keys of encrypted blocks may end in.
+    pub(crate) const SUFFIXES: [&str; 2] = [SUFFIX, openpgp::SUFFIX];
+
     /// What it adds to a block's key, such as `.age`.
     #[must_use]
     pub(crate) const fn suffix(&self) -> &'static str {

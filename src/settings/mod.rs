@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::block::{Codec, Naming};
+use crate::block::{Codec, Members, Naming};
 use crate::clock::{Clock as _, System};
 use crate::ring::Capacity;
 use crate::s3::credentials::{ProcessEnvironment, Sources, Variables};
@@ -97,6 +97,8 @@ pub struct Settings {
     pub naming: Naming,
     /// How chunks are compressed.
     pub codec: Codec,
+    /// How many members a block has when it is uploaded.
+    pub members: Members,
     /// How blocks are encrypted when they are sealed; `None`: they are not encrypted.
     pub sealing: Option<Sealing>,
     /// Who signs blocks when they are sealed.
@@ -152,6 +154,9 @@ impl Settings {
                     text.parse().map_err(|error| arguments.problem("compression", error))?
                 }
             },
+            members: arguments
+                .choice("members", &[("many", Members::Many), ("one", Members::One)])?
+                .unwrap_or_default(),
             sealing: sealing(arguments)?,
             signer: arguments
                 .get("sign_key")
@@ -178,6 +183,12 @@ impl Settings {
             upload: upload(arguments)?,
             upload_threads: usize::try_from(arguments.number("upload_threads")?).unwrap_or(2),
         })
+    }
+
+    /// What a block is made one member with when it is sealed; `None`: it keeps its members.
+    #[must_use]
+    pub(crate) fn one_member(&self) -> Option<Codec> {
+        (self.members == Members::One).then_some(self.codec)
     }
 
     /// Raw bytes after which a chunk is closed: a mebibyte, less for small blocks and small rings.

@@ -85,6 +85,7 @@ pub const ARGUMENTS: &[Argument] = &[
     general("max_bytes", Size("1KB", "5GB"), Some("64MB")),
     general("max_line", Size("256B", "65000B"), Some("16KB")),
     general("max_wait", Duration("1ms", "10s"), Some("100ms")),
+    general("members", Words(&["many", "one"]), Some("many")),
     general("message_type", Words(&["blank", "classic", "loggly", "logplex"]), Some("blank")),
     route("metadata", Text, None),
     route("object_lock", Text, None),

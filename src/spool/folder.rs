@@ -113,8 +113,10 @@ fn newest(root: &Path, names: impl Iterator<Item = String>) -> Option<SealedBy> 
 }
 
 fn described(bytes: &[u8]) -> Option<SealedBy> {
-    let Sidecar { key, transformed, meta, .. } = Sidecar::decode(bytes).ok()?;
-    Some(SealedBy { meta, key, encrypted: transformed })
+    let sidecar = Sidecar::decode(bytes).ok()?;
+    let encrypted = sidecar.is_encrypted();
+    let Sidecar { key, meta, .. } = sidecar;
+    Some(SealedBy { meta, key, encrypted })
 }
 
 /// What can be told of a folder at once, however much is in it.

@@ -95,11 +95,11 @@ impl Spool {
             previous: self.state.previous,
             ..held
         };
-        let (sidecar, unsynced) = self.commit_sealed(|spool| {
+        let (written, unsynced) = self.commit_sealed(|spool| {
             let files = &*spool.store.files;
             let origin = Origin::Held(number);
             let data = Name::Held(number);
-            let sidecar = write_sealed(files, &spool.options, state, data, origin, drops)?;
+            let written = write_sealed(files, &spool.options, state, data, origin, drops)?;
             if spool.options.sync != SyncPolicy::None {
                 files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
             }
@@ -108,11 +108,11 @@ impl Spool {
                 let name = name.to_string();
                 remove_if_there(files, &name).map_err(SpoolError::io("remove", &name))?;
             }
-            Ok(sidecar)
+            Ok(written)
         })?;
         self.held.remove(0);
         count(&mut self.store.lock().counts, &self.held);
-        Ok(Some(self.enter(sidecar, unsynced)))
+        Ok(Some(self.enter(written, unsynced)))
     }
 
     /// Makes the file that says that there are secrets, once. The ring says so as well; it matters

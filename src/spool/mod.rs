@@ -20,7 +20,7 @@
 //! | `format` | `s3log spool 1` and a newline |
 //! | `ring`, `route` | not the spool's |
 //! | `N.data` | members of block N: the open block, or a sealed one that was not transformed |
-//! | `N.sealed` | a sealed block N that was transformed (encrypted) |
+//! | `N.sealed` | a sealed block N that was transformed: made one member of, encrypted, or both |
 //! | `N.json` | the sidecar: block N is sealed |
 //! | `N.done` | the sidecar of the newest block that is gone: the chain's anchor |
 //! | `S-N.dropped` | the sidecar of a block that `spool_max` dropped, until its count is committed |

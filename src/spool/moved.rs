@@ -26,7 +26,7 @@ use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
 use super::files::{for_each_buffer, hash, remove_if_there};
 use super::folder::check_owner;
-use super::seal::{Origin, finish, write_transformed};
+use super::seal::{Members, Origin, Stored, Written, finish, transform};
 use super::sidecar::{self, Sidecar};
 use super::store::{SealedBlocks, load};
 use super::writer::Sealed;
@@ -45,7 +45,7 @@ impl SealedBlocks {
     /// Whether a sealed block is encrypted.
     #[must_use]
     pub fn is_encrypted(&self, number: u64) -> bool {
-        self.lock().blocks.get(&number).is_some_and(|entry| entry.transformed)
+        self.lock().blocks.get(&number).is_some_and(|entry| entry.encrypted)
     }
 
     /// Hands a sealed block over to the spool `to`, see `Disk::beside`, and forgets it; `folder` is
@@ -150,7 +150,8 @@ fn is_made_anew(own: &Path, root: &Path, name: &str) -> bool {
         read.is_ok() && hasher.digest() == described.meta.sha256
     };
     // Of an encrypted block the members: without them it is not made anew.
-    at(Name::Data(number)).exists() && (is_it(Name::Data(number)) || is_it(Name::Sealed(number)))
+    let readable = at(Name::Data(number)).exists() || !described.is_encrypted();
+    readable && (is_it(Name::Data(number)) || is_it(Name::Sealed(number)))
 }
 
 /// Names of files in the folder `moved` of the spool in `root`; none where there is no such folder.
@@ -273,7 +274,7 @@ impl Spool {
     pub fn check_moved(&self, name: &str) -> Result<(), SpoolError> {
         let files = &*self.store.files;
         let source = load(files, &description(name))?;
-        if source.transformed && self.options.sealing.is_none() {
+        if source.is_encrypted() && self.options.sealing.is_none() {
             return Err(SpoolError::NoKey(source.meta.number));
         }
         let data = data(name);
@@ -300,23 +301,23 @@ impl Spool {
             return Ok(None);
         }
         let source = load(&*self.store.files, &description(name))?;
-        if source.transformed && self.options.sealing.is_none() {
+        if source.is_encrypted() && self.options.sealing.is_none() {
             return Err(SpoolError::NoKey(source.meta.number));
         }
         // A plain block is copied to where the open block's file would be.
         self.heal.tail = true;
-        let (sidecar, unsynced) = self.commit_sealed(|spool| {
+        let (written, unsynced) = self.commit_sealed(|spool| {
             let files = &*spool.store.files;
-            let sidecar = write_moved(files, &spool.options, spool.state, (name, &source), drops)?;
+            let written = write_moved(files, &spool.options, spool.state, (name, &source), drops)?;
             if spool.options.sync != SyncPolicy::None {
                 files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
             }
-            Ok(sidecar)
+            Ok(written)
         })?;
         self.heal.tail = false;
         self.taken.push(name.to_owned());
         remove_taken(&*self.store.files, &mut self.taken);
-        Ok(Some(self.enter(sidecar, unsynced)))
+        Ok(Some(self.enter(written, unsynced)))
     }
 }
 
@@ -341,20 +342,24 @@ fn write_moved(
     state: OpenBlock,
     (name, source): (&str, &Sidecar),
     drops: &Drops,
-) -> Result<Sidecar, SpoolError> {
+) -> Result<Written, SpoolError> {
     let number = state.number;
-    let (mut sha256, mut bytes) = (source.meta.sha256, source.meta.bytes);
-    let stored = match &options.sealing {
-        Some(sealing) if !source.transformed => {
-            (sha256, bytes) = write_transformed(files, &data(name), number, sealing)?;
-            Name::Sealed(number)
-        }
-        sealing => {
-            let to = if sealing.is_some() { Name::Sealed(number) } else { Name::Data(number) };
+    let (sha256, bytes) = (source.meta.sha256, source.meta.bytes);
+    let made = if source.is_encrypted() {
+        Err(None)
+    } else {
+        let Meta { codec, raw_bytes, .. } = source.meta;
+        transform(files, options, &Members { file: &data(name), codec, raw_bytes, number })?
+    };
+    let stored = match made {
+        Ok(stored) => stored,
+        Err(kept_members) => {
+            let encrypted = source.is_encrypted();
+            let to = if encrypted { Name::Sealed(number) } else { Name::Data(number) };
             if copy(files, &data(name), files, &to.to_string())? != sha256 {
                 return Err(SpoolError::Damaged { name: data(name) });
             }
-            to
+            Stored { name: to, sha256, bytes, kept_members }
         }
     };
     let mut dropped = state.drops;
@@ -367,13 +372,15 @@ fn write_moved(
         host: sanitise(&options.host),
         boot: options.boot,
         number,
-        bytes,
+        bytes: stored.bytes,
         dropped,
-        sha256,
+        sha256: stored.sha256,
         previous: state.previous,
         route: options.route,
         signature: None,
         ..source.meta.clone()
     };
-    finish(files, options, stored, meta, state.sequence, Origin::Moved(name))
+    let origin = Origin::Moved(name);
+    let sidecar = finish(files, options, stored.name, meta, state.sequence, origin)?;
+    Ok(Written { sidecar, kept_members: stored.kept_members })
 }

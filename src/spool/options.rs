@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::block::{BootId, Kind, Meta, Naming, RouteId, statement, trusted_comment};
+use crate::block::{BootId, Codec, Kind, Meta, Naming, RouteId, statement, trusted_comment};
 use crate::seal::{Sealing, Signer};
 
 /// What happens to records when the spool has reached `spool_max`.
@@ -56,6 +56,9 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// How blocks are encrypted when they are sealed, if at all.
     pub sealing: Option<Sealing>,
+    /// A block is made one member of when it is sealed, by this codec, or by the default of the block's if
+    /// that is another one. `None`: it keeps its members.
+    pub one_member: Option<Codec>,
     /// Another user's process uploads, whose group may read what it has to.
     pub shared: bool,
     /// The key that signs a block's metadata when it is sealed, if there is one.
@@ -96,6 +99,7 @@ impl Options {
             on_full: OnSpoolFull::default(),
             sync: SyncPolicy::default(),
             sealing: None,
+            one_member: None,
             shared: false,
             signer: None,
             wait_until: None,
@@ -116,6 +120,7 @@ impl fmt::Debug for Options {
             .field("on_full", &self.on_full)
             .field("sync", &self.sync)
             .field("sealing", &self.sealing.as_ref().map(Sealing::suffix))
+            .field("one_member", &self.one_member)
             .field("shared", &self.shared)
             .field("signer", &self.signer)
             .field("wait_until", &self.wait_until)

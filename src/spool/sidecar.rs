@@ -27,6 +27,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Meta;
+use crate::seal::Sealing;
 
 /// Version that this code writes and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
@@ -68,6 +69,11 @@ pub(super) enum BadSidecar {
 }
 
 impl Sidecar {
+    /// Whether only the holder of a key can read the block: one that was transformed may be unencrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.transformed && Sealing::SUFFIXES.iter().any(|suffix| self.key.ends_with(suffix))
+    }
+
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec(self)?;
         let check = crc32c::crc32c(&bytes);

@@ -97,18 +97,20 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
     pub(super) first: u64,
     pub(super) transformed: bool,
+    pub(super) encrypted: bool,
     claimed: bool,
     /// Nobody is given the block before this monotonic time.
     not_before: Duration,
 }
 
 impl Entry {
-    pub(super) const fn of(sidecar: &Sidecar) -> Self {
+    pub(super) fn of(sidecar: &Sidecar) -> Self {
         Self {
             records: sidecar.meta.records,
             bytes: sidecar.meta.bytes,
             first: sidecar.meta.first,
             transformed: sidecar.transformed,
+            encrypted: sidecar.is_encrypted(),
             claimed: false,
             not_before: Duration::ZERO,
         }

@@ -7,7 +7,7 @@ use super::commit::OpenBlock;
 use super::files::names::{Name, Why};
 use super::files::{for_each_buffer, remove_if_there};
 use super::quarantine::{DroppedBlock, Oldest};
-use super::seal::{Origin, write_sealed};
+use super::seal::{Origin, Written, write_sealed};
 use super::sidecar::Sidecar;
 use super::store::Entry;
 use super::{OnSpoolFull, Options, Payload, SealedBlocks, SpoolError, SyncPolicy};
@@ -83,6 +83,8 @@ pub struct Sealed {
     pub key: String,
     /// The block is sealed, but the directory could not be synced: a power cut may undo it.
     pub unsynced: Option<io::Error>,
+    /// Why the block keeps its members although [`Options::one_member`] asks for one.
+    pub kept_members: Option<SpoolError>,
 }
 
 impl Spool {
@@ -242,7 +244,7 @@ impl Spool {
         if self.lacks_key() {
             return Err(SpoolError::NoKey(self.state.number));
         }
-        let (sidecar, unsynced) = self.commit_sealed(|spool| {
+        let (written, unsynced) = self.commit_sealed(|spool| {
             let data = Name::Data(spool.state.number);
             write_sealed(
                 &*spool.store.files,
@@ -253,24 +255,24 @@ impl Spool {
                 drops,
             )
         })?;
-        if sidecar.transformed {
-            let name = Name::Data(sidecar.meta.number).to_string();
+        if written.sidecar.transformed {
+            let name = Name::Data(written.sidecar.meta.number).to_string();
             if remove_if_there(&*self.store.files, &name).is_err() {
                 self.store.lock().counts.left_behind += 1;
             }
         }
-        Ok(Some(self.enter(sidecar, unsynced)))
+        Ok(Some(self.enter(written, unsynced)))
     }
 
     /// Runs `write`, which ends in a seal's commit point, and takes back what it did if it fails.
-    /// The sidecar, and why the directory could not be synced, if so.
+    /// What it wrote, and why the directory could not be synced, if so.
     pub(super) fn commit_sealed(
         &mut self,
-        write: impl FnOnce(&mut Self) -> Result<Sidecar, SpoolError>,
-    ) -> Result<(Sidecar, Option<io::Error>), SpoolError> {
+        write: impl FnOnce(&mut Self) -> Result<Written, SpoolError>,
+    ) -> Result<(Written, Option<io::Error>), SpoolError> {
         self.heal.seal = true;
-        let sidecar = match write(self) {
-            Ok(sidecar) => sidecar,
+        let written = match write(self) {
+            Ok(written) => written,
             Err(error) => {
                 let data = Name::Data(self.state.number).to_string();
                 let of_data = |name: &String| *name == data;
@@ -288,20 +290,21 @@ impl Spool {
         let sync_twice = || files.sync_directory().or_else(|_| files.sync_directory());
         let unsynced = if sync { sync_twice().err() } else { None };
         self.heal.directory = unsynced.is_some();
-        Ok((sidecar, unsynced))
+        Ok((written, unsynced))
     }
 
     /// Puts a sealed block into the store and begins the next one.
     pub(super) fn enter(
         &mut self,
-        sidecar: Sidecar,
+        written: Written,
         unsynced: Option<io::Error>,
     ) -> (Sealed, Payload) {
+        let Written { sidecar, kept_members } = written;
         let number = sidecar.meta.number;
         self.store.lock().insert(number, Entry::of(&sidecar));
         let Sidecar { meta, key, .. } = sidecar;
         self.next_block(Some(meta.sha256));
-        (Sealed { number, meta, key, unsynced }, self.hand_out())
+        (Sealed { number, meta, key, unsynced, kept_members }, self.hand_out())
     }
 
     /// Brings the open block to the disk, for [`SyncPolicy::Every`]. The caller commits and syncs

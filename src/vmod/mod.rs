@@ -228,6 +228,11 @@ mod s3log {
             /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy` (the framing
             /// format), or `none`. Default: `gzip`, which is level 3.
             compression: Option<&CStr>,
+            /// How many gzip members, zstd frames or snappy streams a block has: `many`, one for each
+            /// MB of lines or so, or `one`, for readers that stop after the first
+            /// (`docs/reading.md`). With `one`, a block is compressed once more when it is closed
+            /// (`docs/formats.md`). Default: `many`.
+            members: Option<&CStr>,
             /// Encrypts each block when it is sealed: one or more age recipients (`age1...`)
             /// separated by commas or spaces, or the absolute path of a file with one recipient per
             /// line, read at `vcl.load`. Object keys then end in `.age`. Until a block is sealed,
@@ -354,7 +359,7 @@ mod s3log {
             let mut arguments = arguments!(name;
                 endpoint bucket path path_timezone timestamp_format region credentials profile allow_http
                 format dialect escape message_type hostname tag timezone max_line sample esi
-                period align max_bytes compression encrypt_to public_key sign_key
+                period align max_bytes compression members encrypt_to public_key sign_key
                 spool ring on_full max_wait spool_max on_spool_full on_start_failure sync exit_timeout
                 upload upload_threads
                 addressing ca_file client_certificate client_key proxy connect_timeout timeout

@@ -28,6 +28,9 @@ fn child_pushes_until_it_is_killed() {
     let (spool, credentials) = (format!("{place}/spool"), format!("{place}/credentials"));
     let mut settings = vec![("spool", spool.as_str()), ("credentials", &credentials)];
     settings.extend(SMALL);
+    // Every other one makes blocks of one member.
+    let odd = run.ends_with(['1', '3', '5', '7', '9']);
+    settings.push(("members", if odd { "one" } else { "many" }));
     let process = Process::new();
     let endpoint = std::env::var("S3LOG_TEST_ENDPOINT").unwrap();
     let holder = process.attach(&endpoint, &settings);

@@ -10,7 +10,7 @@ use crate::common::s3_server::{BUCKET, S3Server};
 use crate::common::sim::Sim;
 use crate::common::stream::{Process, expected, wait_for};
 use age::secrecy::ExposeSecret as _;
-use vmod_s3log::block::{BootId, Decoder, Digest, Drops, Kind};
+use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Kind};
 use vmod_s3log::seal::{Identities, Recipients, Sealing};
 use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool};
 
@@ -127,6 +127,48 @@ fn a_block_without_its_ring_is_encrypted_at_the_start_whenever_that_is_killed() 
             return;
         }
         operations += 1;
+    }
+}
+
+#[test]
+fn a_block_of_one_member_is_encrypted_whenever_its_seal_is_killed() {
+    let key = Key::new();
+    let codec = Codec::Gzip(3);
+    let open = |sim: &Arc<Sim>, last: Option<&Payload>| {
+        let mut options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
+        options.sealing = Some(Sealing::Age(Recipients::read(&key.public).unwrap()));
+        options.one_member = Some(codec);
+        let files = Arc::clone(sim) as Arc<dyn Files>;
+        Spool::open(files, options, last.map(Payload::as_bytes)).unwrap().0
+    };
+    for operations in 0.. {
+        let sim = Arc::new(Sim::new());
+        let mut spool = open(&sim, None);
+        let mut member = Vec::new();
+        ChunkEncoder::new(codec).unwrap().encode(b"x\ny\n", &mut member).unwrap();
+        let stats = ChunkStats { records: 2, raw_bytes: 4, first: 5, last: 6, cut: 0 };
+        spool.append(&member, stats).unwrap();
+        let payload = spool.append(&member, stats).unwrap();
+        sim.stop_in(operations);
+        let _ = spool.seal(&Drops::default());
+        let stopped = sim.stopped();
+        drop(spool);
+        sim.restart();
+        let mut spool = open(&sim, Some(&payload));
+        let _ = spool.seal(&Drops::default()).unwrap();
+        let mut block = spool.store().open_block(1).unwrap();
+        assert!(block.key.ends_with(".log.gz.age"), "{}", block.key);
+        let mut bytes = Vec::new();
+        block.content.read_to_end(&mut bytes).unwrap();
+        // A decoder that stops after the first member.
+        let mut text = String::new();
+        let clear = key.identities.open(&bytes[..]).unwrap();
+        flate2::read::GzDecoder::new(clear).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x\ny\nx\ny\n");
+        if !stopped {
+            assert!(operations >= 6, "a seal has {operations} operations only");
+            break;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod disk;
 mod faults;
 mod model;
 mod moved;
+mod one_member;
 mod quarantine;
 mod ship;
 mod upgrade;

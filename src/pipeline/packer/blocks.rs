@@ -129,6 +129,14 @@ impl Packer {
                 let message = format!("block {}: the spool is not synced: {error}", sealed.number);
                 self.tell(Level::Warn, "sync", &message);
             }
+            if let Some(error) = sealed.kept_members {
+                add(&self.pipeline.stats.spool_errors, 1);
+                let message = format!(
+                    "block {} keeps its members, though members is one: {error}",
+                    sealed.number
+                );
+                self.tell(Level::Warn, "members", &message);
+            }
             if let Some(wait) = wait {
                 let now = self.pipeline.environment.clock.monotonic();
                 self.pipeline.store.delay(sealed.number, now.saturating_add(wait));
@@ -222,6 +230,7 @@ impl Packer {
         let (settings, codec) = (&self.target.settings, self.packing.codec().kind());
         self.ledger.configure(|options| {
             options.codec = codec;
+            options.one_member = settings.one_member();
             options.naming = settings.naming.clone();
             options.host.clone_from(&settings.host);
             options.spool_max = settings.spool_max;

@@ -276,6 +276,11 @@ impl Opening {
             let count = found.left_in_place;
             warn(format!("{count} files that are not the spool's could not be moved"));
         }
+        if let Some(error) = &found.kept_members {
+            warn(format!(
+                "a block that was made anew keeps its members, though members is one: {error}"
+            ));
+        }
         if found.stale_payload {
             warn("the ring is older than the spool: some records may be sent twice".to_owned());
         }
@@ -287,6 +292,7 @@ impl Opening {
         Options {
             route: Some(settings.route()),
             codec: settings.codec.kind(),
+            one_member: settings.one_member(),
             naming: settings.naming.clone(),
             spool_max: settings.spool_max,
             on_full: settings.on_spool_full,

@@ -117,13 +117,16 @@ impl Pages {
 #[derive(Debug, Clone)]
 struct Setup {
     codec: Codec,
+    /// A block is made one member of when it is sealed.
+    one_member: bool,
     encrypted: bool,
     /// `spool_max`, and what gives way.
     room: Option<(u64, OnSpoolFull)>,
 }
 
 impl Setup {
-    const PLAIN: Self = Self { codec: Codec::Gzip(1), encrypted: false, room: None };
+    const PLAIN: Self =
+        Self { codec: Codec::Gzip(1), one_member: false, encrypted: false, room: None };
 }
 
 /// A key, and what was read with it: decryption is what takes the time.
@@ -297,6 +300,7 @@ impl World {
     fn options(&self) -> Options {
         let mut options = Options::new("access", "node-1", BootId::new(1_800_000_000, self.boots));
         options.codec = self.setup.codec.kind();
+        options.one_member = self.setup.one_member.then_some(self.setup.codec);
         options.sync = self.sync;
         options.kernel = [self.kernel; 16];
         let key = self.key.as_ref().filter(|_| !self.keyless);
@@ -724,11 +728,9 @@ fn setup() -> impl Strategy<Value = Setup> {
     let max = prop_oneof![60..300_u64, 300..1500_u64];
     let full = prop_oneof![2 => Just(OnSpoolFull::DropOldest), 1 => Just(OnSpoolFull::DropNewest)];
     let room = prop_oneof![2 => Just(None), 1 => (max, full).prop_map(Some)];
-    (codec, prop::bool::weighted(0.25), room).prop_map(|(codec, encrypted, room)| Setup {
-        codec,
-        encrypted,
-        room,
-    })
+    (codec, prop::bool::weighted(0.3), prop::bool::weighted(0.25), room).prop_map(
+        |(codec, one_member, encrypted, room)| Setup { codec, one_member, encrypted, room },
+    )
 }
 
 proptest! {
@@ -890,6 +892,6 @@ fn of_a_block_that_waits_for_a_key_what_a_power_cut_has_left_is_sealed() {
         Action::Pack(1),
         Action::Key,
     ];
-    let encrypted = Setup { codec: Codec::Zstd(1), encrypted: true, room: None };
+    let encrypted = Setup { codec: Codec::Zstd(1), encrypted: true, ..Setup::PLAIN };
     lives(SyncPolicy::None, &encrypted, &actions);
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::{Recovery, SpoolFiles};
-use crate::block::{Drops, Meta};
+use crate::block::{Drops, Kind, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
-use crate::spool::files::{hash, remove_if_there};
+use crate::spool::files::{hash, read_small, remove_if_there};
 use crate::spool::moved::is_there;
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
-use crate::spool::seal::{Origin, write_sealed};
+use crate::spool::seal::{Origin, Written, write_sealed};
 use crate::spool::sidecar::Sidecar;
 use crate::spool::store::{Entry, load};
 use crate::spool::{SpoolError, SyncPolicy};
@@ -164,13 +164,19 @@ impl Recovery<'_> {
         }
         // No sidecar that can be read. `last` says whether this is the open block.
         match self.last {
-            Some(last) if last.number == number => {
-                // An encryption that was not finished.
-                self.remove(sealed, sealed_name)
-            }
             Some(last) if last.number < number => {
                 self.put_all_aside(found, number);
                 Ok(())
+            }
+            // The members went when the block was sealed.
+            _ if sealed && !data && self.is_plain(sealed_name)? => {
+                let (from, to) = (sealed_name.to_string(), data_name.to_string());
+                self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+                self.rebuild(number)
+            }
+            Some(last) if last.number == number => {
+                // An encryption that was not finished.
+                self.remove(sealed, sealed_name)
             }
             _ if data => {
                 // A rebuilding that was cut short.
@@ -182,6 +188,13 @@ impl Recovery<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a transformed block is not encrypted.
+    fn is_plain(&self, sealed: Name) -> Result<bool, SpoolError> {
+        let name = sealed.to_string();
+        let start = read_small(self.files, &name, 4);
+        Ok(Kind::sniff(&start.map_err(SpoolError::io("read", name))?) != Kind::None)
     }
 
     /// Whether a power cut has kept a sidecar and not the encrypted block that it describes, or in its
@@ -266,7 +279,11 @@ impl Recovery<'_> {
             ..state
         };
         let drops = Drops::default();
-        let sidecar = write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
+        let Written { sidecar, kept_members } =
+            write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
+        if let Some(error) = kept_members {
+            self.kept_members = Some(error.to_string());
+        }
         // Before it can be sent: made anew once more, it would have another key.
         if self.options.sync != SyncPolicy::None {
             self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;

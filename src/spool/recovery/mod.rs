@@ -50,6 +50,8 @@ pub struct Recovered {
     pub set_aside: Vec<String>,
     /// Files that should have been and could not be; they stay where they are.
     pub(crate) left_in_place: u64,
+    /// Why a block that was made anew keeps its members although one was asked for.
+    pub(crate) kept_members: Option<String>,
     /// The ring's payload was damaged, or older than the spool: records that the ring still holds
     /// may be sent a second time.
     pub stale_payload: bool,
@@ -117,12 +119,14 @@ impl Spool {
             released: Vec::new(),
             taken: Vec::new(),
             held_lost: 0,
+            kept_members: None,
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
         let marked = recovery.is_marked()?;
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
+        let kept_members = recovery.kept_members;
         let mut taken = recovery.taken;
         remove_taken(&*files, &mut taken);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
@@ -181,6 +185,7 @@ impl Spool {
             rebuilt,
             set_aside,
             left_in_place,
+            kept_members,
             stale_payload: damaged || stale,
         };
         Ok((spool, recovered))
@@ -259,6 +264,8 @@ pub(super) struct Recovery<'a> {
     pub(super) taken: Vec<String>,
     /// Records of those whose members are gone.
     pub(super) held_lost: u64,
+    /// See [`Recovered`].
+    pub(super) kept_members: Option<String>,
 }
 
 impl Recovery<'_> {
