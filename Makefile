@@ -62,6 +62,19 @@ lint: deps ## formatting, clippy, the walls between rooms, documentation, genera
 	tools/lint.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --examples --quiet
 
+# Beside its own target folder: a build of mdBook's is not ours.
+MDBOOK := 0.5.4
+.PHONY: book
+book: ## the documentation as a site with search, into target/book; every link inside it is checked
+	@if [ ! -e .deps/mdbook/$(MDBOOK) ]; then
+	  echo "book: mdBook $(MDBOOK) into .deps/mdbook"
+	  CARGO_TARGET_DIR=.deps/mdbook/build cargo install --quiet --locked --force --root .deps/mdbook \
+	    --no-default-features --features search mdbook@$(MDBOOK)
+	  rm -rf .deps/mdbook/build
+	  touch .deps/mdbook/$(MDBOOK)
+	fi
+	tools/book.py .deps/mdbook/bin/mdbook
+
 .PHONY: clean
 clean: ## remove what was built; .deps stays
 	cargo clean
