@@ -193,12 +193,14 @@ fn next(out: &mut dyn Write, plan: &Plan, has_key: bool) -> io::Result<()> {
     } else {
         writeln!(
             out,
-            "    sudoedit {}     # and write the key into it",
+            "    ${{EDITOR:-vi}} {}     # and write the key into it",
             plan.credentials.display()
         )?;
     }
+    // Twice would make the stream twice, and the VCL would not load.
     let site = plan.vcl.with_file_name("default.vcl");
-    writeln!(out, "    sed -i '/^vcl 4/a include \"{vcl}\";' {}", site.display())?;
+    let site = site.display();
+    writeln!(out, "    grep -qs '{vcl}' {site} || sed -i '/^vcl 4/a include \"{vcl}\";' {site}")?;
     writeln!(
         out,
         "    systemctl daemon-reload && systemctl restart varnish && s3log doctor --config {settings}"
