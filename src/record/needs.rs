@@ -70,7 +70,7 @@ pub struct NamedTag {
 /// Tags of which one must not be hidden, and what prints from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    /// One of these is enough.
+    /// One of these is enough. The first costs a request the least.
     pub tags: Vec<NamedTag>,
     /// The specifiers, as a format has them, in its order.
     pub fields: Vec<String>,
@@ -83,6 +83,24 @@ impl Need {
     #[must_use]
     pub fn is_hidden(&self, hidden: &dyn Fn(&NamedTag) -> bool) -> bool {
         self.tags.iter().all(hidden)
+    }
+
+    /// Which tags to show so that every one of `needs` is met, each once and in their order. Of several that
+    /// are enough for one it is one that is `shown` anyway or that another need leaves no choice of; else the
+    /// first, which costs a request the least.
+    #[must_use]
+    pub fn to_show<'n>(needs: &[&'n Self], shown: &dyn Fn(&NamedTag) -> bool) -> Vec<&'n NamedTag> {
+        let only = |tag: &NamedTag| needs.iter().any(|need| need.tags.as_slice() == [tag.clone()]);
+        let mut found: Vec<&NamedTag> = Vec::new();
+        for need in needs {
+            let there = need.tags.iter().find(|tag| shown(tag) || only(tag));
+            if let Some(tag) = there.or(need.tags.first())
+                && !found.contains(&tag)
+            {
+                found.push(tag);
+            }
+        }
+        found
     }
 }
 

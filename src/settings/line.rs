@@ -2,7 +2,10 @@
 
 use super::arguments::{Arguments, Error};
 use super::destination::host;
-use crate::record::{Dialect, Escape, MAX_LINE_DEFAULT, MessageType, NotASample, Options, Zone};
+use crate::record::{
+    Dialect, Escape, MAX_LINE_DEFAULT, MessageType, NotASample, Options, Program, Sample, TagTable,
+    Zone,
+};
 
 /// Fastly's combined format, the default.
 const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
@@ -17,6 +20,29 @@ pub fn format(arguments: &Arguments, dialect: Dialect) -> &str {
         Dialect::Apache => COMBINED,
         Dialect::Varnishncsa => NCSA,
     })
+}
+
+/// The format, compiled for the Varnish whose tags are `tags`.
+///
+/// # Errors
+/// The first argument that cannot be used: `format` comes last.
+pub fn program(arguments: &Arguments, tags: &TagTable) -> Result<Program, Error> {
+    let options = line(arguments)?;
+    Program::compile(format(arguments, options.dialect), &options, tags)
+        .map_err(|error| arguments.problem("format", error))
+}
+
+/// Which transactions have a line.
+///
+/// # Errors
+/// It is no share.
+pub fn sample(arguments: &Arguments) -> Result<Sample, Error> {
+    let bad = |takes: NotASample| arguments.bad("sample", takes.to_string());
+    Ok(arguments
+        .get("sample")
+        .map(|text| text.parse().map_err(bad))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 /// What its lines go by.
@@ -57,13 +83,7 @@ pub fn line(arguments: &Arguments) -> Result<Options, Error> {
         pid: std::process::id(),
         max_line: usize::try_from(max_line).unwrap_or(MAX_LINE_DEFAULT),
         zone: arguments.choice("timezone", &[("utc", Zone::Utc), ("local", Zone::Local)])?,
-        sample: arguments
-            .get("sample")
-            .map(|text| {
-                text.parse().map_err(|takes: NotASample| arguments.bad("sample", takes.to_string()))
-            })
-            .transpose()?
-            .unwrap_or_default(),
+        sample: sample(arguments)?,
         heal: true,
     })
 }

@@ -91,20 +91,15 @@ impl Watch {
     }
 
     fn sentence(&self, hidden: &[&Need]) -> String {
-        let (mut parts, mut unmask) = (Vec::new(), Vec::new());
+        let mut parts = Vec::new();
         for need in hidden {
             let part = need.to_string();
-            if parts.contains(&part) {
-                continue;
-            }
-            parts.push(part);
-            if let Some(first) = need.tags.first() {
-                let plus = format!("+{}", first.name);
-                if !unmask.contains(&plus) {
-                    unmask.push(plus);
-                }
+            if !parts.contains(&part) {
+                parts.push(part);
             }
         }
+        let tags = Need::to_show(hidden, &|tag| !params::masked(tag.number));
+        let unmask: Vec<String> = tags.iter().map(|tag| format!("+{}", tag.name)).collect();
         format!(
             "stream {}: vsl_mask hides what its lines need, so that these values are missing and the lines \
              count as incomplete: {}; unmask: varnishadm param.set vsl_mask {}",

@@ -42,10 +42,8 @@ impl Stream {
     /// A sentence for the operator.
     pub(super) fn open(arguments: &Arguments) -> Result<Self, String> {
         let text = |error: Error| error.to_string();
-        let options = settings::line(arguments).map_err(text)?;
-        let format = settings::format(arguments, options.dialect);
-        let program = Program::compile(format, &options, &TAGS)
-            .map_err(|error| text(arguments.problem("format", error)))?;
+        let program = settings::program(arguments, &TAGS).map_err(text)?;
+        let sample = settings::sample(arguments).map_err(text)?;
         let esi = arguments.flag("esi").map_err(text)?;
         super::process::drain_at_exit();
         let outlet = super::process::open(arguments)?;
@@ -53,7 +51,6 @@ impl Stream {
         let pipeline = outlet.pipeline().cloned();
         let mask = Watch::new(arguments.stream(), &program, esi);
         let program = PROGRAMS.shared(program);
-        let sample = options.sample;
         Ok(Self { program, sample, esi, reads_response, mask, outlet, pipeline })
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::finding::Finding;
 use super::node::Node;
 use crate::cli::varnishd::Mask;
-use crate::record::{Need, Program, Side, TagTable};
+use crate::record::{Need, Side, TagTable};
 use crate::settings;
 
 pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
@@ -19,17 +19,15 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (stream, settings) in &node.streams {
         let Ok(settings) = settings else { continue };
-        let Ok(options) = settings::line(&settings.arguments) else { continue };
-        let format = settings::format(&settings.arguments, options.dialect);
-        let own = match Program::compile(format, &options, &TagTable::varnish_7()) {
+        let own = match settings::program(&settings.arguments, &TagTable::varnish_7()) {
             Ok(program) => {
                 let esi = settings.arguments.flag("esi").unwrap_or_default();
                 let needs = program.needs(Side::Client);
                 vec![judge(&mask, &needs, esi, &node.varnishd.option())]
             }
             Err(error) => {
-                let action = "Correct `format`, and load the VCL again.";
-                vec![Finding::fix("settings", format!("format: {error}"), action)]
+                let action = "Correct it, and load the VCL again.";
+                vec![Finding::fix("settings", error.to_string(), action)]
             }
         };
         found.extend(own.into_iter().map(|one| one.of(stream)));
@@ -53,8 +51,8 @@ fn judge(mask: &Mask, needs: &[Need], esi: bool, option: &str) -> Finding {
         };
         return Finding::ok("vsl_mask", text);
     }
-    let tags: BTreeSet<&str> =
-        each.iter().filter_map(|need| need.tags.first()).map(|tag| &*tag.name).collect();
+    let tags = Need::to_show(&each, &|tag| !mask.hides(&tag.name));
+    let tags: BTreeSet<&str> = tags.into_iter().map(|tag| &*tag.name).collect();
     let plus: Vec<String> = tags.iter().map(|tag| format!("+{tag}")).collect();
     let action = format!(
         "Show them: varnishadm{option} param.set vsl_mask {0}, and the same as -p vsl_mask={0} where \
@@ -85,8 +83,9 @@ mod tests {
     }
 
     fn found_of(format: &str, mask: &str, esi: bool) -> Finding {
-        let options = settings::line(&Arguments::new("access")).unwrap();
-        let program = Program::compile(format, &options, &TagTable::varnish_7()).unwrap();
+        let mut arguments = Arguments::new("access");
+        arguments.set("format", Some(format.to_owned()));
+        let program = settings::program(&arguments, &TagTable::varnish_7()).unwrap();
         judge(&Mask::read(mask), &program.needs(Side::Client), esi, " -n x")
     }
 

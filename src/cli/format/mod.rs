@@ -16,7 +16,7 @@ use self::vcl::{Vcl, literal};
 use super::Error;
 use super::terminal::output::json;
 use crate::printable::printable;
-use crate::record::{Converted, Program, SetValue, Side, TagTable, convert};
+use crate::record::{Converted, SetValue, Side, TagTable, convert};
 use crate::settings::{self, Arguments};
 
 /// Longest format that is read from standard input.
@@ -85,13 +85,13 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
     for (name, value) in &pairs {
         given.set(name, Some((*value).to_owned()));
     }
-    let options = settings::line(&given)?;
-    let program = Program::compile(
-        settings::format(&given, options.dialect),
-        &options,
-        &TagTable::varnish_7(),
-    )
-    .map_err(|error| Error::Usage(format!("format: {error}")))?;
+    let program =
+        settings::program(&given, &TagTable::varnish_7()).map_err(|error| match error {
+            settings::Error::Problem { argument: "format", problem, .. } => {
+                Error::Usage(format!("format: {problem}"))
+            }
+            other => other.into(),
+        })?;
 
     let set: Vec<_> = values.iter().filter_map(example).collect();
     let sides = [(Side::Client, wanted.line.client), (Side::Backend, wanted.line.backend)];

@@ -20,7 +20,7 @@ use super::check::{CheckArgs, Mark, Step, printer};
 use super::terminal::output::count;
 use super::varnishd::{Mask, Varnishd};
 use super::{Error, program};
-use crate::record::{Need, Program, Side, TagTable, When};
+use crate::record::{NamedTag, Need, Side, TagTable, When};
 use crate::settings;
 
 /// What all the streams need.
@@ -90,22 +90,19 @@ fn stream_needs(
     if let Some(file) = &stream.config {
         arguments.fill_from_file(file.as_ref())?;
     }
-    let options = settings::line(&arguments)?;
-    let format = settings::format(&arguments, options.dialect);
-    let program = Program::compile(format, &options, &TagTable::varnish_7())
-        .map_err(|error| Error::from(arguments.problem("format", error)))?;
+    let program = settings::program(&arguments, &TagTable::varnish_7())?;
     let sides = source.sides(&stream.name);
     let found: Vec<Need> = sides.iter().flat_map(|side| program.needs(*side)).collect();
-    let (mut tags, mut lacking) = (BTreeSet::new(), Vec::new());
     let esi = arguments.flag("esi")?;
-    for need in found.iter().filter(|need| need.when.is_each(esi)) {
-        let names: Vec<&str> = need.tags.iter().map(|tag| tag.name.as_str()).collect();
-        let Some(first) = names.first() else { continue };
-        // One that is there anyway, if there is one.
-        let kept = names.iter().find(|name| !prices::RECOMMENDED.contains(name)).unwrap_or(first);
-        tags.insert((*kept).to_owned());
-        if need.is_hidden(&|tag| mask.hides(&tag.name)) {
-            lacking.push((need.to_string(), (*kept).to_owned()));
+    let each: Vec<&Need> = found.iter().filter(|need| need.when.is_each(esi)).collect();
+    // What the recommended mask shows is there anyway.
+    let shown = |tag: &NamedTag| !prices::RECOMMENDED.contains(&tag.name.as_str());
+    let show = Need::to_show(&each, &shown);
+    let mut tags: BTreeSet<String> = show.iter().map(|tag| tag.name.clone()).collect();
+    let mut lacking = Vec::new();
+    for need in each.iter().filter(|need| need.is_hidden(&|tag| mask.hides(&tag.name))) {
+        if let Some(kept) = need.tags.iter().find(|tag| show.contains(tag)) {
+            lacking.push((need.to_string(), kept.name.clone()));
         }
     }
     let of = match sides.as_slice() {

@@ -76,6 +76,26 @@ fn one_of_several_tags_is_enough() {
     assert!(begin.is_hidden(&|_| true));
 }
 
+/// `Need::to_show` for what each line of `format` needs, where `shown` are shown anyway.
+fn to_show(format: &str, shown: &[&str]) -> Vec<String> {
+    let needs = csa(format).needs(Side::Client);
+    let each: Vec<&Need> = needs.iter().filter(|need| need.when == When::Always).collect();
+    let tags = Need::to_show(&each, &|tag| shown.contains(&tag.name.as_str()));
+    tags.into_iter().map(|tag| tag.name.clone()).collect()
+}
+
+#[test]
+fn of_several_tags_that_are_enough_the_one_that_is_shown_anyway_is_chosen_or_the_cheapest() {
+    let format = "%{VCL_Log:key}x";
+    assert_eq!(to_show(format, &[]), ["VCL_Log", "Begin"]);
+    assert_eq!(to_show(format, &["Timestamp"]), ["VCL_Log", "Timestamp"]);
+    assert_eq!(to_show(format, &["Begin", "Timestamp"]), ["VCL_Log", "Begin"]);
+    // A specifier that nothing but one of them serves decides for the others.
+    let both = "%{VCL_Log:key}x %{VSL:Timestamp:Resp[2]}x";
+    assert_eq!(to_show(both, &[]), ["VCL_Log", "Timestamp"]);
+    assert!(to_show("%h", &[]).is_empty());
+}
+
 #[test]
 fn what_a_restart_may_have_changed_is_told_from_the_request_by_its_records_and_the_calls() {
     let program = apache("%m %U %{Referer}i %t %>s");
