@@ -246,10 +246,11 @@ fn settle(request: *mut ffi::req) {
 fn delivered(request: *mut ffi::req, sent: Option<Sent>) {
     // SAFETY: Varnish calls a transport with a valid request, which this thread alone has.
     let Some(req) = (unsafe { request.as_ref() }) else { return };
+    // A panic costs what it would have told, which is then looked for in the log.
+    let sent = guarded(|| task::delivered(req, &sent?)).flatten();
     each(request, |pending| {
         if std::mem::take(&mut pending.watching) {
-            // A panic costs what it would have told, which is then looked for in the log.
-            guarded(|| task::tell(req, pending, sent.as_ref()));
+            guarded(|| task::tell(req, pending, sent));
         }
     });
 }

@@ -7,7 +7,7 @@
 //!
 //! Not here: what streams with different formats could share.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -17,7 +17,7 @@ use crate::record::{Program, Rendered};
 
 thread_local! {
     /// A worker's buffer, used for every line.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How much more than `max_line` a worker's buffer keeps from task to task. A line of JSON with
@@ -35,20 +35,35 @@ struct Kept<'t> {
 }
 
 /// The lines of a task so far.
-pub(super) struct Lines<'t> {
-    buffer: Vec<u8>,
+pub(super) struct Lines<'b, 't> {
+    buffer: &'b mut Vec<u8>,
     kept: SmallVec<[Kept<'t>; 2]>,
     /// The longest line of the stream that was last.
     most: usize,
 }
 
-impl<'t> Lines<'t> {
-    /// Of a task that begins to end: in the worker's buffer, which it gets back when this goes.
-    pub(super) fn new() -> Self {
-        // A thread that ends has no buffer any more.
-        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.clear();
-        Self { buffer, kept: SmallVec::new(), most: 0 }
+impl<'t> Lines<'_, 't> {
+    /// Has `write` make the lines of a task that ends, in the worker's buffer.
+    pub(super) fn with(write: impl FnOnce(&mut Lines<'_, 't>)) {
+        let mut write = Some(write);
+        let mut run = |buffer: &mut Vec<u8>| {
+            let write = write.take()?;
+            buffer.clear();
+            let mut lines = Lines { buffer, kept: SmallVec::new(), most: 0 };
+            write(&mut lines);
+            let most = lines.most + LINE_SLACK;
+            // A header of a hostile client must not occupy its size in every worker for good.
+            if buffer.capacity() > most {
+                buffer.clear();
+                buffer.shrink_to(most);
+            }
+            Some(())
+        };
+        let done = BUFFER.try_with(|buffer| run(&mut *buffer.try_borrow_mut().ok()?));
+        if !matches!(done, Ok(Some(()))) {
+            // A thread that ends has none any more.
+            run(&mut Vec::new());
+        }
     }
 
     /// The line that `program` makes of a task's `pending`. `more` if other streams may follow.
@@ -59,10 +74,10 @@ impl<'t> Lines<'t> {
         more: bool,
         render: impl FnOnce(&mut Vec<u8>) -> Rendered,
     ) -> (&[u8], Rendered) {
-        let same =
-            |kept: &&Kept<'_>| std::ptr::eq(kept.program, program) && kept.pending.says_as(pending);
-        if let Some(kept) = self.kept.iter().find(same) {
-            return (self.buffer.get(kept.at.clone()).unwrap_or_default(), kept.rendered);
+        for kept in &self.kept {
+            if std::ptr::eq(kept.program, program) && kept.pending.says_as(pending) {
+                return (self.buffer.get(kept.at.clone()).unwrap_or_default(), kept.rendered);
+            }
         }
         let start = self.kept.last().map_or(0, |kept| kept.at.end);
         let rendered = self.render(program, start, render);
@@ -80,7 +95,7 @@ impl<'t> Lines<'t> {
         render: impl FnOnce(&mut Vec<u8>) -> Rendered,
     ) -> (&[u8], Rendered) {
         let rendered = self.render(program, 0, render);
-        (&self.buffer, rendered)
+        (self.buffer, rendered)
     }
 
     fn render(
@@ -92,18 +107,7 @@ impl<'t> Lines<'t> {
         self.most = program.max_line();
         // Behind it there may be a line that nobody keeps, or the beginning of one whose rendering panicked.
         self.buffer.truncate(start);
-        render(&mut self.buffer)
-    }
-}
-
-impl Drop for Lines<'_> {
-    /// A header of a hostile client must not occupy its size in every worker for good.
-    fn drop(&mut self) {
-        self.buffer.clear();
-        self.buffer.shrink_to(self.most + LINE_SLACK);
-        let buffer = std::mem::take(&mut self.buffer);
-        // A thread that ends needs none.
-        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        render(self.buffer)
     }
 }
 
@@ -117,7 +121,11 @@ mod tests {
     }
 
     /// The line that `program` makes of `pending`, and whether it was rendered for it.
-    fn line<'t>(lines: &mut Lines<'t>, program: &Program, pending: &'t Pending) -> (Vec<u8>, bool) {
+    fn line<'t>(
+        lines: &mut Lines<'_, 't>,
+        program: &Program,
+        pending: &'t Pending,
+    ) -> (Vec<u8>, bool) {
         let mut rendered = false;
         let (line, _) = lines.of(program, pending, true, |out| {
             rendered = true;
@@ -132,10 +140,11 @@ mod tests {
     fn a_line_is_rendered_once_for_all_streams_with_its_format() {
         let [one, other] = ["%h %s", "%s"].map(program);
         let pending = Pending::new(std::ptr::null());
-        let mut lines = Lines::new();
-        assert_eq!(line(&mut lines, &one, &pending), (b"-\n".to_vec(), true));
-        assert_eq!(line(&mut lines, &other, &pending), (b"-\n".to_vec(), true));
-        assert_eq!(line(&mut lines, &one, &pending), (b"-\n".to_vec(), false));
+        Lines::with(|lines| {
+            assert_eq!(line(lines, &one, &pending), (b"-\n".to_vec(), true));
+            assert_eq!(line(lines, &other, &pending), (b"-\n".to_vec(), true));
+            assert_eq!(line(lines, &one, &pending), (b"-\n".to_vec(), false));
+        });
     }
 
     #[test]
@@ -143,25 +152,39 @@ mod tests {
         let program = program("%{key}x");
         let [mut first, mut second, mut third] = [(); 3].map(|()| Pending::new(std::ptr::null()));
         assert!(first.set(b"key", b"1") && second.set(b"key", b"2") && third.set(b"key", b"1"));
-        let mut lines = Lines::new();
-        assert_eq!(line(&mut lines, &program, &first), (b"1\n".to_vec(), true));
-        assert_eq!(line(&mut lines, &program, &second), (b"2\n".to_vec(), true));
-        assert_eq!(line(&mut lines, &program, &third), (b"1\n".to_vec(), false));
+        Lines::with(|lines| {
+            assert_eq!(line(lines, &program, &first), (b"1\n".to_vec(), true));
+            assert_eq!(line(lines, &program, &second), (b"2\n".to_vec(), true));
+            assert_eq!(line(lines, &program, &third), (b"1\n".to_vec(), false));
+        });
     }
 
     #[test]
     fn a_rendering_that_panics_leaves_nothing_in_the_next_line() {
         let program = program("%s");
         let pending = Pending::new(std::ptr::null());
-        let mut lines = Lines::new();
-        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            lines.of(&program, &pending, true, |out| {
-                out.extend_from_slice(b"half");
-                panic!("in mid line");
-            });
-        }));
-        assert!(panics.is_err());
-        assert_eq!(line(&mut lines, &program, &pending), (b"-\n".to_vec(), true));
+        Lines::with(|lines| {
+            let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                lines.of(&program, &pending, true, |out| {
+                    out.extend_from_slice(b"half");
+                    panic!("in mid line");
+                });
+            }));
+            assert!(panics.is_err());
+            assert_eq!(line(lines, &program, &pending), (b"-\n".to_vec(), true));
+        });
+    }
+
+    #[test]
+    fn a_task_within_a_task_has_lines_too() {
+        let program = program("%s");
+        let pending = Pending::new(std::ptr::null());
+        let mut lengths = Vec::new();
+        Lines::with(|lines| {
+            lengths.push(line(lines, &program, &pending).0.len());
+            Lines::with(|lines| lengths.push(line(lines, &program, &pending).0.len()));
+        });
+        assert_eq!(lengths, [2, 2]);
     }
 
     #[test]
@@ -169,21 +192,17 @@ mod tests {
         let program = program("%s");
         let most = MAX_LINE_DEFAULT + LINE_SLACK;
         let fill = |length: usize| {
-            let mut lines = Lines::new();
-            lines.once(&program, |out| {
-                out.resize(length, b'x');
-                Rendered::default()
+            Lines::with(|lines| {
+                lines.once(&program, |out| {
+                    out.resize(length, b'x');
+                    Rendered::default()
+                });
             });
-            drop(lines);
-            let kept = BUFFER.take();
-            assert!(kept.is_empty());
-            let found = (kept.as_ptr(), kept.capacity());
-            BUFFER.set(kept);
-            found
+            BUFFER.with_borrow(|kept| (kept.as_ptr(), kept.capacity()))
         };
         assert!(fill(100_000).1 <= most);
         // What usual lines need is not allocated anew for each.
-        BUFFER.set(Vec::with_capacity(most));
+        BUFFER.replace(Vec::with_capacity(most));
         assert_eq!(fill(MAX_LINE_DEFAULT), fill(MAX_LINE_DEFAULT));
         assert_eq!(fill(10).1, most);
     }

@@ -173,27 +173,28 @@ fn remember(req: &ffi::req, lines: &[ffi::txt], stream: &Stream, pending: &mut P
     pending.remember_response(answer(req), printed)
 }
 
-/// Tells a request's value what was delivered, while `req->resp` is there.
-pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<&Sent>) {
-    pending.forget_response();
-    let Some(sent) = sent else { return };
+/// What was delivered of a request, while `req->resp` is there. Whether its lines are remembered is
+/// another matter for each value.
+pub(super) fn delivered(req: &ffi::req, sent: &Sent) -> Option<Delivered> {
     let status = match sent.answer {
-        Answered::Status(number) => Some(number),
-        Answered::Response => status_of(req, req.resp),
+        Answered::Status(number) => number,
+        Answered::Response => status_of(req, req.resp)?,
     };
-    let Some(status) = status else { return };
-    let lines = headers(req, req.resp);
-    let Some(stream) = pending.lend() else { return };
-    let lines = !stream.reads_response || remember(req, lines, stream, pending);
     // SAFETY: an object that is delivered stands until `cnt_finish`, before 7.7 the end of
     // `cnt_transmit`.
     let private = unsafe { req.objcore.as_ref() }
         .is_some_and(|object| u32::from(object.flags) & ffi::oc_flags_OC_F_PRIVATE != 0);
-    pending.delivered = {
-        let Sent { aborted, ready, .. } = *sent;
-        let response = matches!(sent.answer, Answered::Response);
-        Some(Delivered { status, ready, aborted, private, lines, response })
-    };
+    let Sent { aborted, ready, .. } = *sent;
+    let response = matches!(sent.answer, Answered::Response);
+    Some(Delivered { status, ready, aborted, private, lines: false, response })
+}
+
+/// Tells a request's value what was delivered, while `req->resp` is there.
+pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<Delivered>) {
+    pending.forget_response();
+    let (Some(sent), Some(stream)) = (sent, pending.lend()) else { return };
+    let lines = !stream.reads_response || remember(req, headers(req, req.resp), stream, pending);
+    pending.delivered = Some(Delivered { lines, ..sent });
 }
 
 /// VCL's `.nolog()`: takes back the calls of `.log()` so far.
@@ -285,14 +286,15 @@ fn rolled_back(ctx: &ffi::vrt_ctx, vsl: &ffi::vsl_log, esi_level: u32, mut pendi
 /// Writes the records that VCL has asked for.
 fn finish<'t>(
     values: impl Iterator<Item = &'t Pending>,
-    write: impl Fn(&Stream, &'t Pending, &mut Lines<'t>),
+    write: impl Fn(&Stream, &'t Pending, &mut Lines<'_, 't>),
 ) {
-    let mut lines = Lines::new();
-    for pending in values.filter(|pending| pending.registered) {
-        if let Some(stream) = pending.stream() {
-            stream.guard(|| write(stream, pending, &mut lines));
+    Lines::with(|lines| {
+        for pending in values.filter(|pending| pending.registered) {
+            if let Some(stream) = pending.stream() {
+                stream.guard(|| write(stream, pending, lines));
+            }
         }
-    }
+    });
 }
 
 /// Counts a record whose request's end will not be seen.
@@ -309,7 +311,7 @@ fn end_of_request<'t>(
     stream: &Stream,
     req: &ffi::req,
     pending: &'t Pending,
-    lines: &mut Lines<'t>,
+    lines: &mut Lines<'_, 't>,
 ) {
     if req.esi_level > 0 && !stream.esi {
         return;
@@ -336,7 +338,7 @@ fn end_of_fetch<'t>(
     stream: &Stream,
     bo: &ffi::busyobj,
     pending: &'t Pending,
-    lines: &mut Lines<'t>,
+    lines: &mut Lines<'_, 't>,
 ) {
     let [vsl] = &bo.vsl;
     stream.mask.fetch();
@@ -382,7 +384,7 @@ fn write<'t>(
     about: &About<'t>,
     acct: Option<Acct>,
     structs: &dyn Structs,
-    lines: &mut Lines<'t>,
+    lines: &mut Lines<'_, 't>,
 ) {
     let vxid = version::vxid(vsl);
     if !stream.sample.has(vxid) {
@@ -428,8 +430,10 @@ pub(super) fn write_line(
     text: &[u8],
     priority: Option<Priority>,
 ) {
-    let mut lines = Lines::new();
     let program = &*stream.program;
-    let (line, rendered) = lines.once(program, |line| program.render_line(text, ctx.now.0, line));
-    push(stream, line, rendered, priority);
+    Lines::with(|lines| {
+        let (line, rendered) =
+            lines.once(program, |line| program.render_line(text, ctx.now.0, line));
+        push(stream, line, rendered, priority);
+    });
 }
