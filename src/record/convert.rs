@@ -45,13 +45,16 @@ pub struct Converted {
 pub fn convert(format: &str) -> Converted {
     let mut conversion = Conversion::default();
     let mut rest = format;
-    while let Some(at) = rest.find('%') {
+    // A backslash makes text of what comes behind it, but not in JSON, which has its own.
+    let escapes = !format.trim_start().starts_with('{');
+    while let Some(at) = rest.find(|c| c == '%' || escapes && c == '\\') {
         let (before, from) = rest.split_at(at);
         conversion.done.format.push_str(before);
         let column = format.len() - from.len();
         let column = format.get(..column).unwrap_or_default().chars().count() + 1;
         let after = from.get(1..).unwrap_or_default();
-        let expression = closing(after).filter(|_| after.starts_with('{')).and_then(|close| {
+        let opens = from.starts_with("%{");
+        let expression = closing(after).filter(|_| opens).and_then(|close| {
             let tail = after.get(close + 1..)?.strip_prefix('V')?;
             Some((after.get(1..close)?, tail))
         });
@@ -60,7 +63,7 @@ pub fn convert(format: &str) -> Converted {
             conversion.done.format.push_str(&specifier);
             rest = tail;
         } else {
-            // The percent sign and what it is for, so that the second of %% begins nothing.
+            // The sign and what it is for, so that the second of %% and that of \% begin nothing.
             let length = 1 + after.chars().next().map_or(0, char::len_utf8);
             conversion.done.format.push_str(from.get(..length).unwrap_or(from));
             rest = from.get(length..).unwrap_or_default();
@@ -240,6 +243,15 @@ mod tests {
         for format in ["", "%", "%h %{X}i %{", "%{VSL:ReqAcct[5]}x", "%%{a}V", "ä%ö", "%{a}"] {
             assert_eq!(convert(format).format, format, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_percent_sign_behind_a_backslash_is_text_as_the_format_is_compiled() {
+        assert_eq!(convert("\\%%{server.identity}V").format, "\\%%{node}x");
+        assert_eq!(convert("\\%{server.identity}V").format, "\\%{server.identity}V");
+        // JSON keeps backslashes: there %% is a percent sign.
+        let json = r#"{"a":"\\%%{b}V"}"#;
+        assert_eq!(convert(json).format, json);
     }
 
     proptest! {
