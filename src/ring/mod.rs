@@ -128,6 +128,30 @@
 //!   one stays: the kernel takes pages that it failed to write for written;
 //! - nothing is erased before the commit that consumes it is on the disk.
 //!
+//! On a processor that reorders memory accesses, as ARM64 does and x86-64 hardly, the compiler's order is not
+//! enough for the other threads. What they rely on are these pairs, and nothing else:
+//!
+//! | Release | Acquire | whoever sees the value also sees |
+//! |---|---|---|
+//! | a frame's header: `Ring::publish` | `frame::read`, `step_over` | the payload, and before it the mark that says it was cut |
+//! | `published`: the addition in `Ring::place` | `Ring::settled` | the frames of every push in the sum, for the additions of others continue the release sequence; and a tail that counts their claims, which the pushes exchanged before |
+//! | `released`: `Reader::release` | `Ring::claim` | the zeros, and that the reader has read what was there |
+//!
+//! The tail is Relaxed everywhere. It hands out positions, and no byte is reached through it: a producer's
+//! come to it by `released`, which it loads again after each exchange that failed; a reader's by a header or by
+//! `published`. An older `released` than there is refuses a push that would have found room, and an older tail
+//! fails the exchange. The reader meets no header of its last lap, for it zeroed that word itself, and one thread
+//! never loads an older value of a word than it has stored. The commit slots and `high_water` are no messages
+//! between threads: the reader alone writes them. How the reader reaches its thread, and the ring the
+//! producers, is the business of `thread::spawn` and `Arc`. `loom.rs` runs small cases with all that these
+//! orderings allow.
+//!
+//! A kill is the same on both: ARM64's interrupts are precise, too. What a thread did before the one that
+//! ended it is done, in whatever order the caches got it, what stood behind has not begun, and the kernel
+//! has stopped all threads before the next process can lock the directory. The page that a power cut leaves
+//! may have words of different moments, as stores reach memory out of order: that is why a header holds the
+//! check of its payload, and a commit slot that of all its words.
+//!
 //! What a file says is never believed further than its checks reach, and no length takes an
 //! access out of the mapping, whatever the file holds.
 

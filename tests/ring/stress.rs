@@ -1,4 +1,5 @@
-//! Real threads, real contention: every record arrives once, each producer's in its order.
+//! Real threads, real contention: every record arrives once, each producer's in its order. `S3LOG_RECORDS`
+//! is how many each of the four producers pushes, for a longer run than that of every day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,10 @@ use vmod_s3log::ring::{Backing, Capacity, PushError, Ring};
 
 const PRODUCERS: usize = 4;
 const RECORDS: u64 = 100_000;
+
+fn records() -> u64 {
+    std::env::var("S3LOG_RECORDS").map_or(RECORDS, |given| given.parse().expect("a number"))
+}
 
 /// A record of 9 to about 400 bytes that says whose it is, which, and what follows.
 fn record(producer: u8, number: u64, random: &mut fastrand::Rng) -> Vec<u8> {
@@ -30,19 +35,19 @@ fn check(record: &[u8], next: &mut [u64; PRODUCERS]) {
 fn pass_everything_on(backing: Backing<'_>, push: fn(&Ring, &[u8])) {
     let opened = Ring::open(backing, Capacity::MIN).unwrap();
     let mut reader = opened.reader;
-    let mut next = [0; PRODUCERS];
+    let (mut next, records) = ([0; PRODUCERS], records());
     std::thread::scope(|scope| {
         for producer in 0..PRODUCERS as u8 {
             let ring = Arc::clone(&opened.ring);
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(producer.into());
-                for number in 0..RECORDS {
+                for number in 0..records {
                     push(&ring, &record(producer, number, &mut random));
                 }
             });
         }
         let mut random = fastrand::Rng::with_seed(99);
-        while next.iter().sum::<u64>() < PRODUCERS as u64 * RECORDS {
+        while next.iter().sum::<u64>() < PRODUCERS as u64 * records {
             for _ in 0..random.u32(1..500) {
                 match reader.next() {
                     Some(record) => check(record, &mut next),
@@ -59,7 +64,7 @@ fn pass_everything_on(backing: Backing<'_>, push: fn(&Ring, &[u8])) {
             }
         }
     });
-    assert_eq!(next, [RECORDS; PRODUCERS]);
+    assert_eq!(next, [records; PRODUCERS]);
     assert_eq!(reader.next(), None);
     reader.commit(b"").unwrap();
     let usage = opened.ring.usage();
