@@ -3,13 +3,13 @@
 //!
 //! And says which Varnish this is, where its structs differ: `varnish_before_7_7` and so on, one
 //! for each version that changed something, and `varnish_without_req_reset` for what its headers lack.
-//! `src/vmod/version.rs` has what it was. Where nothing is found out, it is taken for the newest.
+//! `src/vmod/version/` has what it was. Where nothing is found out, it is taken for the newest.
 
 #[cfg(feature = "vmod")]
 use std::path::PathBuf;
 
 /// The versions in which something changed that the module sees.
-const CHANGES: [(u32, u32); 3] = [(7, 1), (7, 3), (7, 7)];
+const CHANGES: [(u32, u32); 6] = [(6, 2), (6, 4), (6, 6), (7, 1), (7, 3), (7, 7)];
 
 /// What versions got in their lifetime, and distributions may have added to older ones, so that no number
 /// tells: a header, and a word that it has then.

@@ -38,6 +38,7 @@ use super::guarded::guarded;
 use super::pending::Pending;
 use super::task;
 use super::transport::{self, Hooks, Sent};
+use super::version;
 
 static HOOKS: Hooks = Hooks { before_vcl: resume, delivery: settle, delivered };
 
@@ -69,11 +70,11 @@ impl Of {
     fn new(ctx: &ffi::vrt_ctx) -> Self {
         // SAFETY: in a client task req is valid, and this thread alone has it.
         if let Some(req) = unsafe { ctx.req.as_ref() } {
-            return Self { at: ctx.req.cast(), number: req.t_first.0.to_bits() };
+            return Self { at: ctx.req.cast(), number: version::seconds(req.t_first).to_bits() };
         }
         // SAFETY: in a backend task bo is valid, and this thread alone has it.
         let Some(bo) = (unsafe { ctx.bo.as_ref() }) else { return Self::NONE };
-        Self { at: ctx.bo.cast(), number: bo.t_first.0.to_bits() }
+        Self { at: ctx.bo.cast(), number: version::seconds(bo.t_first).to_bits() }
     }
 }
 
@@ -103,9 +104,7 @@ unsafe extern "C" {
 /// The request that a client asked for, which `request` may be a fragment of.
 fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
     // SAFETY: the callers' requests are valid, and this thread alone has them.
-    let top = unsafe { request.as_ref() }?.top;
-    // SAFETY: a request has a top for as long as it lives.
-    Some(unsafe { top.as_ref() }?.topreq)
+    version::top(unsafe { request.as_ref() }?)
 }
 
 /// Tells `pending`, the value of a request's task, what will have been delivered. `false` where

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use varnish::ffi;
 
 use super::object::Stream;
+use super::version::Owner;
 use crate::priority::Priority;
 use crate::record::MAX_LINE_MAX;
 
@@ -100,7 +101,10 @@ pub(super) struct Delivered {
 }
 
 /// What VCL left for the end of a task.
+#[repr(C)]
 pub(super) struct Pending {
+    /// First, as the destructors of older versions want it.
+    pub owner: Owner,
     to: To,
     /// [`Stream::key`]: what tells the values of one task apart.
     key: *const c_void,
@@ -131,6 +135,7 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn new(stream: *const Stream) -> Self {
         Self {
+            owner: Owner::NONE,
             to: To::Borrowed(stream),
             key: std::ptr::null(),
             registered: false,

@@ -152,7 +152,7 @@ impl Structs for Client<'_> {
         let req = self.req;
         let sent = self.pending.delivered.as_ref().filter(|sent| sent.response)?;
         let fresh = req.restarts == 0 && req.esi_level == 0;
-        let (start, end) = (req.t_first.0, req.t_prev.0);
+        let (start, end) = (version::seconds(req.t_first), version::seconds(req.t_prev));
         let timed = start > 0.0 && end > 0.0 && end.is_finite();
         if !fresh || !timed || version::piped(req) || version::is_reset(req) {
             return None;
@@ -180,7 +180,7 @@ impl Structs for Client<'_> {
     }
 
     fn body_is_kept(&self) -> bool {
-        std::ptr::eq(&raw const ffi::BS_CACHED, self.req.req_body_status.cast())
+        version::body_is_kept(self.req)
     }
 
     fn line(&self, message: Message, part: Part) -> Option<&[u8]> {
@@ -211,8 +211,8 @@ impl Structs for Client<'_> {
 
     fn moment(&self, which: Moment) -> Option<f64> {
         let time = match which {
-            Moment::Start => self.req.t_first.0,
-            Moment::End => self.req.t_prev.0,
+            Moment::Start => version::seconds(self.req.t_first),
+            Moment::End => version::seconds(self.req.t_prev),
             Moment::FirstByte => self.pending.delivered.as_ref()?.ready,
         };
         (time > 0.0).then_some(time)
@@ -311,8 +311,8 @@ impl Structs for Backend<'_> {
 
     fn moment(&self, which: Moment) -> Option<f64> {
         let time = match which {
-            Moment::Start => self.bo.t_first.0,
-            Moment::End => self.bo.t_prev.0,
+            Moment::Start => version::seconds(self.bo.t_first),
+            Moment::End => version::seconds(self.bo.t_prev),
             Moment::FirstByte => version::first_byte(self.bo),
         };
         (time > 0.0).then_some(time)

@@ -15,7 +15,6 @@
 //! Nothing here unwinds: a panic in a destructor would end varnishd's child.
 
 use std::ffi::{CStr, c_void};
-use std::ptr::null_mut;
 
 use varnish::ffi;
 
@@ -28,49 +27,23 @@ use super::params;
 use super::pending::{Answer, Delivered, Pending};
 use super::structs::{Backend, Client, headers, line_of, status_of};
 use super::transport::{Answered, Sent};
-use super::version;
+use super::version::{self, Destroy, Owner};
 use crate::printable::printable;
 use crate::priority::{NotAPriority, Priority};
 use crate::record::{Acct, Rendered, Side, Structs, Task};
 use crate::ring::Record;
 use crate::stats;
 
-static METHODS: Methods = Methods(ffi::vmod_priv_methods {
-    magic: ffi::VMOD_PRIV_METHODS_MAGIC,
-    type_: c"s3log_pending".as_ptr(),
-    fini: Some(task_end),
-});
-
-struct Methods(ffi::vmod_priv_methods);
-
-// SAFETY: the struct is constant; Varnish only reads it.
-unsafe impl Sync for Methods {}
-
-/// The key of a task's values in its tree.
-static VALUES: u8 = 0;
-
-/// The place of the values of the task of `ctx`: null, or valid until the task's end. Varnish's node of it
-/// is in the value that came first; this module alone writes it.
-fn place(ctx: &ffi::vrt_ctx) -> *mut ffi::vmod_priv {
-    // SAFETY: in a client task req is valid, and this thread alone has it.
-    if unsafe { ctx.req.as_ref() }
-        .is_some_and(|req| req.privs.iter().all(|of| of.rbh_root.is_null()))
-    {
-        return null_mut();
-    }
-    // SAFETY: the context belongs to a client or backend task.
-    unsafe { ffi::VRT_priv_task_get(ctx, (&raw const VALUES).cast()) }
-}
-
 /// The first of the values in a place, linked by [`Pending::next`].
 fn first(place: *mut ffi::vmod_priv) -> *mut Pending {
-    // SAFETY: as place() says, and nothing else refers to it.
-    unsafe { place.as_ref() }.map_or(null_mut(), |place| place.priv_.cast())
+    // SAFETY: null, or valid until the task's end. Varnish's node of it is in the value that came first; this
+    // module alone writes it, and nothing else refers to it.
+    unsafe { place.as_ref() }.map_or(std::ptr::null_mut(), |place| place.priv_.cast())
 }
 
 /// The first of the values of the task of `ctx`.
 pub(super) fn values(ctx: &ffi::vrt_ctx) -> *mut Pending {
-    first(place(ctx))
+    first(version::place(ctx))
 }
 
 /// Puts `pending` among the values of the task of `ctx`, which has none for its pipeline. `there` is
@@ -80,17 +53,11 @@ fn add(
     there: *mut ffi::vmod_priv,
     mut pending: Box<Pending>,
 ) -> Option<*mut Pending> {
-    let place = if there.is_null() {
-        let mut own = *ctx;
-        own.ws = pending.workspace();
-        // SAFETY: the context belongs to a client or backend task.
-        unsafe { ffi::VRT_priv_task(&raw const own, (&raw const VALUES).cast()) }
-    } else {
-        there
-    };
-    // SAFETY: as place() says, but null when there is no room; nothing else refers to it.
+    let place =
+        if there.is_null() { version::put::<Values>(ctx, pending.workspace()) } else { there };
+    // SAFETY: as in first(), but null when there is no room.
     let place = unsafe { place.as_mut() }?;
-    place.methods = &raw const METHODS.0;
+    pending.owner = Owner::new(ctx);
     pending.next = place.priv_.cast();
     let pending = Box::into_raw(pending);
     place.priv_ = pending.cast();
@@ -100,7 +67,7 @@ fn add(
 /// Puts `pending` into the task as the value of its pipeline. What the task has already gets what
 /// `pending` knows, and is the value.
 fn enter(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
-    let place = place(ctx);
+    let place = version::place(ctx);
     let there = Pending::find(first(place), pending.key());
     let Some(value) = there else { return add(ctx, place, pending) };
     // SAFETY: it is in the task, whose thread alone has it.
@@ -122,7 +89,7 @@ fn pending<T>(
         return None;
     }
     carry::called(ctx);
-    let place = place(ctx);
+    let place = version::place(ctx);
     let pending = match Pending::find(first(place), stream.key()) {
         Some(pending) => pending,
         None => add(ctx, place, Pending::take(stream))?,
@@ -135,7 +102,7 @@ fn pending<T>(
 
 /// Which response a request has now.
 fn answer(req: &ffi::req) -> Answer {
-    Answer { restarts: req.restarts, synthetic: req.err_code != 0 }
+    Answer { restarts: version::count(req.restarts), synthetic: req.err_code != 0 }
 }
 
 /// The priority that VCL gave; a word that is none is told in the task's log. There is no ENUM among
@@ -161,7 +128,7 @@ pub(super) fn register(ctx: &ffi::vrt_ctx, stream: &Stream, priority: Option<Pri
         if carry::watch(ctx.req, pending) || !stream.reads_response {
             return;
         }
-        remember(req, headers(ctx, ctx.http_resp.0), stream, pending);
+        remember(req, headers(ctx, version::response(ctx)), stream, pending);
     });
     done.is_some()
 }
@@ -223,47 +190,45 @@ pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*
     entered.flatten()
 }
 
-/// The destructor of a task's values, of which `first` is the first.
-unsafe extern "C" fn task_end(ctx: *const ffi::vrt_ctx, first: *mut c_void) {
-    // SAFETY: Varnish passes a valid context.
-    let Some(ctx) = (unsafe { ctx.as_ref() }) else { return };
-    let first = first.cast::<Pending>();
-    let mut values = first;
-    // SAFETY: the values are the Boxes that add() put there, and Varnish gives them back once.
-    let mut next = || unsafe { Pending::pop(&mut values) };
-    // SAFETY: in a client task req is valid until its destructors have run.
-    if let Some(req) = unsafe { ctx.req.as_ref() } {
-        let [vsl] = &req.vsl;
-        // SAFETY: a request that is being worked on has a worker.
-        let worker = unsafe { req.wrk.as_ref() };
-        // CNT_Request takes the log from the worker before a request's last destructors.
-        let working = worker.is_some_and(|worker| !worker.vsl.is_null());
-        if ctx.method != 0 || working {
-            while let Some(pending) = next() {
-                rolled_back(ctx, vsl, req.esi_level, pending);
+/// The values of a task, of which the first is in its place.
+struct Values;
+
+impl Destroy for Values {
+    fn destroy(ctx: &ffi::vrt_ctx, goes_on: bool, first: *mut c_void) {
+        let first = first.cast::<Pending>();
+        let mut values = first;
+        // SAFETY: the values are the Boxes that add() put there, and Varnish gives them back once.
+        let mut next = || unsafe { Pending::pop(&mut values) };
+        // SAFETY: in a client task req is valid until its destructors have run.
+        if let Some(req) = unsafe { ctx.req.as_ref() } {
+            if goes_on {
+                let [vsl] = &req.vsl;
+                while let Some(pending) = next() {
+                    rolled_back(ctx, vsl, version::count(req.esi_level), pending);
+                }
+                return;
             }
-            return;
-        }
-        guarded(|| carry::end(ctx));
-        // SAFETY: they are let go of when the lines are.
-        let values = unsafe { Pending::all(first) };
-        finish(values, |stream, pending, lines| end_of_request(stream, req, pending, lines));
-    // SAFETY: in a backend task bo is valid until its destructors have run.
-    } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
-        let [vsl] = &bo.vsl;
-        if ctx.method != 0 {
-            while let Some(pending) = next() {
-                rolled_back(ctx, vsl, 0, pending);
+            guarded(|| carry::end(ctx));
+            // SAFETY: they are let go of when the lines are.
+            let values = unsafe { Pending::all(first) };
+            finish(values, |stream, pending, lines| end_of_request(stream, req, pending, lines));
+        // SAFETY: in a backend task bo is valid until its destructors have run.
+        } else if let Some(bo) = unsafe { ctx.bo.as_ref() } {
+            if goes_on {
+                let [vsl] = &bo.vsl;
+                while let Some(pending) = next() {
+                    rolled_back(ctx, vsl, 0, pending);
+                }
+                return;
             }
-            return;
+            guarded(|| carry::end(ctx));
+            // SAFETY: as above.
+            let values = unsafe { Pending::all(first) };
+            finish(values, |stream, pending, lines| end_of_fetch(stream, bo, pending, lines));
         }
-        guarded(|| carry::end(ctx));
-        // SAFETY: as above.
-        let values = unsafe { Pending::all(first) };
-        finish(values, |stream, pending, lines| end_of_fetch(stream, bo, pending, lines));
-    }
-    while let Some(pending) = next() {
-        pending.give();
+        while let Some(pending) = next() {
+            pending.give();
+        }
     }
 }
 
@@ -325,11 +290,11 @@ fn end_of_request<'t>(
         response_body: req.acct.resp_bodybytes,
     });
     let about = About {
-        now: req.t_prev.0,
+        now: version::seconds(req.t_prev),
         pending,
         side: Side::Client,
-        esi_level: req.esi_level,
-        restarts: req.restarts,
+        esi_level: version::count(req.esi_level),
+        restarts: version::count(req.restarts),
     };
     write(stream, vsl, &about, acct, &structs, lines);
 }
@@ -350,11 +315,11 @@ fn end_of_fetch<'t>(
         response_body: bo.acct.beresp_bodybytes,
     });
     let about = About {
-        now: bo.t_prev.0,
+        now: version::seconds(bo.t_prev),
         pending,
         side: Side::Backend,
         esi_level: 0,
-        restarts: bo.retries,
+        restarts: version::count(bo.retries),
     };
     write(stream, vsl, &about, acct, &structs, lines);
 }
@@ -433,7 +398,7 @@ pub(super) fn write_line(
     let program = &*stream.program;
     Lines::with(|lines| {
         let (line, rendered) =
-            lines.once(program, |line| program.render_line(text, ctx.now.0, line));
+            lines.once(program, |line| program.render_line(text, version::seconds(ctx.now), line));
         push(stream, line, rendered, priority);
     });
 }

@@ -13,7 +13,7 @@
 //! The place itself is written as an atomic, for the same reason. Limit: [`PAIRS`] has room for as many
 //! transports as Varnish and its modules have; one more is not led.
 //!
-//! What the struct is on each version is in `version.rs`. Where it has no `poll`, a value waits for the
+//! What the struct is on each version is in `version/transport.rs`. Where it has no `poll`, a value waits for the
 //! delivery or for VCL's next call, also past a rollback. Where the magic number differs, or Varnish has another
 //! transport there (`version::knows_transport`), nothing is led either.
 //!
@@ -268,20 +268,14 @@ struct Before {
     headers: u64,
 }
 
-/// Whether the request's body was read, if only to find it empty, and is not kept (`VRB_Iterate`).
-fn body_was_read(req: &ffi::req) -> bool {
-    let read = [&raw const ffi::BS_TAKEN, &raw const ffi::BS_ERROR];
-    read.into_iter().any(|status| std::ptr::eq(status.cast(), req.req_body_status))
-}
-
 impl Before {
     fn new(request: *const ffi::req) -> Self {
         // SAFETY: Varnish calls a transport with a valid request.
         let req = unsafe { request.as_ref() };
         let Some(req) = req else { return Self { ready: 0.0, headers: 0 } };
         // A synth reads the request's body after `Process`, and that is logged too (`VRB_Ignore`).
-        let read = req.err_code != 0 && body_was_read(req);
-        let ready = if read { 0.0 } else { req.t_prev.0 };
+        let read = req.err_code != 0 && version::body_was_read(req);
+        let ready = if read { 0.0 } else { version::seconds(req.t_prev) };
         let headers = req.acct.resp_hdrbytes;
         Self { ready, headers }
     }

@@ -5,9 +5,19 @@
 //! what distributions add to older ones: the headers tell. Not here: how a VMOD describes itself to the VCL
 //! compiler, which is varnish-rs's part (`docs/versions.md`).
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+mod transport;
+mod values;
+
+#[cfg(not(varnish_before_7_1))]
+use std::ffi::CStr;
+use std::ffi::{c_int, c_uint};
 
 use varnish::ffi;
+
+pub(super) use self::transport::{
+    Between, Call, Deliver, Minimal, Poll, TRANSPORT_MAGIC, Transport, deliver, knows_transport,
+};
+pub(super) use self::values::{Destroy, Owner, place, put};
 
 /// Words before a log record's text: `VSL_OVERHEAD` of `include/vapi/vsl_int.h`. 7.3 added the
 /// high half of the transaction's number.
@@ -60,6 +70,87 @@ pub(super) fn piped(req: &ffi::req) -> bool {
     #[cfg(varnish_before_7_7)]
     let piped = req.res_mode & ffi::RES_PIPE != 0;
     piped
+}
+
+/// Whether the request's body was read, if only to find it empty, and is not kept (`VRB_Iterate`).
+/// `include/tbl/body_status.h` has the states from 6.4 on, `include/tbl/req_body.h` before.
+pub(super) fn body_was_read(req: &ffi::req) -> bool {
+    #[cfg(not(varnish_before_6_4))]
+    let read = [&raw const ffi::BS_TAKEN, &raw const ffi::BS_ERROR]
+        .into_iter()
+        .any(|status| std::ptr::eq(status.cast(), req.req_body_status));
+    #[cfg(varnish_before_6_4)]
+    let read = [ffi::req_body_state_e_REQ_BODY_TAKEN, ffi::req_body_state_e_REQ_BODY_FAIL]
+        .contains(&req.req_body_status);
+    read
+}
+
+/// Whether the request's body is kept, so that it can be sent again.
+pub(super) fn body_is_kept(req: &ffi::req) -> bool {
+    #[cfg(not(varnish_before_6_4))]
+    let kept = std::ptr::eq(&raw const ffi::BS_CACHED, req.req_body_status.cast());
+    #[cfg(varnish_before_6_4)]
+    let kept = req.req_body_status == ffi::req_body_state_e_REQ_BODY_CACHED;
+    kept
+}
+
+/// The request that a client asked for, which `req` may be a fragment of: `req->top` is that from 6.4 on in
+/// a `struct reqtop`.
+pub(super) fn top(req: &ffi::req) -> Option<*mut ffi::req> {
+    #[cfg(not(varnish_before_6_4))]
+    // SAFETY: a request has a top for as long as it lives.
+    let top = unsafe { req.top.as_ref() }?.topreq;
+    #[cfg(varnish_before_6_4)]
+    let top = req.top;
+    Some(top)
+}
+
+/// The response that VCL sees: a struct around the pointer from 6.2 on, `VCL_HTTP` of `include/vrt.h`.
+pub(super) fn response(ctx: &ffi::vrt_ctx) -> *const ffi::http {
+    #[cfg(not(varnish_before_6_2))]
+    let response = ctx.http_resp.0;
+    #[cfg(varnish_before_6_2)]
+    let response = ctx.http_resp;
+    response
+}
+
+/// A moment in seconds since 1970: `vtim_real` of `include/vdef.h`, for which some structs have a plain number
+/// before 6.2.
+#[cfg(not(varnish_before_6_2))]
+pub(super) fn seconds(moment: ffi::vtim_real) -> f64 {
+    moment.0
+}
+#[cfg(varnish_before_6_2)]
+pub(super) fn seconds(moment: impl Moment) -> f64 {
+    moment.seconds()
+}
+
+#[cfg(varnish_before_6_2)]
+pub(super) trait Moment {
+    fn seconds(self) -> f64;
+}
+#[cfg(varnish_before_6_2)]
+impl Moment for ffi::vtim_real {
+    fn seconds(self) -> f64 {
+        self.0
+    }
+}
+#[cfg(varnish_before_6_2)]
+impl Moment for f64 {
+    fn seconds(self) -> f64 {
+        self
+    }
+}
+
+/// A number of restarts or of levels of ESI: signed in `bin/varnishd/cache/cache.h` before 6.4, and never
+/// negative.
+#[cfg(not(varnish_before_6_4))]
+pub(super) fn count(number: u32) -> u32 {
+    number
+}
+#[cfg(varnish_before_6_4)]
+pub(super) fn count(number: c_int) -> u32 {
+    u32::try_from(number).unwrap_or(0)
 }
 
 /// Whether the client has reset the request: then no more of its VCL runs, and its transport is not
@@ -128,142 +219,4 @@ pub(super) fn first_byte(bo: &ffi::busyobj) -> f64 {
         0.0
     };
     time
-}
-
-/// Whether the transport of `request`, at `at` with what `transport.rs` takes for its number and name, is what
-/// Varnish has there: VCL's `req.transport` is the name from 7.1 on (`include/vrt_obj.h`); before,
-/// `XPORT_ByNumber` of `bin/varnishd/cache/cache_transport.h` finds a transport.
-pub(super) fn knows_transport(
-    request: *mut ffi::req,
-    at: *const c_void,
-    number: u16,
-    name: *const c_char,
-) -> bool {
-    #[cfg(not(varnish_before_7_1))]
-    let known = {
-        let _ = (at, number);
-        let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
-        unsafe extern "C" {
-            /// The name in `req->transport`.
-            fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
-        }
-        // SAFETY: looks at the request's transport alone, whose magic number is right.
-        name == unsafe { VRT_r_req_transport(&raw const ctx) }
-    };
-    #[cfg(varnish_before_7_1)]
-    let known = {
-        let _ = (request, name);
-        unsafe extern "C" {
-            fn XPORT_ByNumber(number: u16) -> *const c_void;
-        }
-        // SAFETY: looks through a constant list.
-        at == unsafe { XPORT_ByNumber(number) }
-    };
-    known
-}
-
-/// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
-pub(super) const TRANSPORT_MAGIC: c_uint = 0xf157_f32f;
-
-/// A call that is not led.
-pub(super) type Call = *const c_void;
-#[cfg(not(varnish_before_7_7))]
-pub(super) type Deliver = unsafe extern "C" fn(*mut ffi::req, c_int) -> c_uint;
-#[cfg(varnish_before_7_7)]
-pub(super) type Deliver = unsafe extern "C" fn(*mut ffi::req, *mut c_void, c_int);
-pub(super) type Poll = unsafe extern "C" fn(*mut ffi::req) -> c_int;
-pub(super) type Minimal = unsafe extern "C" fn(*mut ffi::req, u16) -> c_int;
-
-/// `struct transport` of `bin/varnishd/cache/cache_transport.h`, which is not among the installed headers. It is
-/// the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0 and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2
-/// it is as in 7.4.3. 6.6, 7.1, 7.2, 7.3.0, 7.4.0 and 7.4.1 have no `poll`, which came with the flag `req_reset`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct Transport {
-    pub magic: c_uint,
-    pub number: u16,
-    proto_ident: *const c_char,
-    pub name: *const c_char,
-    pub new_session: Call,
-    pub unwait: Call,
-    pub req_fail: Call,
-    pub req_body: Call,
-    pub deliver: Option<Deliver>,
-    pub sess_panic: Call,
-    pub req_panic: Call,
-    pub reembark: Call,
-    #[cfg(not(varnish_without_req_reset))]
-    poll: Option<Poll>,
-    pub minimal_response: Option<Minimal>,
-    list: [*mut c_void; 2],
-}
-
-/// The name of HTTP/2's transport: `bin/varnishd/http2/cache_http2_session.c`.
-#[cfg(not(varnish_before_7_1))]
-const HTTP2: &CStr = c"HTTP/2";
-#[cfg(varnish_before_7_1)]
-const HTTP2: &CStr = c"H2";
-
-impl Transport {
-    /// `poll`, where Varnish has it.
-    pub(super) fn poll(&self) -> Option<Poll> {
-        #[cfg(not(varnish_without_req_reset))]
-        let poll = self.poll;
-        #[cfg(varnish_without_req_reset)]
-        let poll = None;
-        poll
-    }
-
-    pub(super) fn set_poll(&mut self, poll: Poll) {
-        #[cfg(not(varnish_without_req_reset))]
-        {
-            self.poll = Some(poll);
-        }
-        #[cfg(varnish_without_req_reset)]
-        let _ = poll;
-    }
-
-    pub(super) fn is_http2(&self) -> bool {
-        // SAFETY: a transport's name is a constant string of Varnish's.
-        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == HTTP2
-    }
-}
-
-/// What stands between Varnish and a transport's `deliver`.
-pub(super) trait Between: Sized {
-    /// Before the delivery; the call that does it.
-    fn begin(request: *mut ffi::req) -> Option<(Self, Deliver)>;
-
-    /// The delivery is over.
-    fn end(self, request: *mut ffi::req);
-}
-
-/// A `deliver` with `B` around it. From 7.7 on it says whether the delivery is over.
-#[cfg(not(varnish_before_7_7))]
-pub(super) unsafe extern "C" fn deliver<B: Between>(
-    request: *mut ffi::req,
-    send_body: c_int,
-) -> c_uint {
-    /// `VTR_D_DONE`.
-    const DONE: c_uint = 1;
-    let Some((between, call)) = B::begin(request) else { return DONE };
-    // SAFETY: the call that this one stands for, with its arguments.
-    let next = unsafe { call(request, send_body) };
-    if next == DONE {
-        between.end(request);
-    }
-    next
-}
-
-/// A `deliver` with `B` around it.
-#[cfg(varnish_before_7_7)]
-pub(super) unsafe extern "C" fn deliver<B: Between>(
-    request: *mut ffi::req,
-    boc: *mut c_void,
-    send_body: c_int,
-) {
-    let Some((between, call)) = B::begin(request) else { return };
-    // SAFETY: the call that this one stands for, with its arguments.
-    unsafe { call(request, boc, send_body) };
-    between.end(request);
 }

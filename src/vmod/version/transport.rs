@@ -1,0 +1,143 @@
+//! What each version has for `struct transport`, whose calls `src/vmod/transport.rs` leads.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+
+use varnish::ffi;
+
+/// Whether the transport of `request`, at `at` with what `transport.rs` takes for its number and name, is what
+/// Varnish has there: VCL's `req.transport` is the name from 7.1 on (`include/vrt_obj.h`); before,
+/// `XPORT_ByNumber` of `bin/varnishd/cache/cache_transport.h` finds a transport.
+pub(crate) fn knows_transport(
+    request: *mut ffi::req,
+    at: *const c_void,
+    number: u16,
+    name: *const c_char,
+) -> bool {
+    #[cfg(not(varnish_before_7_1))]
+    let known = {
+        let _ = (at, number);
+        let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
+        unsafe extern "C" {
+            /// The name in `req->transport`.
+            fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
+        }
+        // SAFETY: looks at the request's transport alone, whose magic number is right.
+        name == unsafe { VRT_r_req_transport(&raw const ctx) }
+    };
+    #[cfg(varnish_before_7_1)]
+    let known = {
+        let _ = (request, name);
+        unsafe extern "C" {
+            fn XPORT_ByNumber(number: u16) -> *const c_void;
+        }
+        // SAFETY: looks through a constant list.
+        at == unsafe { XPORT_ByNumber(number) }
+    };
+    known
+}
+
+/// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
+pub(crate) const TRANSPORT_MAGIC: c_uint = 0xf157_f32f;
+
+/// A call that is not led.
+pub(crate) type Call = *const c_void;
+#[cfg(not(varnish_before_7_7))]
+pub(crate) type Deliver = unsafe extern "C" fn(*mut ffi::req, c_int) -> c_uint;
+#[cfg(varnish_before_7_7)]
+pub(crate) type Deliver = unsafe extern "C" fn(*mut ffi::req, *mut c_void, c_int);
+pub(crate) type Poll = unsafe extern "C" fn(*mut ffi::req) -> c_int;
+pub(crate) type Minimal = unsafe extern "C" fn(*mut ffi::req, u16) -> c_int;
+
+/// `struct transport` of `bin/varnishd/cache/cache_transport.h`, which is not among the installed headers. It is
+/// the same in 7.4.3, 7.5.0, 7.6.4, 7.7.0, 8.0.0 and 9.0, but for the arguments of `deliver` before 7.7. In 7.3.2
+/// it is as in 7.4.3. 6.6, 7.1, 7.2, 7.3.0, 7.4.0 and 7.4.1 have no `poll`, which came with the flag `req_reset`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Transport {
+    pub magic: c_uint,
+    pub number: u16,
+    proto_ident: *const c_char,
+    pub name: *const c_char,
+    pub new_session: Call,
+    pub unwait: Call,
+    pub req_fail: Call,
+    pub req_body: Call,
+    pub deliver: Option<Deliver>,
+    pub sess_panic: Call,
+    pub req_panic: Call,
+    pub reembark: Call,
+    #[cfg(not(varnish_without_req_reset))]
+    poll: Option<Poll>,
+    pub minimal_response: Option<Minimal>,
+    list: [*mut c_void; 2],
+}
+
+/// The name of HTTP/2's transport: `bin/varnishd/http2/cache_http2_session.c`.
+#[cfg(not(varnish_before_7_1))]
+const HTTP2: &CStr = c"HTTP/2";
+#[cfg(varnish_before_7_1)]
+const HTTP2: &CStr = c"H2";
+
+impl Transport {
+    /// `poll`, where Varnish has it.
+    pub(crate) fn poll(&self) -> Option<Poll> {
+        #[cfg(not(varnish_without_req_reset))]
+        let poll = self.poll;
+        #[cfg(varnish_without_req_reset)]
+        let poll = None;
+        poll
+    }
+
+    pub(crate) fn set_poll(&mut self, poll: Poll) {
+        #[cfg(not(varnish_without_req_reset))]
+        {
+            self.poll = Some(poll);
+        }
+        #[cfg(varnish_without_req_reset)]
+        let _ = poll;
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        // SAFETY: a transport's name is a constant string of Varnish's.
+        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == HTTP2
+    }
+}
+
+/// What stands between Varnish and a transport's `deliver`.
+pub(crate) trait Between: Sized {
+    /// Before the delivery; the call that does it.
+    fn begin(request: *mut ffi::req) -> Option<(Self, Deliver)>;
+
+    /// The delivery is over.
+    fn end(self, request: *mut ffi::req);
+}
+
+/// A `deliver` with `B` around it. From 7.7 on it says whether the delivery is over.
+#[cfg(not(varnish_before_7_7))]
+pub(crate) unsafe extern "C" fn deliver<B: Between>(
+    request: *mut ffi::req,
+    send_body: c_int,
+) -> c_uint {
+    /// `VTR_D_DONE`.
+    const DONE: c_uint = 1;
+    let Some((between, call)) = B::begin(request) else { return DONE };
+    // SAFETY: the call that this one stands for, with its arguments.
+    let next = unsafe { call(request, send_body) };
+    if next == DONE {
+        between.end(request);
+    }
+    next
+}
+
+/// A `deliver` with `B` around it.
+#[cfg(varnish_before_7_7)]
+pub(crate) unsafe extern "C" fn deliver<B: Between>(
+    request: *mut ffi::req,
+    boc: *mut c_void,
+    send_body: c_int,
+) {
+    let Some((between, call)) = B::begin(request) else { return };
+    // SAFETY: the call that this one stands for, with its arguments.
+    unsafe { call(request, boc, send_body) };
+    between.end(request);
+}
