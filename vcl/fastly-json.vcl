@@ -9,7 +9,7 @@ sub vcl_init {
         bucket = "edge-logs",
         path = "fastly-json/%Y/%m/%d/",
         credentials = "/etc/varnish/s3log.credentials",
-        format = """{
+        format = {"{
             "timestamp":"%{%Y-%m-%dT%H:%M:%S%z}t",
             "client_ip":"%a",
             "host":"%v",
@@ -23,7 +23,7 @@ sub vcl_init {
             "response_reason":%{reason}x,
             "response_body_size":%B,
             "server":%{server}x
-        }""");
+        }"});
 }
 
 sub vcl_recv {

@@ -8,7 +8,7 @@ sub vcl_init {
         bucket = "edge-logs",
         path = "json/%Y/%m/%d/",
         credentials = "/etc/varnish/s3log.credentials",
-        format = """{
+        format = {"{
             "time":"%{%Y-%m-%dT%H:%M:%S}t.%{usec_frac}tZ",
             "vxid":%{Varnish:vxid}x,
             "client":"%a",
@@ -27,7 +27,7 @@ sub vcl_init {
             "referer":%{Referer}i,
             "user_agent":%{User-Agent}i,
             "content_type":%{Content-Type}o
-        }""");
+        }"});
 }
 
 sub vcl_recv {
