@@ -212,6 +212,42 @@ fn killed_between_requests(form: &[&str]) {
 }
 
 #[test]
+fn blocks_that_are_compacted_and_deleted_while_cat_reads_them_are_read_from_the_objects() {
+    let lines = Logs::usual().lines();
+    let all = sorted(&lines);
+    for (form, step) in [(&["--to", "gzip"][..], 2), (&PARQUET, 5)] {
+        let mut most = 0;
+        loop {
+            let logs = Logs::usual();
+            let gate = CutOff::after(most, logs.server.address());
+            let mut child = logs
+                .command(&["cat", "access", "--jobs", "2", "--endpoint", &gate.endpoint()])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            while !gate.is_reached() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let reached = gate.is_reached();
+            if reached {
+                let ran = compact(&logs, &[form, &["--delete", "--max-bytes", "500B"]].concat());
+                assert_eq!((ran.code, blocks(&logs)), (0, 0), "{ran:?}");
+                gate.open();
+            }
+            let ran = Ran::of(&child.wait_with_output().unwrap());
+            assert_eq!((ran.code, &*ran.err), (0, ""), "after {most} requests: {ran:?}");
+            assert_eq!(sorted(&ran.out), all, "after {most} requests");
+            if !reached {
+                assert!(most > 10, "{most} requests");
+                break;
+            }
+            most += step;
+        }
+    }
+}
+
+#[test]
 fn a_block_that_comes_late_is_compacted_by_the_next_run() {
     let mut logs = Logs::usual();
     assert_eq!(compact(&logs, &["--delete"]).code, 0);
@@ -420,4 +456,33 @@ fn encrypted_blocks_become_parquet_only_when_they_may_be_unencrypted() {
     let ran = compact(&logs, &[&identity[..], &["--unencrypted", "--delete"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(cat(&logs), logs.lines());
+}
+
+#[test]
+fn memory_does_not_grow_with_the_size_of_a_parquet_object() {
+    let mut logs = Logs::start();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut chunk = |number: u64| -> String {
+        let mut line = |n: u64| {
+            let text: String = (0..60).map(|_| random.alphanumeric()).collect();
+            format!("edge access boot {number} time {} line {text}\n", START + n % 3_000)
+        };
+        (0..10_000).map(&mut line).collect()
+    };
+    logs.codec = Codec::Gzip(1);
+    let chunks: Vec<String> = (0..16).map(&mut chunk).collect();
+    for host in ["edge-1", "edge-2", "edge-3", "edge-4"] {
+        logs.chunks("access", host, 1, &chunks);
+    }
+    let arguments = ["compact", "access", "--until", UNTIL, "--jobs", "4"];
+    let written = peak(&mut logs.command(&[&arguments[..], &PARQUET].concat()));
+    let size = |key| std::fs::metadata(logs.server.root().join(BUCKET).join(key)).unwrap().len();
+    let sizes: u64 = parts(&logs).into_iter().map(size).sum();
+    let read = peak(&mut logs.command(&["cat", "access"]));
+    let verified = peak(&mut logs.command(&["verify", "access", "--deep"]));
+    let [written, read, verified] = [written, read, verified].map(|bytes| bytes >> 20);
+    eprintln!("{} MiB in objects; resident {written}, {read} and {verified} MiB", sizes >> 20);
+    assert!(sizes > 25 << 20, "{sizes}");
+    // What src/cli/compact/mod.rs says, and a row group of 24 MiB for readers.
+    assert!(written < 256 && read < 128 && verified < 128, "{written}, {read}, {verified}");
 }

@@ -1,10 +1,12 @@
 //! An address in front of a server that lets so many requests through, and tells when there is one more:
-//! for who kills the program that asks, which the bucket then has seen so much of.
+//! for who kills the program that asks, which the bucket then has seen so much of, or lets it wait while
+//! something else happens.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A running one; its threads end with their connections.
 #[derive(Debug)]
@@ -12,6 +14,7 @@ pub struct CutOff {
     address: SocketAddr,
     let_through: Arc<AtomicU64>,
     reached: Arc<AtomicBool>,
+    open: Arc<AtomicBool>,
 }
 
 impl CutOff {
@@ -21,24 +24,32 @@ impl CutOff {
         let address = listener.local_addr().unwrap();
         let let_through = Arc::new(AtomicU64::new(0));
         let reached = Arc::new(AtomicBool::new(false));
+        let open = Arc::new(AtomicBool::new(false));
         let (count, over) = (Arc::clone(&let_through), Arc::clone(&reached));
+        let opened = Arc::clone(&open);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (count, over) = (Arc::clone(&count), Arc::clone(&over));
+                let opened = Arc::clone(&opened);
                 std::thread::spawn(move || {
                     // Whoever was killed does not care.
-                    let _ = lead(&stream.unwrap(), server, most, &count, &over);
+                    let _ = lead(&stream.unwrap(), server, most, &count, &over, &opened);
                 });
             }
         });
-        Self { address, let_through, reached }
+        Self { address, let_through, reached, open }
+    }
+
+    /// Lets through what waits, and all that comes.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
     }
 
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Whether there was a request more, which is not answered.
+    /// Whether there was a request more, which is not answered before [`CutOff::open`].
     pub fn is_reached(&self) -> bool {
         self.reached.load(Ordering::SeqCst)
     }
@@ -56,6 +67,7 @@ fn lead(
     most: u64,
     count: &AtomicU64,
     reached: &AtomicBool,
+    open: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut input = BufReader::new(client.try_clone()?);
     let mut head = String::new();
@@ -73,8 +85,15 @@ fn lead(
     let next = |through: u64| (through < most).then_some(through + 1);
     if count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_err() {
         reached.store(true, Ordering::SeqCst);
-        // Until the client is gone.
-        return input.read(&mut [0]).map(drop);
+        client.set_read_timeout(Some(Duration::from_millis(5)))?;
+        while !open.load(Ordering::SeqCst) {
+            match input.read(&mut [0]) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                // The client is gone.
+                ended => return ended.map(drop),
+            }
+        }
     }
     let mut behind = TcpStream::connect(server)?;
     // So that the end of the connection is the end of the answer.

@@ -5,6 +5,7 @@
 //! decoder's window for each thread, whatever the blocks' sizes. A connection that breaks in the
 //! middle of a block is made again, and what was given already is skipped.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,9 @@ use crossbeam_channel::Sender;
 
 use super::keys::Opener;
 use super::list::FoundBlock;
+use super::moved::{Moved, Places};
 use super::parallel::{in_order, patiently};
+use super::select::gather;
 use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
 use crate::cli::compacted::{self, Form};
@@ -43,8 +46,9 @@ pub(in crate::cli) struct Jobs {
 }
 
 /// Gives the lines of `blocks` in their order, in pieces that end anywhere: `each` hears of every
-/// piece with its block, and of a block's end with an empty piece. A block that is gone is said and
-/// passed over. Blocks that follow one another in a compacted object are read from it at once.
+/// piece with its block, and of a block's end with an empty piece. Blocks that follow one another in a
+/// compacted object are read from it at once. A block that was compacted and deleted since it was listed is read
+/// from the compacted object, together with the others that are there. One that is gone is said and passed over.
 ///
 /// # Errors
 /// The first of a block that cannot be read, after what could be, or that of `each`.
@@ -55,6 +59,51 @@ pub(in crate::cli) fn lines(
     complaints: &mut Complaints,
     mut each: impl FnMut(&FoundBlock<'_>, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let mut moved = Moved::default();
+    let mut rest = Cow::Borrowed(blocks);
+    loop {
+        let mut done = 0;
+        let places = match of(&rest, jobs, keys, &mut moved, &mut done, complaints, &mut each) {
+            Ok(()) => return Ok(()),
+            Err(Ended::Failed(error)) => return Err(error),
+            Err(Ended::Moved(places)) => places,
+        };
+        rest = Cow::Owned(replaced(rest.get(done..).unwrap_or_default(), places));
+    }
+}
+
+/// Those of `blocks` that are in `places` as these say, in order again.
+fn replaced<'a>(blocks: &[FoundBlock<'a>], mut places: Places<'a>) -> Vec<FoundBlock<'a>> {
+    let place = |block: &FoundBlock<'a>| {
+        let moved = places.remove(&block.key).filter(|to| std::ptr::eq(to.source, block.source));
+        moved.filter(|_| block.within.is_none()).unwrap_or_else(|| block.clone())
+    };
+    gather(blocks.iter().map(place).collect())
+}
+
+/// Why the lines of blocks end early.
+enum Ended<'a> {
+    Failed(Error),
+    /// The next block is gone, and here is where its lines are.
+    Moved(Places<'a>),
+}
+
+impl From<Error> for Ended<'_> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// [`lines`], until a block turns out to have been compacted; `done` counts the blocks before it.
+fn of<'a>(
+    blocks: &[FoundBlock<'a>],
+    jobs: Jobs,
+    keys: &Opener,
+    moved: &mut Moved,
+    done: &mut usize,
+    complaints: &mut Complaints,
+    mut each: impl FnMut(&FoundBlock<'_>, &[u8]) -> Result<(), Error>,
+) -> Result<(), Ended<'a>> {
     let objects: Vec<&[FoundBlock<'_>]> = blocks.chunk_by(FoundBlock::precedes).collect();
     let work = |object: &&[FoundBlock<'_>], send: &Sender<Piece>| pump(object, keys, send);
     in_order(&objects, usize::from(jobs.jobs), QUEUE, work, |object, pieces| {
@@ -63,10 +112,16 @@ pub(in crate::cli) fn lines(
             let (place, bytes) = match piece {
                 Ok(piece) => piece,
                 Err(gone @ Error::Gone { .. }) => {
+                    if let Some(found) = object.first() {
+                        let places = moved.places(found)?;
+                        if places.contains_key(&found.key) {
+                            return Err(Ended::Moved(places));
+                        }
+                    }
                     complaints.say(&gone.to_string());
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             let Some(found) = object.get(place) else { continue };
             while let Some(before) = open.next_if(|block| !std::ptr::eq(*block, found)) {
@@ -74,7 +129,9 @@ pub(in crate::cli) fn lines(
             }
             each(found, &bytes)?;
         }
-        open.try_for_each(|block| each(block, &[]))
+        open.try_for_each(|block| each(block, &[]))?;
+        *done += object.len();
+        Ok(())
     })
 }
 

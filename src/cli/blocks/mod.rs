@@ -7,6 +7,7 @@
 //! | `folders` | which prefixes have to be listed for a range of time |
 //! | `select` | the blocks that a range of time and a list of hosts ask for |
 //! | `fetch` | the lines of many blocks, in order |
+//! | `moved` | where the lines of blocks are that compaction has deleted meanwhile |
 //! | `parallel` | many requests at a time, and another attempt for those that fail for a moment |
 //! | `keys` | what opens encrypted blocks |
 //!
@@ -16,6 +17,7 @@ mod fetch;
 mod folders;
 mod keys;
 mod list;
+mod moved;
 mod paging;
 mod parallel;
 mod select;

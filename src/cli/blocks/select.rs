@@ -119,7 +119,7 @@ pub(in crate::cli) fn current<'a>(
 
 /// Blocks that are in order with those of one compacted object put together, in the place of the first:
 /// an object is read once, from its start.
-fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
+pub(super) fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
     let mut first: HashMap<*const Place, usize> = HashMap::new();
     let mut placed: Vec<((usize, u64), FoundBlock<'_>)> = Vec::with_capacity(all.len());
     for (at, found) in all.into_iter().enumerate() {

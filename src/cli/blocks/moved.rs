@@ -1,0 +1,50 @@
+//! Blocks that are gone when their lines are to be read: compaction may have deleted them meanwhile.
+//!
+//! A manifest is written before the blocks that it names are deleted. So who finds a block gone, and looks for
+//! manifests then, finds the one that names it; a block that none names was deleted by somebody else.
+
+use std::collections::{HashMap, HashSet};
+
+use super::list::FoundBlock;
+use crate::cli::Error;
+use crate::cli::compacted::{self, manifests, read};
+use crate::cli::terminal::{Progress, when};
+
+/// The manifests that were looked at.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    seen: HashSet<String>,
+}
+
+/// Blocks by their keys, with the places of their lines in compacted objects.
+pub(super) type Places<'a> = HashMap<Box<str>, FoundBlock<'a>>;
+
+impl Moved {
+    /// What the manifests of the day of a block that is gone name, but for those that were looked at before.
+    ///
+    /// # Errors
+    /// A manifest that cannot be fetched or used.
+    pub(super) fn places<'a>(&mut self, gone: &FoundBlock<'a>) -> Result<Places<'a>, Error> {
+        let time = gone.time.map(|time| time.saturating_mul(1_000_000_000));
+        let times = (time, time.unwrap_or_else(when::now));
+        let listed = manifests(gone.source, times, &Progress::hidden())?;
+        let (mut places, mut hosts) = (Places::new(), HashMap::new());
+        for key in listed.manifests.into_values() {
+            // Two streams may be in buckets of their own under one key.
+            let name = format!("{:p} {key}", gone.source);
+            if self.seen.contains(&name) {
+                continue;
+            }
+            let Some(loaded) = read(gone.source, &key)? else { continue };
+            let manifest = loaded.manifest.map_err(|problem| {
+                let problem = format!("the manifest cannot be used: {problem}; run s3log verify");
+                Error::Block { key: key.clone(), problem }
+            })?;
+            for block in compacted::blocks(gone.source, &manifest, &mut hosts) {
+                places.entry(block.key.clone()).or_insert(block);
+            }
+            self.seen.insert(name);
+        }
+        Ok(places)
+    }
+}
