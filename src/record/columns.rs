@@ -6,7 +6,7 @@
 //! elsewhere it is a specifier. Values that nothing separates are one column.
 //!
 //! Non-goals: taking lines apart (`cli::columns`). Limits: a time whose text does not say the moment (no
-//! date, or local time) is text.
+//! date, for example) is text, and so is local time: it could not be written again.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,9 @@ pub struct Column {
     pub kind: ColumnType,
     /// Where they stand.
     pub position: Position,
+    /// How a text tells a moment, as in [`ColumnType::Time`], with any offset from UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<String>,
     /// What is printed for no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
@@ -235,6 +238,7 @@ impl Program {
             What::Epoch(_, Unit::Micros) => (ColumnType::Epoch(1_000_000), whole(false)),
             // Elsewhere with leading zeros.
             What::Epoch(..) if place == Place::Bare => (ColumnType::Int32, whole(false)),
+            What::Clock(_, layout) if !layout.is_utc() => (ColumnType::Text, text(true)),
             What::Clock(_, layout) => match layout.pattern().filter(|text| is_moment(text)) {
                 Some(pattern) if place == Place::Bare => {
                     (ColumnType::Time(format!("\"{pattern}\"")), text(true))
@@ -270,7 +274,9 @@ fn moment(atoms: &[Atom<'_>]) -> Option<String> {
                 pattern.push(char::from(*byte));
                 continue;
             }
-            Atom::Value(Place::Text | Place::Quoted, What::Clock(edge, layout)) => {
+            Atom::Value(Place::Text | Place::Quoted, What::Clock(edge, layout))
+                if layout.is_utc() =>
+            {
                 pattern.push_str(&layout.pattern()?);
                 edge
             }
@@ -290,6 +296,12 @@ fn moment(atoms: &[Atom<'_>]) -> Option<String> {
         of = Some(*edge);
     }
     is_moment(&pattern).then_some(pattern)
+}
+
+/// How local time tells the moment: with its offset.
+fn local(what: &What) -> Option<String> {
+    let What::Clock(_, layout) = what else { return None };
+    layout.pattern().filter(|text| is_moment(text) && text.replace("%%", "").contains("%z"))
 }
 
 /// Whether a time's pattern says the day and the second.
@@ -350,6 +362,7 @@ impl Columns<'_> {
         name: &str,
         (kind, absent): (ColumnType, Option<String>),
         position: Position,
+        moment: Option<String>,
     ) {
         self.flush();
         let name = match name {
@@ -367,7 +380,8 @@ impl Columns<'_> {
         let numbered = (2..).map(|number| format!("{name}_{number}"));
         let free = std::iter::once(name.clone()).chain(numbered).find(|name| !has(name));
         let name = free.unwrap_or(name);
-        self.parts.push(Part::Column(Column { name, kind, position, absent }));
+        let moment = moment.filter(|_| kind == ColumnType::Text);
+        self.parts.push(Part::Column(Column { name, kind, position, moment, absent }));
     }
 
     /// What a message type puts before a line.
@@ -378,7 +392,7 @@ impl Columns<'_> {
             MessageType::Loggly => " - - ",
             MessageType::Logplex => " - ",
         };
-        self.column("syslog", (ColumnType::Text, None), Position::Prefix);
+        self.column("syslog", (ColumnType::Text, None), Position::Prefix, None);
         self.text.extend_from_slice(end.as_bytes());
     }
 
@@ -401,19 +415,16 @@ impl Columns<'_> {
             let values = atoms.get(at..).unwrap_or_default().iter();
             let together = values.take_while(|atom| matches!(atom, Atom::Value(..))).count();
             if let Some(pattern) = fraction.filter(|_| together == 1) {
-                self.column(
-                    &self.program.name(what),
-                    (ColumnType::Time(pattern), None),
-                    Position::Text,
-                );
+                let of = (ColumnType::Time(pattern), None);
+                self.column(&self.program.name(what), of, Position::Text, None);
                 at += 3;
             } else if together == 1 {
                 let of = self.program.alone(*place, what);
-                self.column(&self.program.name(what), of, Position::Text);
+                self.column(&self.program.name(what), of, Position::Text, local(what));
                 at += 1;
             } else {
                 let name = self.joined(atoms.get(at..at + together).unwrap_or_default());
-                self.column(&name, (ColumnType::Text, None), Position::Text);
+                self.column(&name, (ColumnType::Text, None), Position::Text, None);
                 at += together;
             }
         }
@@ -442,7 +453,7 @@ impl Columns<'_> {
                 Atom::Value(place, what) => {
                     let name = frames.last().map_or_else(String::new, Frame::name);
                     let of = self.program.alone(*place, what);
-                    self.column(&name, of, Position::Bare);
+                    self.column(&name, of, Position::Bare, None);
                     continue;
                 }
             };
@@ -507,7 +518,11 @@ impl Columns<'_> {
                 None => (ColumnType::Text, None),
             },
         };
-        self.column(&name, of, Position::Quoted);
+        let moment = match inside {
+            [Atom::Value(_, what)] => local(what),
+            _ => None,
+        };
+        self.column(&name, of, Position::Quoted, moment);
     }
 }
 

@@ -126,11 +126,15 @@ impl Layout {
         Ok(Self { pieces, zone, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// What it writes as strftime's conversions `Y m b d e H M S z`; `None` where it writes another one, or
-    /// another zone's time than UTC.
+    /// Whether it tells the time of UTC.
+    pub(super) const fn is_utc(&self) -> bool {
+        self.zone.is_none()
+    }
+
+    /// What it writes as strftime's conversions `Y m b d e H M S z`; `None` where it writes another one.
     pub(super) fn pattern(&self) -> Option<String> {
         let mut text = String::new();
-        for piece in self.zone.is_none().then_some(&self.pieces)? {
+        for piece in &self.pieces {
             text.push_str(match piece {
                 Piece::Literal(literal) => {
                     text.push_str(&std::str::from_utf8(literal).ok()?.replace('%', "%%"));

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::moment::Pattern;
+use super::row::{Cell, Row};
 use crate::record::columns::{Column, ColumnType, Part, Position};
 use crate::record::{Dialect, Escape, Program};
 
@@ -40,6 +41,8 @@ pub(super) struct Field {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) position: Position,
+    /// How its text tells a moment.
+    pub(super) moment: Option<Pattern>,
     pub(super) absent: Option<Vec<u8>>,
     /// The text behind it; the end of the line when empty.
     pub(super) end: Vec<u8>,
@@ -146,6 +149,19 @@ impl Layout {
         })
     }
 
+    /// When the line of `row` was, microseconds since 1970.
+    pub(super) fn moment(&self, row: &Row) -> Option<i64> {
+        let at = self.time?;
+        match row.cells.get(at)? {
+            Cell::Int(micros) => Some(*micros),
+            Cell::Text(range) => {
+                let pattern = self.fields().nth(at)?.moment.as_ref()?;
+                pattern.parse(row.bytes(range)).map(|(micros, _)| micros)
+            }
+            Cell::Null | Cell::Real(_) => None,
+        }
+    }
+
     /// What a file keeps of it.
     pub(super) fn json(&self) -> &str {
         &self.json
@@ -164,7 +180,9 @@ impl Field {
             ColumnType::Epoch(_) => return None,
         };
         let absent = column.absent.map(String::into_bytes);
-        Some(Self { name: column.name, kind, position: column.position, absent, end })
+        let moment =
+            column.moment.as_deref().map(Pattern::compile).map_or(Some(None), |it| it.map(Some))?;
+        Some(Self { name: column.name, kind, position: column.position, moment, absent, end })
     }
 
     /// Units in a second that its times tell; 0 for what is no time.
@@ -172,7 +190,7 @@ impl Field {
         match &self.kind {
             Kind::Time(pattern) => pattern.fineness(),
             Kind::Epoch(units) => *units,
-            _ => 0,
+            _ => self.moment.as_ref().map_or(0, Pattern::fineness),
         }
     }
 }

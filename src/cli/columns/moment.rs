@@ -21,7 +21,8 @@ enum Token {
     Hour,
     Minute,
     Second,
-    Utc,
+    /// Hours and minutes before UTC; written as those of UTC.
+    Offset,
     Millis,
     Micros,
 }
@@ -60,6 +61,7 @@ impl Pattern {
     pub(super) fn parse(&self, text: &[u8]) -> Option<(i64, usize)> {
         let (mut year, mut month, mut day) = (1970, 1, 1);
         let (mut hour, mut minute, mut second, mut micros) = (0, 0, 0, 0);
+        let mut offset = 0;
         let mut at = 0;
         for token in &self.0 {
             let rest = text.get(at..)?;
@@ -80,7 +82,17 @@ impl Pattern {
                 Token::Hour => digits(rest, 2, &mut hour)?,
                 Token::Minute => digits(rest, 2, &mut minute)?,
                 Token::Second => digits(rest, 2, &mut second)?,
-                Token::Utc => rest.starts_with(b"+0000").then_some(5)?,
+                Token::Offset => {
+                    let (mut hours, mut minutes) = (0, 0);
+                    digits(rest.get(1..)?, 2, &mut hours)?;
+                    digits(rest.get(3..)?, 2, &mut minutes)?;
+                    offset = match rest.first()? {
+                        b'+' => hours * 60 + minutes,
+                        b'-' => -hours * 60 - minutes,
+                        _ => return None,
+                    };
+                    5
+                }
                 Token::Millis => {
                     let read = digits(rest, 3, &mut micros)?;
                     micros *= 1_000;
@@ -89,7 +101,8 @@ impl Pattern {
                 Token::Micros => digits(rest, 6, &mut micros)?,
             };
         }
-        let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+        let seconds =
+            days(year, month, day) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
         Some((seconds * 1_000_000 + micros, at))
     }
 
@@ -115,7 +128,7 @@ impl Pattern {
                 Token::Hour => padded(time / 3_600, 2, out),
                 Token::Minute => padded(time / 60 % 60, 2, out),
                 Token::Second => padded(time % 60, 2, out),
-                Token::Utc => out.extend_from_slice(b"+0000"),
+                Token::Offset => out.extend_from_slice(b"+0000"),
                 Token::Millis => padded(micros / 1_000, 3, out),
                 Token::Micros => padded(micros, 6, out),
             }
@@ -134,7 +147,7 @@ fn conversion(characters: &mut Peekable<Chars<'_>>) -> Option<Token> {
         'H' => Token::Hour,
         'M' => Token::Minute,
         'S' => Token::Second,
-        'z' => Token::Utc,
+        'z' => Token::Offset,
         '3' => Token::Millis,
         '6' => Token::Micros,
         _ => return None,
@@ -190,6 +203,8 @@ mod tests {
         let clf = Pattern::compile("[%d/%b/%Y:%H:%M:%S %z]").unwrap();
         let text = b"[14/Nov/2023:22:13:20 +0000] and more";
         assert_eq!(clf.parse(text), Some((1_700_000_000_000_000, 28)));
+        let local = b"[14/Nov/2023:17:43:20 -0430]";
+        assert_eq!(clf.parse(local), Some((1_700_000_000_000_000, 28)));
         let iso = Pattern::compile("%Y-%m-%dT%H:%M:%S.%6Z").unwrap();
         for second in (0..4_102_444_800i64).step_by(9_876_543) {
             let text =

@@ -87,7 +87,12 @@ impl Layout {
                 (rest.get(..length)?, length, Escape::None)
             }
             Position::Text | Position::Quoted => {
-                let length = end(rest, &field.end, self.escape != Escape::None)?;
+                // A time may have the text behind it in itself.
+                let moment = field.moment.as_ref().and_then(|pattern| pattern.parse(rest));
+                let length = match moment {
+                    Some((_, length)) => Some(length),
+                    None => end(rest, &field.end, self.escape != Escape::None),
+                }?;
                 (rest.get(..length)?, length, self.escape)
             }
         };

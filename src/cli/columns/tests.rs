@@ -209,6 +209,22 @@ proptest! {
 }
 
 #[test]
+fn local_time_is_text_that_tells_the_moment() {
+    let options =
+        Options { dialect: Dialect::Varnishncsa, zone: Some(Zone::Local), ..Options::default() };
+    for format in ["%t %s", "{\"t\":\"%t\",\"s\":%s}"] {
+        let program = program(format, &options);
+        let mut line = program.example(Side::Client, &[]);
+        line.pop();
+        let layout = layout(&program, Dialect::Varnishncsa);
+        let mut row = Row::default();
+        assert!(layout.parse_line(&line, &mut row) && taken_apart(&layout, &line).is_some());
+        assert!(matches!(layout.fields().next().unwrap().kind, Kind::Text));
+        assert_eq!(layout.moment(&row), Some(1_700_000_000_000_000));
+    }
+}
+
+#[test]
 fn the_prefix_of_a_message_type_is_a_column() {
     for message in [MessageType::Classic, MessageType::Loggly, MessageType::Logplex] {
         let options = Options {

@@ -8,7 +8,7 @@ use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use super::layout::{Kind, Layout};
-use super::row::{Cell, Row};
+use super::row::Row;
 use super::schema::{properties, schema};
 use super::table::{Column, Table, Texts, Values};
 use super::text::from_bytes;
@@ -140,9 +140,8 @@ impl<W: Write + Send> ColumnWriter<W> {
         let block = i32::try_from(self.hosts.len().saturating_sub(1)).map_err(io::Error::other)?;
         let place = (block, self.line);
         if known {
-            let time = self.layout.time.and_then(|at| self.row.cells.get(at));
-            if let Some(Cell::Int(time)) = time {
-                self.time = *time;
+            if let Some(time) = self.layout.moment(&self.row) {
+                self.time = time;
             }
             self.table.push(self.time, place, &self.row, None);
         } else {
