@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `target` | what objects are to be, as the command line and the stream's format say |
 //! | `plan` | which blocks: those of closed stretches of time, the oldest first |
 //! | `ledger` | what the manifests of a day name already |
 //! | `batch` | the blocks of a manifest: sorted out, written, named |
@@ -30,29 +31,27 @@ mod lines;
 mod part;
 mod plan;
 mod scratch;
+mod target;
 mod upload;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use self::batch::{Batcher, Compacted};
 use self::ledger::Ledger;
 use self::part::Target;
 use self::plan::{Every, Plan};
+use self::target::{To, form, target};
 use super::Error;
 use super::blocks::{FoundBlock, Keys};
-use super::columns::Layout;
 use super::compacted::{Day, INPUTS_MAX};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::{Complaints, when};
 use super::verify::verifiers;
 use crate::block::Codec;
-use crate::record::{Program, TagTable};
 use crate::seal::{Recipients, Sealing, Signer};
-use crate::settings::line;
 use crate::units;
 
 /// Largest object, bytes: gateways take 5 GiB in one request.
@@ -128,69 +127,6 @@ pub(super) struct CompactArgs {
     connection: Connection,
 }
 
-/// What objects are to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum To {
-    Lines(Codec),
-    /// With zstd of this level.
-    Parquet(u8),
-}
-
-/// The level where none is given, as zstd has it.
-const LEVEL: u8 = 3;
-
-fn form(text: &str) -> Result<To, String> {
-    let wrong = || {
-        "expected gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:15, parquet or parquet:1 to parquet:15"
-            .to_owned()
-    };
-    if let Some(level) = text.strip_prefix("parquet") {
-        let level = match level.strip_prefix(':') {
-            None if level.is_empty() => Some(LEVEL),
-            level => level.and_then(|level| level.parse().ok()),
-        };
-        return level.filter(|level| (1..=15).contains(level)).map(To::Parquet).ok_or_else(wrong);
-    }
-    match text.parse() {
-        Ok(Codec::Gzip(level)) => Ok(To::Lines(Codec::Gzip(level))),
-        Ok(Codec::Zstd(level @ 1..=15)) => Ok(To::Lines(Codec::Zstd(level))),
-        _ => Err(wrong()),
-    }
-}
-
-/// What the objects of a stream are made.
-///
-/// # Errors
-/// No format, or one that cannot be used.
-fn target(arguments: &CompactArgs, source: &Source) -> Result<Target, Error> {
-    let level = match arguments.to {
-        To::Lines(codec) => return Ok(Target::Lines(codec)),
-        To::Parquet(level) => level,
-    };
-    let stream = &source.settings.stream;
-    if arguments.encrypt_to.is_some() {
-        return Err(Error::Usage(
-            "--encrypt-to: a Parquet object is not encrypted, because no query engine could read it; use \
-             --to zstd or --unencrypted"
-                .to_owned(),
-        ));
-    }
-    let mut settings = arguments.connection.arguments(stream)?;
-    settings.set("format", arguments.format.clone());
-    let options = line(&settings)?;
-    let Some(format) = settings.get("format") else {
-        return Err(Error::Usage(format!(
-            "stream {stream}: --to parquet needs the format of its lines, and the settings have none: give \
-             --format FORMAT, or format in the settings file, as in VCL"
-        )));
-    };
-    let unusable = |problem: String| Error::Usage(format!("stream {stream}: format: {problem}"));
-    let program = Program::compile(format, &options, &TagTable::varnish_7())
-        .map_err(|error| unusable(error.to_string()))?;
-    let layout = Layout::of(&program, options.dialect).map_err(unusable)?;
-    Ok(Target::Columns(Arc::new(layout), level))
-}
-
 fn object_size(text: &str) -> Result<u64, String> {
     units::bytes(text)
         .filter(|bytes| (1..=LARGEST).contains(bytes))
@@ -237,8 +173,12 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
     }
     let until = arguments.until.unwrap_or_else(|| now.saturating_sub(Every::HOUR));
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
-    let targets = sources.iter().map(|source| target(arguments, source));
-    let targets = targets.collect::<Result<Vec<_>, _>>()?;
+    let of = |source: &Source| {
+        let mut settings = arguments.connection.arguments(&source.settings.stream)?;
+        settings.set("format", arguments.format.clone());
+        target(arguments.to, &settings, arguments.encrypt_to.is_some())
+    };
+    let targets = sources.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
     let mut batcher = Batcher {
         opener: arguments.keys.read()?,
         keys: verifiers(&arguments.public_key)?,

@@ -1,0 +1,75 @@
+//! What objects are to be, as the command line and the stream's format say.
+
+use std::sync::Arc;
+
+use super::part::Target;
+use crate::block::Codec;
+use crate::cli::Error;
+use crate::cli::columns::Layout;
+use crate::record::{Program, TagTable};
+use crate::settings::{Arguments, line};
+
+/// What objects are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    Lines(Codec),
+    /// With zstd of this level.
+    Parquet(u8),
+}
+
+/// The level where none is given, as zstd has it.
+const LEVEL: u8 = 3;
+
+/// Reads what objects are to be.
+///
+/// # Errors
+/// What is accepted.
+pub(super) fn form(text: &str) -> Result<To, String> {
+    let wrong = || {
+        "expected gzip, gzip:0 to gzip:9, zstd, zstd:1 to zstd:15, parquet or parquet:1 to parquet:15"
+            .to_owned()
+    };
+    if let Some(level) = text.strip_prefix("parquet") {
+        let level = match level.strip_prefix(':') {
+            None if level.is_empty() => Some(LEVEL),
+            level => level.and_then(|level| level.parse().ok()),
+        };
+        return level.filter(|level| (1..=15).contains(level)).map(To::Parquet).ok_or_else(wrong);
+    }
+    match text.parse() {
+        Ok(Codec::Gzip(level)) => Ok(To::Lines(Codec::Gzip(level))),
+        Ok(Codec::Zstd(level @ 1..=15)) => Ok(To::Lines(Codec::Zstd(level))),
+        _ => Err(wrong()),
+    }
+}
+
+/// What the objects of a stream are made, with its settings; whether they are to be encrypted.
+///
+/// # Errors
+/// No format, or one that cannot be used.
+pub(super) fn target(to: To, settings: &Arguments, encrypted: bool) -> Result<Target, Error> {
+    let level = match to {
+        To::Lines(codec) => return Ok(Target::Lines(codec)),
+        To::Parquet(level) => level,
+    };
+    let stream = settings.stream();
+    if encrypted {
+        return Err(Error::Usage(
+            "--encrypt-to: a Parquet object is not encrypted, because no query engine could read it; use \
+             --to zstd or --unencrypted"
+                .to_owned(),
+        ));
+    }
+    let options = line(settings)?;
+    let Some(format) = settings.get("format") else {
+        return Err(Error::Usage(format!(
+            "stream {stream}: --to parquet needs the format of its lines, and the settings have none: give \
+             --format FORMAT, or format in the settings file, as in VCL"
+        )));
+    };
+    let unusable = |problem: String| Error::Usage(format!("stream {stream}: format: {problem}"));
+    let program = Program::compile(format, &options, &TagTable::varnish_7())
+        .map_err(|error| unusable(error.to_string()))?;
+    let layout = Layout::of(&program, options.dialect).map_err(unusable)?;
+    Ok(Target::Columns(Arc::new(layout), level))
+}
