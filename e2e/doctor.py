@@ -19,7 +19,7 @@ from e2e import rig
 from e2e.rig import hold
 from e2e.troubles_faults import Node
 
-ORDER = ["nothing", "wrong-key", "spool-owner", "other-varnish", "small-ring", "masked-tag"]
+ORDER = ["nothing", "wrong-key", "wrong-bucket", "spool-owner", "other-varnish", "small-ring", "masked-tag"]
 
 
 class Patient:
@@ -94,6 +94,32 @@ def wrong_key(patient):
     patient.action("gateway", "Correct the key where the credentials come from.*no reload is needed.")
     file.write_text(right)
     node.until("an upload", lambda: node.counter("uploaded_records"))
+
+
+def wrong_bucket(patient):
+    """What was logged before the name was corrected belongs to the wrong bucket, and is moved."""
+    node = patient.node
+    before = len(node.place.patient_cat())
+    node.values["bucket"] = "edge-lgos"
+    node.write()
+    node.start().load().request()
+    node.until("a message", lambda: node.counter("upload_retries"))
+    patient.action("gateway", "Create the bucket, or correct `bucket`, .*")
+    node.values["bucket"] = rig.BUCKET
+    node.write()
+    node.load("right")
+    node.varnish.cli("vcl.discard", "new")
+    node.request()
+    found = patient.action(
+        "blocks", r"Make them deliverable there, or move .*: systemctl stop varnish && runuser -u \S+ -- "
+        r"s3log (.*) && systemctl start varnish\.",
+    )  # fmt: skip
+    node.varnish.stop()
+    code, said = node.command(*shlex.split(found[1]))
+    if code:
+        raise AssertionError(f"s3log {found[1]}: {said}")
+    node.start().load("again")
+    node.until("both lines in the bucket", lambda: len(node.place.patient_cat()) == before + 2)
 
 
 def spool_owner(patient):
@@ -176,7 +202,7 @@ def masked_tag(patient):
     node.varnish.cli("param.set", *found[1].split())
 
 
-MISTAKES = dict(zip(ORDER, [nothing, wrong_key, spool_owner, other_varnish, small_ring, masked_tag]))
+MISTAKES = dict(zip(ORDER, [nothing, wrong_key, wrong_bucket, spool_owner, other_varnish, small_ring, masked_tag]))
 
 
 def arguments(parser):

@@ -1,8 +1,8 @@
-"""A newcomer's first hour: from the package to a line in the bucket, then four mistakes and out of them.
+"""A newcomer's first hour: from the package to a line in the bucket, then five mistakes and out of them.
 
 In a fresh Debian 13 (packaging/chroot.sh, root) with the package of `make deb RELEASE=trixie`: apt-get install,
 `s3log init` answered at a terminal, the commands that it says follow, a request, and its line read back.
-Each step is timed and nothing else is done. Then four mistakes, each on a node that works: what `s3log doctor`
+Each step is timed and nothing else is done. Then five mistakes, each on a node that works: what `s3log doctor`
 says is done as it stands, and the next line must arrive.
 
 A tree has no systemd: a stand-in for systemctl starts what varnish.service and its drop-ins say, on free
@@ -221,6 +221,9 @@ def follow(newcomer, action):
 # What is done, and whether the line of a request meanwhile must still arrive.
 MISTAKES = {
     "the key has a typing error": ("sed -i 's/^aws_secret_access_key = .*/&x/' /etc/varnish/s3log.credentials", True),
+    "the bucket's name has a typing error": (
+        f"sed -i \"s/^bucket = .*/bucket = 'edge-lgos'/\" {SETTINGS} && systemctl restart varnish", True
+    ),
     "the credentials belong to root": (f"chown root:root {CREDENTIALS} && systemctl restart varnish", False),
     "the spool belongs to root": (
         "systemctl stop varnish && chown -R root:root /var/lib/vmod-s3log && systemctl start varnish", False

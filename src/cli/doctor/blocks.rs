@@ -1,9 +1,11 @@
 //! What waits in the spool of each route, why it waits, and what is in quarantine.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::finding::{Finding, Mark};
 use super::node::Node;
+use super::rights::user;
 use crate::cli::Error;
 use crate::cli::spools::RouteSpool;
 use crate::cli::terminal::output::{count, counted};
@@ -31,7 +33,10 @@ pub(super) fn findings(node: &Node<'_>, gateway: &[Finding]) -> Result<Vec<Findi
                 let fails = gateway
                     .iter()
                     .any(|one| one.mark == Mark::Fix && one.stream.as_deref() == Some(&*name));
-                found.extend(waits(spool, &glance, used, fails));
+                match moves(node, spool, &glance).filter(|_| fails) {
+                    Some(finding) => found.push(finding),
+                    None => found.extend(waits(spool, &glance, used, fails)),
+                }
                 found.extend(aside(spool, &glance));
             }
             Err(error) => {
@@ -47,6 +52,32 @@ pub(super) fn findings(node: &Node<'_>, gateway: &[Finding]) -> Result<Vec<Findi
 /// The name that findings of the gateway have for the folder's stream.
 fn stream(spool: &RouteSpool) -> String {
     spool.name.split('@').next().unwrap_or(&spool.name).to_owned()
+}
+
+/// What to do with blocks that wait for another route than the settings have now, such as one with the
+/// bucket's name before it was corrected.
+fn moves(node: &Node<'_>, spool: &RouteSpool, glance: &Glance) -> Option<Finding> {
+    let waiting = glance.sealed.blocks + glance.moved.blocks;
+    let name = stream(spool);
+    let (_, now) = node.streams.iter().find(|(stream, _)| *stream == name)?;
+    let route = spool.folder.route()?;
+    if waiting == 0 || now.as_ref().ok()?.route() == route {
+        return None;
+    }
+    let owner = std::fs::metadata(&spool.folder.path).map_or(0, |folder| folder.uid());
+    let directory = spool.folder.path.parent().unwrap_or(&spool.folder.path).display();
+    let text = format!(
+        "{} for another route than the settings have now: {}",
+        counted(waiting, "block"),
+        spool.destination().unwrap_or_default()
+    );
+    let action = format!(
+        "Make them deliverable there, or move them to the present route: systemctl stop varnish && \
+         runuser -u {} -- s3log requeue --from {route} --spool {directory} {name} && systemctl start \
+         varnish.",
+        user(owner)
+    );
+    Some(Finding::fix("blocks", text, action).of(&spool.name))
 }
 
 /// Why blocks wait.
