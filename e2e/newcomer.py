@@ -45,7 +45,9 @@ case $* in
     command=$(setting ExecStart | sed 's/:6081/127.0.0.1:PORT/; s/localhost:6082/localhost:0/')
     setsid $command </dev/null >>/var/log/varnishd.log 2>&1 &
     echo $! >/run/varnish.stand-in
-    setting ExecStartPost | while read -r after; do $after; done
+    setting ExecStartPost | while read -r after; do
+      if [ "${after#-}" = "$after" ]; then $after; else ${after#-} || :; fi
+    done
     ;;
   *) echo "systemctl: $* is not known here" >&2; exit 1 ;;
 esac
