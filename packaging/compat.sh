@@ -51,6 +51,8 @@ row() { # WHAT SUITE LINES LOG
 suite() { # TREE WHAT VARNISHTEST MODULE [VERSION [PROOFS]]
   local log=$PWD/target/compat-$1.log line
   build_harness
+  # s3log init takes no user without a name.
+  in_tree "$1" sh -c "getent passwd $user >/dev/null || useradd -u $user tester"
   packaging/chroot.sh run "$1" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
     -e "S3LOG_VARNISHTEST=$3" -e "S3LOG_MODULE=$4" -e S3LOG_COMMAND=/usr/bin/s3log \
     -e "S3LOG_VARNISH_VERSION=${5:-999}" \
