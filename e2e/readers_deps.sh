@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `make e2e T=readers` needs, after `make deps`: in .deps/readers, pinned by hash, some 2.5 GB.
 #
-#   python, chdb, duckdb-1.1, spark   virtual environments, of e2e/data/readers/NAME.txt
+#   python, chdb, duckdb-*, spark     virtual environments, of e2e/data/readers/NAME.txt
 #   node                              npm's packages
 #   go                                a program with Go's readers
 #

@@ -1,0 +1,224 @@
+"""The questions of docs/querying.md, asked of blocks, of compacted lines and of Parquet: answers and cost.
+
+Blocks of a day are made here, from the format alone, and what is right is counted while they are made. Each is
+written to SeaweedFS for three streams, two of which `s3log compact` writes into few objects. Each engine is asked
+each question as the page has it, through a proxy that counts objects, bytes and requests. `--write` puts what it
+comes to into the page.
+"""
+
+import collections
+import concurrent.futures
+import gzip
+import hashlib
+import json
+import random
+import re
+import subprocess
+import time
+
+from e2e import rig
+from e2e.readers import READERS, HERE, environment
+from e2e.rig import counting, say
+from e2e.verify import Bucket
+
+PAGE = rig.ROOT / "docs/querying.md"
+BEGIN, END = "<!-- queries: begin -->\n", "<!-- queries: end -->\n"
+START = 1_795_305_600  # 2026-11-22T00:00:00Z
+HOURS = 24
+FOLDER = "access/dt=%Y-%m-%d/hour=%H/"
+FORMAT = re.search(r"^    (\{\"time\".*\})$", PAGE.read_text(), re.MULTILINE)[1]
+# What the page calls it, the folder of its objects, and the end of their keys.
+FORMS = {
+    "gzip blocks": ("blocks/access", ".log.gz"),
+    "compacted, zstd": ("zstd/access/compact/access", ".log.zst"),
+    "compacted, Parquet": ("parquet/access/compact/access", ".parquet"),
+}
+ENGINES = {"DuckDB": ("duckdb", "duckdb-1.5"), "ClickHouse": ("clickhouse", "chdb"), "DataFusion": ("datafusion", "python")}
+CLIENT = "192.0.2.7"
+
+
+def arguments(parser):
+    parser.add_argument("--long", action="store_true", help="10 million lines in blocks of a minute of 5 hosts")
+    parser.add_argument("--lines", type=int, default=240_000)
+    parser.add_argument("--only", help="one question")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/querying.md")
+
+
+class Right:
+    """What is right, counted while the lines are made."""
+
+    def __init__(self):
+        self.urls, self.errors, self.customers = (collections.Counter() for _ in range(3))
+        self.hits = collections.defaultdict(lambda: [0, 0])
+        self.ttfb, self.client = [], []
+
+    def add(self, hour, row):
+        self.urls[row["url"]] += 1
+        self.hits[hour][0] += row["cache"] == "hit"
+        self.hits[hour][1] += 1
+        self.ttfb.append(row["ttfb"])
+        if row["status"] >= 500:
+            self.errors[row["backend"]] += 1
+        self.customers[row["customer"]] += row["bytes"]
+        if hour == HOURS - 1 and row["client"] == CLIENT:
+            self.client.append((row["url"], row["status"]))
+
+    def answers(self):
+        top = sorted(self.urls.items(), key=lambda item: (-item[1], item[0]))[:10]
+        self.ttfb.sort()
+        return {
+            "top-urls": top,
+            "hit-ratio": [(hour, hits / count) for hour, (hits, count) in sorted(self.hits.items())],
+            "p99": [(self.ttfb[int(len(self.ttfb) * 0.99)],)],
+            "errors": sorted(self.errors.items()),
+            "customers": sorted(self.customers.items()),
+            "client": sorted(self.client),
+        }
+
+
+def line(generator, at):
+    hit = generator.random() < 0.85
+    row = {
+        "client": f"192.0.2.{generator.randrange(250)}", "customer": f"customer-{generator.randrange(20)}",
+        "url": f"/page/{int(generator.paretovariate(0.6)) % 5000}", "bytes": generator.randrange(100_000),
+        "status": generator.choice((200, 200, 200, 200, 304, 404, 503)), "cache": "hit" if hit else "miss",
+        "ttfb": round(generator.expovariate(20_000 if hit else 20), 6), "backend": f"origin-{generator.randrange(4)}",
+    }  # fmt: skip
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    text = (
+        f'{{"time":"{stamp}","client":"{row["client"]}","customer":"{row["customer"]}","method":"GET",'
+        f'"url":"{row["url"]}","status":{row["status"]},"bytes":{row["bytes"]},"ttfb":{row["ttfb"]:.6f},'
+        f'"cache":"{row["cache"]}","backend":"{row["backend"]}",'
+        '"agent":"Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"}\n'
+    )
+    return row, text
+
+
+def blocks(host, count, lines, right):
+    """A host's blocks of a day: key below the stream's folder, body, metadata."""
+    generator, previous = random.Random(f"7 {host}"), None
+    for number in range(1, count + 1):
+        begin, seconds = START + (number - 1) * HOURS * 3600 // count, HOURS * 3600 // count
+        texts = []
+        for n in range(lines):
+            row, text = line(generator, begin + n * seconds // lines)
+            right.add((begin - START) // 3600, row)
+            texts.append(text)
+        raw = "".join(texts).encode()
+        body = gzip.compress(raw, compresslevel=3, mtime=0)
+        meta = {
+            "format": "1", "stream": "access", "host": host, "boot": "6b01a0000001", "number": str(number),
+            "records": str(lines), "raw-bytes": str(len(raw)), "bytes": str(len(body)),
+            "first": str(begin * 10**9), "last": str((begin + seconds - 1) * 10**9),
+            "dropped": "0,0,0,0", "cut": "0", "codec": "gzip", "sha256": hashlib.sha256(body).hexdigest(),
+        }  # fmt: skip
+        if previous:
+            meta["previous"] = previous
+        previous = meta["sha256"]
+        moment = time.gmtime(begin)
+        name = f"{time.strftime('%Y-%m-%dT%H-%M-%SZ', moment)}-{host}-access-6b01a0000001-{number:010}.log.gz"
+        yield time.strftime(FOLDER, moment) + name, body, meta
+
+
+def fill(place, options, right):
+    """The blocks of all hosts, for each of the three streams."""
+    hosts, count = (5, HOURS * 60) if options.long else (2, HOURS * 6)
+    lines = (10_000_000 if options.long else options.lines) // (hosts * count)
+    bucket, raw, stored = Bucket(place), 0, 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for host in range(hosts):
+            done = []
+            for key, body, meta in blocks(f"edge{host}", count, lines, right):
+                raw, stored = raw + int(meta["raw-bytes"]), stored + len(body)
+                done += [pool.submit(bucket.put, (f"{to}/{key}", body, meta)) for to in ("blocks", "zstd", "parquet")]
+            for put in done:
+                put.result()
+    return hosts * count * lines, hosts * count, raw, stored
+
+
+def compact(place, to):
+    words = ["compact", "access", "--path", f"{to}/{FOLDER}", "--to", to, "--format", FORMAT]
+    done = subprocess.run(
+        [str(place.command), *words, "--until", "2026-11-23T00:00:00Z", *place.s3.words()],
+        env=place.env, text=True, capture_output=True,
+    )  # fmt: skip
+    say(f"queries: compacted to {to}: {done.stdout.strip().splitlines()[-1:]}{done.stderr.strip()}")
+    return [] if done.returncode == 0 else [f"s3log compact --to {to}: exit {done.returncode}"]
+
+
+def ask(engine, form, question, proxy):
+    """Rows, or an error, and the cost: seconds, objects, bytes, requests."""
+    name, venv = ENGINES[engine]
+    env = environment() | {
+        "AWS_ENDPOINT_URL": proxy.endpoint, "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY, "BUCKET": rig.BUCKET,
+        "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY, "AWS_REGION": "us-east-1", "HOME": "/nonexistent",
+    }  # fmt: skip
+    proxy.reset()
+    done = subprocess.run(
+        [str(READERS / venv / "bin/python"), str(HERE / "query.py"), name, *FORMS[form]],
+        input=question, env=env, text=True, capture_output=True, timeout=550,
+    )  # fmt: skip
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["?"])[-1][:300], None
+    seconds, *rows = done.stdout.splitlines()
+    return [json.loads(row) for row in rows], (float(seconds), *proxy.counts())
+
+
+def same(name, found, right):
+    """Whether rows are the right ones. DataFusion estimates a percentile."""
+    close = 5e-2 if name == "p99" else 1e-9
+
+    def equal(one, other):
+        if isinstance(other, str):
+            return str(one) == other
+        return abs(float(one) - other) <= close * max(1e-9, abs(other))
+
+    return len(found) == len(right) and all(
+        len(one) == len(other) and all(map(equal, one, other)) for one, other in zip(found, right)
+    )
+
+
+def table(costs):
+    """A row a question and form, and of each engine seconds, objects and megabytes."""
+    text = f"| question | | {' | '.join(ENGINES)} |\n|---|---|{'---|' * len(ENGINES)}\n"
+    for (name, form), by_engine in costs.items():
+        cells = (
+            f"{cost[0]:.1f} s, {cost[1]} objects, {cost[2] / 1e6:.1f} MB" if cost else "error"
+            for cost in (by_engine.get(engine) for engine in ENGINES)
+        )
+        text += f"| {name} | {form} | {' | '.join(cells)} |\n"
+    return text
+
+
+def prove(place, options):
+    if not READERS.exists():
+        raise rig.Skip("the engines are not installed: make e2e T=queries installs them")
+    place.s3.start()
+    right = Right()
+    count, number, raw, stored = fill(place, options, right)
+    about = f"{count:,} lines of a day in {number:,} blocks: {raw / 1e6:,.0f} MB, {stored / 1e6:,.0f} MB stored"
+    say(f"queries: {about}")
+    wrong = compact(place, "zstd") + compact(place, "parquet")
+    questions = dict(re.findall(r"<!-- query: (\S+) -->\n```sql\n(.*?)\n```", PAGE.read_text(), re.DOTALL))
+    answers, costs = right.answers(), {}
+    if set(questions) != set(answers):
+        wrong.append(f"the page asks {sorted(questions)}, and {sorted(answers)} can be answered")
+    proxy = counting.Counting("127.0.0.1", place.s3.ports["s3"])
+    place.stack.callback(proxy.close)
+    for name, question in questions.items():
+        if options.only not in (None, name):
+            continue
+        for form in FORMS:
+            by_engine = costs.setdefault((name, form), {})
+            for engine in ENGINES:
+                rows, cost = ask(engine, form, question, proxy)
+                if cost is None or not same(name, rows, answers[name]):
+                    wrong.append(f"{name}, {form}, {engine}: {str(rows)[:300]}, right is {str(answers[name])[:300]}")
+                    continue
+                by_engine[engine] = cost
+                say(f"queries: {name}, {form}, {engine}: {cost[0]:.1f} s, {cost[1:]}")
+    print(table(costs))
+    if options.write and not options.only:
+        before, rest = PAGE.read_text().split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}{about}.\n\n{table(costs)}{END}{rest.split(END)[1]}")
+    return wrong
