@@ -109,14 +109,14 @@ def pandas(path):
     import pandas
 
     frame = pandas.read_parquet(path) if path.endswith(".parquet") else pandas.read_json(path, lines=True)
-    rows(len(frame), frame["n"].sum())
+    rows(len(frame), frame["n"].astype("int64").sum())
 
 
 def polars(path):
     import polars
 
     read = polars.scan_parquet if path.endswith(".parquet") else polars.scan_ndjson
-    found = read(path).select(polars.len().alias("lines"), polars.col("n").sum()).collect()
+    found = read(path).select(polars.len().alias("lines"), polars.col("n").cast(polars.Int64).sum()).collect()
     rows(found["lines"][0], found["n"][0])
 
 
@@ -127,14 +127,14 @@ def arrow(path):
 
     read = pyarrow.parquet.read_table if path.endswith(".parquet") else pyarrow.json.read_json
     table = read(path)
-    rows(table.num_rows, pyarrow.compute.sum(table["n"]).as_py())
+    rows(table.num_rows, pyarrow.compute.sum(table["n"].cast("int64")).as_py())
 
 
 def duckdb(path):
     import duckdb
 
     source = f"'{path}'" if path.endswith(".parquet") else f"read_json('{path}', format = 'newline_delimited')"
-    rows(*duckdb.sql(f"SELECT count(*), sum(n) FROM {source}").fetchall()[0])
+    rows(*duckdb.sql(f"SELECT count(*), sum(n::BIGINT) FROM {source}").fetchall()[0])
 
 
 def datafusion(path):
@@ -147,7 +147,7 @@ def datafusion(path):
         suffix = path.rsplit(".", 1)[1]
         kind = {"gz": "gzip", "zst": "zstd"}.get(suffix)
         context.register_json("logs", path, file_extension=f".{suffix}", file_compression_type=kind)
-    found = context.sql("SELECT count(*) AS lines, sum(n) AS n FROM logs").to_pydict()
+    found = context.sql("SELECT count(*) AS lines, sum(n::BIGINT) AS n FROM logs").to_pydict()
     rows(found["lines"][0], found["n"][0])
 
 
@@ -155,7 +155,7 @@ def daft(path):
     import daft
 
     frame = daft.read_parquet(path) if path.endswith(".parquet") else daft.read_json(path)
-    found = frame.agg(daft.col("n").count().alias("lines"), daft.col("n").sum()).to_pydict()
+    found = frame.agg(daft.col("n").count().alias("lines"), daft.col("n").cast(daft.DataType.int64()).sum()).to_pydict()
     rows(found["lines"][0], found["n"][0])
 
 
@@ -163,7 +163,7 @@ def chdb(path):
     import chdb
 
     kind = "Parquet" if path.endswith(".parquet") else "JSONEachRow"
-    found = chdb.query(f"SELECT count(), sum(n) FROM file('{path}', '{kind}')", "CSV")
+    found = chdb.query(f"SELECT count(), sum(toInt64(n)) FROM file('{path}', '{kind}')", "CSV")
     rows(*str(found).strip().split(","))
 
 
@@ -178,7 +178,7 @@ def spark(path):
         .getOrCreate()
     )
     read = session.read.parquet if path.endswith(".parquet") else session.read.json
-    rows(*read(path).selectExpr("count(*)", "sum(n)").first())
+    rows(*read(path).selectExpr("count(*)", "sum(cast(n AS BIGINT))").first())
 
 
 def versions():
