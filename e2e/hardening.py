@@ -10,9 +10,11 @@ varnishd's domain what it did not before. Nothing is loaded into the kernel.
 """
 
 import os
+import pathlib
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import urllib.request
 
@@ -65,6 +67,13 @@ def setting(name):
     return re.search(rf"^{name}=(.*)$", DROP_IN.read_text(), re.M)[1].split()
 
 
+def end(strace):
+    """Ends varnishd, and with it strace, which would let it go on if it were ended itself."""
+    for child in pathlib.Path(f"/proc/{strace.pid}/task/{strace.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)
+    rig.wait_for("the end of varnishd", lambda: not strace.alive())
+
+
 def traced(place):
     """Runs a node under strace, as the drop-in would; the folder with a file a thread, and the spool."""
     traces = place.directory / "traces"
@@ -91,6 +100,7 @@ def traced(place):
         for path in (place.spool, place.s3.credentials):
             os.chown(path, entry.pw_uid, entry.pw_gid)
     varnish.start()
+    place.stack.callback(lambda: varnish.process.alive() and end(varnish.process))
     for number in range(20):
         urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/s/{number}", timeout=rig.PATIENCE).read()
     rig.wait_for("uploads", lambda: varnish.counters("access*")["access.uploaded_records"] == 20)
@@ -100,7 +110,7 @@ def traced(place):
     rig.wait_for("varnishd", varnish.answers)
     urllib.request.urlopen(f"http://127.0.0.1:{varnish.port}/s/last", timeout=rig.PATIENCE).read()
     rig.wait_for("an upload", lambda: varnish.counters("access*")["access.uploaded_records"] == 1)
-    varnish.stop()
+    end(varnish.process)
     return traces
 
 
