@@ -15,8 +15,10 @@
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
 //! `S3LOG_COMMAND` name them: `make compat` does so. Left out are tests that have a line
 //! `# Not before Varnish X.Y: why`, where `varnishd -V` or `S3LOG_VARNISH_VERSION` says that this is
-//! an older one, or `# Only before Varnish X.Y: why`, where it is not. `${string,repeat,COUNT,TEXT}` is
-//! written out here, for varnishtest before 7.0 does not know it.
+//! an older one, or `# Only before Varnish X.Y: why`, where it is not. `# Only with vcl_req_reset: why` and
+//! `# Only without vcl_req_reset: why` ask whether Varnish has that feature, which 6.0.12, 7.3 and what
+//! distributions make have. `${string,repeat,COUNT,TEXT}` is written out here, for varnishtest before 7.0 does not
+//! know it.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -64,20 +66,21 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "vtc"))
         .collect();
     files.sort();
+    let (version, resets) = (version(), has_vcl_req_reset());
     let trials = files
         .into_iter()
         .map(|path| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let server = Arc::clone(&server);
-            let fits = fits(&path, &version());
+            let fits = fits(&path, &version, resets);
             Trial::test(name.clone(), move || run(&name, &path, &server)).with_ignored_flag(!fits)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Whether a test is for this version of Varnish, as far as it says.
-fn fits(path: &Path, version: &[u32]) -> bool {
+/// Whether a test is for this Varnish, as far as it says: its version, and whether it has `vcl_req_reset`.
+fn fits(path: &Path, version: &[u32], resets: bool) -> bool {
     let text = fs::read_to_string(path).expect("a readable test");
     let older = |line: &str, mark: &str| {
         let named = line.strip_prefix(mark)?.split_once(':').expect("X.Y: why").0;
@@ -86,6 +89,8 @@ fn fits(path: &Path, version: &[u32]) -> bool {
     text.lines().all(|line| {
         older(line, "# Not before Varnish ") != Some(true)
             && older(line, "# Only before Varnish ") != Some(false)
+            && (resets || !line.starts_with("# Only with vcl_req_reset: "))
+            && !(resets && line.starts_with("# Only without vcl_req_reset: "))
     })
 }
 
@@ -99,6 +104,12 @@ fn version() -> Vec<u32> {
     };
     let named = std::env::var("S3LOG_VARNISH_VERSION").ok().or_else(said);
     named.map_or_else(|| vec![u32::MAX], |text| numbers(&text))
+}
+
+/// Whether Varnish has the feature `vcl_req_reset`; one that does not say is the newest.
+fn has_vcl_req_reset() -> bool {
+    let said = Command::new("varnishd").args(["-x", "parameter"]).output();
+    said.map_or(true, |said| String::from_utf8_lossy(&said.stdout).contains("vcl_req_reset"))
 }
 
 fn numbers(version: &str) -> Vec<u32> {
