@@ -187,7 +187,7 @@ fn report(
         steps.say("back", Mark::Note, &set("", '+', &more))?;
     }
     let text = format!(
-        "in a drop-in of varnish.service: [Service] ExecStartPost=/usr/bin/{}",
+        "in a drop-in of varnish.service: [Service] ExecStartPost=-/usr/bin/{}",
         set(" -t 60", '-', &hide)
     );
     steps.say("at start", if more.is_empty() { Mark::Ok } else { Mark::Note }, &text)
