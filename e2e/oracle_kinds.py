@@ -608,6 +608,7 @@ def h2_held(kind, end):
         HELD.release(path)
         own.close()
 
+    session.kind = kind
     return session
 
 
@@ -673,6 +674,8 @@ def send(site, random, without=()):
         for _ in range(times(count)):
             jobs.append(lambda client, a=(kind, path, *lines), h=how: site.ask(client, *a, **h))
     for count, what in sessions(site):
+        if getattr(what, "kind", None) in without:
+            continue
         jobs += [lambda client, what=what: what(site, client)] * times(count)
     random.shuffle(jobs)
     waiting = queue.SimpleQueue()

@@ -20,14 +20,14 @@ from e2e.rig.machine import (
 from e2e.rig.origin import Origin
 from e2e.rig.s3 import ACCESS_KEY, BUCKET, S3, SECRET_KEY
 from e2e.rig.varnish import (
-    GONE_OR_HERE, NONE_SINCE, Varnish, dropped, has_parameter, numbers, recommended_mask, version,
+    GONE_OR_HERE, NONE_SINCE, Varnish, dropped, has_parameter, has_vcl_req_reset, numbers, recommended_mask, version,
 )  # fmt: skip
 
 __all__ = [
     "ACCESS_KEY", "BUCKET", "COMBINED", "DEPS", "GONE_OR_HERE", "NONE_SINCE", "PATIENCE", "ROOT", "SECRET_KEY",
     "Origin", "Process", "Rig", "S3", "Skip", "Varnish", "dropped", "environment", "fill",
-    "free_ports", "gone", "has_parameter", "numbers", "recommended_mask", "say", "tmpfs", "version",
-    "wait_for",
+    "free_ports", "gone", "has_parameter", "has_vcl_req_reset", "numbers", "recommended_mask", "say", "tmpfs",
+    "version", "wait_for",
 ]  # fmt: skip
 
 COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'

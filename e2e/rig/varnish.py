@@ -36,10 +36,20 @@ def numbers(env):
     return tuple(map(int, found.groups())) if found else (999,)
 
 
+def parameters(env):
+    """What varnishd tells of its parameters: the name of each in a line of its own, then its description."""
+    done = subprocess.run(["varnishd", "-x", "parameter"], env=env, stdout=subprocess.PIPE, check=True, text=True)
+    return done.stdout
+
+
 def has_parameter(env, name):
     """Whether varnishd knows the parameter; it refuses to start with one that it does not know."""
-    done = subprocess.run(["varnishd", "-x", "parameter"], env=env, stdout=subprocess.PIPE, check=True, text=True)
-    return name in done.stdout.splitlines()
+    return name in parameters(env).splitlines()
+
+
+def has_vcl_req_reset(env):
+    """Whether varnishd has that feature: to end a request whose client has reset it."""
+    return "vcl_req_reset" in parameters(env)
 
 
 def recommended_mask():
