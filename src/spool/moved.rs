@@ -335,6 +335,15 @@ pub(super) fn is_there(files: &dyn Files, name: &str) -> bool {
     files.length(&description(name)).is_ok_and(|length| length.is_some())
 }
 
+/// Whether a block waits here to be taken, of those that have come from other folders.
+pub(super) fn some_wait(files: &dyn Files) -> Result<bool, SpoolError> {
+    let mut some = false;
+    match files.list(MOVED, &mut |file| some |= file.ends_with(".json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        done => done.map(|()| some).map_err(SpoolError::io("list", MOVED)),
+    }
+}
+
 /// Seals what was moved, up to and including the commit point.
 fn write_moved(
     files: &dyn Files,

@@ -18,13 +18,14 @@ fn options(boot: u64) -> Options {
 /// A sealed block of two lines in the folder `access` of `spool`.
 fn sealed(spool: &Path) -> Spool {
     let disk = Arc::new(Disk::open(&spool.join("access")).unwrap());
-    sealed_in(disk)
+    sealed_in(disk, Codec::default())
 }
 
-fn sealed_in(files: Arc<dyn Files>) -> Spool {
-    let (mut source, _) = Spool::open(files, options(1), None).unwrap();
+fn sealed_in(files: Arc<dyn Files>, codec: Codec) -> Spool {
+    let (mut source, _) =
+        Spool::open(files, Options { codec: codec.kind(), ..options(1) }, None).unwrap();
     let mut member = Vec::new();
-    ChunkEncoder::new(Codec::default()).unwrap().encode(b"x\ny\n", &mut member).unwrap();
+    ChunkEncoder::new(codec).unwrap().encode(b"x\ny\n", &mut member).unwrap();
     let stats = ChunkStats { records: 2, raw_bytes: 4, first: 5, last: 6, cut: 0 };
     source.append(&member, stats).unwrap();
     source.seal(&Drops::default()).unwrap();
@@ -40,9 +41,10 @@ fn other(spool: &Path) -> PathBuf {
 
 /// A block of two lines in the folder `access` beside the folder `other`, to which it was handed over
 /// unless `stays`.
-fn handed_over(spool: &Path, stays: bool) -> Vec<String> {
+fn handed_over(spool: &Path, codec: Codec, stays: bool) -> Vec<String> {
     let (from, to) = (spool.join("access"), other(spool));
-    let source = sealed(spool);
+    let disk = Arc::new(Disk::open(&from).unwrap());
+    let source = sealed_in(disk, codec);
     let sidecar = fs::read(from.join("0000000001.json")).unwrap();
     source.store().hand_over(1, "access", &Disk::beside(&to).unwrap()).unwrap();
     assert!(source.store().sealed().is_empty());
@@ -56,13 +58,28 @@ fn handed_over(spool: &Path, stays: bool) -> Vec<String> {
 #[test]
 fn what_is_still_where_it_was_has_not_moved() {
     let directory = tempfile::tempdir().unwrap();
-    assert!(handed_over(directory.path(), true).is_empty());
+    assert!(handed_over(directory.path(), Codec::default(), true).is_empty());
 }
 
 #[test]
 fn a_stop_after_any_operation_neither_loses_nor_repeats_a_block_that_was_moved() {
+    take_with_stops(None, true);
+}
+
+#[test]
+fn a_stop_while_a_moved_block_is_made_one_member_of_neither_loses_nor_repeats_it() {
+    for codec in [Codec::Gzip(1), Codec::Zstd(1), Codec::Snappy] {
+        take_with_stops(Some(codec), true);
+        take_with_stops(Some(codec), false);
+    }
+}
+
+/// Takes a block that has come, with a stop after each operation, and starts again, `ring` says whether
+/// with what the ring has.
+fn take_with_stops(one_member: Option<Codec>, ring: bool) {
+    let options = |boot| Options { one_member, ..options(boot) };
     let directory = tempfile::tempdir().unwrap();
-    let names = handed_over(directory.path(), false);
+    let names = handed_over(directory.path(), one_member.unwrap_or_default(), false);
     let [name] = &names[..] else { panic!("{names:?}") };
     let kept = ["json", "data"].map(|end| format!("moved/{name}.{end}"));
     for stop in 0.. {
@@ -82,7 +99,9 @@ fn a_stop_after_any_operation_neither_loses_nor_repeats_a_block_that_was_moved()
             Ok(Some((_, payload))) if stop % 2 == 0 => *payload,
             _ => found.payload,
         };
-        let (mut spool, _) = Spool::open(files(), options(3), Some(payload.as_bytes())).unwrap();
+        let payload = ring.then_some(payload.as_bytes());
+        let (mut spool, found) = Spool::open(files(), options(3), payload).unwrap();
+        assert!(found.set_aside.is_empty(), "stopped after {stop}: {:?}", found.set_aside);
         if sim.contents(&kept[0]).is_some() {
             spool.take_moved(name, &Drops::default()).unwrap().unwrap();
         }
@@ -136,7 +155,7 @@ fn a_stop_of_the_move_after_any_operation_leaves_the_block_to_one_of_the_two_fol
             let to = other(spool);
             let sim = Sim::over(Disk::open(&spool.join("access")).unwrap());
             let from = Arc::new(sim);
-            let source = sealed_in(Arc::clone(&from) as Arc<dyn Files>);
+            let source = sealed_in(Arc::clone(&from) as Arc<dyn Files>, Codec::default());
             let beside = from.beside(Disk::beside(&to).unwrap());
             from.stop_in(stop);
             let done = source.store().hand_over(1, "access", &beside);

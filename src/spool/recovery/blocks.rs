@@ -8,7 +8,7 @@ use crate::block::{Drops, Kind, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
 use crate::spool::files::{hash, read_small, remove_if_there};
-use crate::spool::moved::is_there;
+use crate::spool::moved::{is_there, some_wait};
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
 use crate::spool::seal::{Origin, Written, write_sealed};
 use crate::spool::sidecar::Sidecar;
@@ -156,6 +156,11 @@ impl Recovery<'_> {
             match load(self.files, &Name::Sidecar(number).to_string()) {
                 Ok(sidecar) if self.came_too_early(&sidecar, found)? => {
                     self.remove(true, Name::Sidecar(number))?;
+                    if sidecar.moved.is_some_and(|name| is_there(self.files, &name)) {
+                        // It is taken once more, and what is here of it is no block of its own.
+                        self.remove(data, data_name)?;
+                        return self.remove(sealed, sealed_name);
+                    }
                 }
                 Ok(sidecar) => return self.sealed(number, &sidecar, found),
                 Err(SpoolError::Damaged { name }) => self.put_aside(&name),
@@ -167,6 +172,15 @@ impl Recovery<'_> {
             Some(last) if last.number < number => {
                 self.put_all_aside(found, number);
                 Ok(())
+            }
+            // Taking a block from another folder was cut short, and it is still there.
+            last if sealed
+                && !data
+                && !sidecar
+                && last.is_none_or(|last| last.number == number && last.length == 0)
+                && some_wait(self.files)? =>
+            {
+                self.remove(sealed, sealed_name)
             }
             // The members went when the block was sealed.
             _ if sealed && !data && self.is_plain(sealed_name)? => {
