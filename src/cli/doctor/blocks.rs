@@ -73,7 +73,7 @@ fn moves(node: &Node<'_>, spool: &RouteSpool, glance: &Glance) -> Option<Finding
     );
     let action = format!(
         "Make them deliverable there, or move them to the present route: systemctl stop varnish && \
-         runuser -u {} -- s3log requeue --from {route} --spool {directory} {name} && systemctl start \
+         runuser -u {} -- s3log requeue --from {route} --spool {directory} {name}; systemctl start \
          varnish.",
         user(owner)
     );

@@ -68,6 +68,8 @@ pub(super) struct Opening {
     packing: Packing,
     /// Records of the spool that were there before, and of the ring that came into it here.
     recovered: u64,
+    /// Blocks that were sealed here and keep many members, though one is asked for.
+    kept_members: u64,
     /// Another user's process uploads from the folder, or did when it was last opened.
     shared: bool,
     /// The folder says whose it is.
@@ -137,6 +139,7 @@ impl Opening {
             begun: false,
             packing,
             recovered: 0,
+            kept_members: 0,
             shared,
             noted,
             notes,
@@ -170,6 +173,7 @@ impl Opening {
                 match taken {
                     Ok(()) => {
                         add(&pipeline.stats.recovered, std::mem::take(&mut self.recovered));
+                        add(&pipeline.stats.spool_errors, std::mem::take(&mut self.kept_members));
                         self.resume_window(pipeline);
                         pipeline.look_at_group();
                         return true;
@@ -276,10 +280,12 @@ impl Opening {
             let count = found.left_in_place;
             warn(format!("{count} files that are not the spool's could not be moved"));
         }
-        if let Some(error) = &found.kept_members {
+        if let Some(error) = found.kept_members.first() {
+            let count = found.kept_members.len();
             warn(format!(
-                "a block that was made anew keeps its members, though members is one: {error}"
+                "blocks that keep their members, though members is one: {count}: {error}"
             ));
+            self.kept_members += count as u64;
         }
         if found.stale_payload {
             warn("the ring is older than the spool: some records may be sent twice".to_owned());

@@ -296,7 +296,7 @@ impl Recovery<'_> {
         let Written { sidecar, kept_members } =
             write_sealed(self.files, self.options, state, data, Origin::Rebuilt, &drops)?;
         if let Some(error) = kept_members {
-            self.kept_members = Some(error.to_string());
+            self.kept_members.push(error.to_string());
         }
         // Before it can be sent: made anew once more, it would have another key.
         if self.options.sync != SyncPolicy::None {

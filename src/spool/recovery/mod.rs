@@ -50,8 +50,8 @@ pub struct Recovered {
     pub set_aside: Vec<String>,
     /// Files that should have been and could not be; they stay where they are.
     pub(crate) left_in_place: u64,
-    /// Why a block that was made anew keeps its members although one was asked for.
-    pub(crate) kept_members: Option<String>,
+    /// Why each block that was sealed here and keeps its members does so although one was asked for.
+    pub(crate) kept_members: Vec<String>,
     /// The ring's payload was damaged, or older than the spool: records that the ring still holds
     /// may be sent a second time.
     pub stale_payload: bool,
@@ -119,14 +119,14 @@ impl Spool {
             released: Vec::new(),
             taken: Vec::new(),
             held_lost: 0,
-            kept_members: None,
+            kept_members: Vec::new(),
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
         let marked = recovery.is_marked()?;
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
-        let kept_members = recovery.kept_members;
+        let mut kept_members = recovery.kept_members;
         let mut taken = recovery.taken;
         remove_taken(&*files, &mut taken);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
@@ -170,7 +170,11 @@ impl Spool {
         }
         if other_codec && !spool.lacks_key() {
             // A disk that is full must not keep the stream from starting: `append` tries again.
-            let _ = spool.seal(&Drops::default());
+            if let Ok(Some((sealed, _))) = spool.seal(&Drops::default())
+                && let Some(error) = sealed.kept_members
+            {
+                kept_members.push(error.to_string());
+            }
         }
         if spool.state.length == 0 {
             spool.state.codec = spool.options.codec;
@@ -265,7 +269,7 @@ pub(super) struct Recovery<'a> {
     /// Records of those whose members are gone.
     pub(super) held_lost: u64,
     /// See [`Recovered`].
-    pub(super) kept_members: Option<String>,
+    pub(super) kept_members: Vec<String>,
 }
 
 impl Recovery<'_> {
