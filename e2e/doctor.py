@@ -112,7 +112,7 @@ def wrong_bucket(patient):
     node.request()
     found = patient.action(
         "blocks", r"Make them deliverable there, or move .*: systemctl stop varnish && runuser -u \S+ -- "
-        r"s3log (.*) && systemctl start varnish\.",
+        r"s3log (.*); systemctl start varnish\.",
     )  # fmt: skip
     node.varnish.stop()
     code, said = node.command(*shlex.split(found[1]))
