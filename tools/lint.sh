@@ -20,6 +20,9 @@ docs/figures/path.py --check || complain "a figure is stale"
 # Nor is the dashboard.
 examples/grafana_dashboard.py --check || complain "the dashboard is stale"
 
+# Each page has its place in the book.
+tools/book.py --check || complain "a page is missing in the book"
+
 # unsafe lives in the ring and in the module's face.
 if grep -rlE '\bunsafe\b *(\{|fn|impl|extern)' src --include='*.rs' | grep -vE '^src/(ring|vmod)/'; then
   complain "unsafe code belongs to src/ring/ and src/vmod/"
