@@ -28,7 +28,8 @@ KINDS = (
 NAMES = 8
 
 LINE = '%U %>s %{X-Key}i %{X-Sent}i %{X-Id}o %{X-Long}o %{k}x %h %{X-Huge}i'
-JSON = '{"key":"%{X-Key}i","sent":"%{X-Sent}i","id":"%{X-Id}o","long":"%{X-Long}o","k":"%{k}x"}'
+# The blank: the VCL of Varnish before 6.6 has no other long strings than those that end at the first `"}`.
+JSON = '{"key":"%{X-Key}i","sent":"%{X-Sent}i","id":"%{X-Id}o","long":"%{X-Long}o","k":"%{k}x" }'
 FETCH = "%U %{X-Key}i %{X-Sent}i %{X-Id}o %{X-Long}o"
 
 VCL = """vcl 4.1;
@@ -42,7 +43,7 @@ sub vcl_init {{
         esi = true);
     new events = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
         credentials = "{credentials}", spool = "{spool}", path = "{path}/", period = 500ms,
-        format = \"\"\"{json}\"\"\",
+        format = {{"{json}"}},
         esi = true, max_line = "2KB");
     new fetches = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}",
         credentials = "{credentials}", spool = "{spool}", path = "{path}/", period = 500ms,
