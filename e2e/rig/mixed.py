@@ -343,7 +343,15 @@ class Load:
                 self.varnish.cli("vcl.use", f"front{self.loaded}")
         if self.loaded > 1:
             for name in ("front", "tenant"):
-                self.varnish.cli("vcl.discard", f"{name}{self.loaded - 1}")
+                self.discard(f"{name}{self.loaded - 1}")
+
+    def discard(self, name):
+        """No trace of a VCL. 6.6 and 7.0 refuse it for any VCL that was loaded later and has a label
+        (`mgt_vcl_discard_depcheck` walks over the wrong list): there the VCL is cold and stays."""
+        if (6, 6) <= rig.numbers(self.place.env) < (7, 1):
+            self.varnish.cli("vcl.state", name, "cold")
+        else:
+            self.varnish.cli("vcl.discard", name)
 
 
 def write(place, path, name, label=""):
