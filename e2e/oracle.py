@@ -124,9 +124,8 @@ def without(version, env):
     """The kinds of requests of which this Varnish tells a module too little (`docs/versions.md`)."""
     kinds = ()
     if version < (7, 1):
-        kinds += ("fail-in-synth-after-fail",)
-        if rig.has_vcl_req_reset(env):
-            kinds += tuple(f"http2-{end}-while-waiting" for end in ("reset", "goaway", "gone"))
+        resets = tuple(f"http2-{end}-while-waiting" for end in ("reset", "goaway", "gone"))
+        kinds = resets if rig.has_vcl_req_reset(env) else ("fail-in-synth-after-fail",)
     if kinds:
         say(f"not sent: {', '.join(kinds)}: dropped_end counts them before 7.1")
     return kinds
