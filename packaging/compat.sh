@@ -7,7 +7,8 @@
 #   VARNISHES=FOLDER          each Varnish installed there with a prefix of its own, such as
 #                             FOLDER/7.4.3/sbin/varnishd: the module built against it, its own
 #                             varnishtest, and the lines compared with its own varnishncsa
-#   VARNISH_SRC=FOLDER        the same for each source of Varnish there, which packaging/varnishes.sh builds once
+#   VARNISH_SRC=FOLDER        the same for each source of Varnish there, from 6.0.16 on, which packaging/varnishes.sh
+#                             builds once
 #
 # The first three are Debian trees, which need root. The suite runs as an ordinary user inside the
 # tree: the test program of tests/vtc.rs is built here and shown there, with its S3 server. Trees

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets the module build on Varnish 6.6, 7.1, 7.2 and 7.3, whose headers varnish-rs 0.5.5 does not know:
+# Lets the module build on Varnish 6.0, 6.6, 7.1, 7.2 and 7.3, whose headers varnish-rs 0.5.5 does not know:
 # the registry's sources of it, as Cargo.lock pins them, with tools/varnish-rs.patch applied.
 #
 #   .deps/varnish-rs/          the edited sources
