@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::compact::{FOLDER, PARQUET, compact, keys, parts};
+use crate::common::cut_off::CutOff;
 use crate::common::logs::{Logs, Ran};
 use vmod_s3log::block::Digest;
 use vmod_s3log::seal::Signer;
@@ -351,4 +352,58 @@ fn a_signed_manifest_is_what_minisign_verifies_and_a_forged_one_is_found() {
     logs.put(&manifest(1), &text, &bare);
     let ran = logs.s3log(&verify);
     assert_eq!((ran.code, words(&ran)), (1, vec!["UNSIGNED"]), "{ran:?}");
+}
+
+/// What `verify --deep` says when the gateway answers so from request `most` on.
+fn verified_through(logs: &Logs, most: u64, answer: &'static [u8]) -> (Ran, u64) {
+    let gate = CutOff::answering(most, logs.server.address(), answer);
+    let endpoint = gate.endpoint();
+    let ran = logs.s3log(&["verify", "access", "--deep", "--jobs", "1", "--endpoint", &endpoint]);
+    (ran, gate.count())
+}
+
+#[test]
+fn a_gateway_that_fails_in_the_middle_of_a_parquet_object_has_not_altered_it() {
+    let logs = Logs::usual();
+    assert_eq!(compact(&logs, &[&PARQUET[..], &["--delete"]].concat()).code, 0);
+    let (ran, all) = verified_through(&logs, u64::MAX, b"");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    let busy = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n";
+    let gone = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: 37\r\n\r\n\
+                 <Error><Code>NoSuchKey</Code></Error>";
+    // The last requests are for the end of the object, and for its row group.
+    for (before, answer, code, word) in [
+        (2, &refused[..], 2, "UNCHECKED"),
+        (1, refused, 2, "UNCHECKED"),
+        (1, busy, 2, "UNCHECKED"),
+        (1, b"", 2, "UNCHECKED"),
+        (2, gone, 1, "MISSING"),
+        (1, gone, 1, "MISSING"),
+    ] {
+        let (ran, through) = verified_through(&logs, all - before, answer);
+        let told = String::from_utf8_lossy(answer);
+        assert_eq!(through, all - before, "{told}: {ran:?}");
+        assert_eq!((ran.code, words(&ran)[0]), (code, word), "{told}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_parquet_object_of_a_newer_release_is_unchecked_and_not_altered() {
+    let logs = Logs::usual();
+    assert_eq!(compact(&logs, &[&PARQUET[..], &["--delete"]].concat()).code, 0);
+    let key = parts(&logs)[0].clone();
+    let (mut bytes, mut metadata) = logs.get(&key);
+    let version = b"{\"version\":1,";
+    let at = bytes.windows(version.len()).position(|piece| piece == version).unwrap();
+    bytes[at + version.len() - 2] = b'9';
+    let (before, now) = (metadata.clone(), Digest::of(&bytes).to_string());
+    let was = before.iter().find(|(name, _)| name == "sha256").unwrap().1.as_str();
+    metadata.iter_mut().filter(|(name, _)| name == "sha256").for_each(|it| it.1.clone_from(&now));
+    logs.delete(&key);
+    logs.put(&key.replace(&was[..16], &now[..16]), &bytes, &metadata);
+    edit(&logs, 1, |text| text.replace(was, &now).replace(&was[..16], &now[..16]));
+    let ran = logs.s3log(&["verify", "access", "--deep"]);
+    assert_eq!((ran.code, words(&ran)[0]), (2, "UNCHECKED"), "{ran:?}");
+    assert!(ran.out.contains("layout 9") && ran.out.contains("use a newer s3log"), "{ran:?}");
 }

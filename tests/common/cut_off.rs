@@ -1,6 +1,6 @@
 //! An address in front of a server that lets so many requests through, and tells when there is one more:
 //! for who kills the program that asks, which the bucket then has seen so much of, or lets it wait while
-//! something else happens.
+//! something else happens, or has it answered by somebody else.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -20,6 +20,16 @@ pub struct CutOff {
 impl CutOff {
     /// Lets `most` requests through to `server`.
     pub fn after(most: u64, server: SocketAddr) -> Self {
+        Self::start(most, server, None)
+    }
+
+    /// Lets `most` requests through to `server`, and answers the others with these bytes and the end of the
+    /// connection.
+    pub fn answering(most: u64, server: SocketAddr, answer: &'static [u8]) -> Self {
+        Self::start(most, server, Some(answer))
+    }
+
+    fn start(most: u64, server: SocketAddr, answer: Option<&'static [u8]>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let let_through = Arc::new(AtomicU64::new(0));
@@ -33,7 +43,7 @@ impl CutOff {
                 let opened = Arc::clone(&opened);
                 std::thread::spawn(move || {
                     // Whoever was killed does not care.
-                    let _ = lead(&stream.unwrap(), server, most, &count, &over, &opened);
+                    let _ = lead(&stream.unwrap(), server, most, &count, &over, &opened, answer);
                 });
             }
         });
@@ -68,6 +78,7 @@ fn lead(
     count: &AtomicU64,
     reached: &AtomicBool,
     open: &AtomicBool,
+    answer: Option<&[u8]>,
 ) -> std::io::Result<()> {
     let mut input = BufReader::new(client.try_clone()?);
     let mut head = String::new();
@@ -85,6 +96,10 @@ fn lead(
     let next = |through: u64| (through < most).then_some(through + 1);
     if count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_err() {
         reached.store(true, Ordering::SeqCst);
+        if let Some(answer) = answer {
+            (&*client).write_all(answer)?;
+            return client.shutdown(Shutdown::Both);
+        }
         client.set_read_timeout(Some(Duration::from_millis(5)))?;
         while !open.load(Ordering::SeqCst) {
             match input.read(&mut [0]) {

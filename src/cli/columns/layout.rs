@@ -1,5 +1,7 @@
 //! The parts of a format's lines. A file has its own as JSON, so that it needs no settings to be read.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::moment::Pattern;
@@ -67,6 +69,11 @@ pub(in crate::cli) struct Layout {
     json: String,
 }
 
+/// What is wrong with the bytes of a file.
+pub(super) fn bad(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is no Parquet file of ours: {problem}"))
+}
+
 impl Layout {
     /// Of the lines of a program.
     ///
@@ -90,21 +97,23 @@ impl Layout {
     /// Of what a file says.
     ///
     /// # Errors
-    /// A sentence: it is not what [`Layout::json`] gives, or of a newer release.
-    pub(super) fn parse(json: &str) -> Result<Self, String> {
+    /// A sentence: it is not what [`Layout::json`] gives; [`io::ErrorKind::Unsupported`] for that of a newer
+    /// release.
+    pub(super) fn parse(json: &str) -> io::Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
-        let Version { version } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let Version { version } = serde_json::from_str(json).map_err(|it| bad(&it.to_string()))?;
         if version > VERSION {
-            return Err(format!(
+            let text = format!(
                 "its lines have layout {version} and this release reads up to {VERSION}: use a newer \
                  s3log"
-            ));
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let document = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        Self::compile(document).ok_or_else(|| "its layout cannot be used".to_owned())
+        let document = serde_json::from_str(json).map_err(|it| bad(&it.to_string()))?;
+        Self::compile(document).ok_or_else(|| bad("its layout cannot be used"))
     }
 
     fn compile(document: Document) -> Option<Self> {

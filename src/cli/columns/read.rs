@@ -21,7 +21,7 @@ use parquet::file::metadata::{
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::layout::Layout;
+use super::layout::{Layout, bad};
 use super::row::Row;
 use super::schema::{LAYOUT, schema};
 use super::table::{Column, Table, Texts, Values};
@@ -43,10 +43,6 @@ const BATCH: usize = 8_192;
 /// Bytes of lines that are written at a time.
 const PIECE: usize = 64 * 1024;
 
-fn bad(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("it is no Parquet file of ours: {problem}"))
-}
-
 fn failed(error: ParquetError) -> io::Error {
     bad(&error.to_string())
 }
@@ -59,14 +55,15 @@ fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 /// The lines of a file of `size` bytes.
 ///
 /// # Errors
-/// Those of `fetch`, or what is wrong with the file.
+/// Those of `fetch`; [`io::ErrorKind::InvalidData`]: the file is none of ours;
+/// [`io::ErrorKind::Unsupported`]: it is of a newer release.
 pub(in crate::cli) fn lines(size: u64, mut fetch: Fetch<'_>) -> io::Result<impl Read + Send> {
     let meta = guarded(|| metadata(size, &mut fetch))?;
     let known = meta.file_metadata().key_value_metadata();
     let kept = known.and_then(|pairs| pairs.iter().find(|pair| pair.key == LAYOUT));
     let kept =
         kept.and_then(|pair| pair.value.as_deref()).ok_or_else(|| bad("it has no layout"))?;
-    let layout = Layout::parse(kept).map_err(|problem| bad(&problem))?;
+    let layout = Layout::parse(kept)?;
     if *meta.file_metadata().schema() != *schema(&layout).map_err(failed)? {
         return Err(bad("its columns are not those of its layout"));
     }

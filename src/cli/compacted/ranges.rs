@@ -16,7 +16,9 @@ const BREAKS: u32 = 4;
 /// to read it.
 ///
 /// # Errors
-/// [`io::ErrorKind::NotFound`] when it is not there, the gateway's answer, or what is wrong with the file.
+/// [`io::ErrorKind::NotFound`]: it is not there; [`io::ErrorKind::Unsupported`]: this program cannot read such
+/// a file; [`io::ErrorKind::InvalidData`]: what is wrong with its bytes; any other: the gateway's answer, or the
+/// connection.
 pub(in crate::cli) fn lines<'s>(
     source: &'s Source,
     place: &Place,

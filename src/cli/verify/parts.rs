@@ -37,11 +37,7 @@ pub(super) fn inspect(source: &Source, part: &Part, lens: Lens<'_>) -> Inspected
                 return inspected;
             }
             Err(Trouble::Answer(answer)) if answer.outcome == Outcome::NoObject => {
-                let text = format!(
-                    "the compacted object with the lines of {} is not in the bucket",
-                    counted(part.blocks.len() as u64, "block")
-                );
-                inspected.findings = vec![about(part, FindingKind::Missing, text)];
+                inspected.findings = vec![missing(part)];
                 return inspected;
             }
             Err(Trouble::Answer(answer)) => {
@@ -132,9 +128,29 @@ fn contents(
         // Decoded from its end, and only with the hash that it had.
         let place = Place { key: part.key.as_str().into(), size: part.bytes, form, seal };
         let read = compacted::lines(source, &place).and_then(|lines| slices(part, lines));
-        findings = read.unwrap_or_else(|error| vec![undecodable(part, &error)]);
+        findings = read.unwrap_or_else(|error| vec![unread(part, &error)]);
     }
     Ok(findings)
+}
+
+fn missing(part: &Part) -> Finding {
+    let blocks = counted(part.blocks.len() as u64, "block");
+    let text = format!("the compacted object with the lines of {blocks} is not in the bucket");
+    about(part, FindingKind::Missing, text)
+}
+
+/// Why there are no lines of a Parquet object: only [`io::ErrorKind::InvalidData`] speaks of its bytes.
+/// Connections that broke were made again by `compacted::lines`.
+fn unread(part: &Part, error: &io::Error) -> Finding {
+    match error.kind() {
+        io::ErrorKind::InvalidData => undecodable(part, error),
+        io::ErrorKind::NotFound => missing(part),
+        io::ErrorKind::Unsupported => {
+            let text = format!("its bytes are those that were written, its lines unread: {error}");
+            about(part, FindingKind::Unchecked, text)
+        }
+        _ => about(part, FindingKind::Unchecked, error.to_string()),
+    }
 }
 
 fn undecodable(part: &Part, error: &io::Error) -> Finding {
