@@ -373,6 +373,13 @@ fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
 
 /// Peak resident memory of a process while it runs, bytes.
 fn peak(command: &mut Command) -> u64 {
+    let (code, peak) = watched(command);
+    assert_eq!(code, Some(0));
+    peak
+}
+
+/// A process's exit code and its [`peak`].
+fn watched(command: &mut Command) -> (Option<i32>, u64) {
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -383,8 +390,7 @@ fn peak(command: &mut Command) -> u64 {
         peak = peak.max(now << 10);
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(child.wait().unwrap().success());
-    peak
+    (child.wait().unwrap().code(), peak)
 }
 
 #[test]
@@ -436,6 +442,33 @@ fn lines_that_are_not_of_the_format_are_counted_and_kept() {
     assert_eq!(cat(&logs), before);
     let ran = logs.s3log(&["verify", "access", "--deep"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_block_with_more_lines_or_longer_ones_than_any_of_ours_stays_as_it_is_and_is_named() {
+    for (form, endless) in [(&["--to", "zstd"][..], false), (&PARQUET, false), (&PARQUET, true)] {
+        let mut logs = Logs::usual();
+        // 96 MiB without a newline that are some KB as they are stored.
+        let text = "x".repeat(96 << 20);
+        let (victim, mut meta) = logs.chunks("access", "edge-1", 2, [&*text, "
+"]);
+        drop(text);
+        let (bytes, _) = logs.get(&victim);
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        if !endless {
+            meta.raw_bytes = 100;
+            logs.put(&victim, &bytes, &crate::common::logs::pairs(&meta));
+        }
+        let arguments = ["compact", "access", "--until", UNTIL, "--delete"];
+        let errors = std::fs::File::create(logs.path("errors")).unwrap();
+        let (code, peak) = watched(logs.command(&[&arguments[..], form].concat()).stderr(errors));
+        let said = std::fs::read_to_string(logs.path("errors")).unwrap();
+        assert_eq!(code, Some(1), "{said}");
+        let why = if endless { "a line has more than 1048576 bytes" } else { "but the block has more" };
+        assert!(said.contains(&victim) && said.contains(why), "{said}");
+        assert!(keys(&logs, &victim).contains(&victim), "it stays");
+        assert!(peak < 96 << 20, "{} MiB", peak >> 20);
+    }
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Batcher {
         let mut open: Option<Writing> = None;
         let failed = |error| Stop::Failed(self.file(error));
         let work = |found: &FoundBlock<'_>, send: &crossbeam_channel::Sender<Item>| {
-            pump(found, &self.opener, &self.temp_dir, send);
+            pump(found, &self.opener, &self.temp_dir, self.target.longest(), send);
         };
         in_order(blocks, self.jobs, QUEUE, work, |found, items| {
             if let Some(full) = open.take_if(|part| part.is_full(found.size, self.max_bytes)) {

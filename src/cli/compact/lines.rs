@@ -72,9 +72,15 @@ enum Stop {
     Item(Item),
 }
 
-/// Sends a block's lines and how they ended.
-pub(super) fn pump(found: &FoundBlock<'_>, opener: &Opener, temp: &Path, send: &Sender<Item>) {
-    let last = match check(found, opener, temp, send) {
+/// Sends a block's lines and how they ended. One with a line of more than `longest` bytes is bad.
+pub(super) fn pump(
+    found: &FoundBlock<'_>,
+    opener: &Opener,
+    temp: &Path,
+    longest: Option<usize>,
+    send: &Sender<Item>,
+) {
+    let last = match check(found, opener, temp, longest, send) {
         Ok(checked) => Item::End(Box::new(checked)),
         Err(Stop::Unwanted) => return,
         Err(Stop::Item(item)) => item,
@@ -87,6 +93,7 @@ fn check(
     found: &FoundBlock<'_>,
     opener: &Opener,
     temp: &Path,
+    longest: Option<usize>,
     send: &Sender<Item>,
 ) -> Result<Checked, Stop> {
     let bad = |text: String| Stop::Item(Item::Bad(text));
@@ -110,6 +117,7 @@ fn check(
     let mut decoder = opened.map_err(unusable)?;
     send.send(Item::Start(Box::new(told.clone()))).map_err(|_| Stop::Unwanted)?;
     let (mut hasher, mut records, mut bytes, mut ended) = (Hasher::default(), 0, 0, true);
+    let mut begun = 0;
     loop {
         let mut piece = Vec::with_capacity(PIECE as usize);
         Read::by_ref(&mut decoder).take(PIECE).read_to_end(&mut piece).map_err(unusable)?;
@@ -118,6 +126,19 @@ fn check(
         hasher.update(&piece);
         records += memchr::memchr_iter(b'\n', &piece).count() as u64;
         bytes += piece.len() as u64;
+        if bytes > told.raw_bytes {
+            // Whatever else comes of it: it may be endless.
+            let bytes = told.raw_bytes;
+            return Err(bad(format!("the metadata says {bytes} bytes of lines, but the block has more")));
+        }
+        if let Some(longest) = longest
+            && longest_line(&mut begun, &piece) > longest
+        {
+            return Err(bad(format!(
+                "a line has more than {longest} bytes, the most that a Parquet object takes and no line of \
+                 the module's has"
+            )));
+        }
         send.send(Item::Lines(piece)).map_err(|_| Stop::Unwanted)?;
     }
     if (records, bytes) != (told.records, told.raw_bytes) || !ended {
@@ -127,6 +148,18 @@ fn check(
         )));
     }
     Ok(Checked { meta: told, metadata: metadata.into_iter().collect(), lines: hasher.digest() })
+}
+
+/// Bytes of the longest line in `piece`, whose first began `begun` bytes before it; then `begun` is what its
+/// last has so far.
+fn longest_line(begun: &mut usize, piece: &[u8]) -> usize {
+    let (mut longest, mut start) = (0, 0);
+    for end in memchr::memchr_iter(b'\n', piece) {
+        longest = longest.max(std::mem::take(begun) + end - start);
+        start = end + 1;
+    }
+    *begun += piece.len() - start;
+    longest.max(*begun)
 }
 
 type Fetched = (Stored, Digest, u64, Vec<(String, String)>);
@@ -204,5 +237,23 @@ fn spill(start: &[u8], mut rest: impl Read, temp: &Path) -> Result<Scratch, Spil
         };
         let piece = buffer.get(..read).unwrap_or_default();
         scratch.write_all(piece).map_err(Spill::Write)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_line_is_that_of_the_whole_wherever_pieces_end() {
+        let text = b"ab\n\nabcdef\nabcd\nabcdefgh";
+        for size in 1..=text.len() {
+            let mut begun = 0;
+            let most = |text: &[u8], begun: &mut usize| {
+                text.chunks(size).map(|piece| longest_line(begun, piece)).max()
+            };
+            assert_eq!((most(text, &mut begun), begun), (Some(8), 8), "{size}");
+            assert_eq!((most(&text[..16], &mut 0), size), (Some(6), size));
+        }
     }
 }

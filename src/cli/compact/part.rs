@@ -32,7 +32,18 @@ impl Target {
             Self::Columns(..) => Form::Columns,
         }
     }
+
+    /// Bytes of the longest line that it takes, without the newline: a line that becomes columns is held whole.
+    pub(super) fn longest(&self) -> Option<usize> {
+        match self {
+            Self::Lines(_) => None,
+            Self::Columns(..) => Some(LINE_MAX),
+        }
+    }
 }
+
+/// Bytes of a line that becomes columns: 16 times the largest `max_line`.
+const LINE_MAX: usize = 1 << 20;
 
 /// Bytes that the encoder has made before they are written.
 const BUFFER: usize = 256 * 1024;
