@@ -53,6 +53,10 @@ impl<W: Write + Send> ColumnWriter<W> {
         match self.never {}
     }
 
+    pub(in crate::cli) fn is_full(&self) -> bool {
+        match self.never {}
+    }
+
     pub(in crate::cli) fn finish(self) -> io::Result<(W, u64)> {
         match self.never {}
     }

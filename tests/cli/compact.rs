@@ -450,8 +450,15 @@ fn a_block_with_more_lines_or_longer_ones_than_any_of_ours_stays_as_it_is_and_is
         let mut logs = Logs::usual();
         // 96 MiB without a newline that are some KB as they are stored.
         let text = "x".repeat(96 << 20);
-        let (victim, mut meta) = logs.chunks("access", "edge-1", 2, [&*text, "
-"]);
+        let (victim, mut meta) = logs.chunks(
+            "access",
+            "edge-1",
+            2,
+            [
+                &*text, "
+",
+            ],
+        );
         drop(text);
         let (bytes, _) = logs.get(&victim);
         assert!(bytes.len() < 1 << 20, "{}", bytes.len());
@@ -464,7 +471,8 @@ fn a_block_with_more_lines_or_longer_ones_than_any_of_ours_stays_as_it_is_and_is
         let (code, peak) = watched(logs.command(&[&arguments[..], form].concat()).stderr(errors));
         let said = std::fs::read_to_string(logs.path("errors")).unwrap();
         assert_eq!(code, Some(1), "{said}");
-        let why = if endless { "a line has more than 1048576 bytes" } else { "but the block has more" };
+        let why =
+            if endless { "a line has more than 1048576 bytes" } else { "but the block has more" };
         assert!(said.contains(&victim) && said.contains(why), "{said}");
         assert!(keys(&logs, &victim).contains(&victim), "it stays");
         assert!(peak < 96 << 20, "{} MiB", peak >> 20);

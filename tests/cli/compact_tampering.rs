@@ -370,7 +370,8 @@ fn a_gateway_that_fails_in_the_middle_of_a_parquet_object_has_not_altered_it() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
     let busy = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n";
-    let gone = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: 37\r\n\r\n\
+    let gone =
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: 37\r\n\r\n\
                  <Error><Code>NoSuchKey</Code></Error>";
     // The last requests are for the end of the object, and for its row group.
     for (before, answer, code, word) in [

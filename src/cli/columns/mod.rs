@@ -23,6 +23,10 @@
 //! Non-goals: queries, other files than ours. The crate checks what it reads; what it does not check and
 //! panics about is an error here (`read`).
 //!
+//! A file says of each row group and column where it is and what its least and greatest values are: 100 to 220
+//! bytes, at its end, which a reader fetches whole. Lines that compress 20 times are 4,500 row groups in 4 GiB: with
+//! 30 columns that were 30 MB. So a file takes no more blocks when that is 8 MiB, and a reader takes 16 MiB.
+//!
 //! Memory: a row group, 24 MiB of values at most, once more as it is encoded. A
 //! reader holds one as well.
 
@@ -43,6 +47,8 @@ pub(in crate::cli) use self::write::ColumnWriter;
 
 /// Values of a row group, bytes.
 const GROUP_BYTES: usize = 24 << 20;
+/// Bytes that a file says of itself, at which no block is added to it.
+const FOOTER_BYTES: usize = 8 << 20;
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 20;
 

@@ -4,14 +4,18 @@
 //! larger than a row group has the rest of its lines at the beginning of the next ones.
 //!
 //! Whoever can write to the bucket may have put anything there. The crate returns errors for what it checks
-//! and panics about some of the rest, which is caught here.
+//! and panics about some of the rest, which is caught here. Values that the writer cannot have made are refused
+//! before they are copied: a value of a dictionary may stand in each of a million rows.
+//!
+//! Limits: the crate decompresses a page whole, up to the 2 GiB that its header may say.
 
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use parquet::column::page::PageReader;
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::{ParquetError, Result as Parsed};
@@ -33,9 +37,12 @@ pub(in crate::cli) type Fetch<'f> = Box<dyn FnMut(u64, u64) -> io::Result<Vec<u8
 const TAIL: u64 = 256 * 1024;
 /// Bytes of a file's footer.
 const FOOTER: u64 = 8;
-/// The most that a file may say of itself, and that a row group may have.
-const META_MAX: u64 = 64 << 20;
+/// The most that a file may say of itself: the writer's has 8 MiB and the row groups of a block.
+const META_MAX: u64 = 2 * super::FOOTER_BYTES as u64;
+/// Bytes of a row group as it is stored.
 const GROUP_MAX: u64 = 256 << 20;
+/// Bytes of a row group's values, as [`Table::bytes`] counts them: the writer ends it at half of that.
+const VALUES_MAX: usize = 2 * super::GROUP_BYTES;
 /// Most rows of a row group.
 const ROWS_MAX: usize = 4 * super::GROUP_ROWS;
 /// Values that are decoded at a time.
@@ -215,19 +222,23 @@ impl ChunkReader for Window {
 /// Reads a row group of our schema into an empty table.
 fn decode(group: &RowGroupMetaData, window: &Arc<Window>, table: &mut Table) -> Parsed<()> {
     let rows = usize::try_from(group.num_rows()).unwrap_or_default();
+    let mut left =
+        rows.checked_mul(table.row_bytes()).and_then(|bytes| VALUES_MAX.checked_sub(bytes));
+    if left.is_none() {
+        return Err(too_large());
+    }
     let open = |at: usize| -> Parsed<ColumnReader> {
         let column = group.columns().get(at);
         let column =
             column.ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
         let pages = SerializedPageReader::new(Arc::clone(window), column, rows, None)?;
-        let pages: Box<dyn PageReader> = Box::new(pages);
-        Ok(get_column_reader(column.column_descr_ptr(), pages))
+        Ok(get_column_reader(column.column_descr_ptr(), Box::new(Pages(pages))))
     };
     let own = table.columns.len();
     for (at, column) in table.columns.iter_mut().enumerate() {
-        values(open(at)?, rows, column)?;
+        values(open(at)?, rows, column, &mut left)?;
     }
-    values(open(own + 4)?, rows, &mut table.raw)?;
+    values(open(own + 4)?, rows, &mut table.raw, &mut left)?;
     if let ColumnReader::Int64ColumnReader(reader) = open(own)? {
         each(reader, rows, |value| table.times.push(value.unwrap_or_default()))?;
     }
@@ -240,7 +251,58 @@ fn decode(group: &RowGroupMetaData, window: &Arc<Window>, table: &mut Table) -> 
     Ok(())
 }
 
-fn values(reader: ColumnReader, rows: usize, column: &mut Column) -> Parsed<()> {
+fn too_large() -> ParquetError {
+    ParquetError::General("a row group has more values than any that is written".to_owned())
+}
+
+/// The pages of a column.
+struct Pages(SerializedPageReader<Window>);
+
+impl Iterator for Pages {
+    type Item = Parsed<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Pages {
+    fn get_next_page(&mut self) -> Parsed<Option<Page>> {
+        let page = self.0.get_next_page()?;
+        let Some(known) = &page else { return Ok(None) };
+        if known.buffer().len() > VALUES_MAX {
+            return Err(too_large());
+        }
+        // Not those that make a value of the one before: the reader decodes a batch before we see a value.
+        match known.encoding() {
+            Encoding::PLAIN
+            | Encoding::RLE
+            | Encoding::RLE_DICTIONARY
+            | Encoding::DELTA_BINARY_PACKED => Ok(page),
+            other => Err(ParquetError::General(format!("a page has the encoding {other}"))),
+        }
+    }
+
+    fn peek_next_page(&mut self) -> Parsed<Option<PageMetadata>> {
+        self.0.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Parsed<()> {
+        self.0.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Parsed<bool> {
+        self.0.at_record_boundary()
+    }
+}
+
+/// Reads a column; `left` are the bytes that texts may still have, `None` when they had more.
+fn values(
+    reader: ColumnReader,
+    rows: usize,
+    column: &mut Column,
+    left: &mut Option<usize>,
+) -> Parsed<()> {
     let Column { values, valid } = column;
     let mut note = |is: bool| valid.push(is);
     match (reader, values) {
@@ -265,15 +327,20 @@ fn values(reader: ColumnReader, rows: usize, column: &mut Column) -> Parsed<()> 
         (ColumnReader::ByteArrayColumnReader(reader), Values::Text(into)) => {
             each(reader, rows, |value: Option<ByteArray>| {
                 note(value.is_some());
-                text(into, value.as_ref());
-            })
+                text(into, value.as_ref(), left);
+            })?;
+            left.map(drop).ok_or_else(too_large)
         }
         _ => Err(ParquetError::General("a column is of another type".to_owned())),
     }
 }
 
-fn text(texts: &mut Texts, value: Option<&ByteArray>) {
-    texts.push(value.map(ByteArray::data).unwrap_or_default());
+fn text(texts: &mut Texts, value: Option<&ByteArray>, left: &mut Option<usize>) {
+    let value = value.map(ByteArray::data).unwrap_or_default();
+    *left = left.and_then(|left| left.checked_sub(value.len()));
+    if left.is_some() {
+        texts.push(value);
+    }
 }
 
 /// Calls `take` for each row of a column.

@@ -27,6 +27,9 @@ pub(super) const BLOCK: &str = "s3log_block";
 pub(super) const LINE: &str = "s3log_line";
 pub(super) const RAW: &str = "s3log_raw";
 
+/// The columns that each file has, behind those of the format.
+pub(super) const OWN: [&str; 5] = [TIME, HOST, BLOCK, LINE, RAW];
+
 /// The key of a file's own metadata that the layout is under.
 pub(super) const LAYOUT: &str = "s3log.layout";
 

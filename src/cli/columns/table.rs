@@ -139,6 +139,11 @@ impl Table {
         self.bytes
     }
 
+    /// Bytes of a row without its texts: for each value that it is and where, and 33 of our own columns.
+    pub(super) fn row_bytes(&self) -> usize {
+        9 * self.columns.len() + 33
+    }
+
     /// Adds a row: a line's values, or the line itself, as text.
     pub(super) fn push(
         &mut self,
@@ -159,8 +164,7 @@ impl Table {
             texts.push(raw.unwrap_or_default());
         }
         let text = raw.map_or(row.text.len(), <[u8]>::len);
-        // Its texts, and for each value that and where it is.
-        self.bytes += text + 9 * self.columns.len() + 33;
+        self.bytes += text + self.row_bytes();
     }
 
     /// The line of row `at`, appended to `out` with its newline.

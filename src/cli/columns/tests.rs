@@ -338,3 +338,48 @@ fn a_file_that_is_changed_anywhere_gives_an_error_or_lines_and_never_a_panic() {
         assert!(lines(&bytes[..length]).is_err());
     }
 }
+
+#[test]
+fn a_row_group_with_more_text_than_any_of_ours_is_refused_before_it_is_copied() {
+    let line =
+        [&b"{\"t\":1700000000,\"status\":200,\"a\":\""[..], &[b'x'; 500_000], b"\",\"b\":1}\n"];
+    let line = line.concat();
+    for (count, works) in [(20, true), (102, false)] {
+        let block = line.repeat(count);
+        // As a dictionary's one value: a file of some KB.
+        let (bytes, unparsed) = file(json(), std::slice::from_ref(&block), usize::MAX);
+        assert!(unparsed == 0 && bytes.len() < 20_000, "{unparsed} {}", bytes.len());
+        let read = lines(&bytes);
+        assert_eq!(read.as_ref().is_ok_and(|lines| *lines == block), works);
+        if let Err(error) = read {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains("more values than any that is written"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_full_before_it_says_too_much_of_itself() {
+    let names = |n: usize| format!("\"a_rather_long_name_{n}\":\"%{{v{n}}}x\"");
+    let format = format!("{{{}}}", (0..30).map(names).collect::<Vec<_>>().join(","));
+    let long = program(&format, &Options::default());
+    // Statistics keep 64 bytes of a value.
+    let values: Vec<Vec<u8>> = (0..30).map(|n| vec![b'a' + n % 26; 200]).collect();
+    let line = [line(&long, &values), b"\n".to_vec()].concat();
+    for (layout, line) in [
+        (layout(&long, Dialect::Apache), line),
+        (json(), b"{\"t\":1700000000,\"status\":200,\"a\":\"\",\"b\":1}\n".to_vec()),
+    ] {
+        let mut writer = ColumnWriter::new(Vec::new(), &Arc::new(layout), 3).unwrap();
+        (writer.most, writer.most_footer) = (1, 400_000);
+        writer.start("edge-1", 0);
+        while !writer.is_full() {
+            writer.add(&line).unwrap();
+        }
+        let (file, _) = writer.finish().unwrap();
+        let [.., a, b, c, d, b'P', b'A', b'R', b'1'] = file[..] else { panic!("no footer") };
+        let footer = u32::from_le_bytes([a, b, c, d]);
+        assert!(footer < 400_000 && footer > 80_000, "{footer}");
+        assert!(lines(&file).is_ok());
+    }
+}

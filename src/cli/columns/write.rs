@@ -9,13 +9,16 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use super::layout::{Kind, Layout};
 use super::row::Row;
-use super::schema::{properties, schema};
+use super::schema::{OWN, properties, schema};
 use super::table::{Column, Table, Texts, Values};
 use super::text::from_bytes;
-use super::{GROUP_BYTES, GROUP_ROWS};
+use super::{FOOTER_BYTES, GROUP_BYTES, GROUP_ROWS};
 
 /// Values that are given to the encoder at a time.
 const BATCH: usize = 4_096;
+
+/// Bytes, at most, that a file says of a column of a row group, without the column's name.
+const CHUNK_BYTES: usize = 320;
 
 /// Writes lines as a Parquet file.
 pub(in crate::cli) struct ColumnWriter<W: Write + Send> {
@@ -35,6 +38,8 @@ pub(in crate::cli) struct ColumnWriter<W: Write + Send> {
     unparsed: u64,
     /// Bytes of a row group.
     pub(super) most: usize,
+    /// Bytes of what it says of itself.
+    pub(super) most_footer: usize,
 }
 
 fn failed(error: ParquetError) -> io::Error {
@@ -67,6 +72,7 @@ impl<W: Write + Send> ColumnWriter<W> {
             time: 0,
             unparsed: 0,
             most: GROUP_BYTES,
+            most_footer: FOOTER_BYTES,
         })
     }
 
@@ -119,6 +125,14 @@ impl<W: Write + Send> ColumnWriter<W> {
     /// Bytes of the file so far, without the row group under way.
     pub(in crate::cli) fn written(&self) -> u64 {
         self.file.bytes_written() as u64
+    }
+
+    /// Whether it says so much of itself that it is to have no more blocks.
+    pub(in crate::cli) fn is_full(&self) -> bool {
+        let of_column = |name: &str| CHUNK_BYTES + name.len();
+        let own = OWN.iter().map(|name| of_column(name)).sum::<usize>();
+        let group = own + self.layout.fields().map(|field| of_column(&field.name)).sum::<usize>();
+        self.file.flushed_row_groups().len().saturating_mul(group) >= self.most_footer
     }
 
     /// Ends the file: what it was written into, and how many lines were not taken apart.

@@ -129,7 +129,9 @@ fn check(
         if bytes > told.raw_bytes {
             // Whatever else comes of it: it may be endless.
             let bytes = told.raw_bytes;
-            return Err(bad(format!("the metadata says {bytes} bytes of lines, but the block has more")));
+            return Err(bad(format!(
+                "the metadata says {bytes} bytes of lines, but the block has more"
+            )));
         }
         if let Some(longest) = longest
             && longest_line(&mut begun, &piece) > longest

@@ -114,18 +114,21 @@ impl Writing {
         Ok(Self { body, records: 0, raw_bytes: 0, blocks: Vec::new() })
     }
 
-    /// Whether a block of this many bytes would make it larger than `most`.
+    /// Whether a block of this many bytes would make it larger than `most`, or it has as many row groups as a
+    /// Parquet file is to have.
     pub(super) fn is_full(&mut self, more: u64, most: u64) -> bool {
+        let mut full = false;
         let has = match &mut self.body {
             Body::Lines(lines) => lines.written.saturating_add(lines.encoder.made().len() as u64),
             Body::Columns { file, written, waiting } => {
                 if file.written() > *written {
                     (*written, *waiting) = (file.written(), 0);
                 }
+                full = file.is_full();
                 written.saturating_add(*waiting)
             }
         };
-        !self.blocks.is_empty() && has.saturating_add(more) > most
+        !self.blocks.is_empty() && (full || has.saturating_add(more) > most)
     }
 
     /// Begins a block of `host` whose first record is of this time, ns since 1970, and which has so many bytes
