@@ -137,7 +137,8 @@ def fill(place, options, right):
 
 
 def compact(place, to):
-    words = ["compact", "access", "--path", f"{to}/{FOLDER}", "--to", to, "--format", FORMAT]
+    words = ["compact", "access", "--path", f"{to}/{FOLDER}", "--to", to]
+    words += ["--format", FORMAT] if to == "parquet" else []
     done = subprocess.run(
         [str(place.command), *words, "--until", "2026-11-23T00:00:00Z", *place.s3.words()],
         env=place.env, text=True, capture_output=True,

@@ -147,7 +147,8 @@ class Blocks:
                 say(f"readers: s3log compact makes no {to}")
                 continue
             path = f"old/{codec}/%Y/%m/%d/"
-            done = self.run("compact", codec, "--path", path, "--to", to, "--format", FORMAT, *self.place.s3.words())
+            columns = ["--format", FORMAT] if to == "parquet" else []
+            done = self.run("compact", codec, "--path", path, "--to", to, *columns, *self.place.s3.words())
             keys = [key for key in self.place.s3.keys(f"old/{codec}/compact/") if "/part-" in key]
             if done.returncode or len(keys) != 1:
                 wrong.append(f"s3log compact --to {to}: exit {done.returncode}, {keys}: {done.stderr}")

@@ -360,6 +360,12 @@ fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
         (["--to", "parquet"], ["stream access", "give --format FORMAT"]),
         (["--to=parquet", "--format=%s %y"], ["stream access: format", "%s >>%y<<"]),
         (["--to=parquet", "--format=constant"], ["stream access: format", "no values"]),
+        (
+            ["--format=%s", "--to=gzip:5"],
+            ["--format \"%s\"", "--to gzip:5 keeps lines as they are"],
+        ),
+        (["--format=%s", "--jobs=2"], ["--to zstd", "give --to parquet, or no --format"]),
+        (["--format=%s", "errors"], ["give --to parquet", "or no --format"]),
         (["--every", "5h"], ["5h", "12h or 24h"]),
         (["--max-bytes", "5GB"], ["5GB", "at most 4GB"]),
         (["--until", "2500-01-01"], ["--until", "in the future"]),
@@ -369,6 +375,18 @@ fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(texts.iter().all(|text| ran.err.contains(text)), "{ran:?}");
     }
+}
+
+#[test]
+fn one_format_is_not_taken_for_several_streams() {
+    let logs = Logs::usual();
+    for streams in [&[][..], &["access", "errors"]] {
+        let ran = logs.s3log(&[&["compact"], streams, &PARQUET].concat());
+        assert_eq!((ran.code, keys(&logs, FOLDER).len()), (2, 0), "{ran:?}");
+        let texts = [FORMAT, "there are 2 (access, errors)", "in the settings file"];
+        assert!(texts.iter().all(|text| ran.err.contains(text)), "{ran:?}");
+    }
+    assert_eq!(compact(&logs, &PARQUET).code, 0);
 }
 
 /// Peak resident memory of a process while it runs, bytes.

@@ -42,7 +42,7 @@ use self::batch::{Batcher, Compacted};
 use self::ledger::Ledger;
 use self::part::Target;
 use self::plan::{Every, Plan};
-use self::target::{To, form, target};
+use self::target::{To, form, may_have_format, target};
 use super::Error;
 use super::blocks::{FoundBlock, Keys};
 use super::compacted::{Day, INPUTS_MAX};
@@ -74,7 +74,8 @@ pub(super) struct CompactArgs {
     /// parquet:1 to parquet:15 (zstd inside).
     #[arg(long, value_name = "FORM", default_value = "zstd", value_parser = form)]
     to: To,
-    /// The streams' format as in VCL, which gives Parquet its columns. Default: that in the settings.
+    /// With --to parquet and one stream: the stream's format as in VCL, which gives its columns. Default: that
+    /// in the settings.
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Stretch of time that goes into objects of its own: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, from
@@ -173,6 +174,10 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
     }
     let until = arguments.until.unwrap_or_else(|| now.saturating_sub(Every::HOUR));
     let sources = Source::all(&arguments.connection, &arguments.streams)?;
+    if let Some(format) = &arguments.format {
+        let streams: Vec<&str> = sources.iter().map(|it| it.settings.stream.as_str()).collect();
+        may_have_format(arguments.to, format, &streams)?;
+    }
     let of = |source: &Source| {
         let mut settings = arguments.connection.arguments(&source.settings.stream)?;
         settings.set("format", arguments.format.clone());

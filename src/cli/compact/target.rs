@@ -43,6 +43,28 @@ pub(super) fn form(text: &str) -> Result<To, String> {
     }
 }
 
+/// Whether `--format` has something to be the format of.
+///
+/// # Errors
+/// Objects without columns, or more than one stream.
+pub(super) fn may_have_format(to: To, format: &str, streams: &[&str]) -> Result<(), Error> {
+    if let To::Lines(codec) = to {
+        return Err(Error::Usage(format!(
+            "--format {format:?}: it gives Parquet its columns, and --to {codec} keeps lines as they are; give \
+             --to parquet, or no --format"
+        )));
+    }
+    if let [_, _, ..] = streams {
+        return Err(Error::Usage(format!(
+            "--format {format:?}: it is the format of one stream, and there are {} ({}); name one stream, or \
+             have each stream's format in the settings file",
+            streams.len(),
+            streams.join(", ")
+        )));
+    }
+    Ok(())
+}
+
 /// What the objects of a stream are made, with its settings; whether they are to be encrypted.
 ///
 /// # Errors
