@@ -131,7 +131,7 @@ fn the_combined_format_and_the_json_of_vcl_give_typed_values() {
     };
     let combined = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
     let json = include_str!("../../../vcl/json.vcl");
-    let json = json.split("\"\"\"").nth(1).unwrap();
+    let json = json.split_once("format = {\"").unwrap().1.split_once("\"})").unwrap().0;
     for (format, name, wanted) in [
         (combined, "time", "1700000000000000"),
         (combined, "client_ip", "192.0.2.7"),
