@@ -1,8 +1,9 @@
 //! The lines of many blocks, fetched in parallel and given in order.
 //!
 //! Each of a few threads decompresses one block into a short queue of pieces; the caller takes the
-//! queues one after the other, and a thread whose queue is full waits. Memory: 2 MiB and a
-//! decoder's window for each thread, whatever the blocks' sizes. A connection that breaks in the
+//! queues one after the other, and a thread whose queue is full waits. Memory for each thread, whatever
+//! the blocks' sizes: 2 MiB and a decoder's window, or of a Parquet object 2 MiB and a row group, some 64 MiB: with
+//! 64 jobs 4 GiB where as many objects are read at a time. A connection that breaks in the
 //! middle of a block is made again, and what was given already is skipped.
 
 use std::borrow::Cow;
@@ -40,7 +41,7 @@ type Piece = Result<(usize, Vec<u8>), Error>;
 /// Blocks fetched at a time.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(in crate::cli) struct Jobs {
-    /// Blocks to fetch in parallel, 1 to 64.
+    /// Blocks to fetch in parallel, 1 to 64; each Parquet object takes some 64 MiB of memory.
     #[arg(long, short, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(in crate::cli) jobs: u8,
 }
