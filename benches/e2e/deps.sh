@@ -2,7 +2,7 @@
 # What the benchmarks need beside `make deps`: wrk, zstd, valgrind, and rclone and matplotlib in a
 # Python environment of their own, .deps/bench.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 missing=()
 for program in wrk zstd gzip valgrind; do
