@@ -27,7 +27,7 @@ impl Zone {
     }
 }
 
-const MONTHS: [&[u8; 3]; 12] = [
+pub(crate) const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 const DAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
@@ -293,21 +293,21 @@ fn zone_offset(offset: i32, out: &mut Vec<u8>) {
 }
 
 /// A moment in the proleptic Gregorian calendar.
-struct Civil {
-    year: i64,
-    month: u32,
-    day: u32,
+pub(crate) struct Civil {
+    pub(crate) year: i64,
+    pub(crate) month: u32,
+    pub(crate) day: u32,
     weekday: u32,
     day_of_year: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
+    pub(crate) hour: u32,
+    pub(crate) minute: u32,
+    pub(crate) second: u32,
 }
 
 impl Civil {
     /// From seconds of local time since 1970; eras of 400 years start on 1 March, so that the
     /// leap day is the last day of its year.
-    fn new(local: i64) -> Self {
+    pub(crate) fn new(local: i64) -> Self {
         let days = local.div_euclid(86_400);
         let second = local.rem_euclid(86_400) as u32;
         let shifted = days + 719_468;
@@ -384,7 +384,7 @@ pub(super) fn floor(number: f64) -> i64 {
 }
 
 /// Writes the last `width` digits of `number`, with leading zeros.
-pub(super) fn padded(number: u32, width: usize, out: &mut Vec<u8>) {
+pub(crate) fn padded(number: u32, width: usize, out: &mut Vec<u8>) {
     let mut text = [b'0'; 10];
     let mut rest = number;
     for digit in text.iter_mut().rev() {

@@ -6,9 +6,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-const MONTHS: [&[u8; 3]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
+use crate::record::{Civil, MONTHS, padded};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -109,25 +107,25 @@ impl Pattern {
     /// Writes a time of `micros` microseconds since 1970.
     pub(super) fn write(&self, micros: i64, out: &mut Vec<u8>) {
         let (seconds, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-        let (day, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (year, month, day) = civil(day);
+        let micros = micros as u32;
+        let civil = Civil::new(seconds);
         for token in &self.0 {
             match token {
                 Token::Byte(byte) => out.push(*byte),
-                Token::Year => padded(year, 4, out),
-                Token::Month => padded(month, 2, out),
+                Token::Year => padded(civil.year.unsigned_abs() as u32, 4, out),
+                Token::Month => padded(civil.month, 2, out),
                 Token::MonthName => {
-                    let name = MONTHS.get((month - 1) as usize);
+                    let name = MONTHS.get(civil.month.saturating_sub(1) as usize);
                     out.extend_from_slice(name.copied().unwrap_or(b"???"));
                 }
-                Token::DayBlank if day < 10 => {
+                Token::DayBlank if civil.day < 10 => {
                     out.push(b' ');
-                    padded(day, 1, out);
+                    padded(civil.day, 1, out);
                 }
-                Token::Day | Token::DayBlank => padded(day, 2, out),
-                Token::Hour => padded(time / 3_600, 2, out),
-                Token::Minute => padded(time / 60 % 60, 2, out),
-                Token::Second => padded(time % 60, 2, out),
+                Token::Day | Token::DayBlank => padded(civil.day, 2, out),
+                Token::Hour => padded(civil.hour, 2, out),
+                Token::Minute => padded(civil.minute, 2, out),
+                Token::Second => padded(civil.second, 2, out),
                 Token::Offset => out.extend_from_slice(b"+0000"),
                 Token::Millis => padded(micros / 1_000, 3, out),
                 Token::Micros => padded(micros, 6, out),
@@ -163,35 +161,12 @@ fn digits(text: &[u8], count: usize, number: &mut i64) -> Option<usize> {
     Some(count)
 }
 
-/// Writes the last `width` digits of what is not negative.
-pub(super) fn padded(number: i64, width: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; 6];
-    let mut rest = number;
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + rest.rem_euclid(10) as u8;
-        rest /= 10;
-    }
-    out.extend_from_slice(text.get(6 - width.min(6)..).unwrap_or_default());
-}
-
 /// Days since 1970 of a date. Eras of 400 years start on 1 March, so that the leap day is the last of a year.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let of_era = year.rem_euclid(400);
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     year.div_euclid(400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The date so many days after 1970.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let index = (5 * of_year + 2) / 153;
-    let month = if index < 10 { index + 3 } else { index - 9 };
-    let year = year + shifted.div_euclid(146_097) * 400 + (month <= 2) as i64;
-    (year, month, of_year - (153 * index + 2) / 5 + 1)
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Values to a line.
 
 use super::layout::{Field, Kind, Layout, Piece};
-use super::moment::padded;
 use super::row::{Cell, Row};
 use super::text::to_bytes;
 use crate::record::columns::Position;
-use crate::record::{Escape, escape};
+use crate::record::{Escape, escape, padded};
 
 impl Layout {
     /// Appends the line of `row`, without a newline.
@@ -37,7 +36,7 @@ impl Layout {
                 let micros = (seconds * 1e6).round() as i64;
                 whole(micros / 1_000_000, out);
                 out.push(b'.');
-                padded(micros % 1_000_000, 6, out);
+                padded(micros.rem_euclid(1_000_000) as u32, 6, out);
             }
         }
     }
