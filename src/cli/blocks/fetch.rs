@@ -10,14 +10,13 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use super::keys::Opener;
 use super::list::FoundBlock;
 use super::moved::{Moved, Places};
-use super::parallel::{in_order, patiently};
+use super::parallel::{Breaks, in_order, patiently};
 use super::select::gather;
 use crate::block::{Decoder, KeyParts, Kind, sanitise};
 use crate::cli::Error;
@@ -29,8 +28,6 @@ use crate::s3::Outcome;
 const PIECE: u64 = 256 * 1024;
 /// Pieces that wait in a block's queue.
 const QUEUE: usize = 8;
-/// How often a connection may break within a block.
-const BREAKS: u32 = 4;
 
 /// What is said of an object that is gone.
 const MISSING: &str = "a manifest names it and it is not in the bucket; run s3log verify";
@@ -149,15 +146,14 @@ enum Stop {
 fn pump(object: &[FoundBlock<'_>], keys: &Opener, send: &Sender<Piece>) {
     let Some(first) = object.first() else { return };
     let mut given = 0;
-    let mut breaks = 0;
+    let mut breaks = Breaks::default();
     loop {
         match attempt(object, first, keys, &mut given, send) {
             Ok(()) | Err(Stop::Unwanted) => return,
-            Err(Stop::Broken(_)) if breaks < BREAKS => {
-                breaks += 1;
-                std::thread::sleep(Duration::from_millis(200 << breaks));
-            }
             Err(Stop::Broken(error)) => {
+                if breaks.again() {
+                    continue;
+                }
                 let _ = send.send(Err(unreadable(key(first), &error)));
                 return;
             }

@@ -114,6 +114,25 @@ pub(in crate::cli) fn patiently<T>(
     attempt()
 }
 
+/// How often a connection may break within an object.
+const BREAKS: u32 = 4;
+
+/// The connections that broke within an object.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Breaks(u32);
+
+impl Breaks {
+    /// One more. Whether to connect again: before that it waits, the longer the more there were.
+    pub(in crate::cli) fn again(&mut self) -> bool {
+        let again = self.0 < BREAKS;
+        if again {
+            self.0 += 1;
+            std::thread::sleep(Duration::from_millis(200 << self.0));
+        }
+        again
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

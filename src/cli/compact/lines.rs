@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use super::scratch::Scratch;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::cli::Error;
-use crate::cli::blocks::{FoundBlock, Opener, meta, patiently};
+use crate::cli::blocks::{Breaks, FoundBlock, Opener, meta, patiently};
 use crate::s3::Outcome;
 
 /// Bytes of a block that are held in memory.
@@ -22,8 +21,6 @@ const HELD: u64 = 4 << 20;
 const PIECE: u64 = 256 * 1024;
 /// Pieces that wait for each block.
 pub(super) const QUEUE: usize = 8;
-/// How often a connection may break within a block.
-const BREAKS: u32 = 4;
 
 /// What comes of a block.
 pub(super) enum Item {
@@ -169,8 +166,7 @@ type Fetched = (Stored, Digest, u64, Vec<(String, String)>);
 /// A block's bytes, their hash and length, and its metadata.
 fn fetch(found: &FoundBlock<'_>, temp: &Path) -> Result<Fetched, Stop> {
     let failed = |error| Stop::Item(Item::Failed(error));
-    let key = || found.key.to_string();
-    let mut breaks = 0;
+    let mut breaks = Breaks::default();
     loop {
         let got =
             patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
@@ -203,17 +199,15 @@ fn fetch(found: &FoundBlock<'_>, temp: &Path) -> Result<Fetched, Stop> {
                 let path = temp.display().to_string();
                 return Err(failed(Error::File { path, source }));
             }
-            Ok(_) | Err(Spill::Read(_)) if breaks < BREAKS => {
-                breaks += 1;
-                std::thread::sleep(Duration::from_millis(200 << breaks));
-            }
-            Ok(_) => {
-                let problem = "the connection ended early".to_owned();
-                return Err(failed(Error::Block { key: key(), problem }));
-            }
-            Err(Spill::Read(error)) => {
-                let problem = format!("the connection failed: {error}");
-                return Err(failed(Error::Block { key: key(), problem }));
+            broken => {
+                if breaks.again() {
+                    continue;
+                }
+                let problem = match broken {
+                    Err(Spill::Read(error)) => format!("the connection failed: {error}"),
+                    _ => "the connection ended early".to_owned(),
+                };
+                return Err(failed(Error::Block { key: found.key.to_string(), problem }));
             }
         }
     }

@@ -1,16 +1,12 @@
 //! The lines of an object that is a Parquet file, of which parts are fetched as they are needed.
 
 use std::io::{self, Read};
-use std::time::Duration;
 
 use super::place::Place;
-use crate::cli::blocks::patiently;
+use crate::cli::blocks::{Breaks, patiently};
 use crate::cli::columns;
 use crate::cli::settings::Source;
 use crate::s3::Outcome;
-
-/// How often a connection may break within a part.
-const BREAKS: u32 = 4;
 
 /// The lines of the object at `place`, blocks and lines in their order. Nothing is checked but what is needed
 /// to read it.
@@ -32,7 +28,7 @@ pub(in crate::cli) fn lines<'s>(
 }
 
 fn fetch(source: &Source, key: &str, from: u64, length: u64) -> io::Result<Vec<u8>> {
-    let mut breaks = 0;
+    let mut breaks = Breaks::default();
     loop {
         let got = patiently(|| source.client.get_range(key, from, length)).map_err(|answer| {
             let kind = match answer.outcome {
@@ -51,11 +47,9 @@ fn fetch(source: &Source, key: &str, from: u64, length: u64) -> io::Result<Vec<u
         if read.is_ok() && bytes.len() as u64 == length {
             return Ok(bytes);
         }
-        if breaks == BREAKS {
+        if !breaks.again() {
             let problem = read.err().map_or("it ended early".to_owned(), |error| error.to_string());
             return Err(io::Error::other(format!("the connection failed: {problem}")));
         }
-        breaks += 1;
-        std::thread::sleep(Duration::from_millis(200 << breaks));
     }
 }
