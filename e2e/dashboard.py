@@ -20,7 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from e2e import dashboard_picture, rig
+from e2e import dashboard_picture, exporter, rig
 from e2e.rig import debian, say
 
 JSON = rig.ROOT / "examples/grafana-dashboard.json"
@@ -214,11 +214,8 @@ def prove(place, options):
     phase = 200 if options.long else 40
     place.s3.start()
     varnish = place.start_varnish(write_vcl(place))
-    (listen,) = rig.free_ports(1)
-    program = debian.program("prometheus-varnish-exporter", "prometheus-varnish-exporter")
-    command = [program, "-n", varnish.workdir, "-web.listen-address", f"127.0.0.1:{listen}"]
-    exporter = rig.Process("exporter", command, place.directory, place.env)
-    place.stack.callback(exporter.stop)
+    process, listen = exporter.start(place, varnish)
+    place.stack.callback(process.stop)
     prometheus = Prometheus(place, listen)
     place.stack.callback(prometheus.process.stop)
     rig.wait_for("Prometheus to have scraped the node", prometheus.ready)

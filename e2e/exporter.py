@@ -35,6 +35,14 @@ def from_json(varnish):
     return found
 
 
+def start(place, varnish):
+    """Debian's exporter beside `varnish`: its process, and its port."""
+    program = debian.program("prometheus-varnish-exporter", "prometheus-varnish-exporter")
+    (port,) = rig.free_ports(1)
+    command = [program, "-n", varnish.workdir, "-web.listen-address", f"127.0.0.1:{port}"]
+    return rig.Process("exporter", command, place.directory, place.env), port
+
+
 def scrape(port):
     """{series: value} of the exporter, for S3LOG."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=rig.PATIENCE) as answer:
@@ -78,12 +86,9 @@ def arguments(parser):
 
 def prove(place, options):
     failures = []
-    program = debian.program("prometheus-varnish-exporter", "prometheus-varnish-exporter")
     place.s3.start()
     varnish = place.start_varnish(stream_vcl.write(place, "exporter", period="200ms"))
-    (listen,) = rig.free_ports(1)
-    command = [program, "-n", varnish.workdir, "-web.listen-address", f"127.0.0.1:{listen}"]
-    exporter = rig.Process("exporter", command, place.directory, place.env)
+    exporter, listen = start(place, varnish)
     try:
 
         def answers():
