@@ -265,4 +265,10 @@ impl Program {
     pub fn escape(&self) -> Escape {
         self.escape
     }
+
+    /// Whose rules its lines follow.
+    #[must_use]
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
 }

@@ -79,13 +79,17 @@ impl Layout {
     ///
     /// # Errors
     /// A sentence: no line has a value.
-    pub(in crate::cli) fn of(program: &Program, dialect: Dialect) -> Result<Self, String> {
+    pub(in crate::cli) fn of(program: &Program) -> Result<Self, String> {
         let escape = program.escape();
         let name = ESCAPES.iter().find(|(_, known)| *known == escape);
         let document = Document {
             version: VERSION,
             escape: name.map_or("", |(name, _)| *name).to_owned(),
-            dialect: if dialect == Dialect::Apache { "apache" } else { "varnishncsa" }.to_owned(),
+            dialect: match program.dialect() {
+                Dialect::Apache => "apache",
+                Dialect::Varnishncsa => "varnishncsa",
+            }
+            .to_owned(),
             parts: program.columns(),
         };
         if !document.parts.iter().any(|part| matches!(part, Part::Column(_))) {

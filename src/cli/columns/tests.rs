@@ -50,8 +50,8 @@ fn line(program: &Program, values: &[Vec<u8>]) -> Vec<u8> {
     line
 }
 
-fn layout(program: &Program, dialect: Dialect) -> Layout {
-    let layout = Layout::of(program, dialect).unwrap();
+fn layout(program: &Program) -> Layout {
+    let layout = Layout::of(program).unwrap();
     // As a file has it.
     Layout::parse(layout.json()).unwrap()
 }
@@ -108,7 +108,7 @@ fn each_specifier_in_each_place_gives_a_line_that_is_taken_apart() {
                     };
                     for format in formats {
                         let program = program(&format, &options);
-                        let layout = layout(&program, dialect);
+                        let layout = layout(&program);
                         let mut line = program.example(side, &[("tenant", "green")]);
                         line.pop();
                         let values = taken_apart(&layout, &line);
@@ -126,7 +126,7 @@ fn the_combined_format_and_the_json_of_vcl_give_typed_values() {
         let program = program(format, &Options::default());
         let mut line = program.example(Side::Client, &[]);
         line.pop();
-        let values = taken_apart(&layout(&program, Dialect::Apache), &line).unwrap();
+        let values = taken_apart(&layout(&program), &line).unwrap();
         values.into_iter().find(|(known, _)| known == name).unwrap().1
     };
     let combined = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
@@ -178,7 +178,7 @@ proptest! {
             let options = Options { escape: Some(escape), ..Options::default() };
             let program = program(format, &options);
             let line = line(&program, &values);
-            let layout = layout(&program, Dialect::Apache);
+            let layout = layout(&program);
             let read = taken_apart(&layout, &line);
             prop_assert!(read.is_some(), "{}", String::from_utf8_lossy(&line));
             for ((_, text), value) in read.unwrap_or_default().iter().zip(&values) {
@@ -199,7 +199,7 @@ proptest! {
     ) {
         for (escape, format) in formats() {
             let options = Options { escape: Some(escape), ..Options::default() };
-            let layout = layout(&program(format, &options), Dialect::Apache);
+            let layout = layout(&program(format, &options));
             let (mut row, mut again) = (Row::default(), Vec::new());
             if layout.parse_line(&line, &mut row) {
                 layout.render(&row, &mut again);
@@ -216,7 +216,7 @@ fn local_time_is_text_that_tells_the_moment() {
         let program = program(format, &options);
         let mut line = program.example(Side::Client, &[]);
         line.pop();
-        let layout = layout(&program, Dialect::Varnishncsa);
+        let layout = layout(&program);
         let mut row = Row::default();
         assert!(layout.parse_line(&line, &mut row) && taken_apart(&layout, &line).is_some());
         assert!(matches!(layout.fields().next().unwrap().kind, Kind::Text));
@@ -237,7 +237,7 @@ fn the_prefix_of_a_message_type_is_a_column() {
         let program = program("%s %{tenant}x", &options);
         let mut line = program.example(Side::Client, &[("tenant", "green")]);
         line.pop();
-        let values = taken_apart(&layout(&program, Dialect::Apache), &line).unwrap();
+        let values = taken_apart(&layout(&program), &line).unwrap();
         let prefix = values[0].1.as_ref().unwrap();
         assert!(values[0].0 == "syslog" && prefix.contains("edge-1 access"), "{values:?}");
         assert_eq!(values[2], ("tenant".to_owned(), Some("green".to_owned())));
@@ -297,7 +297,7 @@ fn blocks(layout: &Layout) -> Vec<Vec<u8>> {
 
 fn json() -> Layout {
     let format = "{\"t\":%{sec}t,\"status\":%>s,\"a\":\"%U\",\"b\":%{b}x}";
-    layout(&program(format, &Options::default()), Dialect::Apache)
+    layout(&program(format, &Options::default()))
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn a_file_is_full_before_it_says_too_much_of_itself() {
     let values: Vec<Vec<u8>> = (0..30).map(|n| vec![b'a' + n % 26; 200]).collect();
     let line = [line(&long, &values), b"\n".to_vec()].concat();
     for (layout, line) in [
-        (layout(&long, Dialect::Apache), line),
+        (layout(&long), line),
         (json(), b"{\"t\":1700000000,\"status\":200,\"a\":\"\",\"b\":1}\n".to_vec()),
     ] {
         let mut writer = ColumnWriter::new(Vec::new(), &Arc::new(layout), 3).unwrap();

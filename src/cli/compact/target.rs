@@ -6,8 +6,8 @@ use super::part::Target;
 use crate::block::Codec;
 use crate::cli::Error;
 use crate::cli::columns::Layout;
-use crate::record::{Program, TagTable};
-use crate::settings::{Arguments, line};
+use crate::record::TagTable;
+use crate::settings::{Arguments, program};
 
 /// What objects are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +82,13 @@ pub(super) fn target(to: To, settings: &Arguments, encrypted: bool) -> Result<Ta
                 .to_owned(),
         ));
     }
-    let options = line(settings)?;
-    let Some(format) = settings.get("format") else {
+    if settings.get("format").is_none() {
         return Err(Error::Usage(format!(
             "stream {stream}: --to parquet needs the format of its lines, and the settings have none: give \
              --format FORMAT, or format in the settings file, as in VCL"
         )));
-    };
-    let unusable = |problem: String| Error::Usage(format!("stream {stream}: format: {problem}"));
-    let program = Program::compile(format, &options, &TagTable::varnish_7())
-        .map_err(|error| unusable(error.to_string()))?;
-    let layout = Layout::of(&program, options.dialect).map_err(unusable)?;
+    }
+    let program = program(settings, &TagTable::varnish_7())?;
+    let layout = Layout::of(&program).map_err(|problem| settings.problem("format", problem))?;
     Ok(Target::Columns(Arc::new(layout), level))
 }
