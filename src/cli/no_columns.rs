@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::record::{Dialect, Program};
+use crate::record::Program;
 
 const WITHOUT: &str = "this s3log was built without Parquet (feature parquet)";
 
@@ -21,7 +21,7 @@ impl Layout {
     ///
     /// # Errors
     /// Always.
-    pub(in crate::cli) fn of(_: &Program, _: Dialect) -> Result<Self, String> {
+    pub(in crate::cli) fn of(_: &Program) -> Result<Self, String> {
         Err(WITHOUT.to_owned())
     }
 }
