@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The VTC suite against Varnishes that people install: make compat.
+# The VTC suite, the lines, a short chaos and the guard of memory on Varnishes that people install: make compat.
 #
-#   bookworm: Debian 12, Varnish 7.1    the .deb, installed by apt; its own varnishtest and, with the same
-#   trixie: Debian 13, Varnish 7.7      build, its own varnishncsa for the lines, a short chaos, memory
-#   forky: Debian, Vinyl Cache 9.0      the module built there, `make install`; its own vinyltest
+#   packaging/compat.sh [--write] [NAME...]
+#
+#   bookworm: Debian 12, Varnish 7.1    the .deb, installed by apt, and Debian's varnishtest; with the same
+#   trixie: Debian 13, Varnish 7.7      build, Debian's varnishncsa for the lines, chaos, memory
+#   forky: Debian, Vinyl Cache 9.0      the module built there, `make install`; its own vinyltest and vinylncsa
 #   VARNISHES=FOLDER          each Varnish installed there with a prefix of its own, such as
 #                             FOLDER/7.4.3/sbin/varnishd: the module built against it, its own
-#                             varnishtest, and the lines compared with its own varnishncsa
+#                             varnishtest and varnishncsa
 #   VARNISH_SRC=FOLDER        the same for each source of Varnish there, from 6.0.16 on, which packaging/varnishes.sh
 #                             builds once
 #
@@ -16,15 +18,27 @@
 # subfolders of VARNISHES or sources of VARNISH_SRC by name; without any, all of the folder if one is
 # given, else all trees. Builds for VARNISHES share target/compat: one build more costs the crates that
 # know Varnish. SUITE=WORDS goes to the test program (a part of a test's name), ORACLE=no leaves
-# out the lines and what is shown with them.
+# out the lines, chaos and memory.
+#
+# What each says is in target/compat/cells/NAME. packaging/matrix.py makes a row of it for each and prints them; with
+# --write it puts them into the table of docs/versions.md, too. Exits with 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ./.deps/env
 die() { printf 'compat: %s\n' "$*" >&2; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"; }
 user=1000
-results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+cells=$PWD/target/compat/cells
+write=()
+done=()
+
+# A cell of the matrix begins: its folder is empty but for `what`, of which packaging/matrix.py tells.
+begin() { # NAME VARNISH FROM HOW
+  rm -rf "${cells:?}/$1"
+  mkdir -p "$cells/$1"
+  printf '%s\n' "$2" "$3" "$4" >"$cells/$1/what"
+  done+=("$cells/$1")
+}
 
 # The test program that is run in a tree; cargo says where it is.
 harness=
@@ -38,47 +52,56 @@ for line in sys.stdin:
   [ -x "$harness" ] || die "cargo test --test vtc --no-run made no program"
 }
 
-# What the suite's output says of it, as "ok, N of M", and how many are not for that Varnish.
-verdict() { # LOG
-  sed -n 's/^test result: \([a-zA-Z]*\)\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3 \4/p' "$1" |
-    awk '{ printf "%s, %d of %d", $1, $2, $2 + $3; if ($4) printf " (%d not for it)", $4 }'
-}
-
-# A row of the matrix: what, the suite, the lines, the log to read when something failed.
-row() { # WHAT SUITE LINES LOG
-  printf '%s|%s|%s|%s|%s\n' "$1" "${2:-did not run}" "$3" "$(date -u +%F)" "$4" >>"$results"
-}
-
-suite() { # TREE WHAT VARNISHTEST MODULE [VERSION [PROOFS]]
-  local log=$PWD/target/compat-$1.log line
+suite() { # NAME TREE VARNISHTEST MODULE [VERSION]
+  local log=$cells/$1/suite.log
   build_harness
+  echo "compat: $1: the suite"
   # s3log init takes no user without a name.
-  in_tree "$1" sh -c "getent passwd $user >/dev/null || useradd -u $user tester"
-  packaging/chroot.sh run "$1" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
+  in_tree "$2" sh -c "getent passwd $user >/dev/null || useradd -u $user tester"
+  in_tree "$2" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
     -e "S3LOG_VARNISHTEST=$3" -e "S3LOG_MODULE=$4" -e S3LOG_COMMAND=/usr/bin/s3log \
     -e "S3LOG_VARNISH_VERSION=${5:-999}" \
     env -C /tmp "$harness" --test-threads 2 ${SUITE-} >"$log" 2>&1 || true
-  line=$(verdict "$log")
-  [ -n "$line" ] || tail -n 40 "$log"
+  grep -q '^test result: ' "$log" || tail -n 40 "$log"
   grep -E '^test .* FAILED' "$log" || true
-  row "$2" "$line" "${6-}" "$log"
 }
 
-# The lines, a short chaos and the guard of memory with the build in a tree's /src, as root there; their
-# conclusions. What they need is installed in the tree by its own `make deps`.
-proofs() { # TREE PROFILE
-  local log=$PWD/target/compat-$1 proof name said=()
-  [ "${ORACLE-}" != no ] || return 0
-  packaging/chroot.sh run "$1" -r env -C /src VARNISH=system tools/deps.sh >"$log-deps.log" 2>&1 ||
-    { tail -n 20 "$log-deps.log" >&2; printf 'proofs did not run'; return 0; }
+# The lines, a short chaos and the guard of memory.
+proofs() { # NAME COMMAND...    the command runs the proof whose words follow it
+  local cell=$1 proof name log
+  shift
   for proof in "oracle --quick" "chaos --seconds 25" "memory --quick"; do
-    name=${proof%% *}
-    echo "compat: $1: $name" >&2
-    in_tree "$1" -r sh -c "cd /src && . .deps/env && exec .deps/venv/bin/python -m e2e $proof --profile $2" \
-      >"$log-$name.log" 2>&1 || { grep -E "^$name: " "$log-$name.log" || tail -n 20 "$log-$name.log"; } >&2
-    said+=("$name $(sed -n "s/^$name: \(ok\|FAILED\|SKIPPED\)[,:] .*/\1/p" "$log-$name.log" | tail -n 1)")
+    name=${proof%% *} log=$cells/$cell/${proof%% *}.log
+    echo "compat: $cell: $name"
+    # Words of their own.
+    "$@" $proof >"$log" 2>&1 || { grep -E "^$name: FAILED" "$log" || tail -n 20 "$log"; }
   done
-  (IFS=,; printf '%s' "${said[*]}" | sed 's/,/, /g; s/^oracle/lines/')
+}
+
+# The proofs with the build in a tree's /src, as root there. What they need is installed in the tree by its own
+# `make deps`.
+proofs_in() { # NAME TREE
+  local log=$cells/$1/oracle.log
+  [ "${ORACLE-}" != no ] || return 0
+  echo "compat: $1: what the proofs need"
+  if in_src "$2" 'VARNISH=system tools/deps.sh' >"$log" 2>&1; then
+    proofs "$1" in_src "$2" '. .deps/env; exec .deps/venv/bin/python -m e2e "$@" --profile release' proof
+  else
+    tail -n 20 "$log"
+  fi
+}
+
+in_src() { # TREE SCRIPT [WORD...]
+  local tree=$1 script=$2
+  shift 2
+  in_tree "$tree" -r sh -ec "cd /src; if [ -e target/vinyl ]; then . packaging/vinyl.sh; fi; $script" "$@"
+}
+
+# The proofs with the build in target/compat.
+proof_of_prefix() { # ENVIRONMENT WORD...
+  local env=$1
+  shift
+  CARGO_TARGET_DIR=target/compat S3LOG_ENV=$env .deps/venv/bin/python -m e2e "$@" --profile debug
 }
 
 in_tree() { packaging/chroot.sh run "$@"; }
@@ -95,23 +118,29 @@ debian() { # RELEASE NUMBER
   local module version
   module=$(in_tree "$1-compat" sh -c 'dpkg -L vmod-s3log | grep "/libvmod_s3log.so$"')
   version=$(in_tree "$1-compat" varnishd -V 2>&1 | sed -n '1s/varnishd (varnish-\(.*\) revision.*/\1/p')
-  suite "$1-compat" "Debian $2: varnish-$version, .deb" /usr/bin/varnishtest "$module" "$version" \
-    "$(proofs "$1-build" release)"
+  begin "$1" "$version" "Debian $2, $(in_tree "$1-compat" dpkg-query -W -f '${Version}' varnish)" "the .deb by apt"
+  suite "$1" "$1-compat" /usr/bin/varnishtest "$module" "$version"
+  proofs_in "$1" "$1-build"
 }
 
 forky() {
   need_root
   packaging/chroot.sh make forky-build forky build-essential ca-certificates gnupg libclang-dev \
     libvinylapi-dev minisign pkgconf python3 vinyl-cache
+  # The tests call Varnish's programs by Varnish's names.
+  in_tree forky-build sh -ec 'for program in /usr/bin/vinyl* /usr/sbin/vinyl*; do
+    [ ! -e "$program" ] || ln -sfn "${program##*/}" "${program%/*}/varnish${program##*/vinyl}"
+  done'
   echo "compat: building the module in forky"
   packaging/chroot-cargo.sh forky-build sh -ec '
     . packaging/vinyl.sh
-    cargo build --release --locked
+    packaging/build.sh
     packaging/install.sh PREFIX=/usr VMODDIR="$(pkg-config --variable=vmoddir vinylapi)"'
-  local module
-  module=$(in_tree forky-build sh -c 'pkg-config --variable=vmoddir vinylapi')/libvmod_s3log.so
-  suite forky-build "Debian forky: $(in_tree forky-build vinyld -V 2>&1 | sed -n '1s/vinyld (\(.*\) revision.*/\1/p'), make install" \
-    /usr/bin/vinyltest "$module"
+  begin forky "Vinyl Cache $(in_tree forky-build vinyld -V 2>&1 | sed -n '1s/vinyld (vinyl-cache-\(.*\) revision.*/\1/p')" \
+    "Debian forky, $(in_tree forky-build dpkg-query -W -f '${Version}' vinyl-cache)" "built there, \`make install\`"
+  suite forky forky-build /usr/bin/vinyltest \
+    "$(in_tree forky-build pkg-config --variable=vmoddir vinylapi)/libvmod_s3log.so"
+  proofs_in forky forky-build
 }
 
 # The environment in which PREFIX is the Varnish that is found, for the build, the suite and e2e.
@@ -124,11 +153,13 @@ environment_of() { # PREFIX
 }
 
 prefix() { # NAME
-  local prefix log=$PWD/target/compat/$1.log env=$PWD/target/compat/$1.env version cargo=(cargo)
+  local prefix cell=$cells/$1 env=$PWD/target/compat/$1.env version revision cargo=(cargo)
   prefix=$(cd "$VARNISHES/$1" && pwd -P)
   mkdir -p target/compat
   environment_of "$prefix" >"$env"
   version=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --modversion varnishapi)
+  revision=$(. "$env" && varnishd -V 2>&1 | sed -n '1s/.* revision \([0-9a-f]\{9\}\).*/, \1/p')
+  begin "$1" "$version" "$from$revision" "built beside it"
   # Headers that varnish-rs does not know.
   if ! printf '7.4\n%s\n' "$version" | sort -V -C; then
     tools/varnish-rs.sh
@@ -136,33 +167,33 @@ prefix() { # NAME
   fi
   echo "compat: $1: building the module for Varnish $version"
   local what=(--locked --lib --bins --test vtc)
-  if ! (. "$env" && CARGO_TARGET_DIR=target/compat "${cargo[@]}" build "${what[@]}") >"$log" 2>&1; then
-    tail -n 20 "$log"
-    row "Varnish $version, $1" "does not build" "" "$log"
+  if ! (. "$env" && CARGO_TARGET_DIR=target/compat "${cargo[@]}" build "${what[@]}") >"$cell/build.log" 2>&1; then
+    tail -n 20 "$cell/build.log"
+    echo "does not build" >"$cell/stopped"
     return
   fi
   echo "compat: $1: the suite"
   (. "$env" && CARGO_TARGET_DIR=target/compat S3LOG_VARNISHTEST=$prefix/bin/varnishtest \
     S3LOG_VARNISH_VERSION=$version \
-    "${cargo[@]}" test --locked --test vtc -- --test-threads 2 ${SUITE-}) >"$log" 2>&1 || true
-  grep -E '^test .* FAILED' "$log" || true
-  local lines=
-  if [ "${ORACLE-}" != no ]; then
-    echo "compat: $1: the lines"
-    CARGO_TARGET_DIR=target/compat S3LOG_ENV=$env .deps/venv/bin/python -m e2e oracle --quick --profile debug \
-      >"$log.oracle" 2>&1 || { grep -E '^oracle: ' "$log.oracle" || tail -n 20 "$log.oracle"; }
-    lines=$(sed -n 's/^oracle: \(ok\|FAILED\|SKIPPED\)[,:] .*/\1/p' "$log.oracle" | tail -n 1)
-    lines="lines ${lines:-not compared}"
-  fi
-  row "Varnish $version, $1" "$(verdict "$log")" "$lines" "$log"
+    "${cargo[@]}" test --locked --test vtc -- --test-threads 2 ${SUITE-}) >"$cell/suite.log" 2>&1 || true
+  grep -E '^test .* FAILED' "$cell/suite.log" || true
+  if [ "${ORACLE-}" != no ]; then proofs "$1" proof_of_prefix "$env"; fi
 }
 
+if [ "${1-}" = --write ]; then
+  [ -z "${SUITE-}${ORACLE-}" ] || die "--write is for whole cells: without SUITE= and ORACLE="
+  write=(--write)
+  shift
+fi
+# Where the Varnishes of VARNISHES are from, for the table.
+from="a prefix of its own"
 if [ -n "${VARNISH_SRC-}" ]; then
   [ -z "${VARNISHES-}" ] || die "VARNISHES and VARNISH_SRC are both given: one folder at a time"
   names=$(packaging/varnishes.sh "$VARNISH_SRC" "$@") || exit 1
   # Names have no white space.
   set -- $names
   VARNISHES=.deps/compat
+  from=source
 fi
 if [ $# = 0 ]; then
   if [ -n "${VARNISHES-}" ]; then
@@ -188,5 +219,4 @@ for one in "$@"; do
 done
 
 echo
-echo "compat: the VTC suite, $(ls tests/vtc/*.vtc | wc -l) files"
-awk -F'|' '{ printf "  %-48s %-32s %-32s %s\n", $1, $2, $3, $4 } $2 !~ /^ok/ || $3 !~ /^((lines|chaos|memory) (ok|SKIPPED)(, )?)*$/ { bad = 1; printf "    see %s\n", $5 } END { exit bad }' "$results"
+packaging/matrix.py "${write[@]}" "${done[@]}"
