@@ -121,8 +121,8 @@ install: ## put what `make build` made where it belongs: DESTDIR= PREFIX= VMODDI
 	packaging/install.sh $(foreach setting,DESTDIR PREFIX VMODDIR ZSHDIR,$(if $($(setting)),$(setting)=$($(setting))))
 
 .PHONY: deb
-deb: ## a Debian package into target/deb, for this Debian's Varnish; RELEASE=bookworm|trixie in a chroot (root)
-	@packaging/deb.sh $(RELEASE)
+deb: ## a Debian package into target/deb, for this Debian's Varnish; RELEASE=bookworm|trixie in a chroot (root), ARCH=arm64
+	@packaging/deb.sh '$(RELEASE)' $(ARCH)
 
 .PHONY: package
 package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed, used, upgraded, purged (root)

@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 
 from e2e import rig
-from e2e.rig import say
+from e2e.rig import debian, say
 
 TREE = "trixie-newcomer"
 CHROOT = rig.ROOT / "packaging/chroot.sh"
@@ -160,7 +160,7 @@ class Newcomer:
 def package(options):
     if options.package:
         return options.package
-    found = sorted((rig.ROOT / "target/deb").glob("vmod-s3log_*+deb13_*.deb"))
+    found = debian.ours(13)
     if len(found) != 1:
         raise rig.Skip("needs the package: make deb RELEASE=trixie")
     return found[0]

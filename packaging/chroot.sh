@@ -8,6 +8,9 @@
 #                                                 its Rust, with the crates it has fetched
 #   packaging/chroot.sh path NAME                     where the tree is
 #
+# PACKAGE:arm64 adds that architecture to the tree. Its programs then run beside this machine's, under qemu-user, which
+# is installed and registered with this machine's kernel until the next boot.
+#
 # Trees are kept in .deps/chroots, or where S3LOG_CHROOTS says; deleting them there is all there is
 # to cleaning up. Needs root, and debootstrap, which it installs.
 #
@@ -59,9 +62,31 @@ make_tree() {
   if [ ! -e "$tree/.complete" ]; then copy_tree "$suite.base" "$name"; fi
   rm -f "$tree/.complete"
   say "$name: installing $*"
+  local architecture
+  for architecture in $(printf '%s\n' "$@" | sed -n 's/.*://p' | grep -vxE 'any|native' | sort -u); do
+    run "$name" sh -ec 'dpkg --add-architecture "$1" && apt-get update -qq' sh "$architecture" >"$trees/$name.log" 2>&1 ||
+      { tail -n 20 "$trees/$name.log" >&2; die "$architecture was not added; the whole output is in $trees/$name.log"; }
+  done
   run "$name" apt-get install -y -qq --no-install-recommends "$@" >"$trees/$name.log" 2>&1 ||
     { tail -n 20 "$trees/$name.log" >&2; die "apt-get install failed; the whole output is in $trees/$name.log"; }
   printf '%s\n' "$@" >"$tree/.complete"
+}
+
+# Registers qemu-user for a tree with another machine's programs. F: the kernel keeps the emulator open, so that the tree
+# need not have it.
+emulate() { # ARCHITECTURE
+  local name register=/proc/sys/fs/binfmt_misc
+  case $1 in
+    arm64) name=qemu-aarch64 ;;
+    amd64) name=qemu-x86_64 ;;
+    *) die "$1: no emulator of mine; arm64 and amd64 have one" ;;
+  esac
+  [ -e "$register/register" ] || mount -t binfmt_misc binfmt_misc $register ||
+    die "this kernel takes no emulator (binfmt_misc): the programs of $1 do not run here"
+  [ ! -e "$register/$name" ] || return 0
+  [ -e "/usr/lib/binfmt.d/$name.conf" ] || apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null
+  [ -e "$register/$name" ] || tr -d '\n' <"/usr/lib/binfmt.d/$name.conf" >$register/register
+  say "programs of $1 run under qemu-user"
 }
 
 copy_tree() {
@@ -78,6 +103,11 @@ run() {
     set -- "${rust[@]}" "$@"
   fi
   [ -x "$tree/usr/bin/env" ] || die "$tree is no Debian tree: make it first"
+  # The tree's architectures; there is no such file where it has its own alone.
+  local architecture
+  while read -r architecture; do
+    if [ "$architecture" != "$(dpkg --print-architecture)" ]; then emulate "$architecture"; fi
+  done < <(cat "$tree/var/lib/dpkg/arch" 2>/dev/null)
   cp /etc/resolv.conf /etc/hosts "$tree/etc/"
   mkdir -p "$trees/archives/partial"
   unshare --mount --propagation private --pid --fork --kill-child \

@@ -2,7 +2,8 @@
 """The licences of the crates that are linked into the module and the command, as one text.
 
 A package or an image that gives them to somebody owes these notices. The list is cargo's, for this
-platform; the texts are those that the crates bring. `packaging/licences.py >FILE`, after a build.
+platform or the one named; the texts are those that the crates bring. `packaging/licences.py [TRIPLE] >FILE`,
+after a build.
 """
 
 import collections
@@ -10,6 +11,7 @@ import json
 import pathlib
 import re
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = re.compile(r"(LICEN[CS]E|UNLICENSE|COPYING|COPYRIGHT|NOTICE)([-._].*)?", re.I)
@@ -26,7 +28,8 @@ def cargo(*words):
 def linked():
     """(name, version) of each crate whose code is in the binaries."""
     edges = ["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
-    lines = cargo("tree", *edges).splitlines()
+    target = [word for triple in sys.argv[1:] for word in ("--target", triple)]
+    lines = cargo("tree", *edges, *target).splitlines()
     return {tuple(line.split()[:2]) for line in lines if line}
 
 

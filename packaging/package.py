@@ -14,7 +14,7 @@ import sys
 import urllib.request
 
 from e2e import rig
-from e2e.rig import stream_vcl
+from e2e.rig import debian, stream_vcl
 
 NUMBERS = {"bookworm": 12, "trixie": 13}
 RELEASE = sys.argv[1] if len(sys.argv) > 1 else "trixie"
@@ -33,7 +33,7 @@ wait $!
 def main():
     if RELEASE not in NUMBERS:
         sys.exit(f"package: RELEASE={RELEASE}: expected {' or '.join(NUMBERS)}")
-    packages = sorted((rig.ROOT / "target/deb").glob(f"vmod-s3log_*+deb{NUMBERS[RELEASE]}_*.deb"))
+    packages = debian.ours(NUMBERS[RELEASE])
     if len(packages) != 1:
         sys.exit(f"package: one package for {RELEASE} in target/deb is wanted: make deb RELEASE={RELEASE}")
     chroot("make", f"{RELEASE}.base", RELEASE)

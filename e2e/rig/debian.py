@@ -1,4 +1,4 @@
-"""Programs out of Debian's packages, unpacked into .deps/debian and not installed.
+"""Programs out of Debian's packages, unpacked into .deps/debian and not installed; and where our own package is.
 
 For the few checks that want a program which the rest does not need, and whose package would bring
 a service, a Varnish or a user along. Needs apt and no root. Python's standard library only.
@@ -42,6 +42,13 @@ def unpacked(package):
     archive.unlink()
     (folder / ".complete").touch()
     return folder
+
+
+def ours(number):
+    """The paths of our package for Debian `number` and this machine in target/deb, where `make deb` puts it."""
+    words = ["dpkg", "--print-architecture"]
+    here = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+    return sorted((rig.ROOT / "target/deb").glob(f"vmod-s3log_*+deb{number}_{here}.deb"))
 
 
 def program(package, name):
