@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use crate::printable::printable;
 use crate::s3::Answer;
+use crate::settings;
 
 /// A message without the name that the errors of settings begin with.
 pub(super) fn bare(text: &str) -> &str {
@@ -15,7 +16,7 @@ pub(super) fn bare(text: &str) -> &str {
 pub enum Error {
     /// A setting.
     #[error(transparent)]
-    Settings(#[from] crate::settings::Error),
+    Settings(#[from] settings::Error),
     /// The client cannot be made.
     #[error(transparent)]
     Setup(#[from] crate::s3::SetupError),
@@ -88,6 +89,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong with the settings of a format that the command was given as `name`: no stream is at fault.
+    pub(super) fn of_format(name: &str, error: settings::Error) -> Self {
+        match error {
+            settings::Error::Problem { argument: "format", problem, .. } => {
+                Self::Usage(format!("{name}: {problem}"))
+            }
+            other => other.into(),
+        }
+    }
+
     /// Says it on standard error.
     pub(super) fn say(&self) {
         let _ = writeln!(std::io::stderr(), "s3log: {}", printable(bare(&self.to_string())));

@@ -27,8 +27,7 @@ impl Program {
             ))
             .into());
         }
-        let json = format.trim_start().starts_with('{');
-        let escape = options.escape.unwrap_or(if json { Escape::Json } else { Escape::Clf });
+        let escape = options.escape_of(format);
         let zone = options.zone.unwrap_or(match options.dialect {
             Dialect::Apache => Zone::Utc,
             Dialect::Varnishncsa => Zone::Local,
@@ -191,11 +190,10 @@ impl Compiler<'_> {
         Ok(done.end)
     }
 
-    /// Backslash sequences of the format itself. JSON in dialect apache keeps them: there they
-    /// are JSON's own.
+    /// Backslash sequences of the format itself.
     fn backslash(&mut self, format: &str, at: usize) -> Result<usize, Mistake> {
         let dialect = self.builder.dialect;
-        let reads = dialect == Dialect::Varnishncsa || self.builder.escape != Escape::Json;
+        let reads = dialect.reads_backslashes(self.builder.escape);
         let next = format.get(at + 1..).and_then(|rest| rest.chars().next());
         let Some(next) = next.filter(|_| reads) else {
             self.builder.literal('\\', format, at)?;

@@ -3,6 +3,7 @@
 //! Formats of varnishncsa, and Fastly's without `%{...}V`, are formats of this module as they are.
 
 use super::fastly::{Equivalent, equivalent};
+use super::options::Options;
 use super::specifier::closing;
 
 /// A value that VCL sets for a format.
@@ -40,13 +41,13 @@ pub struct Converted {
     pub untranslated: Vec<Untranslated>,
 }
 
-/// Replaces each `%{...}V` of a format; everything else stays as it is.
+/// Replaces each `%{...}V` of a format that is compiled with `options`; everything else stays as it is.
 #[must_use]
-pub fn convert(format: &str) -> Converted {
+pub fn convert(format: &str, options: &Options) -> Converted {
     let mut conversion = Conversion::default();
     let mut rest = format;
-    // A backslash makes text of what comes behind it, but not in JSON, which has its own.
-    let escapes = !format.trim_start().starts_with('{');
+    // Where a backslash is the format's own, it makes text of what comes behind it.
+    let escapes = options.dialect.reads_backslashes(options.escape_of(format));
     while let Some(at) = rest.find(|c| c == '%' || escapes && c == '\\') {
         let (before, from) = rest.split_at(at);
         conversion.done.format.push_str(before);
@@ -148,7 +149,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Options, Program, TagTable};
+    use crate::record::{Dialect, Escape, Program, TagTable};
+
+    fn convert(format: &str) -> Converted {
+        super::convert(format, &Options::default())
+    }
 
     #[test]
     fn common_expressions_become_specifiers_and_the_rest_of_the_format_stays() {
@@ -252,16 +257,42 @@ mod tests {
         // JSON keeps backslashes: there %% is a percent sign.
         let json = r#"{"a":"\\%%{b}V"}"#;
         assert_eq!(convert(json).format, json);
+        // But not where the dialect or the escape says otherwise.
+        let with = |format, dialect, escape| {
+            let options = Options { dialect, escape, ..Options::default() };
+            super::convert(format, &options).format
+        };
+        let (given, converted) = (r#"{"a":"\%%{b}V"}"#, r#"{"a":"\%%{b}x"}"#);
+        assert_eq!(with(given, Dialect::Varnishncsa, None), converted);
+        assert_eq!(with(given, Dialect::Varnishncsa, Some(Escape::Json)), converted);
+        assert_eq!(with(given, Dialect::Apache, Some(Escape::Clf)), converted);
+        assert_eq!(with(given, Dialect::Apache, None), given);
+        assert_eq!(with("\\%%{b}V", Dialect::Apache, Some(Escape::Json)), "\\%%{b}V");
+    }
+
+    fn options() -> impl Strategy<Value = Options> {
+        let dialect = prop_oneof![Just(Dialect::Apache), Just(Dialect::Varnishncsa)];
+        let escape = prop_oneof![Just(None), Just(Some(Escape::Clf)), Just(Some(Escape::Json))];
+        (dialect, escape).prop_map(|(dialect, escape)| Options {
+            dialect,
+            escape,
+            ..Options::default()
+        })
     }
 
     proptest! {
         #[test]
-        fn any_text_is_converted_and_no_expression_is_left(format in "[%{}Va\\\\\"ä .(),]{0,40}") {
-            let converted = convert(&format);
-            prop_assert_eq!(convert(&converted.format).format, converted.format.clone());
+        fn any_text_is_converted_and_no_expression_is_left(
+            format in "[%{}Va\\\\\"ä .(),]{0,40}",
+            options in options(),
+        ) {
+            let converted = super::convert(&format, &options);
+            prop_assert_eq!(
+                super::convert(&converted.format, &options).format,
+                converted.format.clone()
+            );
             // Compiling complains of other things at most.
-            let compiled =
-                Program::compile(&converted.format, &Options::default(), &TagTable::varnish_7());
+            let compiled = Program::compile(&converted.format, &options, &TagTable::varnish_7());
             let said = compiled.err().map(|error| error.to_string()).unwrap_or_default();
             prop_assert!(!said.contains("VCL expressions"), "{said}");
         }

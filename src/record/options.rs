@@ -72,6 +72,22 @@ pub struct Options {
     pub heal: bool,
 }
 
+impl Options {
+    /// How values are escaped in `format`.
+    pub(super) fn escape_of(&self, format: &str) -> Escape {
+        let json = format.trim_start().starts_with('{');
+        self.escape.unwrap_or(if json { Escape::Json } else { Escape::Clf })
+    }
+}
+
+impl Dialect {
+    /// Whether a backslash in a format is the format's own. JSON in dialect apache keeps them: there they are
+    /// JSON's.
+    pub(super) fn reads_backslashes(self, escape: Escape) -> bool {
+        self == Self::Varnishncsa || escape != Escape::Json
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -60,15 +60,6 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
         return Err(Error::Usage(text));
     }
     let wanted = Wanted::of(arguments)?;
-    let Converted { format, values, untranslated } = &wanted.converted;
-    let mut left: Vec<(String, String)> = untranslated
-        .iter()
-        .map(|one| (format!("column {}: {}", one.column, one.expression), one.advice.clone()))
-        .collect();
-    left.extend(
-        wanted.line.left.iter().map(|(given, advice)| (given.clone(), (*advice).to_owned())),
-    );
-
     let mut given = Arguments::new(&arguments.stream);
     // What a process would ask the system for; no line of an example depends on it.
     given.set("hostname", Some("edge".to_owned()));
@@ -79,19 +70,28 @@ pub(super) fn run(arguments: &FormatArgs, out: &mut dyn Write) -> Result<ExitCod
     if wanted.line.esi {
         pairs.push(("esi", "true"));
     }
-    if wanted.has_format {
-        pairs.push(("format", format));
-    }
     for (name, value) in &pairs {
         given.set(name, Some((*value).to_owned()));
     }
-    let program =
-        settings::program(&given, &TagTable::varnish_7()).map_err(|error| match error {
-            settings::Error::Problem { argument: "format", problem, .. } => {
-                Error::Usage(format!("format: {problem}"))
-            }
-            other => other.into(),
-        })?;
+    let converted = match &wanted.format {
+        Some(format) if !wanted.command => convert(format, &settings::line(&given)?),
+        format => Converted { format: format.clone().unwrap_or_default(), ..Converted::default() },
+    };
+    let Converted { format, values, untranslated } = &converted;
+    if wanted.format.is_some() {
+        pairs.push(("format", format));
+        given.set("format", Some(format.clone()));
+    }
+    let mut left: Vec<(String, String)> = untranslated
+        .iter()
+        .map(|one| (format!("column {}: {}", one.column, one.expression), one.advice.clone()))
+        .collect();
+    left.extend(
+        wanted.line.left.iter().map(|(given, advice)| (given.clone(), (*advice).to_owned())),
+    );
+
+    let program = settings::program(&given, &TagTable::varnish_7())
+        .map_err(|error| Error::of_format("format", error))?;
 
     let set: Vec<_> = values.iter().filter_map(example).collect();
     let sides = [(Side::Client, wanted.line.client), (Side::Backend, wanted.line.backend)];
@@ -200,9 +200,10 @@ fn is_name(text: &str) -> bool {
 struct Wanted {
     dialect: String,
     line: CommandLine,
-    converted: Converted,
-    /// Else the dialect's own.
-    has_format: bool,
+    /// As it was given; `None` for the dialect's own.
+    format: Option<String>,
+    /// It stood in a command line: it is no format of Fastly's.
+    command: bool,
 }
 
 impl Wanted {
@@ -226,13 +227,8 @@ impl Wanted {
         let command = words.first().is_some_and(|first| is_command(first));
         if command && let Some((_, options)) = words.split_first() {
             let line = varnishncsa::read(options).map_err(Error::Usage)?;
-            let format = line.format.clone();
-            return Ok(Self {
-                dialect: "varnishncsa".to_owned(),
-                has_format: format.is_some(),
-                converted: Converted { format: format.unwrap_or_default(), ..Converted::default() },
-                line,
-            });
+            let (dialect, format) = ("varnishncsa".to_owned(), line.format.clone());
+            return Ok(Self { dialect, line, format, command: true });
         }
         if words.len() > 1 {
             let text = "more than one argument: quote the format, or begin with varnishncsa";
@@ -243,8 +239,8 @@ impl Wanted {
             return Err(Error::Usage("the format is empty".to_owned()));
         }
         let line = CommandLine { client: true, ..CommandLine::default() };
-        let dialect = arguments.dialect.clone();
-        Ok(Self { dialect, line, converted: convert(text), has_format: true })
+        let (dialect, format) = (arguments.dialect.clone(), Some(text.to_owned()));
+        Ok(Self { dialect, line, format, command: false })
     }
 }
 

@@ -128,12 +128,8 @@ fn checked(stream: &str, arguments: &[(&'static str, String)]) -> Result<Program
         given.set(name, Some(value.clone()));
     }
     Settings::read(&given)?;
-    settings::program(&given, &TagTable::varnish_7()).map_err(|error| match error {
-        settings::Error::Problem { argument: "format", problem, .. } => {
-            Error::Usage(format!("--format: {problem}"))
-        }
-        other => other.into(),
-    })
+    settings::program(&given, &TagTable::varnish_7())
+        .map_err(|error| Error::of_format("--format", error))
 }
 
 /// A file of credentials without a key.
