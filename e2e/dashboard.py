@@ -192,8 +192,14 @@ def judge(found, moments, failures):
         "and is gone at the end": highest(found, "Oldest record not uploaded", "s3log.access", *after) <= 10,
         "the spool fills": highest(found, "Spool", "s3log.access waiting", *outage)
         > highest(found, "Spool", "s3log.access waiting", begin, down),
-        "attempts fail": highest(found, "Attempts", "s3log.access failed", *outage) > 0,
-        "nothing fails at the end": highest(found, "Attempts", "s3log.access failed", *after) == 0,
+        "and takes more of spool_max": highest(found, "Spool, of spool_max", "s3log.access", *outage)
+        > highest(found, "Spool, of spool_max", "s3log.access", begin, down),
+        "its high water stays": highest(found, "Spool, of spool_max", "s3log.access at most", *after)
+        >= highest(found, "Spool, of spool_max", "s3log.access", *outage),
+        "attempts fail": highest(found, "Answers", "s3log.access failed", *outage) > 0,
+        "for want of an answer": highest(found, "Answers", "s3log.access no answer", *outage) > 0,
+        "nothing fails at the end": highest(found, "Answers", "s3log.access failed", *after) == 0,
+        "and there are answers again": highest(found, "Answers", "s3log.access 2xx", *after) > 0,
         "records come in all the time": highest(found, "Records", "s3log.uploaded in", *outage) > 10,
         "what waited is uploaded": highest(found, "Records", "s3log.access uploaded", up, end)
         > highest(found, "Records", "s3log.access in", begin, end),

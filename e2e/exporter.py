@@ -108,12 +108,16 @@ def prove(place, options):
         down = varnish.tool("varnishstat", "-1", "-f", "S3LOG.*")
         if answers().get(f"{PREFIX}access_spooled_records") != 5:
             failures.append(f"while the gateway is down the exporter says {answers()}")
+        if not answers().get(f"{PREFIX}access_answers_none"):
+            failures.append(f"while nobody answers the exporter says {answers()}")
         place.s3.start()
         rig.wait_for("the upload", lambda: varnish.balanced()["access.uploaded_records"] == 5)
         up = varnish.tool("varnishstat", "-1", "-f", "S3LOG.*")
         if options.show:
             say(f"{down}\n{up}")
         mapped, series = from_json(varnish), scrape(listen)
+        if not series[f"{PREFIX}access_answers_2xx"] or series[f"{PREFIX}access_spool_max"] != 10 << 30:
+            failures.append(f"with the gateway up again the exporter says {series}")
     finally:
         exporter.stop()
     names = [name for name in mapped if mapped[name][0] in KINDS and mapped[name][2]]

@@ -20,6 +20,13 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # The name of these series ends as that of another counter does. A stream that is called NAME_uploaded, _spooled,
 # _held or _quarantined has no line where they are asked for.
 LONGER = {"records": "uploaded|spooled|held|quarantined"}
+ANSWERS = {
+    "answers_2xx": "2xx",
+    "answers_3xx": "3xx",
+    "answers_4xx": "4xx",
+    "answers_5xx": "5xx",
+    "answers_none": "no answer",
+}
 DROPS = {
     "shed_low": "ring full, low",
     "shed_normal": "ring full, normal",
@@ -87,14 +94,21 @@ ROWS = {
          each(series, {"oldest_unsent": ""}), [(600, BAD)]),
         ("lines", "Spool", "Blocks that are not uploaded, and those set aside.", "bytes",
          each(series, {"spooled_bytes": "waiting", "quarantined_bytes": "in quarantine"}), []),
+        ("lines", "Spool, of spool_max", "Full, the oldest blocks or the new records are dropped.", "percentunit",
+         [(f"max by (id, instance) ({series('spool_used')}) / (max by (id, instance) ({series('spool_max')}) > 0)",
+           "{{id}}"),
+          (f"max by (id, instance) ({series('spool_high_water')})"
+           f" / (max by (id, instance) ({series('spool_max')}) > 0)", "{{id}} at most")], [(0.8, BAD)]),
         ("lines", "Ring", "Half full, low priorities are shed; 7/8 full, normal ones.", "percentunit",
          [(f"max by (id, instance) ({series('ring_used')}) / max by (id, instance) ({series('ring_size')})", "{{id}}"),
           (f"max by (id, instance) ({series('ring_high_water')}) / max by (id, instance) ({series('ring_size')})",
            "{{id}} at most")], [(0.875, BAD)]),
     ],
     "Gateway": [
-        ("lines", "Attempts", "Blocks stored, and attempts that failed and were repeated.", "ops",
-         each(rate, {"blocks_uploaded": "stored", "upload_retries": "failed"}), []),
+        ("lines", "Answers", "Upload attempts by what they were answered, and those that failed and were repeated.",
+         "ops", each(rate, ANSWERS | {"upload_retries": "failed"}), []),
+        ("lines", "Uploads under way", "Bytes of the blocks that are being uploaded, and those of them that are sent.",
+         "bytes", each(series, {"uploading_bytes": "under way", "uploading_sent": "sent"}), []),
         ("lines", "Last answer", "HTTP status; 0 where there was no answer.", "none",
          each(series, {"last_status": ""}), []),
         ("lines", "Last upload", "With all its attempts.", "ms", each(series, {"last_upload_ms": ""}), []),
@@ -167,7 +181,7 @@ def lines(unit, steps):
     return options, defaults
 
 
-KINDS = {"stat": ("stat", stat, 4), "lines": ("timeseries", lines, 8)}
+KINDS = {"stat": ("stat", stat), "lines": ("timeseries", lines)}
 
 
 def panels():
@@ -177,7 +191,8 @@ def panels():
         found.append({"collapsed": False, "gridPos": place, "id": len(found) + 1, "panels": [], "title": row, "type": "row"})
         top, left, high = top + 1, 0, 0
         for kind, title, text, unit, queries, steps in members:
-            plugin, look, width = KINDS[kind]
+            plugin, look = KINDS[kind]
+            width = 24 // len(members)
             options, defaults = look(unit, steps)
             high = 4 if kind == "stat" else 8
             found.append({

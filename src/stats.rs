@@ -93,6 +93,28 @@ macro_rules! stats_table {
             /// Upload attempts that failed and were repeated
             upload_retries,
             #[counter]
+            /// Upload attempts answered with 2xx
+            ///
+            /// Where a HEAD settles what the PUT left open, its status counts. With the other four, the
+            /// attempts that went out to the gateway.
+            answers_2xx,
+            #[counter]
+            /// Upload attempts answered with 3xx
+            answers_3xx,
+            #[counter]
+            /// Upload attempts answered with 4xx
+            answers_4xx,
+            #[counter]
+            /// Upload attempts answered with 5xx
+            ///
+            /// Or with a status that HTTP does not have.
+            answers_5xx,
+            #[counter]
+            /// Upload attempts without an answer
+            ///
+            /// No connection, none to a proxy, no trust, a connection that broke, or no answer in time.
+            answers_none,
+            #[counter]
             /// Blocks that the gateway refused for good
             ///
             /// Since the start; see quarantined_blocks for those that are there now.
@@ -120,6 +142,29 @@ macro_rules! stats_table {
             #[gauge(format = "bytes")]
             /// Bytes of blocks not uploaded yet
             spooled_bytes,
+            #[gauge(format = "bytes")]
+            /// Bytes in the spool that spool_max counts
+            ///
+            /// Of blocks not uploaded yet, the open one and those in quarantine included; not of blocks that
+            /// wait for an encryption key.
+            spool_used,
+            #[gauge(level = "diag", format = "bytes")]
+            /// Most bytes of spool_used so far
+            spool_high_water,
+            #[gauge(level = "diag", format = "bytes")]
+            /// What spool_max is
+            spool_max,
+            #[gauge]
+            /// Blocks that are being uploaded
+            uploading_blocks,
+            #[gauge(format = "bytes")]
+            /// Bytes of blocks that are being uploaded
+            uploading_bytes,
+            #[gauge(format = "bytes")]
+            /// Bytes of uploading_bytes that are sent
+            ///
+            /// What was handed to the connection: the last 64 KiB, and what the kernel holds, may be on their way.
+            uploading_sent,
             #[gauge]
             /// Blocks that wait for an encryption key
             ///
@@ -234,6 +279,29 @@ impl Stats {
             Priority::High => &self.shed_high,
         };
         add(shed, 1);
+    }
+
+    /// Counts what an upload attempt was answered: its status, `None` for no answer.
+    pub(crate) fn count_answer(&self, status: Option<u16>) {
+        let class = match status {
+            None => &self.answers_none,
+            Some(200..=299) => &self.answers_2xx,
+            Some(300..=399) => &self.answers_3xx,
+            Some(400..=499) => &self.answers_4xx,
+            Some(_) => &self.answers_5xx,
+        };
+        add(class, 1);
+    }
+
+    /// The upload attempts by their answer: 2xx, 3xx, 4xx, 5xx, none.
+    pub(crate) fn answers(&self) -> [&AtomicU64; 5] {
+        [
+            &self.answers_2xx,
+            &self.answers_3xx,
+            &self.answers_4xx,
+            &self.answers_5xx,
+            &self.answers_none,
+        ]
     }
 
     /// The same as a JSON object.

@@ -481,6 +481,7 @@ fn write(source: &Source) -> (String, String, Answer) {
         open: &|| -> std::io::Result<Box<dyn Read>> {
             Ok(Box::new(Cursor::new(body.clone().into_bytes())))
         },
+        sending: PutObject::UNTOLD,
     };
     let mut answer = source.client.put(&object);
     for _ in 0..2 {

@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The same while somebody waits for the end.
 const LOOK_DRAINING: Duration = Duration::from_millis(100);
 
+/// What a shipper that has not been heard of for this long had in hand is no upload under way any more.
+const STALE: Duration = Duration::from_secs(15);
+
 /// A shipper that has not been heard of for this long is missed. It says something every five seconds.
 const MISSED: Duration = Duration::from_secs(60);
 
@@ -164,10 +167,13 @@ impl Pipeline {
         }
         if !external {
             set(&self.stats.shipper_silent, 0);
+            self.show_elsewhere(None);
             return;
         }
         let start = *state.began.get_or_insert(now);
         let at = state.heard.as_ref().map_or(start, |(_, at)| start.max(*at));
+        let said = state.heard.as_ref().map(|(said, _)| said);
+        self.show_elsewhere(said.filter(|_| now.saturating_sub(at) < STALE));
         drop(state);
         let silent = now.saturating_sub(at);
         set(&self.stats.shipper_silent, silent.as_secs());
@@ -179,6 +185,16 @@ impl Pipeline {
                 silent.as_secs()
             );
             self.tell(Level::Warn, &text);
+        }
+    }
+
+    /// What another process has in hand.
+    fn show_elsewhere(&self, said: Option<&ShipperState>) {
+        let there = &self.view.elsewhere;
+        let uploading = said.map_or([0; 3], |said| said.uploading);
+        for (gauge, value) in [&there.blocks, &there.bytes, &there.sent].into_iter().zip(uploading)
+        {
+            set(gauge, value);
         }
     }
 
@@ -202,6 +218,10 @@ fn count(stats: &Stats, before: &ShipperState, said: &ShipperState) {
     let since = |read: fn(&ShipperState) -> u64| read(said).saturating_sub(before.map_or(0, read));
     add(&stats.upload_retries, since(|state| state.upload_retries));
     add(&stats.spool_errors, since(|state| state.spool_errors));
+    for (n, counter) in stats.answers().into_iter().enumerate() {
+        let all = |state: &ShipperState| state.answers.get(n).copied().unwrap_or_default();
+        add(counter, all(said).saturating_sub(before.map_or(0, all)));
+    }
     set(&stats.last_status, said.last_status);
     set(&stats.last_upload_ms, said.last_upload_ms);
 }

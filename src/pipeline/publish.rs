@@ -37,6 +37,15 @@ impl Pipeline {
         set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + u64::from(open_bytes > 0));
         set(&stats.spooled_records, counts.sealed.records + held.records + get(&view.open_records));
         set(&stats.spooled_bytes, counts.sealed.bytes + held.bytes + open_bytes);
+        set(&stats.spool_used, counts.limited().saturating_add(open_bytes));
+        set(&stats.spool_high_water, get(&view.spool_high_water));
+        set(&stats.spool_max, get(&view.spool_max));
+        let (here, there) = (view.uploads.now(), view.elsewhere.now());
+        let [blocks, bytes, sent] = both(here, there);
+        set(&stats.uploading_blocks, blocks);
+        set(&stats.uploading_bytes, bytes);
+        // Of one that has just ended, its bytes are perhaps gone already.
+        set(&stats.uploading_sent, sent.min(bytes));
         set(&stats.held_blocks, held.blocks);
         set(&stats.held_records, held.records);
         set(&stats.quarantined_blocks, counts.quarantined.blocks);
@@ -64,4 +73,10 @@ impl Pipeline {
         }
         memory.observer.observe(stats);
     }
+}
+
+fn both<const N: usize>(here: [u64; N], there: [u64; N]) -> [u64; N] {
+    let mut there = there.into_iter();
+    // What another process has said may be anything.
+    here.map(|value| value.saturating_add(there.next().unwrap_or_default()))
 }

@@ -150,6 +150,7 @@ impl Drop for Shipment {
     fn drop(&mut self) {
         // What was counted since it last said something. Nobody waits for it: the folder may be gone.
         self.said.store(0, Ordering::Relaxed);
+        self.pipeline.publish();
         let _ = self.tell_state();
         // The threads end by themselves, and with the last one the right to upload.
         self.pipeline.abandon();

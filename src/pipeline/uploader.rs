@@ -21,7 +21,7 @@ use super::view::milliseconds;
 use super::{Pipeline, Target};
 use crate::block::Meta;
 use crate::events::{Level, more_like_it};
-use crate::s3::{Action, Attempted, Failure, Outcome, PutObject};
+use crate::s3::{Action, Answer, Attempted, Failure, Outcome, PutObject};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -192,12 +192,14 @@ impl Upload<'_> {
         }
         let metadata: Vec<(String, String)> =
             meta.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let underway = self.pipeline.view.uploads.begin(meta.bytes);
         let object = PutObject {
             key: &key,
             len: meta.bytes,
             sha256: meta.sha256.0,
             metadata: &metadata,
             open: &|| self.open(&first),
+            sending: &|bytes| underway.sending(bytes),
         };
         let clock = &*self.pipeline.environment.clock;
         let Some(client) = &self.target.client else {
@@ -206,12 +208,14 @@ impl Upload<'_> {
             return Some(Duration::ZERO);
         };
         let attempted = tried.attempts.once(client, &object, clock);
+        drop(underway);
         if let Some(notice) = client.credentials().notice(clock.unix()) {
             self.pipeline.tell(Level::Warn, &notice);
         }
         match attempted {
             Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
+                stats.count_answer(Some(200));
                 set(&stats.last_status, 200);
                 set(&stats.last_upload_ms, u64::try_from(elapsed.as_millis()).unwrap_or(0));
                 gate.works(pass);
@@ -309,7 +313,11 @@ impl Upload<'_> {
     /// Tells the operator, and counts; `wait` is `None` for a block that is set aside.
     fn notice(&self, failure: &Failure, wait: Option<Duration>) {
         let stats = &self.pipeline.stats;
-        set(&stats.last_status, failure.answer.status.unwrap_or(0).into());
+        let Answer { status, outcome, .. } = failure.answer;
+        if status.is_some() || outcome.is_silence() {
+            stats.count_answer(status);
+        }
+        set(&stats.last_status, status.unwrap_or(0).into());
         if wait.is_some() {
             add(&stats.upload_retries, 1);
         }

@@ -1,12 +1,13 @@
 //! What packer and uploaders leave for whoever publishes, see `publish.rs`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::spool::Counts;
-use crate::stats::Stats;
+use crate::stats::{Stats, add, get};
 
 /// Is shown the counters several times a second, by a thread that never touches the disk.
 pub trait Observer: Send {
@@ -29,6 +30,62 @@ pub(super) struct View {
     pub(super) round: AtomicU64,
     /// The last successful upload; at first the start.
     pub(super) uploaded: AtomicU64,
+    /// As the packer has it in force.
+    pub(super) spool_max: AtomicU64,
+    /// Most bytes of the spool that it has seen.
+    pub(super) spool_high_water: AtomicU64,
+    /// What uploaders of this process have in hand.
+    pub(super) uploads: Sending,
+    /// What another process that uploads has said of its own.
+    pub(super) elsewhere: Sending,
+}
+
+/// Uploads under way.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    pub(super) blocks: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    /// Of these bytes, those that were handed to a connection.
+    pub(super) sent: AtomicU64,
+}
+
+impl Sending {
+    /// A block of so many bytes is being uploaded until what is returned is dropped.
+    pub(super) fn begin(&self, bytes: u64) -> Underway<'_> {
+        add(&self.bytes, bytes);
+        add(&self.blocks, 1);
+        Underway { all: self, bytes, sent: Cell::new(0) }
+    }
+
+    /// Blocks, bytes and bytes sent. They are read one after another while uploaders go on.
+    pub(super) fn now(&self) -> [u64; 3] {
+        [&self.blocks, &self.bytes, &self.sent].map(get)
+    }
+}
+
+/// One block's upload, in its thread.
+#[derive(Debug)]
+pub(super) struct Underway<'a> {
+    all: &'a Sending,
+    bytes: u64,
+    sent: Cell<u64>,
+}
+
+impl Underway<'_> {
+    /// So many bytes more were handed to the connection.
+    pub(super) fn sending(&self, bytes: u64) {
+        self.sent.set(self.sent.get().saturating_add(bytes));
+        add(&self.all.sent, bytes);
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        // Relaxed: each value stands for itself. What is taken away was added by this upload.
+        self.all.sent.fetch_sub(self.sent.get(), Ordering::Relaxed);
+        self.all.blocks.fetch_sub(1, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Who shows the counters, and what is remembered for it.

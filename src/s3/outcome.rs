@@ -81,6 +81,21 @@ impl Outcome {
                 | Self::Unsendable
         )
     }
+
+    /// Whether the gateway, or the way to it, was tried and has not answered. The other outcomes without a
+    /// status are this side's.
+    #[must_use]
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::Proxy
+                | Self::ProxyRefused
+                | Self::Tls
+                | Self::TimedOut
+                | Self::Broken
+        )
+    }
 }
 
 /// What the caller does next. Nothing here deletes a block unsent.
@@ -188,6 +203,16 @@ pub struct Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_went_out_is_no_attempt_that_the_gateway_left_unanswered() {
+        use Outcome::{
+            Broken, Damaged, NoCredentials, TimedOut, Unreachable, Unreadable, Unsendable,
+        };
+        assert!([Unreachable, TimedOut, Broken].iter().all(|outcome| outcome.is_silence()));
+        let own = [NoCredentials, Unsendable, Unreadable, Damaged];
+        assert!(own.iter().all(|outcome| !outcome.is_silence()));
+    }
 
     #[test]
     fn a_failure_tells_method_key_attempts_time_status_code_message_and_request_id() {

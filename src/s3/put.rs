@@ -13,7 +13,7 @@ use super::confirm::Confirmed;
 use super::etag::Etag;
 use super::http::{Patience, Response};
 use super::object::{
-    self, ContentMd5, Fault, HeaderError, ObjectOptions, Outgoing, PutObject, Sent,
+    self, ContentMd5, Fault, HeaderError, ObjectOptions, Outgoing, PutObject, Sent, Told,
 };
 use super::outcome::{Action, Answer, Outcome};
 use super::retry::PutOnce;
@@ -40,7 +40,7 @@ impl Client {
                 _ => Answer::local(Outcome::Damaged, error.to_string()),
             })?;
         let body = (object.open)().map_err(|error| unreadable(&error))?;
-        let mut body = Outgoing::new(body, object.len);
+        let mut body = Outgoing::new(Told::new(body, object.sending), object.len);
         let hash = encode::hex(&object.sha256);
         let ask_first = self.learnt().asks_first(object.key);
         let answered = self.send(Call {

@@ -215,7 +215,8 @@ pub(crate) fn group_problem(root: &Path) -> Option<String> {
     files::group_problem(root, rustix::process::getegid().as_raw())
 }
 
-/// What a shipper says of itself, several times a minute.
+/// What a shipper says of itself, several times a minute. One of an older release says less: what
+/// was added since has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShipperState {
     /// Its process, as its own namespace numbers it.
@@ -232,6 +233,12 @@ pub struct ShipperState {
     pub last_status: u64,
     /// Milliseconds that the last upload took.
     pub(crate) last_upload_ms: u64,
+    /// Since then: upload attempts answered with 2xx, 3xx, 4xx, 5xx, and not at all.
+    #[serde(default)]
+    pub(crate) answers: [u64; 5],
+    /// Now: blocks that are being uploaded, their bytes, and of these the bytes that are sent.
+    #[serde(default)]
+    pub(crate) uploading: [u64; 3],
 }
 
 impl ShipperState {
@@ -244,6 +251,9 @@ impl ShipperState {
             spool_errors: get(&stats.spool_errors),
             last_status: get(&stats.last_status),
             last_upload_ms: get(&stats.last_upload_ms),
+            answers: stats.answers().map(get),
+            uploading: [&stats.uploading_blocks, &stats.uploading_bytes, &stats.uploading_sent]
+                .map(get),
             ..Self::default()
         }
     }

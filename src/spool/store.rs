@@ -78,6 +78,14 @@ pub struct Counts {
     pub left_behind: u64,
 }
 
+impl Counts {
+    /// Bytes that `spool_max` counts, the open block's left out.
+    #[must_use]
+    pub const fn limited(&self) -> u64 {
+        self.sealed.bytes.saturating_add(self.quarantined.bytes)
+    }
+}
+
 /// What notes came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Noted {

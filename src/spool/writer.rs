@@ -41,6 +41,8 @@ pub struct Spool {
     pub(super) synced: Option<(OpenBlock, Hasher)>,
     /// Payloads are committed some time after they were handed out, see [`Spool::defer_commits`].
     pub(super) deferred: bool,
+    /// Most bytes that `spool_max` has counted after a chunk was appended.
+    pub(super) high_water: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -98,6 +100,13 @@ impl Spool {
     #[must_use]
     pub const fn open_len(&self) -> u64 {
         self.state.length
+    }
+
+    /// Most bytes that [`Options::spool_max`] has counted after an [`append`](Self::append), since the start;
+    /// 0 before the first. What a start has found is not in it.
+    #[must_use]
+    pub const fn high_water(&self) -> u64 {
+        self.high_water
     }
 
     /// Records in the open block.
@@ -188,7 +197,7 @@ impl Spool {
             self.seal(&Drops::default())?;
         }
         let wanted = chunk.len() as u64;
-        self.make_room(wanted)?;
+        let used = self.make_room(wanted)?;
         let name = Name::Data(self.state.number);
         let files = &*self.store.files;
         let written = if self.state.length == 0 {
@@ -203,6 +212,7 @@ impl Spool {
             return Err(self.heal_after(error));
         }
         self.hasher.update(chunk);
+        self.high_water = self.high_water.max(used.saturating_add(wanted));
         let state = &mut self.state;
         if state.length == 0 {
             state.first = stats.first;
@@ -513,15 +523,15 @@ impl Spool {
         self.hasher = Hasher::default();
     }
 
-    fn make_room(&mut self, wanted: u64) -> Result<(), SpoolError> {
+    /// Makes room for so many bytes; how many others `spool_max` counts.
+    fn make_room(&mut self, wanted: u64) -> Result<u64, SpoolError> {
         let limit = self.options.spool_max;
         let mut past_notes = false;
         loop {
             let counts = self.store.counts();
-            let waiting = counts.sealed.bytes.saturating_add(counts.quarantined.bytes);
-            let used = waiting.saturating_add(self.state.length);
+            let used = counts.limited().saturating_add(self.state.length);
             if used.saturating_add(wanted) <= limit {
-                return Ok(());
+                return Ok(used);
             }
             // What another process has uploaded makes room first. Notes that cannot be taken are
             // counted, and told by whoever asks what notes have come to.

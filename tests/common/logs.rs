@@ -198,6 +198,7 @@ impl Logs {
             sha256: Digest::of(bytes).0,
             metadata,
             open: &open,
+            sending: PutObject::UNTOLD,
         });
         assert_eq!(answer.action(), Action::Done, "{answer}");
     }

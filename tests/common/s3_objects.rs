@@ -51,7 +51,14 @@ pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T)
         ("host".to_owned(), "käse  box".to_owned()),
     ];
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(body.to_vec()))) };
-    with(&PutObject { key, len: body.len() as u64, sha256, metadata: &metadata, open: &open })
+    with(&PutObject {
+        key,
+        len: body.len() as u64,
+        sha256,
+        metadata: &metadata,
+        open: &open,
+        sending: PutObject::UNTOLD,
+    })
 }
 
 /// One attempt.

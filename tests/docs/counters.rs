@@ -28,7 +28,7 @@ fn level(stat: &Stat) -> &'static str {
 }
 
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte == b'_'
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'
 }
 
 /// The name of a counter at the beginning of a text.

@@ -421,7 +421,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// A clock a hundred times as fast as the machine's.
-struct Fast(System);
+pub(crate) struct Fast(pub(crate) System);
 
 const SPEED: u32 = 100;
 

@@ -15,7 +15,7 @@ const SHORT: (&str, &str) = ("period", "100ms");
 const EXTERNAL: (&str, &str) = ("upload", "external");
 
 /// Uploads from the process's folder, as `s3log ship` does.
-fn ship(process: &Process, endpoint: &str) -> Shipment {
+pub(crate) fn ship(process: &Process, endpoint: &str) -> Shipment {
     let root = process.spool().join("access");
     // The packer's thread makes the spool and shares it, and has perhaps not begun.
     wait_for("the folder to be shared", || root.join("ship").exists());

@@ -14,6 +14,7 @@ mod align;
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+mod counters;
 mod cut;
 mod external;
 mod faults;

@@ -78,6 +78,8 @@ fn the_quarantine_counts_in_spool_max_and_its_oldest_block_makes_room_first() {
     let counts = store.counts();
     assert_eq!((counts.quarantined, counts.sealed, counts.dropped), (tally(1), tally(1), tally(1)));
     assert_eq!(spool.pending_drops().spool, 2);
+    // As much as there may be: it was full before, and what went made room for as much.
+    assert_eq!(spool.high_water(), 30);
     assert!(sim.contents("quarantine/0000000001.reason").is_none());
     assert!(sim.contents("quarantine/0000000001.data").is_none());
 

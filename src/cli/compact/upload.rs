@@ -41,8 +41,14 @@ pub(super) fn part(
     metadata: &[(String, String)],
 ) -> Result<(), Error> {
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(content.reader()?)) };
-    let object =
-        PutObject { key, len: content.len(), sha256: content.sha256().0, metadata, open: &open };
+    let object = PutObject {
+        key,
+        len: content.len(),
+        sha256: content.sha256().0,
+        metadata,
+        open: &open,
+        sending: PutObject::UNTOLD,
+    };
     put(source, &object).map_err(|answer| Error::Gateway { what: format!("put {key}"), answer })
 }
 
@@ -68,7 +74,8 @@ pub(super) fn manifest(
     }
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(bytes.to_vec()))) };
     let (len, sha256) = (bytes.len() as u64, Digest::of(bytes).0);
-    match put(source, &PutObject { key, len, sha256, metadata, open: &open }) {
+    let sending = PutObject::UNTOLD;
+    match put(source, &PutObject { key, len, sha256, metadata, open: &open, sending }) {
         Ok(()) => Ok(true),
         Err(answer) if answer.outcome == Outcome::Conflict => Ok(false),
         Err(answer) => Err(failed(answer)),

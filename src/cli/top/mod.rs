@@ -1,11 +1,12 @@
 //! `s3log top`: a live view of a node.
 //!
 //! Once a moment it takes the counters of every stream and route from `varnishstat`, which reads shared
-//! memory without a lock, and shows rates, ring and spool, lag, the gateway's answers and what was lost.
+//! memory without a lock, and shows rates, ring and spool, uploads under way, lag, the gateway's answers and what was
+//! lost.
 //! `--json` prints the same numbers, one object a stream and moment.
 //!
-//! Non-goals: a past beyond ten minutes (Prometheus, `docs/operations.md`); changing anything; uploads
-//! under way, of which no counter tells before they end.
+//! Non-goals: a past beyond ten minutes (Prometheus, `docs/operations.md`); changing anything; which block is being
+//! uploaded, as counters are numbers. A module of an older release counts less; what it lacks is left out.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! What a node says at one moment, and what two moments say together.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
@@ -12,6 +12,9 @@ const MOST: usize = 600;
 
 /// Over how many of the last moments a rate is taken.
 const RATE: usize = 5;
+
+/// Over how much time answers are counted, ns: a minute.
+const LATELY: u64 = 60_000_000_000;
 
 /// A node at one moment.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +57,16 @@ pub(super) const DROPS: [(&str, &str); 6] = [
     ("dropped_panic", "panic"),
 ];
 
-/// What a stream does now.
+/// What upload attempts were answered, by counter.
+pub(super) const ANSWERS: [(&str, &str); 5] = [
+    ("answers_2xx", "2xx"),
+    ("answers_3xx", "3xx"),
+    ("answers_4xx", "4xx"),
+    ("answers_5xx", "5xx"),
+    ("answers_none", "none"),
+];
+
+/// What a stream does now. What a module of an older release does not count is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Row {
     /// The stream, and its route for all but the first.
@@ -78,10 +90,26 @@ pub(super) struct Row {
     pub(super) waiting_bytes: u64,
     /// Most bytes that waited since `top` was started.
     pub(super) waiting_high_water: u64,
+    /// Bytes in the spool that `spool_max` counts.
+    pub(super) spool_used: Option<u64>,
+    /// Most of them since the start of the cache process.
+    pub(super) spool_high_water: Option<u64>,
+    pub(super) spool_max: Option<u64>,
+    /// Blocks that are being uploaded.
+    pub(super) uploading_blocks: Option<u64>,
+    pub(super) uploading_bytes: Option<u64>,
+    /// Of these bytes, those that are sent.
+    pub(super) uploading_sent: Option<u64>,
     /// Age of the oldest record that is not stored, seconds.
     pub(super) lag: u64,
     /// HTTP status of the last answer; 0 before the first, or where there was no answer.
     pub(super) last_status: u64,
+    /// Upload attempts since the start of the cache process, by the class of their answer.
+    pub(super) answers: Option<BTreeMap<&'static str, u64>>,
+    /// Those of the last minute, or since `top` was started: how many seconds that is, and the attempts in the
+    /// order of [`ANSWERS`].
+    #[serde(skip)]
+    pub(super) answers_lately: Option<(u64, [u64; ANSWERS.len()])>,
     pub(super) uploaded_blocks: u64,
     pub(super) failed_attempts: u64,
     pub(super) quarantined_blocks: u64,
@@ -121,7 +149,7 @@ impl History {
     }
 
     fn row(&self, now: &StreamCounters) -> Row {
-        let get = |name| now.get(name);
+        let (get, find) = (|name| now.get(name), |name| now.find(name));
         let rate = |names: &[&str]| self.rate(&now.name, names);
         let dropped_by = DROPS.map(|(counter, _)| get(counter));
         let stored = get("stored_bytes");
@@ -140,8 +168,16 @@ impl History {
             waiting_records: get("spooled_records"),
             waiting_bytes: get("spooled_bytes"),
             waiting_high_water: self.series(&now.name, "spooled_bytes").max().unwrap_or_default(),
+            spool_used: find("spool_used"),
+            spool_high_water: find("spool_high_water"),
+            spool_max: find("spool_max"),
+            uploading_blocks: find("uploading_blocks"),
+            uploading_bytes: find("uploading_bytes"),
+            uploading_sent: find("uploading_sent"),
             lag: get("oldest_unsent"),
             last_status: get("last_status"),
+            answers: ANSWERS.iter().map(|(name, class)| Some((*class, find(name)?))).collect(),
+            answers_lately: self.answers_lately(now),
             uploaded_blocks: get("blocks_uploaded"),
             failed_attempts: get("upload_retries"),
             quarantined_blocks: get("quarantined_blocks"),
@@ -154,17 +190,30 @@ impl History {
         }
     }
 
+    /// The last moments with this stream, newest first, up to a start of the cache process.
+    fn since_start<'a>(&'a self, stream: &'a str) -> impl Iterator<Item = &'a Sample> + 'a {
+        let uptime = self.last().and_then(|end| end.uptime);
+        let goes_on = move |one: &&Sample| one.stream(stream).is_some() && one.uptime <= uptime;
+        self.samples.iter().rev().take_while(goes_on)
+    }
+
+    /// The answers of the last minute.
+    fn answers_lately(&self, now: &StreamCounters) -> Option<(u64, [u64; ANSWERS.len()])> {
+        let end = self.last()?;
+        now.find(ANSWERS[0].0)?;
+        let moments = self.since_start(&now.name);
+        let first = moments.take_while(|one| end.at.saturating_sub(one.at) <= LATELY).last()?;
+        let before = first.stream(&now.name)?;
+        let grown = ANSWERS.map(|(name, _)| now.get(name).saturating_sub(before.get(name)));
+        Some((end.at.saturating_sub(first.at).div_ceil(1_000_000_000), grown))
+    }
+
     /// The sum of counters a second, over the last moments; `None` where there is only one, or where the
     /// cache process has started in between.
     fn rate(&self, stream: &str, names: &[&str]) -> Option<f64> {
         let end = self.samples.back()?;
-        let first = self
-            .samples
-            .iter()
-            .rev()
-            .take(RATE + 1)
-            .take_while(|one| one.stream(stream).is_some() && one.uptime <= end.uptime);
-        let first = first.last().filter(|first| first.at < end.at)?;
+        let first = self.since_start(stream).take(RATE + 1).last();
+        let first = first.filter(|first| first.at < end.at)?;
         let sum = |sample: &Sample| -> Option<u64> {
             let stream = sample.stream(stream)?;
             Some(names.iter().map(|name| stream.get(name)).sum())
@@ -230,6 +279,35 @@ mod tests {
             history.push(sample(second, &[]));
         }
         assert_eq!(history.samples.len(), MOST);
+    }
+
+    #[test]
+    fn answers_are_those_of_the_last_minute_and_of_this_cache_process() {
+        let mut history = History::default();
+        let lately = |history: &History| history.rows()[0].answers_lately;
+        for second in 1..=90 {
+            let mut values = ANSWERS.map(|(name, _)| (name, 7));
+            values[0].1 = 3 * second;
+            history.push(sample(second, &values));
+        }
+        assert_eq!(lately(&history), Some((60, [180, 0, 0, 0, 0])));
+        let answers = history.rows().remove(0).answers.unwrap();
+        assert_eq!((answers["2xx"], answers["none"]), (270, 7));
+        let now = Sample { uptime: Some(0), ..sample(91, &[("answers_2xx", 1)]) };
+        history.push(now);
+        assert_eq!(lately(&history), Some((0, [0; 5])), "it has started again");
+    }
+
+    #[test]
+    fn what_a_module_of_an_older_release_does_not_count_is_not_shown_as_0() {
+        let mut history = History::default();
+        history.push(sample(1, &[("records", 5), ("spooled_bytes", 7), ("last_status", 200)]));
+        let [row] = &*history.rows() else { panic!("one stream") };
+        assert_eq!((row.waiting_bytes, row.last_status), (7, 200));
+        let unknown = [row.spool_used, row.spool_high_water, row.spool_max, row.uploading_blocks];
+        assert_eq!((unknown, &row.answers, row.answers_lately), ([None; 4], &None, None));
+        let object = serde_json::to_value(row).unwrap();
+        assert_eq!((&object["answers"], &object["spool_max"]), (&().into(), &().into()));
     }
 
     #[test]

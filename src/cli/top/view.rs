@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Sparkline, Table};
 
-use super::sample::{DROPS, Row};
+use super::sample::{ANSWERS, DROPS, Row};
 use super::state::State;
 use crate::cli::terminal::output::{count, counted, size};
 use crate::cli::terminal::when;
@@ -25,7 +25,7 @@ const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     let rows = u16::try_from(state.rows().len()).unwrap_or(u16::MAX);
-    let table = rows.saturating_add(1).clamp(2, frame.area().height.saturating_sub(15).max(4));
+    let table = rows.saturating_add(1).clamp(2, frame.area().height.saturating_sub(16).max(4));
     let [head, streams, detail, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(table),
@@ -105,7 +105,7 @@ fn detail(frame: &mut Frame<'_>, area: Rect, state: &State, row: &Row) {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let [numbers, lag, rates] =
-        Layout::vertical([Constraint::Length(7), Constraint::Fill(1), Constraint::Fill(1)])
+        Layout::vertical([Constraint::Length(8), Constraint::Fill(1), Constraint::Fill(1)])
             .areas(inner);
     frame.render_widget(Paragraph::new(self::numbers(row, inner.width)), numbers);
     let ages: Vec<u64> = state.history().series(&row.stream, "oldest_unsent").collect();
@@ -114,7 +114,7 @@ fn detail(frame: &mut Frame<'_>, area: Rect, state: &State, row: &Row) {
     chart(frame, rates, "records taken a moment", &growth, GOOD);
 }
 
-/// The numbers above the charts, seven lines.
+/// The numbers above the charts, eight lines.
 fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
     let wide = usize::from(width.saturating_sub(46)).clamp(10, 60);
     let mut lines = vec![
@@ -129,43 +129,83 @@ fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
             Span::raw(format!("   {} stored", counted(row.uploaded_blocks, "block"))),
         ]),
     ];
-    let mut ring = vec![Span::raw(" ring     ")];
-    let fullness = match percent(row.ring_used, row.ring_size) {
+    let (used, high, all) = (row.ring_used, row.ring_high_water, row.ring_size);
+    lines.push(store(" ring     ", wide, used, high, all));
+    lines.push(spool(row, wide));
+    lines.push(sending(row, wide));
+    lines.push(answers(row));
+    lines.push(drops(row));
+    lines.push(aside(row));
+    lines
+}
+
+/// How full something is that has an end.
+fn store(name: &'static str, wide: usize, used: u64, high: u64, all: u64) -> Line<'static> {
+    let fullness = match percent(used, all) {
         0..50 => GOOD,
         50..88 => ODD,
         _ => BAD,
     };
-    ring.extend(bar(wide, row.ring_used, row.ring_high_water, row.ring_size, fullness));
-    ring.push(Span::raw(format!(
-        " {} of {}, had {}",
-        size(row.ring_used),
-        size(row.ring_size),
-        size(row.ring_high_water)
-    )));
-    lines.push(Line::from(ring));
-    let mut spool = vec![Span::raw(" spool    ")];
-    let most = row.waiting_high_water.max(1);
-    // Against its own high-water mark, so that a full bar is no alarm; the lag is.
-    spool.extend(bar(wide, row.waiting_bytes, row.waiting_high_water, most, Style::new()));
-    spool.push(Span::raw(format!(
-        " {} in {}, had {}",
-        size(row.waiting_bytes),
-        counted(row.waiting_blocks, "block"),
-        size(row.waiting_high_water)
-    )));
-    lines.push(Line::from(spool));
-    lines.push(Line::from(vec![
+    let mut spans = vec![Span::raw(name)];
+    spans.extend(bar(wide, used, high, all, fullness));
+    spans.push(Span::raw(format!(" {} of {}, had {}", size(used), size(all), size(high))));
+    Line::from(spans)
+}
+
+fn spool(row: &Row, wide: usize) -> Line<'static> {
+    let (used, high) =
+        (row.spool_used.unwrap_or_default(), row.spool_high_water.unwrap_or_default());
+    if let Some(all) = row.spool_max.filter(|all| *all > 0) {
+        return store(" spool    ", wide, used, high, all);
+    }
+    // A module that does not say where it ends, or a stream that is not started: against what `top` has seen,
+    // so that a full bar is no alarm; the lag is.
+    let (used, high) = (row.waiting_bytes, row.waiting_high_water);
+    let mut spans = vec![Span::raw(" spool    ")];
+    spans.extend(bar(wide, used, high, high.max(1), Style::new()));
+    let blocks = counted(row.waiting_blocks, "block");
+    spans.push(Span::raw(format!(" {} in {blocks}, had {}", size(used), size(high))));
+    Line::from(spans)
+}
+
+/// Uploads under way.
+fn sending(row: &Row, wide: usize) -> Line<'static> {
+    let name = Span::raw(" sending  ");
+    let (Some(blocks), Some(all), Some(sent)) =
+        (row.uploading_blocks, row.uploading_bytes, row.uploading_sent)
+    else {
+        return Line::from(vec![name, Span::styled("not told by this module", FAINT)]);
+    };
+    if blocks == 0 {
+        return Line::from(vec![name, Span::styled("nothing", FAINT)]);
+    }
+    let mut spans = vec![name];
+    spans.extend(bar(wide, sent, 0, all, Style::new()));
+    let blocks = counted(blocks, "block");
+    spans.push(Span::raw(format!(" {} of {}, {blocks}", size(sent), size(all))));
+    Line::from(spans)
+}
+
+/// What the gateway has said lately.
+fn answers(row: &Row) -> Line<'static> {
+    let mut spans = vec![
         Span::raw(" answers  "),
         Span::styled(format!("last {}", status(row.last_status)), status_style(row)),
-        Span::raw(format!(
-            "   {} failed and repeated   lag {}",
-            counted(row.failed_attempts, "attempt"),
-            age(row.lag)
-        )),
-    ]));
-    lines.push(drops(row));
-    lines.push(aside(row));
-    lines
+    ];
+    if let Some((seconds, answers)) = row.answers_lately {
+        spans.push(Span::raw(format!("   in {seconds} s:")));
+        let begin = spans.len();
+        for ((_, class), number) in ANSWERS.iter().zip(answers).filter(|(_, number)| *number > 0) {
+            let style = if *class == "2xx" { GOOD } else { BAD };
+            spans.push(Span::styled(format!(" {class} {} ", count(number)), style));
+        }
+        if spans.len() == begin {
+            spans.push(Span::raw(" nothing "));
+        }
+    }
+    let failed = count(row.failed_attempts);
+    spans.push(Span::raw(format!("  {failed} failed and repeated")));
+    Line::from(spans)
 }
 
 /// What was lost, by cause.

@@ -15,7 +15,12 @@ pub(in crate::cli) struct StreamCounters {
 impl StreamCounters {
     /// The value of a counter; 0 for one that this release of the module has not.
     pub(in crate::cli) fn get(&self, name: &str) -> u64 {
-        self.values.get(name).copied().unwrap_or_default()
+        self.find(name).unwrap_or_default()
+    }
+
+    /// The value of a counter, if this release of the module has it.
+    pub(in crate::cli) fn find(&self, name: &str) -> Option<u64> {
+        self.values.get(name).copied()
     }
 
     /// One with these values.

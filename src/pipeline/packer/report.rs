@@ -8,7 +8,7 @@ use super::Packer;
 use crate::events::{Level, more_like_it};
 use crate::pipeline::view::milliseconds;
 use crate::settings::Place;
-use crate::spool::{SpoolError, Tally};
+use crate::spool::{Counts, SpoolError, Tally};
 use crate::stats::{add, get, set};
 
 impl Packer {
@@ -60,6 +60,7 @@ impl Packer {
     pub(super) fn report_drops(&mut self) {
         let stats = &self.pipeline.stats;
         let counts = self.pipeline.store.counts();
+        self.show_high_water(&counts);
         let causes = [
             ("the ring is full", get(&stats.dropped_ring)),
             ("the module did not see the end of their requests", get(&stats.dropped_end)),
@@ -75,6 +76,14 @@ impl Packer {
                 self.pipeline.tell(Level::Error, &format!("{since} records dropped: {cause}"));
             }
         }
+    }
+
+    /// Shows how full the spool has been. Only this thread makes a part of the open block one of the sealed, so
+    /// that nothing counts twice here.
+    fn show_high_water(&self, counts: &Counts) {
+        let (shown, spool) = (&self.pipeline.view.spool_high_water, self.ledger.spool());
+        let now = counts.limited().saturating_add(spool.open_len());
+        set(shown, get(shown).max(now).max(spool.high_water()));
     }
 
     /// Notes when everything that was pushed before `generation` began is uploaded, or sealed where
@@ -134,6 +143,7 @@ impl Packer {
         let (view, spool) = (&self.pipeline.view, self.ledger.spool());
         set(&view.open_records, spool.open_records());
         set(&view.open_bytes, spool.open_len());
+        set(&view.spool_max, self.target.settings.spool_max);
         set(&view.open_since, milliseconds(self.since.unwrap_or(now)));
         set(&view.open_first, spool.open_since().unwrap_or(0));
         set(&view.round, milliseconds(now));

@@ -24,6 +24,26 @@ pub(in crate::s3) struct Outgoing<R> {
     md5: Md5,
 }
 
+/// A body whose pieces somebody is told of as they are handed on.
+pub(in crate::s3) struct Told<'a, R> {
+    inner: R,
+    sending: &'a dyn Fn(u64),
+}
+
+impl<'a, R: Read> Told<'a, R> {
+    pub(in crate::s3) fn new(inner: R, sending: &'a dyn Fn(u64)) -> Self {
+        Self { inner, sending }
+    }
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        (self.sending)(read as u64);
+        Ok(read)
+    }
+}
+
 /// What was sent, by its hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::s3) struct Sent {

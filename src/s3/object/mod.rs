@@ -23,7 +23,7 @@ use std::fmt;
 use std::io::Read;
 
 use super::wire::encode;
-pub(super) use body::{Fault, Outgoing, Sent, hashes, sums};
+pub(super) use body::{Fault, Outgoing, Sent, Told, hashes, sums};
 pub use error::{HeaderError, OptionError};
 pub use gateway::Gateway;
 pub use gateways::GATEWAYS;
@@ -49,6 +49,13 @@ pub struct PutObject<'a> {
     pub metadata: &'a [(String, String)],
     /// Opens the body afresh for each attempt.
     pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
+    /// Is told of each piece of the body that is handed to the connection: its bytes.
+    pub sending: &'a dyn Fn(u64),
+}
+
+impl PutObject<'_> {
+    /// For who does not want to know how far it is.
+    pub const UNTOLD: &'static dyn Fn(u64) = &|_| ();
 }
 
 /// The name in the metadata that holds the SHA-256 of the body in hexadecimal: HEAD looks at it to

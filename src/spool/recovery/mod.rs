@@ -162,6 +162,7 @@ impl Spool {
             marked,
             synced,
             deferred: false,
+            high_water: 0,
         };
         spool.mark();
         if heal.unsure {

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use crate::block::{BootId, Digest, Drops, Kind, Meta};
-use crate::spool::Payload;
 use crate::spool::commit::{BadPayload, OpenBlock};
 use crate::spool::files::names::{Name, Why, is_not_ours};
 use crate::spool::sidecar::{BadSidecar, Sidecar};
+use crate::spool::{Payload, ShipperState};
 
 fn state() -> OpenBlock {
     OpenBlock {
@@ -202,4 +202,15 @@ proptest! {
         let _ = OpenBlock::decode(&bytes);
         let _ = Sidecar::decode(&bytes);
     }
+}
+
+#[test]
+fn what_a_shipper_of_an_older_or_a_newer_release_says_is_read() {
+    let old = r#""pid":7,"since":8,"beat":9,"upload_retries":1,"spool_errors":2,"last_status":200,"last_upload_ms":3"#;
+    let read = |more: &str| serde_json::from_str::<ShipperState>(&format!("{{{old}{more}}}"));
+    let state = read("").unwrap();
+    assert_eq!((state.pid, state.upload_retries, state.last_upload_ms), (7, 1, 3));
+    assert_eq!((state.answers, state.uploading), ([0; 5], [0; 3]));
+    assert_eq!(read(r#","later":{"a":[1]}"#).unwrap(), state);
+    assert!(serde_json::from_str::<ShipperState>("{}").is_err(), "nonsense");
 }

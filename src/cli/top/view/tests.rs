@@ -55,6 +55,15 @@ fn outage() -> State {
             ("ring_size", 16 << 20),
             ("spooled_blocks", 31),
             ("spooled_bytes", 5 << 20),
+            ("spool_used", 6 << 20),
+            ("spool_high_water", 9 << 20),
+            ("spool_max", 10 << 20),
+            ("uploading_blocks", 2),
+            ("uploading_bytes", 4 << 20),
+            ("uploading_sent", 1 << 20),
+            ("answers_2xx", 40),
+            ("answers_5xx", 8 + second),
+            ("answers_none", 4 + second / 2),
             ("oldest_unsent", 300 + second),
             ("shed_normal", 1_234),
             ("dropped_ring", 1_234),
@@ -89,19 +98,48 @@ fn an_outage_fits_80_by_24_and_shows_lag_bars_and_drops_by_cause_in_red() {
     assert!(all.contains("compressed 10.0 : 1"), "{all}");
     assert!(all.contains(" dropped  1,234 ring full, normal"), "{all}");
     assert!(all.contains("8.0 MiB of 16.0 MiB, had 14.0 MiB"), "{all}");
+    assert!(all.contains("6.0 MiB of 10.0 MiB, had 9.0 MiB"), "{all}");
+    assert!(all.contains("1.0 MiB of 4.0 MiB, 2 blocks"), "{all}");
+    let answers = "last 503   in 4 s: 5xx 4  none 2   12 failed and repeated";
+    assert!(all.contains(answers), "{all}");
     assert!(all.contains(" lag, seconds, at most 304 in 5 moments"), "{all}");
     assert!(lines[23].contains("q quit"), "{all}");
-    for what in ["1,234 ring full", "last 503"] {
+    for what in ["1,234 ring full", "last 503", "5xx 4"] {
         assert_eq!(colour(&buffer, what), Color::Red, "{what}");
     }
     assert_eq!(colour(&buffer, "5m 4s"), Color::Yellow);
-    // Of the ring half is used, and the mark stands at seven eighths.
-    let ring = lines.iter().find(|line| line.starts_with(" ring ")).unwrap();
-    let (used, high) = (ring.matches('█').count(), ring.find('|').unwrap());
-    let bar = used + ring.matches('·').count() + 1;
-    assert_eq!(used * 2, bar, "{ring}");
-    let place = ring[..high].chars().count() + 1 - " ring     ".chars().count();
-    assert_eq!(place, (bar * 7).div_ceil(8), "{ring}");
+    // Of the ring half is used, and the mark stands at seven eighths; of the spool, six tenths and nine.
+    for (name, used, high, all) in [(" ring ", 4, 7, 8), (" spool ", 6, 9, 10)] {
+        let line = lines.iter().find(|line| line.starts_with(name)).unwrap();
+        let cells = line.matches('█').count();
+        let bar = cells + line.matches('·').count() + 1;
+        assert_eq!(cells, (bar * used).div_ceil(all), "{line}");
+        let place = line.chars().position(|c| c == '|').unwrap() + 1 - " ring     ".len();
+        assert_eq!(place, (bar * high).div_ceil(all), "{line}");
+    }
+    // Of what is being sent, a quarter is.
+    let sending = lines.iter().find(|line| line.starts_with(" sending ")).unwrap();
+    let (sent, left) = (sending.matches('█').count(), sending.matches('·').count());
+    assert_eq!(sent, (sent + left).div_ceil(4), "{sending}");
+}
+
+#[test]
+fn a_module_that_counts_less_is_shown_without_a_limit_and_without_answers() {
+    let mut state = State::new();
+    for second in 0..3 {
+        let values = [
+            ("spooled_bytes", 5 << 20),
+            ("spooled_blocks", 31),
+            ("last_status", 200),
+            ("blocks_uploaded", 4),
+        ];
+        state.push(sample(second, vec![StreamCounters::example("access", &values)]));
+    }
+    let lines = text(&drawn(&state, 80, 24));
+    let find = |name: &str| lines.iter().find(|line| line.starts_with(name)).unwrap();
+    assert!(find(" spool ").ends_with(" 5.0 MiB in 31 blocks, had 5.0 MiB"), "{lines:#?}");
+    assert_eq!(find(" sending "), " sending  not told by this module");
+    assert_eq!(find(" answers "), " answers  last 200  0 failed and repeated");
 }
 
 #[test]
