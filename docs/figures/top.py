@@ -26,9 +26,12 @@ from e2e.rig import stream_vcl  # noqa: E402
 
 COLUMNS, ROWS, LINE, CHARACTER = 80, 24, 16, 7.23
 # Bytes a second, and how long each moment is in coming.
-SLOW, FAST, LOAD, DOWN, BACK = 150_000, 400_000, 25, 30, 1
+SLOW, FAST, LOAD, DOWN = 250_000, 600_000, 40, 40
 # The sixteen colours of a terminal that this program uses.
-COLOURS = {31: "#f85149", 32: "#3fb950", 33: "#d29922"}
+COLOURS = {1: "#f85149", 2: "#3fb950", 3: "#d29922"}
+TEXT = "#e6edf3"
+# From an eighth of a cell's height to all of it.
+PARTS = "▁▂▃▄▅▆▇█"
 STYLE = """
   rect { fill: #0d1117; stroke: #3d444d; }
   text { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 12px; fill: #e6edf3; white-space: pre; }
@@ -47,7 +50,13 @@ class SlowLine:
         self.connect()
 
     def connect(self):
-        self.listener = socket.create_server(("127.0.0.1", self.address))
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # As on a network, and not as on loopback, whose packets of 64 KiB make the kernel keep a whole block.
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        self.listener.bind(("127.0.0.1", self.address))
+        self.listener.listen()
         threading.Thread(target=self.accept, args=[self.listener], daemon=True).start()
 
     def cut(self):
@@ -61,8 +70,6 @@ class SlowLine:
         while True:
             try:
                 client, _ = listener.accept()
-                # A line of some length holds little.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
                 server = socket.create_connection(("127.0.0.1", self.port))
             except OSError:
                 return
@@ -101,9 +108,9 @@ def requests(place, varnish):
     chance = random.Random(1)
     page = lambda: f"http://127.0.0.1:{varnish.port}/page/?{chance.getrandbits(800):x}"
     urls = place.directory / "urls"
-    urls.write_text("".join(f"{page()}\n" for _ in range(4000)))
-    seconds = LOAD + DOWN + BACK + 60
-    command = ["h2load", "--h1", "-i", urls, "-D", str(seconds), "-c", "4", "--rps", "250"]
+    urls.write_text("".join(f"{page()}\n" for _ in range(20_000)))
+    seconds = LOAD + DOWN + 90
+    command = ["h2load", "--h1", "-i", urls, "-D", str(seconds), "-c", "1", "--rps", "800"]
     process = rig.Process("h2load", command, place.directory, place.env)
     place.stack.callback(process.stop)
 
@@ -115,7 +122,7 @@ def record(profile):
         place.s3.start()
         line = SlowLine(place.s3.ports["s3"])
         place.s3.endpoint = f"http://127.0.0.1:{line.address}"
-        limits = {"period": "2s", "max_bytes": '"1MB"', "spool_max": '"20MB"'}
+        limits = {"period": "8s", "max_bytes": '"4MB"', "spool_max": '"20MB"'}
         varnish = place.start_varnish(stream_vcl.write(place, "top", format=rig.COMBINED, **limits))
         requests(place, varnish)
         terminal = Terminal(place, varnish)
@@ -128,7 +135,8 @@ def record(profile):
         line.connect()
         # At a gateway that is away one attempt in 15 s is made.
         rig.wait_for("an upload", lambda: varnish.counters()["access.uploading_sent"] > 0)
-        time.sleep(BACK)
+        stored = varnish.counters()["access.blocks_uploaded"]
+        rig.wait_for("two more", lambda: varnish.counters()["access.blocks_uploaded"] >= stored + 2)
         shown.append(("It is back, and what waited goes out", while_sending(terminal)))
     return shown
 
@@ -145,24 +153,41 @@ def while_sending(terminal):
     return seen
 
 
-def runs(line):
-    """[(text, attributes)] of a line with escape sequences; attributes are those of SGR that are on."""
-    on, found = set(), []
+def runs(line, on):
+    """[(text, what is on)] of a line with escape sequences: "bold", "dim", "turned" and a colour's number. `on` is
+    what is on at its beginning, and is left as it is at its end."""
+    names, found = {1: "bold", 2: "dim", 7: "turned"}, []
     for part in re.split(r"(\x1b\[[\d;]*m)", line):
         if not part.startswith("\x1b["):
             if part:
-                found.append((part, frozenset(on)))
+                found.append((part, dict(on)))
             continue
-        for code in map(int, filter(None, part[2:-1].split(";") or ["0"])):
-            if code in (0, 39):
-                on = set() if code == 0 else {one for one in on if not 30 <= one <= 37}
-            elif code in (22, 27):
-                on -= {1, 2} if code == 22 else {7}
-            else:
-                on.add(code)
-        if part == "\x1b[m":
-            on = set()
+        codes = [int(code or 0) for code in part[2:-1].split(";")]
+        while codes:
+            code, *codes = codes
+            if code == 0:
+                on.clear()
+            elif code in (22, 27, 39):
+                for name in {22: ("bold", "dim"), 27: ("turned",), 39: ("colour",)}[code]:
+                    on.pop(name, None)
+            elif code in names:
+                on[names[code]] = True
+            elif code == 38:
+                # 38;5;NUMBER
+                on["colour"], codes = codes[1], codes[2:]
+            elif 30 <= code <= 37:
+                on["colour"] = code - 30
     return found
+
+
+def cells(text, x, y, colour):
+    """Bars and charts as shapes: a font's have gaps between the lines."""
+    path = ""
+    for column, sign in enumerate(text):
+        if sign in PARTS:
+            high = LINE * (PARTS.index(sign) + 1) / 8
+            path += f"M{x + column * CHARACTER:.1f} {y + 4}v{-high:g}h{CHARACTER:.1f}v{high:g}z"
+    return f'<path d="{path}" fill="{colour}"/>'
 
 
 def draw(shown):
@@ -178,19 +203,24 @@ def draw(shown):
         top = number * step + 26
         out.append(f'<text class="title" x="2" y="{top - 8}">{html.escape(what)}</text>')
         out.append(f'<rect x="0.5" y="{top}.5" width="{wide - 1}" height="{high - 1}" rx="6"/>')
+        on = {}
         for row, line in enumerate(lines):
             column, y = 0, top + 20 + row * LINE
-            for text, on in runs(line):
+            for text, style in runs(line, on):
                 x, length = 12 + column * CHARACTER, len(text) * CHARACTER
                 column += len(text)
-                if not text.strip() and 7 not in on:
+                turned = "turned" in style
+                if not text.strip() and not turned:
                     continue
-                words = [name for code, name in ((1, "bold"), (2, "dim"), (7, "turned")) if code in on]
-                colour = next((COLOURS[code] for code in on if code in COLOURS and 7 not in on), None)
-                if 7 in on:
-                    out.append(f'<rect class="back" x="{x:.1f}" y="{y - 12}" width="{length:.1f}" height="{LINE}"/>')
+                colour = TEXT if turned else COLOURS.get(style.get("colour"), TEXT)
+                if turned:
+                    out.append(f'<rect class="back" x="{x:.1f}" y="{y - 12}" width="{length + 0.5:.1f}" height="{LINE}"/>')
+                if set(text) <= set(PARTS + " "):
+                    out.append(cells(text, x, y, colour))
+                    continue
+                words = [name for name in ("bold", "dim", "turned") if name in style]
                 more = f' class="{" ".join(words)}"' if words else ""
-                more += f' style="fill: {colour}"' if colour else ""
+                more += f' style="fill: {colour}"' if colour != TEXT else ""
                 out.append(
                     f'<text xml:space="preserve" x="{x:.1f}" y="{y}" textLength="{length:.1f}"{more}>{html.escape(text)}</text>'
                 )

@@ -56,9 +56,14 @@ fn init_makes_what_a_node_needs_and_a_second_run_changes_nothing() {
     assert_eq!(names(&logs.path("etc")), ["s3log.credentials", "s3log.toml", "s3log.vcl"]);
     assert!(names(&logs.path("systemd")).contains(&"s3log.conf".to_owned()));
     assert!(logs.path("lib/spool").is_dir());
-    let next: Vec<&str> = first.out.split("\nNext:\n").nth(1).unwrap().lines().collect();
+    let (next, read) = first.out.split_once("\nNext:\n").unwrap().1.split_once("\n\n").unwrap();
+    let next: Vec<&str> = next.lines().collect();
     assert_eq!(next.len(), 3, "three commands follow: {next:?}");
     assert!(next[0].contains("${EDITOR:-vi} "), "{next:?}");
+    // What is said of reading is a command that works.
+    let settings = logs.path("etc/s3log.toml").display().to_string();
+    let command = format!("s3log cat --config {settings} access\n");
+    assert!(read.ends_with(&command), "{read:?} {command:?}");
 
     let again = init(&logs, &[]);
     assert_eq!(again.code, 0, "{again:?}");

@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &InitArgs, out: &mut dyn Write) -> Result<ExitCode,
             code = ExitCode::FAILURE;
         }
     }
-    next(out, &plan, has_key)?;
+    next(out, &plan, &arguments.stream, has_key)?;
     out.flush()?;
     Ok(code)
 }
@@ -184,8 +184,8 @@ fn changes(out: &mut dyn Write, diff: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The commands that follow.
-fn next(out: &mut dyn Write, plan: &Plan, has_key: bool) -> io::Result<()> {
+/// The commands that follow, and the one that reads what they lead to.
+fn next(out: &mut dyn Write, plan: &Plan, stream: &str, has_key: bool) -> io::Result<()> {
     let (settings, vcl) = (plan.settings.display(), plan.vcl.display());
     writeln!(out, "\nNext:")?;
     if has_key {
@@ -193,7 +193,7 @@ fn next(out: &mut dyn Write, plan: &Plan, has_key: bool) -> io::Result<()> {
     } else {
         writeln!(
             out,
-            "    ${{EDITOR:-vi}} {}     # and write the key into it",
+            "    ${{EDITOR:-vi}} {}     # or another editor; write the key into it",
             plan.credentials.display()
         )?;
     }
@@ -204,5 +204,9 @@ fn next(out: &mut dyn Write, plan: &Plan, has_key: bool) -> io::Result<()> {
     writeln!(
         out,
         "    systemctl daemon-reload && systemctl restart varnish && s3log doctor --config {settings}"
+    )?;
+    writeln!(
+        out,
+        "\nThe lines, once requests were answered: s3log cat --config {settings} {stream}"
     )
 }

@@ -116,7 +116,8 @@ fn detail(frame: &mut Frame<'_>, area: Rect, state: &State, row: &Row) {
 
 /// The numbers above the charts, eight lines.
 fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
-    let wide = usize::from(width.saturating_sub(46)).clamp(10, 60);
+    // Beside a name, and three sizes of at most ten characters each.
+    let wide = usize::from(width.saturating_sub(52)).clamp(10, 60);
     let mut lines = vec![
         Line::from(vec![
             Span::raw(format!(" in       {:>9} records/s", rate(row.records_in))),

@@ -124,6 +124,32 @@ fn an_outage_fits_80_by_24_and_shows_lag_bars_and_drops_by_cause_in_red() {
 }
 
 #[test]
+fn the_longest_sizes_fit_80_columns() {
+    let mut state = State::new();
+    let size = (1023 << 10) + 1000;
+    let names = [
+        "ring_used",
+        "ring_high_water",
+        "ring_size",
+        "spool_used",
+        "spool_high_water",
+        "spool_max",
+    ];
+    let uploads = [("uploading_blocks", 16), ("uploading_bytes", size), ("uploading_sent", size)];
+    let values: Vec<_> = names.map(|name| (name, size)).into_iter().chain(uploads).collect();
+    state.push(sample(0, vec![StreamCounters::example("access", &values)]));
+    let lines = text(&drawn(&state, 80, 24));
+    for (name, ends) in [
+        (" ring ", " had 1023.9 KiB"),
+        (" spool ", " had 1023.9 KiB"),
+        (" sending ", ", 16 blocks"),
+    ] {
+        let line = lines.iter().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.ends_with(ends), "{line}");
+    }
+}
+
+#[test]
 fn a_module_that_counts_less_is_shown_without_a_limit_and_without_answers() {
     let mut state = State::new();
     for second in 0..3 {
