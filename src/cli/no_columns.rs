@@ -66,6 +66,10 @@ impl<W: Write + Send> ColumnWriter<W> {
 ///
 /// # Errors
 /// Always.
-pub(in crate::cli) fn lines(_: u64, _: Fetch<'_>) -> io::Result<impl Read + Send> {
+pub(in crate::cli) fn lines(
+    _: u64,
+    _: Fetch<'_>,
+    _: Option<Vec<u32>>,
+) -> io::Result<impl Read + Send> {
     Err::<io::Empty, _>(io::Error::new(io::ErrorKind::Unsupported, WITHOUT))
 }

@@ -544,4 +544,18 @@ fn memory_does_not_grow_with_the_size_of_a_parquet_object() {
     assert!(sizes > 25 << 20, "{sizes}");
     // What src/cli/compact/mod.rs says, and a row group of 24 MiB for readers.
     assert!(written < 256 && read < 128 && verified < 128, "{written}, {read}, {verified}");
+
+    // Of one block, only the row groups that have lines of it are fetched.
+    let asked = |arguments: &[&str]| {
+        let gate = CutOff::after(u64::MAX, logs.server.address());
+        let ran =
+            logs.s3log(&[&["cat", "access", "--endpoint", &gate.endpoint()], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (ran.out, gate.count())
+    };
+    let (all, of_all) = asked(&[]);
+    let (one, of_one) = asked(&["--host", "edge-3"]);
+    assert!(all.len() == 4 * one.len() && one == chunks.concat(), "{} bytes", one.len());
+    eprintln!("{of_all} requests for all lines, {of_one} for those of a block");
+    assert!(of_one + 2 <= of_all, "{of_one} requests of {of_all}");
 }

@@ -188,9 +188,11 @@ fn attempt(
         Some(within) => match within.place.form {
             Form::Lines(kind) => (within.place.seal, kind),
             Form::Columns => {
-                let lines = compacted::lines(first.source, &within.place);
+                let asked = object.iter().filter_map(|found| found.within.as_ref());
+                let asked = asked.map(|within| within.block).collect();
+                let lines = compacted::lines_of(first.source, &within.place, asked);
                 let lines = lines.map_err(|error| Stop::Failed(unreadable(key, &told(error))))?;
-                return give(object, Box::new(lines), &broken, given, send);
+                return give(object, Holds::Asked, Box::new(lines), &broken, given, send);
             }
         },
         None => KeyParts::parse(key).map_or(("", Kind::None), |parts| (parts.seal, parts.codec)),
@@ -218,7 +220,7 @@ fn attempt(
     let decoder = keys.open(seal, watched);
     let decoder = decoder.and_then(|source| Decoder::expecting(source, codec));
     let decoder = decoder.map_err(|error| stop(key, error, &broken))?;
-    give(object, Box::new(decoder), &broken, given, send)
+    give(object, Holds::All, Box::new(decoder), &broken, given, send)
 }
 
 /// What is wrong with an object that a manifest names.
@@ -238,9 +240,19 @@ fn stop(key: &str, error: io::Error, broken: &AtomicBool) -> Stop {
     }
 }
 
-/// Sends what comes after the first `given` bytes of `lines`.
+/// What a decoder gives.
+#[derive(Debug, Clone, Copy)]
+enum Holds {
+    /// The lines of a block, or of all that are in a compacted object.
+    All,
+    /// The lines of the blocks that are asked for, one behind the other.
+    Asked,
+}
+
+/// Sends what comes after the first `given` bytes of the lines.
 fn give(
     object: &[FoundBlock<'_>],
+    holds: Holds,
     mut decoder: Box<dyn Read + '_>,
     broken: &AtomicBool,
     given: &mut u64,
@@ -248,11 +260,16 @@ fn give(
 ) -> Result<(), Stop> {
     let key = object.first().map(key).unwrap_or_default();
     let failed = |error| stop(key, error, broken);
-    let mut position = 0;
+    let (mut position, mut asked) = (0, 0u64);
     for (place, found) in object.iter().enumerate() {
-        let (from, to) = match &found.within {
-            Some(within) => (within.at, within.at.saturating_add(within.bytes)),
-            None => (0, u64::MAX),
+        let (from, to) = match (&found.within, holds) {
+            (Some(within), Holds::All) => (within.at, within.at.saturating_add(within.bytes)),
+            (Some(within), Holds::Asked) => {
+                let from = asked;
+                asked = asked.saturating_add(within.bytes);
+                (from, asked)
+            }
+            (None, _) => (0, u64::MAX),
         };
         let from = from.max(*given);
         if from > position {

@@ -1,7 +1,8 @@
 //! A file's lines: those of each block together, blocks and lines in their order.
 //!
 //! A row group is fetched and decoded whole, and its lines are written one after the other. A block that is
-//! larger than a row group has the rest of its lines at the beginning of the next ones.
+//! larger than a row group has the rest of its lines at the beginning of the next ones. Where only some blocks are
+//! wanted, row groups whose least and greatest place of a block leave all of these out are not fetched.
 //!
 //! Whoever can write to the bucket may have put anything there. The crate returns errors for what it checks
 //! and panics about some of the rest, which is caught here. Values that the writer cannot have made are refused
@@ -24,6 +25,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::file::statistics::Statistics;
 
 use super::layout::{Layout, bad};
 use super::row::Row;
@@ -59,12 +61,16 @@ fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(bad("it cannot be decoded")))
 }
 
-/// The lines of a file of `size` bytes.
+/// The lines of a file of `size` bytes: of all blocks, or of those in the places `blocks`.
 ///
 /// # Errors
 /// Those of `fetch`; [`io::ErrorKind::InvalidData`]: the file is none of ours;
 /// [`io::ErrorKind::Unsupported`]: it is of a newer release.
-pub(in crate::cli) fn lines(size: u64, mut fetch: Fetch<'_>) -> io::Result<impl Read + Send> {
+pub(in crate::cli) fn lines(
+    size: u64,
+    mut fetch: Fetch<'_>,
+    blocks: Option<Vec<u32>>,
+) -> io::Result<impl Read + Send> {
     let meta = guarded(|| metadata(size, &mut fetch))?;
     let known = meta.file_metadata().key_value_metadata();
     let kept = known.and_then(|pairs| pairs.iter().find(|pair| pair.key == LAYOUT));
@@ -76,6 +82,7 @@ pub(in crate::cli) fn lines(size: u64, mut fetch: Fetch<'_>) -> io::Result<impl 
     }
     Ok(Lines {
         table: Table::new(&layout),
+        wanted: blocks.map(Wanted::new),
         size,
         fetch,
         meta,
@@ -111,6 +118,8 @@ struct Lines<'f> {
     fetch: Fetch<'f>,
     meta: ParquetMetaData,
     layout: Layout,
+    /// Of which blocks the lines are wanted, where it is not of all.
+    wanted: Option<Wanted>,
     /// The row group that comes next.
     group: usize,
     table: Table,
@@ -145,10 +154,16 @@ impl Read for Lines<'_> {
 }
 
 impl Lines<'_> {
-    /// Decodes the next row group; `false` when there is none.
+    /// Decodes the next row group with lines that are wanted; `false` when there is none.
     fn load(&mut self) -> io::Result<bool> {
-        let Some(group) = self.meta.row_groups().get(self.group) else { return Ok(false) };
-        self.group += 1;
+        let own = self.table.columns.len();
+        let group = loop {
+            let Some(group) = self.meta.row_groups().get(self.group) else { return Ok(false) };
+            self.group += 1;
+            if self.wanted.as_ref().is_none_or(|wanted| wanted.may_be_in(group, own + 2)) {
+                break group;
+            }
+        };
         self.table.clear();
         self.next = 0;
         self.order.clear();
@@ -158,11 +173,43 @@ impl Lines<'_> {
             let window = Arc::new(Window { start, bytes, size: self.size });
             decode(group, &window, &mut self.table).map_err(failed)
         })?;
-        let rows = self.table.len();
-        self.order.extend(0..rows);
+        let rows = 0..self.table.len();
+        match &self.wanted {
+            Some(wanted) => {
+                let block = |at: &usize| self.table.blocks.get(*at);
+                let is_wanted = |at: &usize| block(at).is_some_and(|block| wanted.has(*block));
+                self.order.extend(rows.filter(is_wanted));
+            }
+            None => self.order.extend(rows),
+        }
         let place = |at: &usize| (self.table.blocks.get(*at), self.table.lines.get(*at));
         self.order.sort_unstable_by_key(place);
         Ok(true)
+    }
+}
+
+/// Places of blocks, in their order.
+struct Wanted(Vec<i32>);
+
+impl Wanted {
+    fn new(blocks: Vec<u32>) -> Self {
+        let mut places: Vec<i32> =
+            blocks.into_iter().filter_map(|block| i32::try_from(block).ok()).collect();
+        places.sort_unstable();
+        Self(places)
+    }
+
+    fn has(&self, block: i32) -> bool {
+        self.0.binary_search(&block).is_ok()
+    }
+
+    /// Whether a row group may have lines of them, by what it says of its column `at`.
+    fn may_be_in(&self, group: &RowGroupMetaData, at: usize) -> bool {
+        let said = group.columns().get(at).and_then(|column| column.statistics());
+        let Some(Statistics::Int32(said)) = said else { return true };
+        let (Some(least), Some(greatest)) = (said.min_opt(), said.max_opt()) else { return true };
+        let first = self.0.partition_point(|block| block < least);
+        self.0.get(first).is_some_and(|block| block <= greatest)
     }
 }
 

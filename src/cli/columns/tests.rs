@@ -259,14 +259,20 @@ fn file(layout: Layout, blocks: &[Vec<u8>], most: usize) -> (Vec<u8>, u64) {
 
 /// The lines of a file.
 fn lines(file: &[u8]) -> io::Result<Vec<u8>> {
-    let bytes = file.to_vec();
-    let fetch = move |from: u64, length: u64| {
-        let piece = bytes.get(from as usize..(from + length) as usize);
+    Ok(lines_of(file, None)?.0)
+}
+
+/// The lines of some blocks of a file, and how often something was fetched for them.
+fn lines_of(file: &[u8], blocks: Option<Vec<u32>>) -> io::Result<(Vec<u8>, usize)> {
+    let mut fetched = 0;
+    let fetch = |from: u64, length: u64| {
+        fetched += 1;
+        let piece = file.get(from as usize..(from + length) as usize);
         piece.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     };
     let mut lines = Vec::new();
-    super::lines(file.len() as u64, Box::new(fetch))?.read_to_end(&mut lines)?;
-    Ok(lines)
+    super::lines(file.len() as u64, Box::new(fetch), blocks)?.read_to_end(&mut lines)?;
+    Ok((lines, fetched))
 }
 
 /// Blocks whose times go back and forth, with lines of no format among them.
@@ -314,6 +320,30 @@ fn the_lines_of_a_file_are_those_that_were_written_block_by_block() {
     }
     let (bytes, _) = file(json(), &[], 1);
     assert_eq!(lines(&bytes).unwrap(), b"");
+}
+
+#[test]
+fn of_some_blocks_only_the_row_groups_that_have_lines_of_them_are_fetched() {
+    let blocks = blocks(&json());
+    // Row groups of a line each.
+    let (bytes, _) = file(json(), &blocks, 1);
+    let (_, end) = lines_of(&bytes, Some(Vec::new())).unwrap();
+    let count = |block: &Vec<u8>| block.iter().filter(|byte| **byte == b'\n').count();
+    for asked in [&[0][..], &[3], &[1, 4], &[5, 0], &[2], &[], &[0, 1, 2, 3, 4, 5], &[6, u32::MAX]]
+    {
+        let (lines, fetched) = lines_of(&bytes, Some(asked.to_vec())).unwrap();
+        let mut places: Vec<usize> = asked.iter().map(|place| *place as usize).collect();
+        places.sort_unstable();
+        let wanted: Vec<&Vec<u8>> = places.iter().filter_map(|place| blocks.get(*place)).collect();
+        let text: Vec<u8> = wanted.iter().flat_map(|block| block.iter().copied()).collect();
+        assert_eq!(lines, text, "{asked:?}");
+        let groups = wanted.iter().map(|block| count(block)).sum::<usize>();
+        assert_eq!(fetched, end + groups, "{asked:?}");
+    }
+    // A row group of all.
+    let (bytes, _) = file(json(), &blocks, 1 << 20);
+    let (lines, fetched) = lines_of(&bytes, Some(vec![1, 5])).unwrap();
+    assert_eq!((lines, fetched), ([&*blocks[1], &blocks[5]].concat(), 2));
 }
 
 #[test]

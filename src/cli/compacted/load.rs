@@ -211,12 +211,13 @@ pub(in crate::cli) fn blocks<'a>(
         let (key, size) = (part.key.as_str().into(), part.bytes);
         let place = Arc::new(Place { key, size, form, seal });
         let mut at = 0u64;
-        for input in &part.blocks {
+        for (block, input) in (0..).zip(&part.blocks) {
             let Ok(meta) = input.meta() else { continue };
             let known = hosts.entry(meta.host.clone());
             let host = Arc::clone(known.or_insert_with(|| Arc::from(meta.host.as_str())));
             let within = Within {
                 place: Arc::clone(&place),
+                block,
                 at,
                 bytes: meta.raw_bytes,
                 records: meta.records,

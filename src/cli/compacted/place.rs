@@ -22,6 +22,8 @@ pub(in crate::cli) struct Place {
 pub(in crate::cli) struct Within {
     /// The object.
     pub(in crate::cli) place: Arc<Place>,
+    /// Which of the blocks that the manifest names for the object it is, from 0.
+    pub(in crate::cli) block: u32,
     /// Where they begin in it, bytes uncompressed and unencrypted.
     pub(in crate::cli) at: u64,
     /// Their length, the same.

@@ -1,4 +1,7 @@
 //! The lines of an object that is a Parquet file, of which parts are fetched as they are needed.
+//!
+//! Of some blocks only the row groups are fetched that say that they have lines of these. What a row group says is
+//! whoever's who wrote the object: one that denies lines makes them fewer than the manifest names.
 
 use std::io::{self, Read};
 
@@ -19,12 +22,33 @@ pub(in crate::cli) fn lines<'s>(
     source: &'s Source,
     place: &Place,
 ) -> io::Result<impl Read + Send + use<'s>> {
+    some_lines(source, place, None)
+}
+
+/// The same of the blocks in these places alone, one behind the other.
+///
+/// # Errors
+/// As [`lines`].
+pub(in crate::cli) fn lines_of<'s>(
+    source: &'s Source,
+    place: &Place,
+    blocks: Vec<u32>,
+) -> io::Result<impl Read + Send + use<'s>> {
+    some_lines(source, place, Some(blocks))
+}
+
+fn some_lines<'s>(
+    source: &'s Source,
+    place: &Place,
+    blocks: Option<Vec<u32>>,
+) -> io::Result<impl Read + Send + use<'s>> {
     if !place.seal.is_empty() {
         let text = "a Parquet object that is encrypted cannot be read";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     let key = place.key.to_string();
-    columns::lines(place.size, Box::new(move |from, length| fetch(source, &key, from, length)))
+    let fetch = Box::new(move |from, length| fetch(source, &key, from, length));
+    columns::lines(place.size, fetch, blocks)
 }
 
 fn fetch(source: &Source, key: &str, from: u64, length: u64) -> io::Result<Vec<u8>> {
