@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::Error;
-use super::blocks::{self, FoundBlock, Listing, Range, Told, filter, metas, none_found, select};
+use super::blocks::{
+    self, FoundBlock, Listing, Range, Told, filter, gather, metas, none_found, select,
+};
 use super::compacted::{Place, Within};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
@@ -120,7 +122,7 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
                 any |= !found.is_empty();
                 let found = std::mem::take(found);
                 let found = filter(found, &arguments.range, &mut complaints)?;
-                table.rows(&found, &mut complaints)
+                table.rows(found, &mut complaints)
             })?;
             if !any && arguments.range.is_all() {
                 let stream = &source.settings.stream;
@@ -129,7 +131,7 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
         }
     } else {
         let found = select(sources, &arguments.range, &mut complaints)?;
-        table.rows(&found, &mut complaints)?;
+        table.rows(found, &mut complaints)?;
     }
     table.sum()?;
     Ok(complaints.code())
@@ -178,10 +180,20 @@ impl<'a> Table<'a> {
     /// Writes a row for each of `blocks`; with --long of those that are there.
     fn rows(
         &mut self,
-        blocks: &[FoundBlock<'_>],
+        mut blocks: Vec<FoundBlock<'_>>,
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
-        let told = if self.arguments.long { metas(blocks, complaints)? } else { Vec::new() };
+        let mut told = match self.arguments.long {
+            true => metas(&mut blocks, complaints)?,
+            false => Vec::new(),
+        };
+        // Nothing but the manifest tells of these. Those that were compacted meanwhile join the others.
+        told.retain(|told| !matches!(told, Told::Compacted { .. }));
+        if self.arguments.unsorted {
+            blocks.retain(|found| found.within.is_none());
+        } else {
+            blocks = gather(blocks);
+        }
         let objects = blocks.chunk_by(FoundBlock::precedes);
         let wide = |object: &[FoundBlock<'_>]| shown_hosts(object).chars().count();
         self.wide = objects.clone().map(wide).max().unwrap_or(0).max(self.wide);
@@ -193,8 +205,6 @@ impl<'a> Table<'a> {
         for object in objects {
             let Some(found) = object.first() else { continue };
             if let Some(within) = &found.within {
-                // One for each, of which nothing but the manifest tells.
-                told.by_ref().take(object.len()).for_each(drop);
                 self.compacted(object, &within.place)?;
                 continue;
             }

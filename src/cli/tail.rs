@@ -54,11 +54,11 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
     let listed = recent(sources, &mut complaints)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
     let mut blocks = filter(listed, &hosts, &mut complaints)?;
-    let (mut start, mut records) = newest(&blocks, arguments.lines, &mut complaints)?;
+    let (mut start, mut records) = newest(&mut blocks, arguments.lines, &mut complaints)?;
     if records < arguments.lines && !arguments.follow {
         // The last day has too few; --follow is about what comes.
         blocks = select(sources, &hosts, &mut complaints)?;
-        (start, records) = newest(&blocks, arguments.lines, &mut complaints)?;
+        (start, records) = newest(&mut blocks, arguments.lines, &mut complaints)?;
     }
     let shown = blocks.get(start..).unwrap_or_default();
     printer.print(shown, records.saturating_sub(arguments.lines), &mut complaints)?;
@@ -137,7 +137,7 @@ fn last(hours: u64) -> (Option<u64>, u64) {
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
 fn newest(
-    blocks: &[FoundBlock<'_>],
+    blocks: &mut [FoundBlock<'_>],
     lines: u64,
     complaints: &mut Complaints,
 ) -> Result<(usize, u64), Error> {
@@ -145,7 +145,7 @@ fn newest(
     let mut records = 0u64;
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
-        let asked = blocks.get(from..start).unwrap_or_default();
+        let asked = blocks.get_mut(from..start).unwrap_or_default();
         for told in metas(asked, complaints)?.iter().rev() {
             if records >= lines {
                 break;

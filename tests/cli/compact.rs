@@ -247,6 +247,60 @@ fn blocks_that_are_compacted_and_deleted_while_cat_reads_them_are_read_from_the_
     }
 }
 
+/// What a command that was given room to compact and delete says in the end: lines, sorted; of `ls --json` how many
+/// blocks there are and how many records they have, where the rows tell.
+fn answer(ran: &Ran) -> Vec<String> {
+    let rows: Result<Vec<serde_json::Value>, _> =
+        ran.out.lines().map(serde_json::from_str).collect();
+    let Ok(rows) = rows else { return sorted(&ran.out).into_iter().map(str::to_owned).collect() };
+    let sum = |name: &str, each: u64| -> u64 {
+        rows.iter().map(|row| row[name].as_u64().unwrap_or(each)).sum()
+    };
+    vec![format!("{} blocks", sum("blocks", 1)), format!("{} records", sum("records", 0))]
+}
+
+#[test]
+fn metadata_of_blocks_that_are_compacted_and_deleted_meanwhile_are_those_of_the_manifest() {
+    let since = ["--since", "2026-11-22T10:01:12Z"];
+    for arguments in [
+        &["ls", "access", "--long", "--json"][..],
+        &[&["ls", "access", "--long", "--json"][..], &since].concat(),
+        &[&["cat", "access"][..], &since].concat(),
+        &["tail", "access", "-n", "7"],
+    ] {
+        let told = answer(&Logs::usual().s3log(arguments));
+        assert!(told.len() > 1, "{told:?}");
+        let mut most = 0;
+        loop {
+            let logs = Logs::usual();
+            let gate = CutOff::after(most, logs.server.address());
+            let mut child = logs
+                .command(&[arguments, &["--endpoint", &gate.endpoint()]].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            while !gate.is_reached() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let reached = gate.is_reached();
+            if reached {
+                let ran = compact(&logs, &["--delete", "--max-bytes", "500B"]);
+                assert_eq!((ran.code, blocks(&logs)), (0, 0), "{ran:?}");
+                gate.open();
+            }
+            let ran = Ran::of(&child.wait_with_output().unwrap());
+            assert_eq!((ran.code, &*ran.err), (0, ""), "{arguments:?} after {most}: {ran:?}");
+            assert_eq!(answer(&ran), told, "{arguments:?} after {most} requests: {}", ran.out);
+            if !reached {
+                assert!(most > 2, "{most} requests");
+                break;
+            }
+            most += 1;
+        }
+    }
+}
+
 #[test]
 fn a_block_that_comes_late_is_compacted_by_the_next_run() {
     let mut logs = Logs::usual();

@@ -97,7 +97,7 @@ fn of<'a>(
     blocks: &[FoundBlock<'a>],
     jobs: Jobs,
     keys: &Opener,
-    moved: &mut Moved,
+    moved: &mut Moved<'a>,
     done: &mut usize,
     complaints: &mut Complaints,
     mut each: impl FnMut(&FoundBlock<'_>, &[u8]) -> Result<(), Error>,

@@ -28,4 +28,6 @@ pub(in crate::cli) use self::keys::{Keys, Opener};
 pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
 pub(in crate::cli) use self::paging::walk;
 pub(in crate::cli) use self::parallel::{Breaks, each, in_order, patiently};
-pub(in crate::cli) use self::select::{HEADS, Range, Told, current, filter, meta, metas, select};
+pub(in crate::cli) use self::select::{
+    HEADS, Range, Told, current, filter, gather, meta, metas, select,
+};

@@ -13,10 +13,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::list::{self, FoundBlock};
+use super::moved::Moved;
 use super::parallel::{each, patiently};
 use crate::block::{Meta, MetaError, sanitise};
 use crate::cli::Error;
-use crate::cli::compacted::{self, Place};
+use crate::cli::compacted::{self, Place, Within};
 use crate::cli::settings::Source;
 use crate::cli::terminal::when;
 use crate::cli::terminal::{Complaints, Progress};
@@ -119,7 +120,7 @@ pub(in crate::cli) fn current<'a>(
 
 /// Blocks that are in order with those of one compacted object put together, in the place of the first:
 /// an object is read once, from its start.
-pub(super) fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
+pub(in crate::cli) fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
     let mut first: HashMap<*const Place, usize> = HashMap::new();
     let mut placed: Vec<((usize, u64), FoundBlock<'_>)> = Vec::with_capacity(all.len());
     for (at, found) in all.into_iter().enumerate() {
@@ -166,9 +167,9 @@ pub(in crate::cli) fn filter<'a>(
 /// Asks for what the keys do not tell, and leaves out what is gone.
 fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
     let untold = |found: &FoundBlock<'_>| found.host.is_none() || found.time.is_none();
-    let (asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
+    let (mut asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
     *all = told;
-    let answers = metas(&asked, complaints)?;
+    let answers = metas(&mut asked, complaints)?;
     for (mut found, answer) in asked.into_iter().zip(answers) {
         match answer {
             Told::Meta(meta) => {
@@ -199,8 +200,8 @@ fn since_then(
             *kept = found.clone();
         }
     }
-    let asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
-    let answers = metas(&asked, complaints)?;
+    let mut asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
+    let answers = metas(&mut asked, complaints)?;
     all.retain(|found| !early(found));
     let reaches = |told: &Told| match told {
         Told::Meta(meta) => meta.last >= since,
@@ -230,13 +231,13 @@ pub(in crate::cli) enum Told {
     Gone,
 }
 
-/// Asks for the metadata of `blocks` in parallel: what each says, in their order. Complains of those that
-/// are gone.
+/// Asks for the metadata of `blocks` in parallel: what each says, in their order. One that was compacted and
+/// deleted since it was listed becomes the one that the manifest names. Complains of those that are gone.
 ///
 /// # Errors
-/// The first that cannot be fetched.
+/// The first that cannot be fetched, or a manifest that cannot be fetched or used.
 pub(in crate::cli) fn metas(
-    blocks: &[FoundBlock<'_>],
+    blocks: &mut [FoundBlock<'_>],
     complaints: &mut Complaints,
 ) -> Result<Vec<Told>, Error> {
     if blocks.is_empty() {
@@ -247,43 +248,63 @@ pub(in crate::cli) fn metas(
     let mut failed = None;
     let mut gone = Vec::new();
     each(
-        blocks,
+        &*blocks,
         HEADS,
         |found| match &found.within {
-            Some(within) => Err(Told::Compacted { records: within.records, last: within.last }),
+            Some(within) => Err(told(within)),
             None => Ok(patiently(|| found.source.client.head(&found.key))),
         },
         |place, answer| {
             progress.add(1);
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(told) => {
-                    all.insert(place, told);
+                Err(says) => {
+                    all.insert(place, says);
                     return ControlFlow::Continue(());
                 }
             };
-            let key = || blocks.get(place).map_or("", |found| &found.key).to_owned();
-            let told = match answer {
+            let says = match answer {
                 Ok(head) => {
                     meta(&head.metadata).map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m)))
                 }
                 Err(answer) if answer.outcome == Outcome::NoObject => {
-                    gone.push(Error::Gone { key: key() });
+                    gone.push(place);
                     Told::Gone
                 }
                 Err(answer) => {
-                    failed = Some(Error::Gateway { what: format!("head {}", key()), answer });
+                    let key = blocks.get(place).map_or("", |found| &found.key);
+                    failed = Some(Error::Gateway { what: format!("head {key}"), answer });
                     return ControlFlow::Break(());
                 }
             };
-            all.insert(place, told);
+            all.insert(place, says);
             ControlFlow::Continue(())
         },
     );
     drop(progress);
-    gone.iter().for_each(|error| complaints.say(&error.to_string()));
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let mut moved = Moved::default();
+    for place in gone {
+        let Some(found) = blocks.get_mut(place) else { continue };
+        match moved.place(found)? {
+            Some(to) => {
+                if let Some(within) = &to.within {
+                    all.insert(place, told(within));
+                }
+                *found = to;
+            }
+            None => complaints.say(&Error::Gone { key: found.key.to_string() }.to_string()),
+        }
+    }
     // Each has answered.
-    failed.map_or_else(|| Ok(all.into_values().collect()), Err)
+    Ok(all.into_values().collect())
+}
+
+/// What a manifest says of a block.
+fn told(within: &Within) -> Told {
+    Told::Compacted { records: within.records, last: within.last }
 }
 
 /// What a block says of itself.
