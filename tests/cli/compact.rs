@@ -499,6 +499,56 @@ fn memory_does_not_grow_with_the_size_of_a_block_or_an_object() {
     assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
 }
 
+/// The words of the command that an example runs once an hour, without the program.
+fn example(text: &str) -> Vec<String> {
+    let command = match text.split_once("ExecStart=/usr/bin/s3log ") {
+        Some((_, rest)) => rest.split_once("\n#").unwrap().0.replace("\\\n", " "),
+        None => {
+            let (_, rest) = text.split_once("command: [\"s3log\", ").unwrap();
+            rest.split_once(']').unwrap().0.replace([',', '"'], " ")
+        }
+    };
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_commands_of_the_examples_make_lines_and_as_they_say_columns() {
+    for text in [
+        include_str!("../../examples/s3log-compact.service"),
+        include_str!("../../examples/s3log-compact.yaml"),
+    ] {
+        assert!(
+            text.contains("--to parquet,") || text.contains("\"--to\", \"parquet\","),
+            "{text}"
+        );
+        for (more, ending) in [(&[][..], ".log.zst"), (&["--to", "parquet"], ".parquet")] {
+            let logs = Logs::usual();
+            logs.settings(&["access"]);
+            let settings = logs.path("s3log.toml");
+            let table = std::fs::read_to_string(&settings).unwrap();
+            let table =
+                table.replacen("[access]\n", &format!("[access]\nformat = '{FORMAT}'\n"), 1);
+            std::fs::write(&settings, table).unwrap();
+            let here = |word: String| match &*word {
+                // The blocks are older than that.
+                "2d" => "2026-11-22T00:00:00Z".to_owned(),
+                "/etc/s3log/compact.toml" => settings.to_str().unwrap().to_owned(),
+                "${CREDENTIALS_DIRECTORY}/credentials" => {
+                    logs.path("credentials").to_str().unwrap().to_owned()
+                }
+                "/work" => logs.directory.path().to_str().unwrap().to_owned(),
+                _ => word,
+            };
+            let words: Vec<String> = example(text).into_iter().map(here).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = logs.s3log(&[&words[..], more].concat());
+            assert_eq!((ran.code, blocks(&logs)), (0, 0), "{words:?}: {ran:?}");
+            let [part] = &parts(&logs)[..] else { panic!("{:?}", parts(&logs)) };
+            assert!(part.ends_with(ending), "{part}");
+        }
+    }
+}
+
 #[test]
 fn lines_that_are_not_of_the_format_are_counted_and_kept() {
     let mut logs = Logs::usual();
