@@ -1,20 +1,23 @@
 """`s3log compact` killed at random, and tampered with: each line is there once, and each change is found.
 
 The blocks are made here from the format alone, by Python's gzip and hashlib: several hosts, a block a
-minute each. The server is SeaweedFS. All is done with compressed lines and with Parquet. The command is killed
-with SIGKILL at random instants; after each kill `s3log cat` must give exactly the bytes that it gave before. Then
-one run is measured, beside DuckDB's COPY to Parquet of the same blocks. Parquet objects are read by DuckDB and
-pyarrow, whose answers must be those that Python gets from the lines. Both are taken where they are on PATH, or
-where `make e2e T=recipes` has installed them. At the end the blocks are gone, and objects and manifests are
-changed in every way that `e2e verify` changes blocks.
+minute each. The server is SeaweedFS. All is done with compressed lines and with Parquet. First one run is
+measured, beside DuckDB's COPY to Parquet of the same blocks. Parquet objects are read by DuckDB and pyarrow,
+whose answers must be those that Python gets from the lines. Both are taken where they are on PATH, or where
+`make e2e T=recipes` has installed them. Then the command is killed with SIGKILL at random instants. What `s3log
+cat` gives must always be the bytes that Python made: after each kill of every hour of which anything in the bucket has
+changed since it was read last, and of the whole day each time that all blocks are gone. Then objects and manifests
+are changed in every way that `e2e verify` changes blocks.
 """
 
+import collections
 import concurrent.futures
 import datetime
 import gzip
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -26,10 +29,14 @@ from e2e import rig
 from e2e.rig import say
 from e2e.verify import Bucket, verify, watch
 
+PAGE = rig.ROOT / "docs/compaction.md"
+BEGIN, END = "<!-- compact: begin -->\n", "<!-- compact: end -->\n"
 START = 1_795_305_600  # 2026-11-22T00:00:00Z
 FOLDER = "varnish/%Y/%m/%d/"
 RECIPES = rig.DEPS / "recipes/bin"
-DUCKDB = shutil.which("duckdb") or shutil.which("duckdb", path=RECIPES)
+# The package's `duckdb` on its PATH starts this one.
+PACKAGED = next(RECIPES.parent.glob("lib/python3*/site-packages/duckdb_cli/duckdb"), None)
+DUCKDB = shutil.which("duckdb") or PACKAGED
 FORMAT = (
     '{"time":%{sec}t,"host":"%v","id":"%{id}x","method":"%m","url":"%U","status":%>s,"bytes":%B,'
     '"agent":"%{User-Agent}i"}'
@@ -48,6 +55,7 @@ def arguments(parser):
     parser.add_argument("--kills", type=int, help="how often the command is killed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", choices=FORMS, help="only this form")
+    parser.add_argument("--write", action="store_true", help="put the result into docs/compaction.md")
 
 
 def block(host, number, previous, lines, generator):
@@ -83,38 +91,101 @@ def of_host(host, count, lines, seed):
     return made
 
 
+def hours_of(blocks):
+    """What `s3log cat` is to give of each hour: SHA-256 and number of lines."""
+    by_hour = collections.defaultdict(list)
+    for key, body, _ in sorted(blocks, key=lambda block: block[0]):
+        by_hour[hour_of(key)].append(body)
+
+    def of(bodies):
+        sha256, lines = hashlib.sha256(), 0
+        for body in bodies:
+            text = gzip.decompress(body)
+            sha256.update(text)
+            lines += text.count(b"\n")
+        return sha256.hexdigest(), lines
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return dict(zip(by_hour, pool.map(of, by_hour.values())))
+
+
+def day_of(blocks):
+    """The same of the whole day."""
+    sha256, lines = hashlib.sha256(), 0
+    for _, body, meta in sorted(blocks, key=lambda block: block[0]):
+        sha256.update(gzip.decompress(body))
+        lines += int(meta["records"])
+    return sha256.hexdigest(), lines
+
+
+def hour_of(key):
+    """The hour that a block's or an object's key names."""
+    return int(re.search(r"/hour=(\d\d)/|/[-\d]+T(\d\d)-[^/]+$", key).expand(r"\1\2"))
+
+
 class Compact:
     def __init__(self, place, bucket):
         self.place, self.bucket, self.form = place, bucket, "zstd"
+        # The hour of each manifest, by key and entity tag.
+        self.manifests = {}
+        # What the page shows.
+        self.told = []
+
+    def tell(self, text):
+        say(text)
+        self.told.append(text)
 
     def command(self, name, *more):
         words = [str(self.place.command), name, "access", "--path", FOLDER, *self.place.s3.words()]
         return [*words, *more]
 
-    def start(self, *more):
-        command = self.command("compact", "--until", UNTIL, "--json", *FORMS[self.form], *more)
+    def compacting(self, *more):
         temporary = self.place.directory / "temporary"
         temporary.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [*command, "--temp-dir", str(temporary)], env=self.place.env, stdout=subprocess.PIPE, text=True
-        )
+        words = ["--until", UNTIL, "--json", "--temp-dir", str(temporary), *FORMS[self.form], *more]
+        return self.command("compact", *words)
 
-    def digest(self):
-        """SHA-256 of all that `s3log cat` gives, and how many lines that are."""
-        child = subprocess.Popen(self.command("cat"), env=self.place.env, stdout=subprocess.PIPE)
+    def start(self, *more):
+        command = self.compacting(*more)
+        return subprocess.Popen(command, env=self.place.env, stdout=subprocess.PIPE, text=True)
+
+    def digest(self, *range):
+        """SHA-256 of what `s3log cat` gives, and how many lines that are."""
+        child = subprocess.Popen(self.command("cat", *range), env=self.place.env, stdout=subprocess.PIPE)
         sha256, lines = hashlib.sha256(), 0
         while piece := child.stdout.read(1 << 20):
             sha256.update(piece)
             lines += piece.count(b"\n")
         return (sha256.hexdigest(), lines) if child.wait() == 0 else ("cat failed", lines)
 
+    def hour(self, hour):
+        """The same of an hour."""
+        return self.digest("--since", f"2026-11-22T{hour:02}:00:00Z", "--until", f"2026-11-22T{hour:02}:59:59Z")
+
     def keys(self, prefix="varnish/"):
         return self.place.s3.keys(prefix)
 
-    def sizes(self, prefix):
+    def listing(self, prefix):
         pages = self.bucket.client.get_paginator("list_objects_v2")
-        pages = pages.paginate(Bucket=rig.BUCKET, Prefix=prefix)
-        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        for page in pages.paginate(Bucket=rig.BUCKET, Prefix=prefix):
+            yield from page.get("Contents", [])
+
+    def sizes(self, prefix):
+        return {item["Key"]: item["Size"] for item in self.listing(prefix)}
+
+    def state(self):
+        """What the lines of each hour can come from: keys and entity tags of blocks, objects and manifests."""
+        hours = collections.defaultdict(set)
+        for item in self.listing("varnish/"):
+            known = item["Key"], item["ETag"]
+            if "/manifest-" in known[0]:
+                if known not in self.manifests:
+                    since = json.loads(self.bucket.get(known[0])[0])["since"]
+                    self.manifests[known] = (since // 10**9 - START) // 3600
+                hours[self.manifests[known]].add(known)
+            else:
+                hours[hour_of(known[0])].add(known)
+        return hours
 
     def empty(self, prefix):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -122,35 +193,46 @@ class Compact:
                 pass
 
 
-def killed(compact, blocks, kills, generator):
-    """Kills the command at random instants. What is not right."""
-    wanted, wrong, ended, longest = compact.digest(), [], 0, 1.0
-    fills = 1
+def killed(compact, blocks, kills, seconds, generator):
+    """Kills the command at random instants; left alone, it takes about so many seconds. What is not right."""
+    by_hour, day = hours_of(blocks), day_of(blocks)
+    wrong, ended, fills, read, found = [], 0, 1, 0, compact.digest()
+    if found != day:
+        return [f"before all kills cat gives {found[1]} lines, {found[0]}, not {day[1]}, {day[0]}"]
+    # So that an hour is mostly done before the next kill, and a day is killed many times.
+    usual = min(1, 4 / len(by_hour)) * seconds
+    longest, known = usual, compact.state()
     for _ in range(kills):
-        begin = time.monotonic()
         child = compact.start("--delete")
         try:
             child.communicate(timeout=generator.uniform(0, longest))
-            # It was faster; what it takes is when the others are killed.
             ended += 1
-            longest = max(0.05, time.monotonic() - begin)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.communicate()
-            longest *= 1.5
-        found = compact.digest()
-        if found != wanted:
-            wrong.append(f"after a kill cat gives {found[1]} lines, {found[0]}, not {wanted[1]}, {wanted[0]}")
-            break
+        state = compact.state()
+        changed = [hour for hour in by_hour if state[hour] != known[hour]]
+        # Where it comes to nothing, it gets more time.
+        longest = usual if changed else longest * 1.5
+        known, read = state, read + len(changed)
+        for hour in changed:
+            found = compact.hour(hour)
+            if found != by_hour[hour]:
+                text = f"after a kill cat gives {found[1]} lines of hour {hour}, {found[0]}, not {by_hour[hour]}"
+                return [text]
         if not compact.keys("varnish/2026/"):
+            if (found := compact.digest()) != day:
+                return [f"after the last block is gone cat gives {found[1]} lines, {found[0]}, not {day}"]
             compact.empty("varnish/compact/")
             compact.bucket.fill(blocks)
-            fills += 1
-    say(f"compact --to {compact.form}: {kills - ended} kills, {ended} runs that ended before, the bucket filled {fills} times;")
-    say(f"  after each, cat gives the same {wanted[1]:,} lines")
+            fills, known = fills + 1, compact.state()
+    compact.tell(f"compact --to {compact.form}: {kills - ended} kills, {ended} runs that ended before, the bucket filled "
+        f"{fills} times;")  # fmt: skip
+    compact.tell(f"  after each, cat gives the same lines of every hour that changed, {read} in all, and of all {day[1]:,} "
+        f"lines {fills} times")  # fmt: skip
     child = compact.start("--delete")
     out, _ = child.communicate()
-    if child.returncode or compact.digest() != wanted or compact.keys("varnish/2026/"):
+    if child.returncode or compact.digest() != day or compact.keys("varnish/2026/"):
         wrong.append(f"the last run does not finish: exit {child.returncode}, {out}")
     code, findings = verify(compact.place, "--deep")
     if code or any(kind != "note" for kind, _ in findings):
@@ -158,32 +240,35 @@ def killed(compact, blocks, kills, generator):
     return wrong
 
 
-def measured(compact, blocks):
-    """One run, nobody in its way."""
-    compact.empty("varnish/")
-    compact.bucket.fill(blocks)
-    before = compact.sizes("varnish/2026/").values()
-    raw = sum(int(meta["raw-bytes"]) for _, _, meta in blocks)
-    begin = time.monotonic()
-    child = compact.start()
-    peak = [0]
-    watcher = threading.Thread(target=watch, args=(child.pid, peak))
+def peak_of(command, name, **more):
+    """Seconds, KiB resident at most, and exit code of a command whose program is called `name`."""
+    peak, begin = [0], time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, **more)
+    watcher = threading.Thread(target=watch, args=(child.pid, peak, name))
     watcher.start()
-    child.communicate()
+    child.wait()
     seconds = time.monotonic() - begin
     watcher.join()
+    return seconds, peak[0], child.returncode
+
+
+def measured(compact, blocks, pool):
+    """One run, nobody in its way: what is not right, and the seconds."""
+    before = compact.sizes("varnish/2026/").values()
+    raw = sum(int(meta["raw-bytes"]) for _, _, meta in blocks)
+    seconds, peak, code = peak_of(compact.compacting(), "s3log", env=compact.place.env)
     after = [size for key, size in compact.sizes("varnish/compact/").items() if "/part-" in key]
-    say(f"compact --to {compact.form}: {len(before):,} blocks, {sum(before) / 1e6:.1f} MB, {raw / 1e6:.1f} MB of lines, to "
-        f"{len(after)} objects, {sum(after) / 1e6:.1f} MB")  # fmt: skip
-    say(f"  {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, at most {peak[0] / 1024:.0f} MiB resident")
-    wrong = [] if child.returncode == 0 else [f"the run that is measured: exit {child.returncode}"]
-    if peak[0] > 256 * 1024:
-        wrong.append(f"{peak[0]} KiB resident, and 256 MiB are promised")
+    compact.tell(f"compact --to {compact.form}: {len(before):,} blocks, {sum(before) / 1e6:,.1f} MB, {raw / 1e6:,.1f} MB of lines, to "
+        f"{len(after)} objects, {sum(after) / 1e6:,.1f} MB")  # fmt: skip
+    compact.tell(f"  {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, at most {peak / 1024:.0f} MiB resident")
+    wrong = [] if code == 0 else [f"the run that is measured: exit {code}"]
+    if peak > 256 * 1024:
+        wrong.append(f"{peak} KiB resident, and 256 MiB are promised")
     if compact.form == "parquet":
-        wrong += engines(compact, blocks)
+        wrong += engines(compact, blocks, pool)
         if DUCKDB:
             duckdb(compact, blocks, raw)
-    return wrong
+    return wrong, seconds
 
 
 SQL = """
@@ -197,16 +282,16 @@ SQL = """
 
 ARROW = """
 import json, pathlib, sys
-import pyarrow.compute as pc, pyarrow.parquet as pq
+import pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 files = sorted(pathlib.Path(sys.argv[1]).rglob("*.parquet"))
 total = dict(lines=0, raw=0, bytes=0, not_found=0, characters=0)
-ids, hosts, first, last = set(), set(), [], []
+ids, hosts, first, last = [], set(), [], []
 for path in files:
     file = pq.ParquetFile(path)
     for group in range(file.num_row_groups):
         table = file.read_row_group(group)
-        micros = table["s3log_time"].cast("int64").to_pylist()
-        assert micros == sorted(micros), "rows of a row group are not sorted"
+        micros = table["s3log_time"].cast("int64").combine_chunks()
+        assert pc.all(pc.less_equal(micros[:-1], micros[1:])).as_py(), "rows of a row group are not sorted"
         column = file.metadata.row_group(group).column(file.schema.names.index("s3log_time"))
         assert column.has_column_index and column.has_offset_index, "no page index"
         assert column.statistics.has_min_max and file.metadata.row_group(group).sorting_columns
@@ -215,13 +300,14 @@ for path in files:
         total["bytes"] += pc.sum(table["bytes"]).as_py()
         total["not_found"] += pc.sum(pc.equal(table["status"], 404)).as_py()
         total["characters"] += pc.sum(pc.utf8_length(table["agent"])).as_py()
-        ids.update(table["id"].drop_null().to_pylist())
-        hosts.update(table["s3log_host"].to_pylist())
+        ids += table["id"].drop_null().chunks
+        hosts.update(pc.unique(table["s3log_host"]).to_pylist())
         first.append(pc.min(table["time"].cast("int64")).as_py())
         last.append(pc.max(table["time"].cast("int64")).as_py())
+ids = pc.count_distinct(pa.chunked_array(ids)).as_py()
 schema = pq.ParquetFile(files[0]).schema_arrow
 types = " ".join(str(schema.field(name).type) for name in ("time", "status", "bytes", "url"))
-print(json.dumps([total | dict(ids=len(ids), hosts=len(hosts), first=min(first), last=max(last), types=types)]))
+print(json.dumps([total | dict(ids=ids, hosts=len(hosts), first=min(first), last=max(last), types=types)]))
 """
 
 
@@ -229,11 +315,10 @@ def has_pyarrow(python):
     return python and not subprocess.run([python, "-c", "import pyarrow.parquet"], capture_output=True).returncode
 
 
-def engines(compact, blocks):
-    """What others read in Parquet objects, beside the lines themselves: what is not the same."""
-    wanted = dict.fromkeys(("lines", "raw", "bytes", "not_found", "characters", "ids"), 0)
-    wanted |= {"hosts": len({meta["host"] for _, _, meta in blocks}), "first": START * 1_000_000, "last": 0}
-    for _, body, _ in blocks:
+def counted(bodies):
+    """What engines are to find in the lines of blocks."""
+    wanted = dict.fromkeys(("lines", "raw", "bytes", "not_found", "characters", "ids", "last"), 0)
+    for body in bodies:
         for line in gzip.decompress(body).splitlines():
             record = json.loads(line)
             wanted["lines"] += 1
@@ -245,6 +330,16 @@ def engines(compact, blocks):
             wanted["not_found"] += record["status"] == 404
             wanted["characters"] += len(record["agent"])
             wanted["last"] = max(wanted["last"], record["time"] * 1_000_000)
+    return wanted
+
+
+def engines(compact, blocks, pool):
+    """What others read in Parquet objects, beside the lines themselves: what is not the same."""
+    bodies = [body for _, body, _ in blocks]
+    parts = list(pool.map(counted, (bodies[at : at + 100] for at in range(0, len(bodies), 100))))
+    wanted = {name: sum(part[name] for part in parts) for name in parts[0]}
+    wanted |= {"hosts": len({meta["host"] for _, _, meta in blocks}), "first": START * 1_000_000}
+    wanted["last"] = max(part["last"] for part in parts)
     folder = compact.place.directory / "parquet"
     for key in compact.keys("varnish/compact/"):
         if key.endswith(".parquet"):
@@ -260,7 +355,7 @@ def engines(compact, blocks):
     wrong = []
     for name, (words, types) in readers.items():
         if not words[0]:
-            say(f"  {name} is not asked: it is not here")
+            compact.tell(f"  {name} is not asked: it is not here")
             continue
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
@@ -269,7 +364,7 @@ def engines(compact, blocks):
         [found] = json.loads(done.stdout)
         if found != wanted | {"types": types}:
             wrong.append(f"{name} finds {found}, and the lines give {wanted | {'types': types}}")
-        say(f"  {name} finds the {found['lines']:,} lines, {found['raw']:,} in s3log_raw, typed {found['types']}")
+        compact.tell(f"  {name} finds the {found['lines']:,} lines, {found['raw']:,} in s3log_raw, typed {found['types']}")
     return wrong
 
 
@@ -280,14 +375,17 @@ def duckdb(compact, blocks, raw):
     for key, body, _ in blocks:
         (folder / key.rsplit("/", 1)[1]).write_bytes(body)
     query = (
+        f"SET memory_limit = '4GB'; SET temp_directory = '{folder}/temporary'; "
         f"COPY (SELECT * FROM read_json('{folder}/*.log.gz', format = 'newline_delimited')) "
         f"TO '{folder}/all.parquet' (FORMAT parquet, COMPRESSION zstd)"
     )
-    begin = time.monotonic()
-    subprocess.run([DUCKDB, "-c", query], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.monotonic() - begin
+    seconds, peak, code = peak_of([DUCKDB, "-c", query], "duckdb")
+    if code:
+        compact.tell(f"  DuckDB, from files to Parquet: exit {code} after {seconds:.1f} s")
+        return
     size = (folder / "all.parquet").stat().st_size
-    say(f"  DuckDB, from files to Parquet: {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, {size / 1e6:.1f} MB")
+    compact.tell(f"  DuckDB, from files to Parquet: {seconds:.1f} s, {raw / 1e6 / seconds:.0f} MB/s of lines, {size / 1e6:,.1f} MB, "
+        f"at most {peak / 1024:,.0f} MiB resident")  # fmt: skip
 
 
 def tampered(compact):
@@ -296,14 +394,19 @@ def tampered(compact):
     child.communicate()
     bucket = compact.bucket
     keys = compact.keys("varnish/compact/")
-    stored = {key: bucket.get(key) for key in keys}
+    stored, touched = {key: bucket.get(key) for key in keys}, set()
     parts = [key for key in keys if "/part-" in key]
     manifests = [key for key in keys if "/manifest-" in key]
 
     def put(key, body, meta, rehash=False):
         if rehash:
             meta = meta | {"sha256": hashlib.sha256(body).hexdigest(), "bytes": str(len(body))}
+        touched.add(key)
         bucket.put((key, body, meta))
+
+    def delete(key):
+        touched.add(key)
+        bucket.delete(key)
 
     def flip(key):
         body = bytearray(stored[key][0])
@@ -330,12 +433,12 @@ def tampered(compact):
 
     forged = gzip.compress(b'{"forged":true}\n', mtime=0)
     cases = [
-        ("an object is deleted", lambda: bucket.delete(parts[0]), ()),
+        ("an object is deleted", lambda: delete(parts[0]), ()),
         ("a byte of an object is flipped", lambda: flip(parts[0]), ("--download",)),
         ("an object is cut", lambda: put(parts[0], stored[parts[0]][0][:-9], stored[parts[0]][1]), ()),
         ("two objects are swapped", lambda: swap(parts[0], parts[1]), ()),
         ("an object is forged", lambda: put(parts[0], forged, stored[parts[0]][1], rehash=True), ()),
-        ("a manifest is deleted", lambda: bucket.delete(manifests[0]), ()),
+        ("a manifest is deleted", lambda: delete(manifests[0]), ()),
         ("a byte of a manifest is flipped", lambda: flip(manifests[0]), ()),
         ("two manifests are swapped", lambda: swap(manifests[0], manifests[1]), ()),
         ("a block is left out of a manifest", lambda: edit(manifests[-1], without_a_block), ()),
@@ -349,8 +452,7 @@ def tampered(compact):
             manifests[-1], lambda d: first_block(d).update(lines="0" * 64)), ("--deep",)),
         ("the hash of an object is changed", lambda: edit(
             manifests[-1], lambda d: d["parts"][0].update(sha256="0" * 64)), ()),
-        ("a foreign object", lambda: bucket.put(
-            (manifests[0].rsplit("/", 1)[0] + "/notes.txt", b"?", {})), ()),
+        ("a foreign object", lambda: put(manifests[0].rsplit("/", 1)[0] + "/notes.txt", b"?", {}), ()),
     ]  # fmt: skip
     wrong = []
     for what, act, mode in cases:
@@ -361,10 +463,12 @@ def tampered(compact):
         say(f"  {what:34} {mode[0] if mode else 'heads':12} {'found: ' + ', '.join(kinds) if found else 'NOT FOUND'}")
         if not found:
             wrong.append(f"{what}: verify {' '.join(mode)} exits with {code} and finds {findings}")
-        for key in set(compact.keys("varnish/compact/")) - stored.keys():
-            bucket.delete(key)
-        for key, (body, meta) in stored.items():
-            bucket.put((key, body, meta))
+        for key in touched:
+            if key in stored:
+                bucket.put((key, *stored[key]))
+            else:
+                bucket.delete(key)
+        touched.clear()
     code, findings = verify(compact.place, "--deep")
     say(f"  untouched again, --deep: exit {code}, {len(findings)} findings")
     if code or findings:
@@ -383,13 +487,18 @@ def prove(place, options):
         names = [f"edge-{n}" for n in range(1, hosts + 1)]
         made = pool.map(of_host, names, [hours * 60] * hosts, [each] * hosts, [options.seed] * hosts)
         blocks = [block for of in made for block in of]
-    say(f"compact: {len(blocks):,} blocks of {hosts} hosts and {hours} hours, {len(blocks) * each:,} lines, "
-        f"seed {options.seed}")  # fmt: skip
-    wrong = []
-    for compact.form in [options.to] if options.to else FORMS:
-        compact.empty("varnish/")
-        compact.bucket.fill(blocks)
-        wrong += killed(compact, blocks, kills, random.Random(options.seed))
-        wrong += measured(compact, blocks)
-        wrong += tampered(compact)
+        compact.tell(f"compact: {len(blocks):,} blocks of {hosts} hosts and {hours} hours, {len(blocks) * each:,} lines, "
+            f"seed {options.seed}")  # fmt: skip
+        wrong = []
+        for compact.form in [options.to] if options.to else FORMS:
+            compact.empty("varnish/")
+            compact.bucket.fill(blocks)
+            found, seconds = measured(compact, blocks, pool)
+            compact.empty("varnish/compact/")
+            wrong += found + killed(compact, blocks, kills, seconds, random.Random(options.seed))
+            wrong += tampered(compact)
+    if options.write and not wrong:
+        before, rest = PAGE.read_text().split(BEGIN)
+        text = "".join(f"    {line}\n" for line in compact.told)
+        PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}")
     return wrong

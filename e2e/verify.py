@@ -337,8 +337,8 @@ def restore(place, bucket, stored):
             pass
 
 
-def watch(pid, peak):
-    """The most resident memory of a process, in KiB, until it ends."""
+def watch(pid, peak, name="s3log"):
+    """The most resident memory of a process that runs the command `name`, in KiB, until it ends."""
     while True:
         try:
             status = open(f"/proc/{pid}/status").read()
@@ -348,7 +348,7 @@ def watch(pid, peak):
         if not found:
             return
         # A child is a copy of this process until it has become the command.
-        if "Name:\ts3log\n" in status:
+        if f"Name:\t{name}\n" in status:
             peak[0] = max(peak[0], int(found[0].split()[1]))
         time.sleep(0.05)
 
