@@ -2,10 +2,12 @@
 
 Blocks of a day are made here, from the format alone, and what is right is counted while they are made. Each is
 written to SeaweedFS for three streams, two of which `s3log compact` writes into few objects. Each engine is asked
-each question as the page has it, through a proxy that counts objects, bytes and requests. `--write` puts what it
-comes to into the page.
+each question as the page has it, through a proxy that counts objects, bytes and requests. The page's recipe registers
+the Parquet objects with an Iceberg table, in two steps, and DuckDB is asked of that as well. `--write` puts what it comes
+to into the page.
 """
 
+import array
 import collections
 import concurrent.futures
 import gzip
@@ -33,7 +35,12 @@ FORMS = {
     "compacted, zstd": ("zstd/access/compact/access", ".log.zst"),
     "compacted, Parquet": ("parquet/access/compact/access", ".parquet"),
 }
-ENGINES = {"DuckDB": ("duckdb", "duckdb-1.5"), "ClickHouse": ("clickhouse", "chdb"), "DataFusion": ("datafusion", "python")}
+ENGINES = {
+    "DuckDB": ("duckdb", "duckdb-1.5"), "ClickHouse": ("clickhouse", "chdb"), "DataFusion": ("datafusion", "python"),
+    "polars": ("polars", "python"),
+}  # fmt: skip
+ICEBERG = "Iceberg table"
+STREAMS = ("blocks", "zstd", "parquet")
 CLIENT = "192.0.2.7"
 
 
@@ -49,13 +56,13 @@ class Right:
 
     def __init__(self):
         self.urls, self.errors, self.customers = (collections.Counter() for _ in range(3))
-        self.hits = collections.defaultdict(lambda: [0, 0])
-        self.ttfb, self.client = [], []
+        self.hits, self.requests = collections.Counter(), collections.Counter()
+        self.ttfb, self.client = array.array("d"), []
 
     def add(self, hour, row):
         self.urls[row["url"]] += 1
-        self.hits[hour][0] += row["cache"] == "hit"
-        self.hits[hour][1] += 1
+        self.hits[hour] += row["cache"] == "hit"
+        self.requests[hour] += 1
         self.ttfb.append(row["ttfb"])
         if row["status"] >= 500:
             self.errors[row["backend"]] += 1
@@ -63,13 +70,21 @@ class Right:
         if hour == HOURS - 1 and row["client"] == CLIENT:
             self.client.append((row["url"], row["status"]))
 
+    def take(self, other):
+        """What was counted elsewhere."""
+        for name, counted in vars(other).items():
+            if isinstance(counted, collections.Counter):
+                getattr(self, name).update(counted)
+            else:
+                getattr(self, name).extend(counted)
+
     def answers(self):
         top = sorted(self.urls.items(), key=lambda item: (-item[1], item[0]))[:10]
-        self.ttfb.sort()
+        ttfb = sorted(self.ttfb)
         return {
             "top-urls": top,
-            "hit-ratio": [(hour, hits / count) for hour, (hits, count) in sorted(self.hits.items())],
-            "p99": [(self.ttfb[int(len(self.ttfb) * 0.99)],)],
+            "hit-ratio": [(hour, self.hits[hour] / count) for hour, count in sorted(self.requests.items())],
+            "p99": [(ttfb[int(len(ttfb) * 0.99)],)],
             "errors": sorted(self.errors.items()),
             "customers": sorted(self.customers.items()),
             "client": sorted(self.client),
@@ -94,9 +109,9 @@ def line(generator, at):
     return row, text
 
 
-def blocks(host, count, lines, right):
-    """A host's blocks of a day: key below the stream's folder, body, metadata."""
-    generator, previous = random.Random(f"7 {host}"), None
+def blocks(host, count, lines):
+    """A host's blocks of a day: key below the stream's folder, body, metadata; and what is right of them."""
+    generator, previous, right, made = random.Random(f"7 {host}"), None, Right(), []
     for number in range(1, count + 1):
         begin, seconds = START + (number - 1) * HOURS * 3600 // count, HOURS * 3600 // count
         texts = []
@@ -117,22 +132,23 @@ def blocks(host, count, lines, right):
         previous = meta["sha256"]
         moment = time.gmtime(begin)
         name = f"{time.strftime('%Y-%m-%dT%H-%M-%SZ', moment)}-{host}-access-6b01a0000001-{number:010}.log.gz"
-        yield time.strftime(FOLDER, moment) + name, body, meta
+        made.append((time.strftime(FOLDER, moment) + name, body, meta))
+    return made, right
 
 
 def fill(place, options, right):
     """The blocks of all hosts, for each of the three streams."""
     hosts, count = (5, HOURS * 60) if options.long else (2, HOURS * 6)
     lines = (10_000_000 if options.long else options.lines) // (hosts * count)
-    bucket, raw, stored = Bucket(place), 0, 0
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for host in range(hosts):
-            done = []
-            for key, body, meta in blocks(f"edge{host}", count, lines, right):
-                raw, stored = raw + int(meta["raw-bytes"]), stored + len(body)
-                done += [pool.submit(bucket.put, (f"{to}/{key}", body, meta)) for to in ("blocks", "zstd", "parquet")]
-            for put in done:
-                put.result()
+    bucket, raw, stored, names = Bucket(place), 0, 0, [f"edge{host}" for host in range(hosts)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool, concurrent.futures.ProcessPoolExecutor(2) as makers:
+        for made, of_host in makers.map(blocks, names, [count] * hosts, [lines] * hosts):
+            right.take(of_host)
+            raw += sum(int(meta["raw-bytes"]) for _, _, meta in made)
+            stored += sum(len(body) for _, body, _ in made)
+            puts = ((f"{to}/{key}", body, meta) for key, body, meta in made for to in STREAMS)
+            for _ in pool.map(bucket.put, puts):
+                pass
     return hosts * count * lines, hosts * count, raw, stored
 
 
@@ -147,16 +163,55 @@ def compact(place, to):
     return [] if done.returncode == 0 else [f"s3log compact --to {to}: exit {done.returncode}"]
 
 
-def ask(engine, form, question, proxy):
+class Iceberg:
+    """The table that the page's recipe makes of the Parquet objects."""
+
+    def __init__(self, place):
+        self.settings, self.where = place.directory / "s3log.toml", None
+        values = dict(endpoint=place.s3.endpoint, bucket=rig.BUCKET, path=f"parquet/{FOLDER}")
+        values |= dict(credentials=str(place.s3.credentials), spool=str(place.spool))
+        self.settings.write_text("[access]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+        self.env = environment() | {
+            "AWS_ENDPOINT_URL": place.s3.endpoint, "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY, "BUCKET": rig.BUCKET,
+            "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY, "AWS_DEFAULT_REGION": "us-east-1",
+            "S3LOG_CONFIG": str(self.settings), "ICEBERG_CATALOG": f"sqlite:///{place.directory}/iceberg.db",
+        }  # fmt: skip
+        self.env["PATH"] = f"{place.module_dir}:{READERS}/iceberg/bin:{self.env['PATH']}"
+
+    def register(self, text):
+        """Runs the recipe: what is wrong."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text], cwd=rig.ROOT, env=self.env, text=True, capture_output=True
+        )
+        if done.returncode or not done.stdout.startswith("s3://"):
+            return [f"the recipe of Iceberg: exit {done.returncode}: {done.stdout}{done.stderr[-2000:]}"]
+        self.where = done.stdout.strip()
+        return []
+
+    def register_twice(self, text):
+        """The objects of the morning, all, and all once more: what is wrong."""
+        morning = text.replace("ls --json", "ls --json --until 2026-11-22T11:59:59Z")
+        wrong = [] if morning != text else ["the recipe of Iceberg has no ls --json"]
+        wrong += self.register(morning)
+        some = self.where
+        wrong += self.register(text)
+        every = self.where
+        wrong += self.register(text)
+        say(f"queries: {some}, {every}")
+        if some == every or self.where != every:
+            wrong.append(f"the Iceberg table is {some}, {every} and {self.where}: all is to be added, and once")
+        return wrong
+
+
+def ask(name, venv, where, question, proxy):
     """Rows, or an error, and the cost: seconds, objects, bytes, requests."""
-    name, venv = ENGINES[engine]
     env = environment() | {
         "AWS_ENDPOINT_URL": proxy.endpoint, "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY, "BUCKET": rig.BUCKET,
         "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY, "AWS_REGION": "us-east-1", "HOME": "/nonexistent",
     }  # fmt: skip
     proxy.reset()
     done = subprocess.run(
-        [str(READERS / venv / "bin/python"), str(HERE / "query.py"), name, *FORMS[form]],
+        [str(READERS / venv / "bin/python"), str(HERE / "query.py"), name, *where],
         input=question, env=env, text=True, capture_output=True, timeout=550,
     )  # fmt: skip
     if done.returncode:
@@ -184,8 +239,8 @@ def table(costs):
     text = f"| question | | {' | '.join(ENGINES)} |\n|---|---|{'---|' * len(ENGINES)}\n"
     for (name, form), by_engine in costs.items():
         cells = (
-            f"{cost[0]:.1f} s, {cost[1]} objects, {cost[2] / 1e6:.1f} MB" if cost else "error"
-            for cost in (by_engine.get(engine) for engine in ENGINES)
+            f"{cost[0]:.1f} s, {cost[1]:,} objects, {cost[2] / 1e6:,.1f} MB" if cost else shown
+            for cost, shown in ((by_engine.get(engine), "error" if form in FORMS else "") for engine in ENGINES)
         )
         text += f"| {name} | {form} | {' | '.join(cells)} |\n"
     return text
@@ -201,6 +256,9 @@ def prove(place, options):
     say(f"queries: {about}")
     wrong = compact(place, "zstd") + compact(place, "parquet")
     questions = dict(re.findall(r"<!-- query: (\S+) -->\n```sql\n(.*?)\n```", PAGE.read_text(), re.DOTALL))
+    [recipe] = re.findall(r"<!-- iceberg -->\n```sh\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
+    iceberg = Iceberg(place)
+    wrong += iceberg.register_twice(recipe)
     answers, costs = right.answers(), {}
     if set(questions) != set(answers):
         wrong.append(f"the page asks {sorted(questions)}, and {sorted(answers)} can be answered")
@@ -209,15 +267,17 @@ def prove(place, options):
     for name, question in questions.items():
         if options.only not in (None, name):
             continue
-        for form in FORMS:
+        asked = [(form, engine, *how, where) for form, where in FORMS.items() for engine, how in ENGINES.items()]
+        if iceberg.where:
+            asked.append((ICEBERG, "DuckDB", "iceberg", "iceberg", (iceberg.where, "")))
+        for form, engine, *how in asked:
             by_engine = costs.setdefault((name, form), {})
-            for engine in ENGINES:
-                rows, cost = ask(engine, form, question, proxy)
-                if cost is None or not same(name, rows, answers[name]):
-                    wrong.append(f"{name}, {form}, {engine}: {str(rows)[:300]}, right is {str(answers[name])[:300]}")
-                    continue
-                by_engine[engine] = cost
-                say(f"queries: {name}, {form}, {engine}: {cost[0]:.1f} s, {cost[1:]}")
+            rows, cost = ask(*how, question, proxy)
+            if cost is None or not same(name, rows, answers[name]):
+                wrong.append(f"{name}, {form}, {engine}: {str(rows)[:300]}, right is {str(answers[name])[:300]}")
+                continue
+            by_engine[engine] = cost
+            say(f"queries: {name}, {form}, {engine}: {cost[0]:.1f} s, {cost[1:]}")
     print(table(costs))
     if options.write and not options.only:
         before, rest = PAGE.read_text().split(BEGIN)

@@ -1,17 +1,20 @@
 """A proxy before the S3 server that counts what is read through it.
 
 Requests and answers pass as they are, so that signatures hold: the clients sign the proxy's address, which is
-the Host that the server sees.
+the Host that the server sees. Only requests without a body pass.
 """
 
 import collections
-import http.client
-import http.server
+import contextlib
+import re
+import socket
 import threading
 import urllib.parse
 
 PIECE = 1 << 18
-HOP = {"connection", "keep-alive", "transfer-encoding"}
+LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
+CHUNKED = re.compile(rb"^transfer-encoding: *chunked", re.IGNORECASE | re.MULTILINE)
+CLOSE = re.compile(rb"^connection: *close", re.IGNORECASE | re.MULTILINE)
 
 
 class Counting:
@@ -19,22 +22,12 @@ class Counting:
         self.server = (host, port)
         self.lock = threading.Lock()
         self.reset()
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            do_GET = do_HEAD = lambda handler: outer.relay(handler)
-
-            def log_message(self, *_):
-                pass
-
-        self.proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.proxy.daemon_threads = True
-        threading.Thread(target=self.proxy.serve_forever, daemon=True).start()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        threading.Thread(target=self.accept, daemon=True).start()
 
     @property
     def endpoint(self):
-        return f"http://127.0.0.1:{self.proxy.server_port}"
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def reset(self):
         with self.lock:
@@ -45,51 +38,91 @@ class Counting:
         with self.lock:
             return len(self.objects), self.bytes, sum(self.requests.values())
 
-    def relay(self, handler):
-        path = urllib.parse.urlsplit(handler.path)
-        # Of an object: what lists a bucket has no key.
-        is_object = handler.command == "GET" and path.path.strip("/").count("/") > 0
-        with self.lock:
-            self.requests[handler.command] += 1
-            if is_object:
-                self.objects.add(path.path)
-        upstream = http.client.HTTPConnection(*self.server, timeout=60)
-        try:
-            upstream.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in handler.headers.items():
-                if name.lower() not in HOP:
-                    upstream.putheader(name, value)
-            upstream.endheaders()
-            answer = upstream.getresponse()
-            self.pass_on(handler, answer, is_object)
-        except OSError:
-            handler.close_connection = True
-        finally:
-            upstream.close()
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
-    def pass_on(self, handler, answer, is_object):
-        handler.send_response_only(answer.status, answer.reason)
-        length = answer.getheader("Content-Length")
-        for name, value in answer.getheaders():
-            if name.lower() not in HOP:
-                handler.send_header(name, value)
-        body = b""
-        if length is None and handler.command != "HEAD":
-            body = answer.read()
-            handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        while body or handler.command != "HEAD":
-            piece = body or answer.read(PIECE)
-            body = b""
-            if not piece:
-                break
+    def serve(self, client):
+        """One connection of a client, and one to the server as long as it lasts."""
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            inward = stack.enter_context(client).makefile("rb", PIECE)
+            server = stack.enter_context(socket.create_connection(self.server, timeout=60))
+            outward = server.makefile("rb", PIECE)
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (request := head(inward)) and self.relay(request, client, server, outward):
+                pass
+
+    def relay(self, request, client, server, outward):
+        """Passes a request on, and what comes back; whether there may be another one."""
+        method, target, _ = request.split(b" ", 2)
+        path = urllib.parse.urlsplit(target.decode()).path
+        # Of an object: what lists a bucket has no key.
+        is_object = method == b"GET" and path.strip("/").count("/") > 0
+        with self.lock:
+            self.requests[method.decode()] += 1
             if is_object:
+                self.objects.add(path)
+        server.sendall(request)
+        answer = head(outward)
+        if not answer:
+            return False
+        client.sendall(answer)
+        for piece, framing in body(method, answer, outward):
+            if is_object and not framing:
                 with self.lock:
                     self.bytes += len(piece)
-            handler.wfile.write(piece)
-            if length is None:
-                break
+            client.sendall(piece)
+        ends = bodiless(method, answer) or LENGTH.search(answer) or CHUNKED.search(answer)
+        return ends and not CLOSE.search(request + answer)
 
     def close(self):
-        self.proxy.shutdown()
-        self.proxy.server_close()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def head(source):
+    """A request's or an answer's first lines, the blank one included; nothing at the end of a connection."""
+    lines = []
+    while (line := source.readline()) not in (b"\r\n", b""):
+        lines.append(line)
+    return b"".join([*lines, line]) if line else b""
+
+
+def bodiless(method, answer):
+    return method == b"HEAD" or answer.split(b" ", 2)[1] in (b"204", b"304")
+
+
+def body(method, answer, source):
+    """The pieces of an answer's body as they came, and whether each frames the others only."""
+    if bodiless(method, answer):
+        return
+    if CHUNKED.search(answer):
+        size = 1
+        while size:
+            line = source.readline()
+            yield line, True
+            size = int(line.split(b";")[0], 16)
+            for piece in exactly(source, size):
+                yield piece, False
+            yield source.readline(), True
+        return
+    if length := LENGTH.search(answer):
+        for piece in exactly(source, int(length[1])):
+            yield piece, False
+        return
+    while piece := source.read1(PIECE):
+        yield piece, False
+
+
+def exactly(source, length):
+    while length:
+        piece = source.read1(min(length, PIECE))
+        if not piece:
+            raise ConnectionError("the server's answer ends early")
+        length -= len(piece)
+        yield piece

@@ -1,9 +1,11 @@
 """Asks an engine a question about objects in a bucket: `python query.py ENGINE PREFIX SUFFIX < SQL`.
 
-`logs` in the question is every object under PREFIX with that suffix, in folders dt=DAY/hour=HOUR. Prints the
-seconds that the question took, and each row as JSON. Where the bucket is, is in the environment as for aws.
+`logs` in the question is every object under PREFIX with that suffix, in folders dt=DAY/hour=HOUR; for `iceberg`,
+PREFIX is where a table's metadata are. Prints the seconds that the question took, and each row as JSON. Where the
+bucket is, is in the environment as for aws.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -16,23 +18,59 @@ KEY, SECRET = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY
 BUCKET = os.environ["BUCKET"]
 
 
-def duckdb(prefix, suffix, question):
+def duckdb_with(*extensions):
     import duckdb
-    import duckdb_extension_httpfs
 
-    # As the package has it; elsewhere INSTALL httpfs fetches it.
-    folder = pathlib.Path(duckdb_extension_httpfs.__file__).parent
-    (extension,) = folder.glob("extensions/*/httpfs.duckdb_extension")
     connection = duckdb.connect()
-    connection.execute(f"LOAD '{extension}'")
+    for name in extensions:
+        # As a package has it; elsewhere INSTALL fetches it.
+        folder = pathlib.Path(importlib.import_module(f"duckdb_extension_{name}").__file__).parent
+        (extension,) = folder.glob(f"extensions/*/{name}.duckdb_extension")
+        connection.execute(f"LOAD '{extension}'")
     connection.execute(
         f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', ENDPOINT '{ENDPOINT.split('//')[1]}', "
         "URL_STYLE 'path', USE_SSL false, REGION 'us-east-1')"
     )
+    return connection
+
+
+def duckdb(prefix, suffix, question):
+    connection = duckdb_with("httpfs")
     glob = f"'s3://{BUCKET}/{prefix}/dt=*/hour=*/*{suffix}', hive_partitioning = true"
     read = f"read_parquet({glob})" if suffix == ".parquet" else f"read_json({glob}, format = 'newline_delimited')"
     begin = time.monotonic()
     rows = connection.execute(question.replace("FROM logs", f"FROM {read}")).fetchall()
+    return begin, rows
+
+
+def iceberg(prefix, _, question):
+    connection = duckdb_with("httpfs", "avro", "iceberg")
+    # An Iceberg table has no folders: the hour is that of the line.
+    connection.execute("SET TimeZone = 'UTC'")
+    question = question.replace("hour = '23'", "s3log_time >= TIMESTAMPTZ '2026-11-22 23:00:00+00'")
+    table = f"(SELECT *, strftime(s3log_time, '%H') AS hour FROM iceberg_scan('{prefix}'))"
+    begin = time.monotonic()
+    rows = connection.execute(question.replace("FROM logs", f"FROM {table}")).fetchall()
+    return begin, rows
+
+
+def polars(prefix, suffix, question):
+    import polars
+
+    options = {
+        "aws_endpoint_url": ENDPOINT, "aws_access_key_id": KEY, "aws_secret_access_key": SECRET,
+        "aws_region": "us-east-1", "aws_allow_http": "true",
+    }  # fmt: skip
+    how = {"storage_options": options, "credential_provider": None}
+    url = f"s3://{BUCKET}/{prefix}/**/*{suffix}"
+    begin = time.monotonic()
+    if suffix == ".parquet":
+        folders = {"dt": polars.String, "hour": polars.String}
+        frame = polars.scan_parquet(url, hive_partitioning=True, hive_schema=folders, **how)
+    else:
+        frame = polars.scan_ndjson(url, include_file_paths="path", **how)
+        frame = frame.with_columns(hour=polars.col("path").str.extract(r"/hour=(\d+)/"))
+    rows = polars.SQLContext(logs=frame).execute(question).collect().rows()
     return begin, rows
 
 
