@@ -212,7 +212,7 @@ def ask(name, venv, where, question, proxy):
     proxy.reset()
     done = subprocess.run(
         [str(READERS / venv / "bin/python"), str(HERE / "query.py"), name, *where],
-        input=question, env=env, text=True, capture_output=True, timeout=550,
+        input=question, env=env, text=True, capture_output=True, timeout=1_800,
     )  # fmt: skip
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["?"])[-1][:300], None

@@ -196,7 +196,7 @@ def environment():
 def shell(text, path="/dev/null"):
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", text], env=environment() | {"F": str(path)}, text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=1_800,
     )  # fmt: skip
 
 
