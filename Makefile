@@ -130,8 +130,8 @@ package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed
 	PYTHONPATH=. $(PYTHON) packaging/package.py $(or $(RELEASE),trixie)
 
 .PHONY: compat
-compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=; WRITE=1 keeps it
-	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(WRITE),--write)
+compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=; WRITE=1 keeps it; ARCH=arm64
+	@ARCH='$(ARCH)' VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(WRITE),--write)
 
 .PHONY: dockerfile
 dockerfile: deps ## the Dockerfile's steps without an engine, then three containers' lives (root)

@@ -12,6 +12,10 @@
 #   VARNISH_SRC=FOLDER        the same for each source of Varnish there, from 6.0.16 on, which packaging/varnishes.sh
 #                             builds once
 #
+# ARCH=arm64 is bookworm and trixie on that machine, under qemu-user: the cross-built .deb and its Varnish by apt, in a
+# tree of which the rest is this machine's. VCL is compiled by the cross compiler of the package's build, because an
+# emulated one takes half a minute for each VCL. No proofs.
+#
 # The first three are Debian trees, which need root. The suite runs as an ordinary user inside the
 # tree: the test program of tests/vtc.rs is built here and shown there, with its S3 server. Trees
 # and builds stay in .deps/chroots, so that a second run is quick. Arguments select: trees, or
@@ -28,6 +32,9 @@ cd "$(dirname "$0")/.."
 die() { printf 'compat: %s\n' "$*" >&2; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"; }
 user=1000
+here=$(dpkg --print-architecture 2>/dev/null) || here=this
+architecture=${ARCH:-$here}
+[ "$architecture" = "$here" ] || [ -z "${VARNISHES-}${VARNISH_SRC-}" ] || die "ARCH=$architecture is for Debian's packages: without VARNISHES= and VARNISH_SRC="
 cells=$PWD/target/compat/cells
 write=()
 done=()
@@ -58,7 +65,7 @@ suite() { # NAME TREE VARNISHTEST MODULE [VERSION]
   echo "compat: $1: the suite"
   # s3log init takes no user without a name.
   in_tree "$2" sh -c "getent passwd $user >/dev/null || useradd -u $user tester"
-  in_tree "$2" -b "$PWD:$PWD" -b "$harness:$harness" -u $user -e HOME=/tmp \
+  in_tree "$2" -b "$PWD:$PWD" -b "$harness:$harness" "${compiler[@]}" -u $user -e HOME=/tmp \
     -e "S3LOG_VARNISHTEST=$3" -e "S3LOG_MODULE=$4" -e S3LOG_COMMAND=/usr/bin/s3log \
     -e "S3LOG_VARNISH_VERSION=${5:-999}" \
     env -C /tmp "$harness" --test-threads 2 ${SUITE-} >"$log" 2>&1 || true
@@ -106,25 +113,51 @@ proof_of_prefix() { # ENVIRONMENT WORD...
 
 in_tree() { packaging/chroot.sh run "$@"; }
 
+# Words for chroot.sh by which an emulated Varnish has time, and a compiler that is not emulated: the one of the
+# package's build, at /cross.
+compiler=()
+cross_compiler() { # RELEASE TREE
+  local tree=$2 build=$1-build-$architecture from other own name
+  from=$(packaging/chroot.sh path "$build")
+  other=$(in_tree "$build" dpkg-architecture -f -a"$architecture" -qDEB_HOST_GNU_TYPE)
+  own=$(in_tree "$build" dpkg-architecture -qDEB_BUILD_MULTIARCH)
+  for name in gcc "$other-gcc"; do
+    in_tree "$tree" sh -ec 'cat >"$1" && chmod 755 "$1"' sh "/usr/local/bin/$name" <<EOF
+#!/bin/sh
+LD_LIBRARY_PATH=/cross/usr/lib/$own exec /cross/usr/bin/$other-gcc "\$@"
+EOF
+  done
+  compiler=(-b "$from:/cross" -b "$from/usr/$other:/usr/$other" -e PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    -e S3LOG_VTC_SECONDS=3600)
+}
+
 # A Debian with a package of ours: that package.
 debian() { # RELEASE NUMBER
   need_root
-  packaging/deb.sh "$1"
+  local cell=$1 tree=$1-compat place="Debian $2" how="the .deb by apt" module version
+  packaging/deb.sh "$1" "$architecture"
   packaging/chroot.sh make "$1.base" "$1"
-  packaging/chroot.sh copy "$1.base" "$1-compat"
-  cp target/deb/*+deb"$2"_*.deb "$(packaging/chroot.sh path "$1-compat")/tmp/"
-  echo "compat: apt-get install vmod-s3log in a fresh Debian $2"
-  in_tree "$1-compat" sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb gnupg minisign python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
-  local module version
-  module=$(in_tree "$1-compat" sh -c 'dpkg -L vmod-s3log | grep "/libvmod_s3log.so$"')
-  version=$(in_tree "$1-compat" varnishd -V 2>&1 | sed -n '1s/varnishd (varnish-\(.*\) revision.*/\1/p')
-  begin "$1" "$version" "Debian $2, $(in_tree "$1-compat" dpkg-query -W -f '${Version}' varnish)" "the .deb by apt"
-  suite "$1" "$1-compat" /usr/bin/varnishtest "$module" "$version"
-  proofs_in "$1" "$1-build"
+  if [ "$architecture" != "$here" ]; then
+    cell=$1-$architecture tree=$1-compat-$architecture place="Debian $2 for $architecture" how="$how, under qemu-user"
+  fi
+  packaging/chroot.sh copy "$1.base" "$tree"
+  cp target/deb/*+deb"$2"_"$architecture".deb "$(packaging/chroot.sh path "$tree")/tmp/"
+  if [ "$architecture" != "$here" ]; then
+    in_tree "$tree" sh -ec 'dpkg --add-architecture "$1" && apt-get update -qq' sh "$architecture"
+    cross_compiler "$1" "$tree"
+  fi
+  echo "compat: apt-get install vmod-s3log in a fresh $place"
+  in_tree "$tree" sh -ec 'apt-get install -y -qq --no-install-recommends /tmp/vmod-s3log_*.deb gnupg minisign python3 >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }'
+  module=$(in_tree "$tree" dpkg -L "vmod-s3log:$architecture" | grep '/libvmod_s3log.so$')
+  version=$(in_tree "$tree" varnishd -V 2>&1 | sed -n '1s/varnishd (varnish-\(.*\) revision.*/\1/p')
+  begin "$cell" "$version" "$place, $(in_tree "$tree" dpkg-query -W -f '${Version}' "varnish:$architecture")" "$how"
+  suite "$cell" "$tree" /usr/bin/varnishtest "$module" "$version"
+  [ "$architecture" != "$here" ] || proofs_in "$1" "$1-build"
 }
 
 forky() {
   need_root
+  [ "$architecture" = "$here" ] || die "forky is not built for $architecture"
   packaging/chroot.sh make forky-build forky build-essential ca-certificates gnupg libclang-dev \
     libvinylapi-dev minisign pkgconf python3 vinyl-cache
   # The tests call Varnish's programs by Varnish's names.
@@ -202,6 +235,8 @@ if [ $# = 0 ]; then
       one=${one%/lib/pkgconfig/varnishapi.pc}
       set -- "$@" "${one##*/}"
     done
+  elif [ "$architecture" != "$here" ]; then
+    set -- trixie bookworm
   else
     set -- trixie forky bookworm
   fi

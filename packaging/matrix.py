@@ -27,7 +27,9 @@ def suite(text):
     if not found:
         return "did not end", False
     passed, failed, ignored = map(int, found.groups()[1:])
-    said = f"{passed} of {passed + failed}" + (f", {ignored} not for it" if ignored else "")
+    late = len(re.findall(r"^#\s+top\s+TEST .* TIMED OUT", text, re.M))
+    said = f"{passed} of {passed + failed}"
+    said += (f", {late} timed out" if late else "") + (f", {ignored} not for it" if ignored else "")
     return said, found[1] == "ok" and passed > 0
 
 

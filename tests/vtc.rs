@@ -10,6 +10,8 @@
 //! `${objects}` the folder with the bucket's objects, `${recipient}` an age key and `${identity}` the
 //! file with its secret key, `${s3log}` the command.
 //!
+//! `S3LOG_VTC_SECONDS` is after how many seconds varnishtest ends a test, 600 without it: an emulated Varnish needs more.
+//!
 //! `S3LOG_PRELOAD` names a library that varnishd is run with, such as that of `tests/guard`.
 //!
 //! Of an installed Varnish, module and command when `S3LOG_VARNISHTEST`, `S3LOG_MODULE` and
@@ -35,7 +37,7 @@ use age::secrecy::ExposeSecret as _;
 use common::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Longest run of one test, seconds.
+/// Longest run of one test, seconds, where `S3LOG_VTC_SECONDS` does not say it.
 const TIMEOUT: &str = "600";
 
 const UNTIL: &str = r#"#!/bin/sh
@@ -162,7 +164,8 @@ cat "{place}/lines.$1"
     let output = Command::new(or("S3LOG_VARNISHTEST", || "varnishtest".into()))
         .env("PATH", path_without_jail(place.path())?)
         // Varnish before 6.6 ends where a test says more than the buffer holds, which is 1 MiB otherwise.
-        .args(["-v", "-t", TIMEOUT, "-b", "16M"])
+        .args(["-v", "-b", "16M", "-t"])
+        .arg(std::env::var("S3LOG_VTC_SECONDS").as_deref().unwrap_or(TIMEOUT))
         // What is freed reads as garbage, so that a value taken from it shows.
         .env("MALLOC_PERTURB_", "165")
         .envs(std::env::var_os("S3LOG_PRELOAD").map(|library| ("LD_PRELOAD", library)))
