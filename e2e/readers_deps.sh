@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What `make e2e T=readers` needs, after `make deps`: in .deps/readers, pinned by hash, some 2.5 GB.
+# What `make e2e T=readers` needs, after `make deps`: in .deps/readers, pinned by hash, some 3 GB.
 #
-#   python, chdb, duckdb-*, spark     virtual environments, of e2e/data/readers/NAME.txt
-#   node                              npm's packages
-#   go                                a program with Go's readers
+#   python, chdb, duckdb-*, iceberg, spark     virtual environments, of e2e/data/readers/NAME.txt
+#   node                                       npm's packages
+#   go                                         a program with Go's readers
 #
 # Node, Go and Java are taken where the machine has them. What it lacks is left out, and said.
 set -euo pipefail
