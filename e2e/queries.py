@@ -3,8 +3,8 @@
 Blocks of a day are made here, from the format alone, and what is right is counted while they are made. Each is
 written to SeaweedFS for three streams, two of which `s3log compact` writes into few objects. Each engine is asked
 each question as the page has it, through a proxy that counts objects, bytes and requests. The page's recipe registers
-the Parquet objects with an Iceberg table, in two steps, and DuckDB is asked of that as well. `--write` puts what it comes
-to into the page.
+the Parquet objects with an Iceberg table, in two steps, and DuckDB is asked of that as well. Objects that
+a table cannot take are to be named, and the others registered. `--write` puts what it comes to into the page.
 """
 
 import array
@@ -30,10 +30,11 @@ HOURS = 24
 FOLDER = "access/dt=%Y-%m-%d/hour=%H/"
 FORMAT = re.search(r"^    (\{\"time\".*\})$", PAGE.read_text(), re.MULTILINE)[1]
 # What the page calls it, the folder of its objects, and the end of their keys.
+PARQUET = "compacted, Parquet"
 FORMS = {
     "gzip blocks": ("blocks/access", ".log.gz"),
     "compacted, zstd": ("zstd/access/compact/access", ".log.zst"),
-    "compacted, Parquet": ("parquet/access/compact/access", ".parquet"),
+    PARQUET: ("parquet/access/compact/access", ".parquet"),
 }
 ENGINES = {
     "DuckDB": ("duckdb", "duckdb-1.5"), "ClickHouse": ("clickhouse", "chdb"), "DataFusion": ("datafusion", "python"),
@@ -152,9 +153,9 @@ def fill(place, options, right):
     return hosts * count * lines, hosts * count, raw, stored
 
 
-def compact(place, to):
-    words = ["compact", "access", "--path", f"{to}/{FOLDER}", "--to", to]
-    words += ["--format", FORMAT] if to == "parquet" else []
+def compact(place, to, format=None):
+    form = ["parquet", "--format", format] if format else [to]
+    words = ["compact", "access", "--path", f"{to}/{FOLDER}", "--to", *form]
     done = subprocess.run(
         [str(place.command), *words, "--until", "2026-11-23T00:00:00Z", *place.s3.words()],
         env=place.env, text=True, capture_output=True,
@@ -200,6 +201,49 @@ class Iceberg:
         say(f"queries: {some}, {every}")
         if some == every or self.where != every:
             wrong.append(f"the Iceberg table is {some}, {every} and {self.where}: all is to be added, and once")
+        return wrong
+
+
+    def register_rest(self, place, recipe, proxy, lines):
+        """Objects that a table cannot take, between two that it can, with so many lines: what is wrong."""
+        bucket, [first, second, *_] = Bucket(place), [k for k in place.s3.keys(FORMS[PARQUET][0]) if "/part-" in k]
+        made, _ = blocks("edge0", 1, 100)
+        bucket.fill((f"changed/{key}", body, meta) for key, body, meta in made)
+        wrong = compact(place, "changed", FORMAT.replace("%{Varnish:time_firstbyte}x", "%D"))
+        [changed] = [key for key in place.s3.keys("changed/access/compact/") if "/part-" in key]
+        gone, other = "changed/access/compact/gone.parquet", "changed/access/compact/other.parquet"
+        bucket.put((other, b"no Parquet", {}))
+
+        def register(table, *keys):
+            rows = "".join(json.dumps({"key": key}) + "\n" for key in keys)
+            text = recipe.replace("s3log ls --json access", "cat").replace("logs.access", table)
+            return subprocess.run(
+                ["bash", "-euc", text], cwd=rig.ROOT, env=self.env, input=rows, text=True, capture_output=True
+            )
+
+        def ask_of(done):
+            return ask("iceberg", "iceberg", (done.stdout.strip(), ""), "SELECT count(s3log_time) FROM logs", proxy)[0]
+
+        keys = first, changed, gone, other, second
+        runs = [register("logs.some", *keys) for _ in range(2)]
+        for done in runs:
+            named = [key for key in keys if f"/{key} is not registered: " in done.stderr]
+            if done.returncode != 1 or named != [changed, gone, other] or len(done.stderr.splitlines()) != 3:
+                wrong.append(f"iceberg.py and objects that a table cannot take: exit {done.returncode}: {done.stderr}")
+        if runs[0].stdout != runs[1].stdout or ask_of(runs[0]) != [[lines]]:
+            wrong.append(f"beside them, {[done.stdout for done in runs]}: {ask_of(runs[0])}, not {lines} lines")
+        done = register("logs.changed", changed)
+        if done.returncode or ask_of(done) != [[100]]:
+            wrong.append(f"a table of its own for the changed format: exit {done.returncode}: {done.stderr}")
+        bucket.delete(changed)
+        found = ask_of(done)
+        say(f"queries: of an object that is gone: {found}")
+        if not isinstance(found, str):
+            wrong.append(f"a table of which an object is gone answers {found}")
+        for words in ("", "access"):
+            done = register(words)
+            if (done.returncode, done.stderr[:6]) != (2, "usage:"):
+                wrong.append(f"iceberg.py {words}: exit {done.returncode}: {done.stderr}")
         return wrong
 
 
@@ -254,7 +298,7 @@ def prove(place, options):
     count, number, raw, stored = fill(place, options, right)
     about = f"{count:,} lines of a day in {number:,} blocks: {raw / 1e6:,.0f} MB, {stored / 1e6:,.0f} MB stored"
     say(f"queries: {about}")
-    wrong = compact(place, "zstd") + compact(place, "parquet")
+    wrong = compact(place, "zstd") + compact(place, "parquet", FORMAT)
     questions = dict(re.findall(r"<!-- query: (\S+) -->\n```sql\n(.*?)\n```", PAGE.read_text(), re.DOTALL))
     [recipe] = re.findall(r"<!-- iceberg -->\n```sh\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     iceberg = Iceberg(place)
@@ -264,6 +308,7 @@ def prove(place, options):
         wrong.append(f"the page asks {sorted(questions)}, and {sorted(answers)} can be answered")
     proxy = counting.Counting("127.0.0.1", place.s3.ports["s3"])
     place.stack.callback(proxy.close)
+    wrong += iceberg.register_rest(place, recipe, proxy, right.requests[0] + right.requests[1])
     for name, question in questions.items():
         if options.only not in (None, name):
             continue
