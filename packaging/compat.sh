@@ -25,7 +25,8 @@
 # out the lines, chaos and memory.
 #
 # What each says is in target/compat/cells/NAME. packaging/matrix.py makes a row of it for each and prints them; with
-# --write it puts them into the table of docs/versions.md, too. Exits with 1 if anything failed.
+# --write it puts them into the table of docs/versions.md, too. Exits with 1 if anything failed. If a cell ends the
+# command, the rows so far are printed, and not written.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ./.deps/env
@@ -46,6 +47,21 @@ begin() { # NAME VARNISH FROM HOW
   printf '%s\n' "$2" "$3" "$4" >"$cells/$1/what"
   done+=("$cells/$1")
 }
+
+# The rows so far, also where a cell has ended this command; only a command that comes to its end writes them.
+report() {
+  local status=$? words=("${write[@]}")
+  trap - EXIT
+  [ "${#done[@]}" != 0 ] || exit "$status"
+  echo
+  if [ "$status" != 0 ]; then
+    words=()
+    [ "${#write[@]}" = 0 ] || echo "compat: ended early, and docs/versions.md is as it was; packaging/matrix.py --write ${cells#"$PWD/"}/NAME... writes rows"
+  fi
+  packaging/matrix.py "${words[@]}" "${done[@]}" || [ "$status" != 0 ] || status=1
+  exit "$status"
+}
+trap report EXIT
 
 # The test program that is run in a tree; cargo says where it is.
 harness=
@@ -252,6 +268,3 @@ for one in "$@"; do
       prefix "$one" ;;
   esac
 done
-
-echo
-packaging/matrix.py "${write[@]}" "${done[@]}"
