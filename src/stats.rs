@@ -95,8 +95,8 @@ macro_rules! stats_table {
             #[counter]
             /// Upload attempts answered with 2xx
             ///
-            /// Where a HEAD settles what the PUT left open, its status counts. With the other four, the
-            /// attempts that went out to the gateway.
+            /// Where a HEAD settles what the PUT left open, its status counts. Not all of them stored a block: a login
+            /// page is a 200 as well. The five counters together are the attempts that went out.
             answers_2xx,
             #[counter]
             /// Upload attempts answered with 3xx

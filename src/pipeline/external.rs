@@ -161,7 +161,7 @@ impl Pipeline {
                 // What it counted before this process listened is not this process's.
                 count(&self.stats, before.map_or(&said, |(before, _)| before), &said);
                 // What it said before this process began may be as old as anything.
-                let at = if before.is_none() { Duration::ZERO } else { now };
+                let at = before.map(|_| now);
                 state.heard = Some((said, at));
             }
         }
@@ -171,10 +171,12 @@ impl Pipeline {
             return;
         }
         let start = *state.began.get_or_insert(now);
-        let at = state.heard.as_ref().map_or(start, |(_, at)| start.max(*at));
-        let said = state.heard.as_ref().map(|(said, _)| said);
-        self.show_elsewhere(said.filter(|_| now.saturating_sub(at) < STALE));
+        let (said, at) = state.heard.as_ref().map(|(said, at)| (said, *at)).unzip();
+        let at = at.flatten();
+        let lately = at.is_some_and(|at| now.saturating_sub(at) < STALE);
+        self.show_elsewhere(said.filter(|_| lately));
         drop(state);
+        let at = at.map_or(start, |at| start.max(at));
         let silent = now.saturating_sub(at);
         set(&self.stats.shipper_silent, silent.as_secs());
         let waiting = self.store.try_counts().map_or(0, |counts| counts.sealed.blocks);
@@ -191,11 +193,9 @@ impl Pipeline {
     /// What another process has in hand.
     fn show_elsewhere(&self, said: Option<&ShipperState>) {
         let there = &self.view.elsewhere;
-        let uploading = said.map_or([0; 3], |said| said.uploading);
-        for (gauge, value) in [&there.blocks, &there.bytes, &there.sent].into_iter().zip(uploading)
-        {
-            set(gauge, value);
-        }
+        set(&there.blocks, said.map_or(0, |said| said.uploading_blocks));
+        set(&there.bytes, said.map_or(0, |said| said.uploading_bytes));
+        set(&there.sent, said.map_or(0, |said| said.uploading_sent));
     }
 
     /// Who uploads, for the status; `None` where this process does.

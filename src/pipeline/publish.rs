@@ -5,10 +5,11 @@
 //! are told by the monotonic clock: the wall clock is asked once for each block that was begun
 //! before this process saw it, so that a jump does not make a block old or young.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Pipeline;
-use super::view::milliseconds;
+use super::view::{Sending, milliseconds};
 use crate::stats::{get, set};
 
 /// Blocks whose beginnings are remembered.
@@ -40,11 +41,15 @@ impl Pipeline {
         set(&stats.spool_used, counts.limited().saturating_add(open_bytes));
         set(&stats.spool_high_water, get(&view.spool_high_water));
         set(&stats.spool_max, get(&view.spool_max));
-        let (here, there) = (view.uploads.now(), view.elsewhere.now());
-        let [blocks, bytes, sent] = both(here, there);
-        set(&stats.uploading_blocks, blocks);
+        // What another process has said may be anything.
+        let both = |read: fn(&Sending) -> &AtomicU64| {
+            get(read(&view.uploads)).saturating_add(get(read(&view.elsewhere)))
+        };
+        let bytes = both(|sending| &sending.bytes);
+        let sent = both(|sending| &sending.sent);
+        set(&stats.uploading_blocks, both(|sending| &sending.blocks));
         set(&stats.uploading_bytes, bytes);
-        // Of one that has just ended, its bytes are perhaps gone already.
+        // An upload that has just ended may have taken its bytes away already.
         set(&stats.uploading_sent, sent.min(bytes));
         set(&stats.held_blocks, held.blocks);
         set(&stats.held_records, held.records);
@@ -73,10 +78,4 @@ impl Pipeline {
         }
         memory.observer.observe(stats);
     }
-}
-
-fn both<const N: usize>(here: [u64; N], there: [u64; N]) -> [u64; N] {
-    let mut there = there.into_iter();
-    // What another process has said may be anything.
-    here.map(|value| value.saturating_add(there.next().unwrap_or_default()))
 }

@@ -30,8 +30,9 @@ pub(super) struct State {
     pub(super) next: Duration,
     /// When notes were last looked for.
     pub(super) looked: Duration,
-    /// What the shipper last said, and when that was first seen.
-    pub(super) heard: Option<(ShipperState, Duration)>,
+    /// What the shipper last said, and when that was first seen; `None` for what this process found when it
+    /// began to listen.
+    pub(super) heard: Option<(ShipperState, Option<Duration>)>,
     /// When this process began to listen.
     pub(super) began: Option<Duration>,
 }

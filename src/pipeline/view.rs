@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::spool::Counts;
-use crate::stats::{Stats, add, get};
+use crate::stats::{Stats, add};
 
 /// Is shown the counters several times a second, by a thread that never touches the disk.
 pub trait Observer: Send {
@@ -55,11 +55,6 @@ impl Sending {
         add(&self.bytes, bytes);
         add(&self.blocks, 1);
         Underway { all: self, bytes, sent: Cell::new(0) }
-    }
-
-    /// Blocks, bytes and bytes sent. They are read one after another while uploaders go on.
-    pub(super) fn now(&self) -> [u64; 3] {
-        [&self.blocks, &self.bytes, &self.sent].map(get)
     }
 }
 

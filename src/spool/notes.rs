@@ -233,12 +233,19 @@ pub struct ShipperState {
     pub last_status: u64,
     /// Milliseconds that the last upload took.
     pub(crate) last_upload_ms: u64,
-    /// Since then: upload attempts answered with 2xx, 3xx, 4xx, 5xx, and not at all.
+    /// Since then: upload attempts answered with 2xx, 3xx, 4xx, 5xx, and not at all. Of an older release
+    /// none, of a newer one perhaps more.
     #[serde(default)]
-    pub(crate) answers: [u64; 5],
-    /// Now: blocks that are being uploaded, their bytes, and of these the bytes that are sent.
+    pub(crate) answers: Vec<u64>,
+    /// Now: blocks that are being uploaded.
     #[serde(default)]
-    pub(crate) uploading: [u64; 3],
+    pub(crate) uploading_blocks: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub(crate) uploading_bytes: u64,
+    /// Of these, the bytes that are sent.
+    #[serde(default)]
+    pub(crate) uploading_sent: u64,
 }
 
 impl ShipperState {
@@ -251,9 +258,10 @@ impl ShipperState {
             spool_errors: get(&stats.spool_errors),
             last_status: get(&stats.last_status),
             last_upload_ms: get(&stats.last_upload_ms),
-            answers: stats.answers().map(get),
-            uploading: [&stats.uploading_blocks, &stats.uploading_bytes, &stats.uploading_sent]
-                .map(get),
+            answers: stats.answers().map(get).to_vec(),
+            uploading_blocks: get(&stats.uploading_blocks),
+            uploading_bytes: get(&stats.uploading_bytes),
+            uploading_sent: get(&stats.uploading_sent),
             ..Self::default()
         }
     }

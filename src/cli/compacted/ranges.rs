@@ -1,7 +1,8 @@
 //! The lines of an object that is a Parquet file, of which parts are fetched as they are needed.
 //!
-//! Of some blocks only the row groups are fetched that say that they have lines of these. What a row group says is
-//! whoever's who wrote the object: one that denies lines makes them fewer than the manifest names.
+//! Of some blocks only the row groups are fetched that say that they have lines of these. Whoever wrote the object
+//! decides what a row group says. If it denies lines that it has, there are fewer than the manifest names, which is an
+//! error.
 
 use std::io::{self, Read};
 

@@ -107,7 +107,7 @@ pub(super) struct Row {
     /// Upload attempts since the start of the cache process, by the class of their answer.
     pub(super) answers: Option<BTreeMap<&'static str, u64>>,
     /// Those of the last minute, or since `top` was started: how many seconds that is, and the attempts in the
-    /// order of [`ANSWERS`].
+    /// order of [`ANSWERS`]. `None` at the first moment.
     #[serde(skip)]
     pub(super) answers_lately: Option<(u64, [u64; ANSWERS.len()])>,
     pub(super) uploaded_blocks: u64,
@@ -197,15 +197,16 @@ impl History {
         self.samples.iter().rev().take_while(goes_on)
     }
 
-    /// The answers of the last minute.
+    /// The answers of the last minute; `None` at the first moment.
     fn answers_lately(&self, now: &StreamCounters) -> Option<(u64, [u64; ANSWERS.len()])> {
         let end = self.last()?;
         now.find(ANSWERS[0].0)?;
         let moments = self.since_start(&now.name);
         let first = moments.take_while(|one| end.at.saturating_sub(one.at) <= LATELY).last()?;
         let before = first.stream(&now.name)?;
+        let span = Some(end.at.saturating_sub(first.at)).filter(|span| *span > 0)?;
         let grown = ANSWERS.map(|(name, _)| now.get(name).saturating_sub(before.get(name)));
-        Some((end.at.saturating_sub(first.at).div_ceil(1_000_000_000), grown))
+        Some((span.div_ceil(1_000_000_000), grown))
     }
 
     /// The sum of counters a second, over the last moments; `None` where there is only one, or where the
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!((answers["2xx"], answers["none"]), (270, 7));
         let now = Sample { uptime: Some(0), ..sample(91, &[("answers_2xx", 1)]) };
         history.push(now);
-        assert_eq!(lately(&history), Some((0, [0; 5])), "it has started again");
+        assert_eq!(lately(&history), None, "it has started again");
     }
 
     #[test]

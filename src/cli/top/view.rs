@@ -140,7 +140,7 @@ fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// How full something is that has an end.
+/// How full something is that has a limit.
 fn store(name: &'static str, wide: usize, used: u64, high: u64, all: u64) -> Line<'static> {
     let fullness = match percent(used, all) {
         0..50 => GOOD,

@@ -54,7 +54,7 @@ pub struct PutObject<'a> {
 }
 
 impl PutObject<'_> {
-    /// For who does not want to know how far it is.
+    /// For a caller that does not ask how far it is.
     pub const UNTOLD: &'static dyn Fn(u64) = &|_| ();
 }
 

@@ -210,7 +210,9 @@ fn what_a_shipper_of_an_older_or_a_newer_release_says_is_read() {
     let read = |more: &str| serde_json::from_str::<ShipperState>(&format!("{{{old}{more}}}"));
     let state = read("").unwrap();
     assert_eq!((state.pid, state.upload_retries, state.last_upload_ms), (7, 1, 3));
-    assert_eq!((state.answers, state.uploading), ([0; 5], [0; 3]));
+    assert_eq!((&*state.answers, state.uploading_blocks), (&[][..], 0));
     assert_eq!(read(r#","later":{"a":[1]}"#).unwrap(), state);
+    let newer = read(r#","answers":[1,2,3,4,5,6,7],"uploading_blocks":1"#).unwrap();
+    assert_eq!((&newer.answers[..5], newer.uploading_blocks), (&[1, 2, 3, 4, 5][..], 1));
     assert!(serde_json::from_str::<ShipperState>("{}").is_err(), "nonsense");
 }
