@@ -10,13 +10,15 @@
 # Makes no directory for the spool: its owner is not this script's business (docs/install.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 for setting in "$@"; do
   case $setting in
+    # What a command that failed has given: another folder must not take its place.
+    VMODDIR=) die "VMODDIR= is empty: say where the module goes, or leave it out" ;;
     DESTDIR=* | PREFIX=* | VMODDIR=* | ZSHDIR=* | TARGET=*) declare "$setting" ;;
-    *) printf 'install: %s is no setting of mine; the head of this file lists them\n' "$setting" >&2; exit 1 ;;
+    *) die "$setting is no setting of mine; the head of this file lists them" ;;
   esac
 done
-die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 
 DESTDIR=${DESTDIR-}
 PREFIX=${PREFIX:-/usr/local}
