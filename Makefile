@@ -11,6 +11,12 @@ PYTHON := .deps/venv/bin/python
 # Which build the proofs use.
 PROFILE ?= release
 OPTIMISED := $(if $(filter release,$(PROFILE)),--release)
+# Of a switch such as WRITE=1: nothing for 0, too.
+on = $(filter-out 0,$($(1)))
+# Whether a setting, even an empty one, is from make's command line.
+said = $(filter command,$(origin $(1)))
+# Many shells export ARCH.
+architecture := $(if $(call said,ARCH),$(ARCH))
 
 ##@ Every day
 
@@ -30,7 +36,7 @@ build: deps ## the module and the command, optimised, into target/release
 .PHONY: demo
 demo: build ## real Varnish, real S3 server, thousands of requests; KEEP=1 leaves it running
 	@$(ENV)
-	$(PYTHON) -m e2e demo $(if $(KEEP),--keep)
+	$(PYTHON) -m e2e demo $(if $(call on,KEEP),--keep)
 
 # `cargo test` builds the module and the command too: into target/debug, where the proofs take them.
 .PHONY: test
@@ -90,7 +96,7 @@ e2e: $(if $(T),deps) ## the end-to-end proofs: a list of them; T=NAME runs one, 
 	$(ENV)
 	cargo build --locked $(OPTIMISED)
 	if [ -x e2e/$(T)_deps.sh ]; then e2e/$(T)_deps.sh; fi
-	$(PYTHON) -m e2e $(T) --profile $(PROFILE) $(if $(LONG),--long) $(if $(QUICK),--quick) $(ARGS)
+	$(PYTHON) -m e2e $(T) --profile $(PROFILE) $(if $(call on,LONG),--long) $(if $(call on,QUICK),--quick) $(ARGS)
 
 .PHONY: gateways
 gateways: deps ## every S3 server at hand takes what is sent; or one that runs: ENDPOINT= BUCKET= CREDENTIALS= GATEWAY=
@@ -99,7 +105,7 @@ gateways: deps ## every S3 server at hand takes what is sent; or one that runs: 
 	  $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(CREDENTIALS),--credentials '$(CREDENTIALS)') \
 	  $(if $(GATEWAY),--gateway '$(GATEWAY)') $(if $(LOCK_BUCKET),--lock-bucket '$(LOCK_BUCKET)') \
 	  $(if $(REGION),--region '$(REGION)') $(if $(CA_FILE),--ca-file '$(CA_FILE)') \
-	  $(if $(QUICK),--small) $(ARGS)
+	  $(if $(call on,QUICK),--small) $(ARGS)
 
 .PHONY: loom
 loom: deps ## the ring's small cases, in every interleaving of at most three preemptions
@@ -118,11 +124,11 @@ sizes: deps ## a block of 5 GiB, of ten million records, a listing of a million 
 .PHONY: install
 install: ## put what `make build` made where it belongs: DESTDIR= PREFIX= VMODDIR=
 	@if [ -e .deps/env ]; then $(ENV); fi
-	packaging/install.sh $(foreach setting,DESTDIR PREFIX VMODDIR ZSHDIR,$(if $($(setting)),$(setting)=$($(setting))))
+	packaging/install.sh $(foreach setting,DESTDIR PREFIX VMODDIR ZSHDIR,$(if $($(setting))$(call said,$(setting)),$(setting)=$($(setting))))
 
 .PHONY: deb
 deb: ## a Debian package into target/deb, for this Debian's Varnish; RELEASE=bookworm|trixie in a chroot (root), ARCH=arm64
-	@packaging/deb.sh '$(RELEASE)' $(ARCH)
+	@packaging/deb.sh '$(RELEASE)' $(architecture)
 
 .PHONY: package
 package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed, used, upgraded, purged (root)
@@ -131,7 +137,8 @@ package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed
 
 .PHONY: compat
 compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=; WRITE=1 keeps it; ARCH=arm64
-	@ARCH='$(ARCH)' VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(WRITE),--write)
+	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(call on,WRITE),--write) \
+	  $(if $(architecture),--arch '$(architecture)')
 
 .PHONY: dockerfile
 dockerfile: deps ## the Dockerfile's steps without an engine, then three containers' lives (root)
@@ -155,19 +162,19 @@ bench-deps: deps
 bench-e2e: build bench-deps ## CPU a request beside varnishncsa, a compressor and rclone; QUICK=1 is short, WRITE=1 keeps it
 	@$(ENV)
 	(cd benches/rivals && CARGO_TARGET_DIR=../../target cargo build --release)
-	if [ -n "$(QUICK)" ]; then
+	if [ -n "$(call on,QUICK)" ]; then
 	  $(PYTHON) -m benches.e2e.cost --quick
 	else
-	  $(PYTHON) -m benches.e2e.cost $(if $(WRITE),--write benches/e2e/results)
-	  $(PYTHON) -m benches.e2e.sweep $(if $(WRITE),--write benches/e2e/results)
-	  $(if $(WRITE),.deps/bench/bin/python benches/e2e/plots.py benches/e2e/results docs/performance)
+	  $(PYTHON) -m benches.e2e.cost $(if $(call on,WRITE),--write benches/e2e/results)
+	  $(PYTHON) -m benches.e2e.sweep $(if $(call on,WRITE),--write benches/e2e/results)
+	  $(if $(call on,WRITE),.deps/bench/bin/python benches/e2e/plots.py benches/e2e/results docs/performance)
 	fi
 
 .PHONY: bench-mask
 bench-mask: build bench-deps ## requests/s on saturated cores and CPU a request: the module, the recommended vsl_mask, both, varnishncsa; WRITE=1 keeps it
 	@$(ENV)
-	$(PYTHON) -m benches.e2e.saturated $(if $(WRITE),--write benches/e2e/results/saturated.csv)
-	$(PYTHON) -m benches.e2e.saturated --rate 8000 $(if $(WRITE),--write benches/e2e/results/rate.csv)
+	$(PYTHON) -m benches.e2e.saturated $(if $(call on,WRITE),--write benches/e2e/results/saturated.csv)
+	$(PYTHON) -m benches.e2e.saturated --rate 8000 $(if $(call on,WRITE),--write benches/e2e/results/rate.csv)
 
 .PHONY: profile
 profile: build bench-deps ## where varnishd's CPU time goes, and a flame graph into target/ (needs perf)

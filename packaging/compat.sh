@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The VTC suite, the lines, a short chaos and the guard of memory on Varnishes that people install: make compat.
 #
-#   packaging/compat.sh [--write] [NAME...]
+#   packaging/compat.sh [--write] [--arch ARCH] [NAME...]
 #
 #   bookworm: Debian 12, Varnish 7.1    the .deb, installed by apt, and Debian's varnishtest; with the same
 #   trixie: Debian 13, Varnish 7.7      build, Debian's varnishncsa for the lines, chaos, memory
@@ -12,7 +12,7 @@
 #   VARNISH_SRC=FOLDER        the same for each source of Varnish there, from 6.0.16 on, which packaging/varnishes.sh
 #                             builds once
 #
-# ARCH=arm64 is bookworm and trixie on that machine, under qemu-user: the cross-built .deb and its Varnish by apt, in a
+# --arch arm64 is bookworm and trixie on that machine, under qemu-user: the cross-built .deb and its Varnish by apt, in a
 # tree of which the rest is this machine's. VCL is compiled by the cross compiler of the package's build, because an
 # emulated one takes half a minute for each VCL. No proofs.
 #
@@ -34,8 +34,7 @@ die() { printf 'compat: %s\n' "$*" >&2; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "a chroot needs root: run this as root or with sudo"; }
 user=1000
 here=$(dpkg --print-architecture 2>/dev/null) || here=this
-architecture=${ARCH:-$here}
-[ "$architecture" = "$here" ] || [ -z "${VARNISHES-}${VARNISH_SRC-}" ] || die "ARCH=$architecture is for Debian's packages: without VARNISHES= and VARNISH_SRC="
+architecture=$here
 cells=$PWD/target/compat/cells
 write=()
 done=()
@@ -229,11 +228,20 @@ prefix() { # NAME
   if [ "${ORACLE-}" != no ]; then proofs "$1" proof_of_prefix "$env"; fi
 }
 
-if [ "${1-}" = --write ]; then
-  [ -z "${SUITE-}${ORACLE-}" ] || die "--write is for whole cells: without SUITE= and ORACLE="
-  write=(--write)
-  shift
-fi
+while [ $# != 0 ]; do
+  case $1 in
+    --write)
+      [ -z "${SUITE-}${ORACLE-}" ] || die "--write is for whole cells: without SUITE= and ORACLE="
+      write=(--write)
+      shift ;;
+    --arch)
+      architecture=${2:?}
+      shift 2 ;;
+    *) break ;;
+  esac
+done
+[ "$architecture" = "$here" ] || [ -z "${VARNISHES-}${VARNISH_SRC-}" ] ||
+  die "ARCH=$architecture is for Debian's packages: without VARNISHES= and VARNISH_SRC="
 # Where the Varnishes of VARNISHES are from, for the table.
 from="a prefix of its own"
 if [ -n "${VARNISH_SRC-}" ]; then
