@@ -193,6 +193,14 @@ class Compact:
                 pass
 
 
+def several(count, what):
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def times(count):
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def killed(compact, blocks, kills, seconds, generator):
     """Kills the command at random instants; left alone, it takes about so many seconds. What is not right."""
     by_hour, day = hours_of(blocks), day_of(blocks)
@@ -226,10 +234,10 @@ def killed(compact, blocks, kills, seconds, generator):
             compact.empty("varnish/compact/")
             compact.bucket.fill(blocks)
             fills, known = fills + 1, compact.state()
-    compact.tell(f"compact --to {compact.form}: {kills - ended} kills, {ended} runs that ended before, the bucket filled "
-        f"{fills} times;")  # fmt: skip
-    compact.tell(f"  after each, cat gives the same lines of every hour that changed, {read} in all, and of all {day[1]:,} "
-        f"lines {fills} times")  # fmt: skip
+    compact.tell(f"compact --to {compact.form}: {several(kills - ended, 'kill')}, {several(ended, 'run')} that ended before, "
+        f"the bucket filled {times(fills)};")  # fmt: skip
+    compact.tell(f"  after each, cat gives the same lines of every hour that changed, {read} in all, and {times(fills)} of all "
+        f"{day[1]:,} lines")  # fmt: skip
     child = compact.start("--delete")
     out, _ = child.communicate()
     if child.returncode or compact.digest() != day or compact.keys("varnish/2026/"):
@@ -477,6 +485,8 @@ def tampered(compact):
 
 
 def prove(place, options):
+    if options.write and options.to:
+        return ["--write needs the figures of both forms: leave out --to"]
     lines = options.lines or (20_000_000 if options.long else 200_000)
     kills = options.kills or (50 if options.long else 8)
     hosts, hours = (5, 24) if options.long else (3, 2)
