@@ -68,7 +68,10 @@ install -D -m 644 "$made/fish" "$share/fish/vendor_completions.d/s3log.fish"
 
 put 644 "$documents" README.md API.md CHANGELOG.md LICENSE
 put 644 "$documents/docs" docs/*.md
-put 644 "$documents/examples" vcl/* examples/{varnish-mask.conf,varnish-hardening.conf,prometheus-rules.yml,grafana-dashboard.json}
+# The pictures that these pages have.
+for folder in figures performance; do put 644 "$documents/docs/$folder" docs/$folder/*.svg; done
+put 644 "$documents/examples" vcl/* examples/{varnish-mask.conf,varnish-hardening.conf,prometheus-rules.yml,grafana-dashboard.json} \
+  examples/{chain.py,iceberg.py} examples/s3log-compact.{service,timer,yaml}
 
 install -D -m 644 packaging/tmpfiles.conf "$DESTDIR$PREFIX/lib/tmpfiles.d/vmod-s3log.conf"
 install -D -m 644 packaging/varnish.service.conf \
