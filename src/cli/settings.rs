@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Error;
+use super::error::bare;
 use crate::clock::{Clock, System};
 use crate::regular_file;
 use crate::s3::credentials::chain;
@@ -116,7 +117,7 @@ impl Connection {
     /// # Errors
     /// The first one that cannot be used.
     pub(super) fn settings(&self, stream: &str) -> Result<Settings, Error> {
-        Ok(Settings::read(&self.arguments(stream)?)?)
+        self.checked(&self.arguments(stream)?)
     }
 
     /// The same for who only reads the bucket: what blocks are encrypted and signed with is the
@@ -129,7 +130,19 @@ impl Connection {
         for argument in ["encrypt_to", "public_key", "sign_key"] {
             arguments.unset(argument);
         }
-        Ok(Settings::read(&arguments)?)
+        self.checked(&arguments)
+    }
+
+    /// Without a settings file, an argument that is missing is perhaps in one.
+    fn checked(&self, arguments: &settings::Arguments) -> Result<Settings, Error> {
+        Settings::read(arguments).map_err(|error| match error {
+            settings::Error::Missing { argument, .. } if self.config.is_none() => {
+                let said = error.to_string();
+                let said = bare(&said);
+                Error::Usage(format!("{said}: give --{argument}, or a settings file with --config"))
+            }
+            other => other.into(),
+        })
     }
 
     /// Whether there is a settings file.

@@ -261,4 +261,9 @@ fn errors_say_what_and_where_and_what_to_do() {
     let ran = run(logs.command(&["ls"]).env_remove("S3LOG_CONFIG"));
     assert_eq!(ran.code, 2);
     assert!(ran.err.starts_with("s3log: no stream given"), "{}", ran.err);
+    let ran = run(logs.command(&["cat", "access"]).env_remove("S3LOG_CONFIG"));
+    assert_eq!(ran.code, 2);
+    let said = "s3log: stream access: endpoint is missing; expected https://host, optionally with a port: give \
+                --endpoint, or a settings file with --config\n";
+    assert_eq!(ran.err, said);
 }

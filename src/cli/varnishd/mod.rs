@@ -92,7 +92,10 @@ impl Varnishd {
         if let Some(name) = &self.name {
             command.arg("-n").arg(name);
         }
-        command.args(["-t", "1"]).args(arguments).stderr(Stdio::null());
+        // Seconds. varnishadm waits for varnishd's answer, which a loaded machine gives late; varnishstat only reads
+        // memory that is there.
+        let seconds = if what == "adm" { "4" } else { "1" };
+        command.args(["-t", seconds]).args(arguments).stderr(Stdio::null());
         let bytes = program::output(command, PATIENCE, MOST)?;
         Ok(cli::answer(&String::from_utf8_lossy(&bytes)).to_owned())
     }
