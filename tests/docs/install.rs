@@ -54,6 +54,8 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
         "usr/share/doc/vmod-s3log/API.md".to_owned(),
         "usr/share/doc/vmod-s3log/docs/install.md".to_owned(),
         "usr/share/doc/vmod-s3log/examples/example.vcl".to_owned(),
+        "usr/share/doc/vmod-s3log/examples/iceberg.py".to_owned(),
+        "usr/share/doc/vmod-s3log/examples/s3log-compact.service".to_owned(),
         "usr/share/doc/vmod-s3log/examples/varnish-mask.conf".to_owned(),
         "usr/share/fish/vendor_completions.d/s3log.fish".to_owned(),
         "usr/share/man/man1/s3log.1".to_owned(),
@@ -81,6 +83,20 @@ fn everything_is_below_destdir_and_where_each_program_looks() {
         let executable = file == "usr/bin/s3log";
         assert_eq!(mode(file), if executable { 0o755 } else { 0o644 }, "{file}");
     }
+    let pages = found.iter().filter(|file| file.ends_with(".md"));
+    let pictures: Vec<_> = pages
+        .flat_map(|file| {
+            let page = place.path().join(file);
+            let text = fs::read_to_string(&page).unwrap();
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let pictures = links.filter(|link| link.ends_with(".svg"));
+            pictures.map(|link| page.with_file_name(link)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(pictures.len() > 5, "{pictures:?}");
+    for picture in pictures {
+        assert!(picture.exists(), "{} is not installed", picture.display());
+    }
     let completion = place.path().join("usr/share/bash-completion/completions/s3log");
     assert!(Command::new("bash").arg("-n").arg(completion).status().unwrap().success());
 }
@@ -107,6 +123,21 @@ fn without_a_build_it_says_what_to_do() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(told.contains("libvmod_s3log.so is not there: run 'make build' first"), "{told}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_empty_folder_for_the_module_ends_it() {
+    let place = tempfile::tempdir().unwrap();
+    let output = install(&[
+        format!("DESTDIR={}", place.path().display()),
+        format!("TARGET={}", built().display()),
+        // Of a pkg-config that failed.
+        "VMODDIR=".to_owned(),
+    ]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("VMODDIR= is empty"), "{told}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
