@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Error;
-use super::blocks::{Range, select};
+use super::blocks::{Moved, Range, select};
 use super::lines::Reading;
 use super::terminal::Complaints;
 
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &CatArgs, out: &mut dyn Write) -> Result<ExitCode, 
     let mut printer = arguments.reading.printer(out)?;
     let sources = arguments.reading.sources()?;
     let mut complaints = Complaints::default();
-    let blocks = select(&sources, &arguments.range, &mut complaints)?;
+    let blocks = select(&sources, &arguments.range, &mut Moved::default(), &mut complaints)?;
     printer.print(&blocks, 0, &mut complaints)?;
     Ok(complaints.code())
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Error;
 use super::blocks::{
-    self, FoundBlock, Listing, Range, Told, filter, gather, metas, none_found, select,
+    self, FoundBlock, Listing, Moved, Range, Told, filter, gather, metas, none_found, select,
 };
 use super::compacted::{Place, Within};
 use super::settings::{Connection, Source};
@@ -121,8 +121,8 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
             blocks::pages(source, times, &hidden, &mut listing, |found| {
                 any |= !found.is_empty();
                 let found = std::mem::take(found);
-                let found = filter(found, &arguments.range, &mut complaints)?;
-                table.rows(found, &mut complaints)
+                let found = filter(found, &arguments.range, None, &mut complaints)?;
+                table.rows(found, None, &mut complaints)
             })?;
             if !any && arguments.range.is_all() {
                 let stream = &source.settings.stream;
@@ -130,8 +130,9 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
             }
         }
     } else {
-        let found = select(sources, &arguments.range, &mut complaints)?;
-        table.rows(found, &mut complaints)?;
+        let mut moved = Moved::default();
+        let found = select(sources, &arguments.range, &mut moved, &mut complaints)?;
+        table.rows(found, Some(&mut moved), &mut complaints)?;
     }
     table.sum()?;
     Ok(complaints.code())
@@ -177,21 +178,20 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Writes a row for each of `blocks`; with --long of those that are there.
-    fn rows(
+    /// Writes a row for each of `blocks`; with --long of those that are there, or were compacted as `moved` finds.
+    fn rows<'b>(
         &mut self,
-        mut blocks: Vec<FoundBlock<'_>>,
+        mut blocks: Vec<FoundBlock<'b>>,
+        moved: Option<&mut Moved<'b>>,
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
         let mut told = match self.arguments.long {
-            true => metas(&mut blocks, complaints)?,
+            true => metas(&mut blocks, moved, complaints)?,
             false => Vec::new(),
         };
         // Nothing but the manifest tells of these. Those that were compacted meanwhile join the others.
         told.retain(|told| !matches!(told, Told::Compacted { .. }));
-        if self.arguments.unsorted {
-            blocks.retain(|found| found.within.is_none());
-        } else {
+        if !self.arguments.unsorted {
             blocks = gather(blocks);
         }
         let objects = blocks.chunk_by(FoundBlock::precedes);

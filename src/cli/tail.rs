@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::blocks::{self, FoundBlock, HEADS, Range, Told, filter, metas, select};
+use super::blocks::{self, FoundBlock, HEADS, Moved, Range, Told, filter, metas, select};
 use super::lines::Reading;
 use super::settings::Source;
 use super::terminal::{Complaints, Progress, when};
@@ -53,13 +53,16 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
     let hosts = Range { host: arguments.host.clone(), ..Range::default() };
     let listed = recent(sources, &mut complaints)?;
     let mut seen: HashSet<Box<str>> = listed.iter().map(|found| found.key.clone()).collect();
-    let mut blocks = filter(listed, &hosts, &mut complaints)?;
-    let (mut start, mut records) = newest(&mut blocks, arguments.lines, &mut complaints)?;
+    let mut moved = Moved::default();
+    let mut blocks = filter(listed, &hosts, Some(&mut moved), &mut complaints)?;
+    let (mut start, mut records) =
+        newest(&mut blocks, arguments.lines, &mut moved, &mut complaints)?;
     if records < arguments.lines && !arguments.follow {
         // The last day has too few; --follow is about what comes.
-        blocks = select(sources, &hosts, &mut complaints)?;
-        (start, records) = newest(&mut blocks, arguments.lines, &mut complaints)?;
+        blocks = select(sources, &hosts, &mut moved, &mut complaints)?;
+        (start, records) = newest(&mut blocks, arguments.lines, &mut moved, &mut complaints)?;
     }
+    drop(moved);
     let shown = blocks.get(start..).unwrap_or_default();
     printer.print(shown, records.saturating_sub(arguments.lines), &mut complaints)?;
     if !arguments.follow {
@@ -92,7 +95,7 @@ pub(super) fn run(arguments: &TailArgs, out: &mut dyn Write) -> Result<ExitCode,
             continue;
         }
         let keys: Vec<_> = fresh.iter().map(|found| found.key.clone()).collect();
-        let mut fresh = match filter(fresh, &hosts, &mut complaints) {
+        let mut fresh = match filter(fresh, &hosts, Some(&mut Moved::default()), &mut complaints) {
             Ok(fresh) => fresh,
             Err(error) => {
                 complaints.say(&format!("{error}; trying again"));
@@ -136,9 +139,10 @@ fn last(hours: u64) -> (Option<u64>, u64) {
 }
 
 /// Where the newest blocks with at least `lines` records begin, and how many records these have.
-fn newest(
-    blocks: &mut [FoundBlock<'_>],
+fn newest<'a>(
+    blocks: &mut [FoundBlock<'a>],
     lines: u64,
+    moved: &mut Moved<'a>,
     complaints: &mut Complaints,
 ) -> Result<(usize, u64), Error> {
     let mut start = blocks.len();
@@ -146,7 +150,7 @@ fn newest(
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
         let asked = blocks.get_mut(from..start).unwrap_or_default();
-        for told in metas(asked, complaints)?.iter().rev() {
+        for told in metas(asked, Some(moved), complaints)?.iter().rev() {
             if records >= lines {
                 break;
             }

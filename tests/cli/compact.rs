@@ -301,6 +301,73 @@ fn metadata_of_blocks_that_are_compacted_and_deleted_meanwhile_are_those_of_the_
     }
 }
 
+/// 17 blocks in each of three hours, one line each: more than are asked for their metadata at a time.
+fn three_hours() -> Logs {
+    let mut logs = Logs::start();
+    for hour in 0..3 {
+        logs.now = START + hour * 3_600;
+        (0..17).for_each(|_| drop(logs.block("access", "edge-1", 1, 1)));
+    }
+    logs
+}
+
+/// What a command says when all blocks are compacted and deleted, by a manifest an hour, before it asks for the first
+/// block's metadata; and what it has asked for.
+fn meanwhile(arguments: &[&str]) -> (Ran, Vec<String>) {
+    let logs = three_hours();
+    let gate = CutOff::before("HEAD", logs.server.address());
+    let mut child = logs
+        .command(&[arguments, &["--endpoint", &gate.endpoint()]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !gate.is_reached() {
+        assert!(child.try_wait().unwrap().is_none(), "{arguments:?} asks for no metadata");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for until in ["2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", UNTIL] {
+        let ran = logs.s3log(&["compact", "access", "--delete", "--until", until]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!((blocks(&logs), keys(&logs, &format!("{FOLDER}manifest-")).len()), (0, 3));
+    gate.open();
+    (Ran::of(&child.wait_with_output().unwrap()), gate.asked())
+}
+
+#[test]
+fn a_manifest_is_fetched_once_however_many_blocks_are_deleted_meanwhile() {
+    let since = ["--since", "2026-11-22T10:01:02Z"];
+    let ls = ["ls", "access", "--long", "--json"];
+    for arguments in [&["tail", "access", "-n", "40"][..], &[&ls[..], &since].concat()] {
+        let told = answer(&three_hours().s3log(arguments));
+        let (ran, asked) = meanwhile(arguments);
+        assert_eq!((ran.code, &*ran.err), (0, ""), "{arguments:?}: {ran:?}");
+        assert_eq!(answer(&ran), told, "{arguments:?}");
+        for number in 1..=3 {
+            let get = format!("GET /{BUCKET}/{FOLDER}manifest-000{number}.json");
+            // A key has an `=`, which a target may have as it is or not.
+            let times =
+                asked.iter().filter(|line| line.replace("%3D", "=").starts_with(&get)).count();
+            assert_eq!(times, 1, "{arguments:?}: {get} in {asked:#?}");
+        }
+        let mut parts: Vec<_> = asked.iter().filter(|line| line.contains("/part-")).collect();
+        parts.sort();
+        assert!(parts.windows(2).all(|two| two[0] != two[1]), "{arguments:?}: {parts:#?}");
+    }
+}
+
+#[test]
+fn no_manifest_is_fetched_for_an_unsorted_listing() {
+    let arguments =
+        ["ls", "access", "--unsorted", "--long", "--json", "--since", "2026-11-22T10:01:02Z"];
+    let (ran, asked) = meanwhile(&arguments);
+    assert_eq!((ran.code, &*ran.out), (1, ""), "{ran:?}");
+    assert!(ran.err.lines().count() > 30, "{}", ran.err);
+    assert!(ran.err.lines().all(|line| line.ends_with("no longer in the bucket; skipped")));
+    assert!(!asked.iter().any(|line| line.contains("manifest-")), "{asked:#?}");
+}
+
 #[test]
 fn a_block_that_comes_late_is_compacted_by_the_next_run() {
     let mut logs = Logs::usual();

@@ -26,6 +26,7 @@ pub(in crate::cli) use self::fetch::{Jobs, lines};
 pub(in crate::cli) use self::folders::fixed;
 pub(in crate::cli) use self::keys::{Keys, Opener};
 pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
+pub(in crate::cli) use self::moved::Moved;
 pub(in crate::cli) use self::paging::walk;
 pub(in crate::cli) use self::parallel::{Breaks, each, in_order, patiently};
 pub(in crate::cli) use self::select::{

@@ -69,13 +69,14 @@ impl Range {
 }
 
 /// The blocks of `sources` that `range` asks for, in the order of time. Says which streams have no
-/// block at all, and which blocks are gone.
+/// block at all, and which blocks are gone; `moved` as for [`metas`].
 ///
 /// # Errors
-/// A page or metadata that cannot be fetched.
+/// A page or metadata that cannot be fetched, or a manifest that cannot be fetched or used.
 pub(in crate::cli) fn select<'a>(
     sources: &'a [Source],
     range: &Range,
+    moved: &mut Moved<'a>,
     complaints: &mut Complaints,
 ) -> Result<Vec<FoundBlock<'a>>, Error> {
     let mut all = Vec::new();
@@ -95,7 +96,7 @@ pub(in crate::cli) fn select<'a>(
         }
     }
     empty.iter().for_each(|text| complaints.say(text));
-    let mut all = filter(all, range, complaints)?;
+    let mut all = filter(all, range, Some(moved), complaints)?;
     all.sort_unstable();
     Ok(gather(all))
 }
@@ -137,18 +138,19 @@ pub(in crate::cli) fn gather(all: Vec<FoundBlock<'_>>) -> Vec<FoundBlock<'_>> {
     placed.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Those of `all` that `range` asks for. Says which blocks are gone.
+/// Those of `all` that `range` asks for. Says which blocks are gone; `moved` as for [`metas`].
 ///
 /// # Errors
-/// Metadata that cannot be fetched.
+/// Metadata that cannot be fetched, or a manifest that cannot be fetched or used.
 pub(in crate::cli) fn filter<'a>(
     mut all: Vec<FoundBlock<'a>>,
     range: &Range,
+    mut moved: Option<&mut Moved<'a>>,
     complaints: &mut Complaints,
 ) -> Result<Vec<FoundBlock<'a>>, Error> {
     if !range.is_all() {
         let hosts: Vec<String> = range.host.iter().map(|host| sanitise(host)).collect();
-        complete(&mut all, complaints)?;
+        complete(&mut all, moved.as_deref_mut(), complaints)?;
         all.retain(|found| {
             let host = found.host.as_deref();
             hosts.is_empty() || host.is_some_and(|host| hosts.iter().any(|name| name == host))
@@ -158,18 +160,22 @@ pub(in crate::cli) fn filter<'a>(
             all.retain(|found| found.time.is_none_or(|time| time <= until));
         }
         if let Some(since) = range.since {
-            since_then(&mut all, since, complaints)?;
+            since_then(&mut all, since, moved, complaints)?;
         }
     }
     Ok(all)
 }
 
 /// Asks for what the keys do not tell, and leaves out what is gone.
-fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Result<(), Error> {
+fn complete<'a>(
+    all: &mut Vec<FoundBlock<'a>>,
+    moved: Option<&mut Moved<'a>>,
+    complaints: &mut Complaints,
+) -> Result<(), Error> {
     let untold = |found: &FoundBlock<'_>| found.host.is_none() || found.time.is_none();
     let (mut asked, told): (Vec<_>, Vec<_>) = all.drain(..).partition(untold);
     *all = told;
-    let answers = metas(&mut asked, complaints)?;
+    let answers = metas(&mut asked, moved, complaints)?;
     for (mut found, answer) in asked.into_iter().zip(answers) {
         match answer {
             Told::Meta(meta) => {
@@ -185,14 +191,15 @@ fn complete(all: &mut Vec<FoundBlock<'_>>, complaints: &mut Complaints) -> Resul
 }
 
 /// Leaves the blocks that have records at or after `since`.
-fn since_then(
-    all: &mut Vec<FoundBlock<'_>>,
+fn since_then<'a>(
+    all: &mut Vec<FoundBlock<'a>>,
     since: u64,
+    moved: Option<&mut Moved<'a>>,
     complaints: &mut Complaints,
 ) -> Result<(), Error> {
     let second = since / 1_000_000_000;
     let early = |found: &FoundBlock<'_>| found.time.is_some_and(|time| time < second);
-    let mut newest: HashMap<(&str, Option<Arc<str>>), FoundBlock<'_>> = HashMap::new();
+    let mut newest: HashMap<(&str, Option<Arc<str>>), FoundBlock<'a>> = HashMap::new();
     for found in all.iter().filter(|found| early(found)) {
         let of = (found.source.settings.stream.as_str(), found.host.clone());
         let kept = newest.entry(of).or_insert_with(|| found.clone());
@@ -200,8 +207,8 @@ fn since_then(
             *kept = found.clone();
         }
     }
-    let mut asked: Vec<FoundBlock<'_>> = newest.into_values().collect();
-    let answers = metas(&mut asked, complaints)?;
+    let mut asked: Vec<FoundBlock<'a>> = newest.into_values().collect();
+    let answers = metas(&mut asked, moved, complaints)?;
     all.retain(|found| !early(found));
     let reaches = |told: &Told| match told {
         Told::Meta(meta) => meta.last >= since,
@@ -232,12 +239,14 @@ pub(in crate::cli) enum Told {
 }
 
 /// Asks for the metadata of `blocks` in parallel: what each says, in their order. One that was compacted and
-/// deleted since it was listed becomes the one that the manifest names. Complains of those that are gone.
+/// deleted since it was listed becomes the one that the manifest names, which `moved` finds: without it nobody looks.
+/// Complains of the others that are gone.
 ///
 /// # Errors
 /// The first that cannot be fetched, or a manifest that cannot be fetched or used.
-pub(in crate::cli) fn metas(
-    blocks: &mut [FoundBlock<'_>],
+pub(in crate::cli) fn metas<'a>(
+    blocks: &mut [FoundBlock<'a>],
+    moved: Option<&mut Moved<'a>>,
     complaints: &mut Complaints,
 ) -> Result<Vec<Told>, Error> {
     if blocks.is_empty() {
@@ -285,10 +294,15 @@ pub(in crate::cli) fn metas(
     if let Some(error) = failed {
         return Err(error);
     }
-    let mut moved = Moved::default();
-    for place in gone {
+    gone.sort_unstable();
+    let asked: Vec<&FoundBlock<'a>> = gone.iter().filter_map(|place| blocks.get(*place)).collect();
+    let named = match moved {
+        Some(moved) => moved.named(&asked)?,
+        None => vec![None; asked.len()],
+    };
+    for (place, named) in gone.into_iter().zip(named) {
         let Some(found) = blocks.get_mut(place) else { continue };
-        match moved.place(found)? {
+        match named {
             Some(to) => {
                 if let Some(within) = &to.within {
                     all.insert(place, told(within));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::ledger::Keys;
 use crate::cli::Error;
-use crate::cli::blocks::{FoundBlock, Listing, Range, filter, pages};
+use crate::cli::blocks::{FoundBlock, Listing, Moved, Range, filter, pages};
 use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::units;
@@ -127,7 +127,7 @@ impl Plan {
         // A gateway of several nodes may give a key on two pages.
         found.dedup_by(|a, b| a.key == b.key);
         let range = Range { until: Some(self.until), host: self.hosts.clone(), since: None };
-        let mut found = filter(found, &range, complaints)?;
+        let mut found = filter(found, &range, Some(&mut Moved::default()), complaints)?;
         found.retain(due);
         found.sort_unstable();
         for block in found {

@@ -11,7 +11,7 @@ use super::inspect::{Inspected, Lens, inspect};
 use super::scope::Scope;
 use super::story;
 use crate::cli::Error;
-use crate::cli::blocks::{self, FoundBlock, each, filter, none_found};
+use crate::cli::blocks::{self, FoundBlock, Moved, each, filter, none_found};
 use crate::cli::settings::Source;
 use crate::cli::terminal::output::count;
 use crate::cli::terminal::{Complaints, Progress};
@@ -43,7 +43,8 @@ pub(super) fn check<'a>(
 ) -> Result<CheckedStream<'a>, Error> {
     let listing = listed(scope, source)?;
     let (foreign, all, others) = (listing.foreign, listing.foreign_count, listing.others);
-    let found = filter(listing.found, scope.range, complaints)?;
+    let mut moved = Moved::default();
+    let found = filter(listing.found, scope.range, Some(&mut moved), complaints)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
     let mut blocks = look(usize::from(scope.jobs), &found, lens);
     // The manifests after the blocks: blocks are deleted once a manifest names them.
@@ -55,7 +56,7 @@ pub(super) fn check<'a>(
     if told.iter().any(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap)) {
         // Blocks are uploaded several at a time: one that was missing may have come meanwhile.
         let again = listed(scope, source)?.found;
-        let again = filter(again, scope.range, complaints)?;
+        let again = filter(again, scope.range, Some(&mut moved), complaints)?;
         let fresh: Vec<FoundBlock<'_>> =
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
