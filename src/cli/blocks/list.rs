@@ -183,7 +183,10 @@ impl Listing<'_> {
 pub(in crate::cli) fn none_found(source: &Source) -> String {
     let path = folders::fixed(source.settings.naming.path());
     let bucket = source.client.bucket();
-    format!("no blocks found in {bucket}/{path}; check the stream's name, bucket and path")
+    format!(
+        "no blocks found in {bucket}/{path}; check the stream's name, bucket and path; the first block comes at most a \
+         `period` after the first line"
+    )
 }
 
 #[cfg(test)]

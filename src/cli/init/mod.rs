@@ -207,6 +207,6 @@ fn next(out: &mut dyn Write, plan: &Plan, stream: &str, has_key: bool) -> io::Re
     )?;
     writeln!(
         out,
-        "\nThe lines, once requests were answered: s3log cat --config {settings} {stream}"
+        "\nThe lines, at most a minute (`period`) after a request: s3log cat --config {settings} {stream}"
     )
 }
