@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::s3::{Action, Answer};
+use crate::s3::{Action, Answer, Outcome};
 
 /// Calls `work` for each item on `jobs` threads, and `done` on this thread with the item's place
 /// and the result, in the order in which they end. `done` may stop the rest.
@@ -94,7 +94,8 @@ pub(in crate::cli) fn in_order<'i, T: Sync, P: Send, E>(
 /// Waits before the second, third and fourth attempt.
 const PAUSES: [u64; 3] = [200, 600, 1_800];
 
-/// Tries again what may work a moment later.
+/// Tries again what may work a moment later. An object that is not there comes no more: what was listed and is gone has
+/// been deleted.
 ///
 /// # Errors
 /// The last answer.
@@ -103,6 +104,7 @@ pub(in crate::cli) fn patiently<T>(
 ) -> Result<T, Answer> {
     for pause in PAUSES {
         match attempt() {
+            Err(answer) if answer.outcome == Outcome::NoObject => return Err(answer),
             Err(answer) if matches!(answer.action(), Action::Retry { .. }) => {
                 let asked = answer.retry_after.unwrap_or_default();
                 let pause = Duration::from_millis(pause).max(asked);
@@ -136,7 +138,6 @@ impl Breaks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::Outcome;
 
     #[test]
     fn every_item_is_worked_on_once() {
@@ -188,19 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_to_come_back_is_tried_again_and_what_refuses_is_not() {
+    fn what_asks_to_come_back_is_tried_again_and_what_refuses_or_is_gone_is_not() {
         let mut tries = 0;
         let busy = patiently(|| {
             tries += 1;
             if tries < 3 { Err(Answer::local(Outcome::Busy, "")) } else { Ok(tries) }
         });
         assert_eq!(busy, Ok(3));
-        let mut tries = 0;
-        let refused: Result<(), _> = patiently(|| {
-            tries += 1;
-            Err(Answer::local(Outcome::Refused, ""))
-        });
-        assert!(refused.is_err());
-        assert_eq!(tries, 1);
+        for outcome in [Outcome::Refused, Outcome::NoObject] {
+            let mut tries = 0;
+            let refused: Result<(), _> = patiently(|| {
+                tries += 1;
+                Err(Answer::local(outcome, ""))
+            });
+            assert_eq!((refused.unwrap_err().outcome, tries), (outcome, 1));
+        }
     }
 }
