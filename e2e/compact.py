@@ -26,11 +26,10 @@ import threading
 import time
 
 from e2e import rig
-from e2e.rig import say
+from e2e.rig import page, say
 from e2e.verify import Bucket, verify, watch
 
 PAGE = rig.ROOT / "docs/compaction.md"
-BEGIN, END = "<!-- compact: begin -->\n", "<!-- compact: end -->\n"
 START = 1_795_305_600  # 2026-11-22T00:00:00Z
 FOLDER = "varnish/%Y/%m/%d/"
 RECIPES = rig.DEPS / "recipes/bin"
@@ -508,7 +507,5 @@ def prove(place, options):
             wrong += found + killed(compact, blocks, kills, seconds, random.Random(options.seed))
             wrong += tampered(compact)
     if options.write and not wrong:
-        before, rest = PAGE.read_text().split(BEGIN)
-        text = "".join(f"    {line}\n" for line in compact.told)
-        PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}")
+        page.put(PAGE, "compact", "".join(f"    {line}\n" for line in compact.told))
     return wrong

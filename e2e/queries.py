@@ -20,11 +20,11 @@ import time
 
 from e2e import rig
 from e2e.readers import READERS, HERE, environment
-from e2e.rig import counting, say
+from e2e.rig import counting, page, say
+from e2e.rig.s3 import variables
 from e2e.verify import Bucket
 
 PAGE = rig.ROOT / "docs/querying.md"
-BEGIN, END = "<!-- queries: begin -->\n", "<!-- queries: end -->\n"
 START = 1_795_305_600  # 2026-11-22T00:00:00Z
 HOURS = 24
 FOLDER = "access/dt=%Y-%m-%d/hour=%H/"
@@ -172,18 +172,17 @@ class Iceberg:
         values = dict(endpoint=place.s3.endpoint, bucket=rig.BUCKET, path=f"parquet/{FOLDER}")
         values |= dict(credentials=str(place.s3.credentials), spool=str(place.spool))
         self.settings.write_text("[access]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
-        self.env = environment() | {
-            "AWS_ENDPOINT_URL": place.s3.endpoint, "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY, "BUCKET": rig.BUCKET,
-            "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY, "AWS_DEFAULT_REGION": "us-east-1",
-            "S3LOG_CONFIG": str(self.settings), "ICEBERG_CATALOG": f"sqlite:///{place.directory}/iceberg.db",
-        }  # fmt: skip
+        self.env = environment() | place.s3.variables()
+        self.env |= {"S3LOG_CONFIG": str(self.settings), "ICEBERG_CATALOG": f"sqlite:///{place.directory}/iceberg.db"}
         self.env["PATH"] = f"{place.module_dir}:{READERS}/iceberg/bin:{self.env['PATH']}"
+
+    def run(self, text, rows=None):
+        command = ["bash", "-euo", "pipefail", "-c", text]
+        return subprocess.run(command, cwd=rig.ROOT, env=self.env, input=rows, text=True, capture_output=True)
 
     def register(self, text):
         """Runs the recipe: what is wrong."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text], cwd=rig.ROOT, env=self.env, text=True, capture_output=True
-        )
+        done = self.run(text)
         if done.returncode or not done.stdout.startswith("s3://"):
             return [f"the recipe of Iceberg: exit {done.returncode}: {done.stdout}{done.stderr[-2000:]}"]
         self.where = done.stdout.strip()
@@ -203,7 +202,6 @@ class Iceberg:
             wrong.append(f"the Iceberg table is {some}, {every} and {self.where}: all is to be added, and once")
         return wrong
 
-
     def register_rest(self, place, recipe, proxy, lines):
         """Objects that a table cannot take, between two that it can, with so many lines: what is wrong."""
         bucket, [first, second, *_] = Bucket(place), [k for k in place.s3.keys(FORMS[PARQUET][0]) if "/part-" in k]
@@ -216,10 +214,7 @@ class Iceberg:
 
         def register(table, *keys):
             rows = "".join(json.dumps({"key": key}) + "\n" for key in keys)
-            text = recipe.replace("s3log ls --json access", "cat").replace("logs.access", table)
-            return subprocess.run(
-                ["bash", "-euc", text], cwd=rig.ROOT, env=self.env, input=rows, text=True, capture_output=True
-            )
+            return self.run(recipe.replace("s3log ls --json access", "cat").replace("logs.access", table), rows)
 
         def ask_of(done):
             return ask("iceberg", "iceberg", (done.stdout.strip(), ""), "SELECT count(s3log_time) FROM logs", proxy)[0]
@@ -249,10 +244,7 @@ class Iceberg:
 
 def ask(name, venv, where, question, proxy):
     """Rows, or an error, and the cost: seconds, objects, bytes, requests."""
-    env = environment() | {
-        "AWS_ENDPOINT_URL": proxy.endpoint, "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY, "BUCKET": rig.BUCKET,
-        "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY, "AWS_REGION": "us-east-1", "HOME": "/nonexistent",
-    }  # fmt: skip
+    env = environment() | variables(proxy.endpoint) | {"HOME": "/nonexistent"}
     proxy.reset()
     done = subprocess.run(
         [str(READERS / venv / "bin/python"), str(HERE / "query.py"), name, *where],
@@ -325,6 +317,5 @@ def prove(place, options):
             say(f"queries: {name}, {form}, {engine}: {cost[0]:.1f} s, {cost[1:]}")
     print(table(costs))
     if options.write and not options.only:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}{about}.\n\n{table(costs)}{END}{rest.split(END)[1]}")
+        page.put(PAGE, "queries", f"{about}.\n\n{table(costs)}")
     return wrong

@@ -19,10 +19,9 @@ import zlib
 
 from e2e import rig
 from e2e.readers_table import FORMS, TABLE
-from e2e.rig import say
+from e2e.rig import page, say
 
 PAGE = rig.ROOT / "docs/reading.md"
-BEGIN, END = "<!-- readers: begin -->\n", "<!-- readers: end -->\n"
 HERE = rig.ROOT / "e2e/data/readers"
 READERS = rig.DEPS / "readers"
 CODECS = {"gzip": "gz", "zstd": "zst", "snappy": "sz"}
@@ -238,9 +237,9 @@ def table(rows):
     return line(head) + line(["---"] * len(head)).replace(" ", "") + "".join(map(line, rows))
 
 
-def compare(page, rows):
+def compare(rows):
     """What the page says otherwise; versions may differ, where they are the machine's."""
-    there = page.partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
+    there = page.part(PAGE, "readers").splitlines()[2:]
     there = {cells[0]: cells[2:] for cells in ([c.strip() for c in text.strip("|").split(" | ")] for text in there)}
     wrong = []
     for name, _, *cells in rows:
@@ -275,7 +274,6 @@ def prove(place, options):
     if left_out:
         say(f"readers: not on this machine: {', '.join(left_out)}")
     if not options.write:
-        return wrong + compare(PAGE.read_text(), rows)
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + table(rows) + END + rest.split(END)[1])
+        return wrong + compare(rows)
+    page.put(PAGE, "readers", table(rows))
     return wrong

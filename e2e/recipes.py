@@ -87,14 +87,10 @@ class Recipes:
 
     def environment(self, config):
         """What the page tells the reader to set, and where the programs are."""
-        env = self.place.env | dict(
+        env = self.place.env | self.place.s3.variables()
+        env |= dict(
             S3LOG_CONFIG=str(config),
-            AWS_ENDPOINT_URL=self.place.s3.endpoint,
-            AWS_DEFAULT_REGION="us-east-1",
-            AWS_ACCESS_KEY_ID=rig.ACCESS_KEY,
-            AWS_SECRET_ACCESS_KEY=rig.SECRET_KEY,
             AWS_EC2_METADATA_DISABLED="true",
-            BUCKET=rig.BUCKET,
             HOME=str(self.place.directory),
             LC_ALL="C.UTF-8",
         )

@@ -408,13 +408,7 @@ def upload_again(place, folder):
     program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)[1]
     bucket = "mended-logs"
     place.s3.client().create_bucket(Bucket=bucket)
-    variables = {
-        "AWS_ACCESS_KEY_ID": rig.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": rig.SECRET_KEY,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": place.s3.endpoint,
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    }
+    variables = place.s3.variables() | {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
     subprocess.run(
         [sys.executable, "-c", program, "0000000001", bucket],
         cwd=folder,

@@ -11,6 +11,13 @@ SECRET_KEY = "edge-secret"
 BUCKET = "edge-logs"
 
 
+def variables(endpoint):
+    """The environment of a program that takes bucket and credentials as the aws command does."""
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    regions = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    return {"AWS_ENDPOINT_URL": endpoint, "BUCKET": BUCKET} | keys | regions
+
+
 class S3:
     """SeaweedFS on loopback. The data survives kill() and start()."""
 
@@ -43,6 +50,10 @@ class S3:
         another path for the command."""
         given = ["--endpoint", self.endpoint, "--bucket", bucket]
         return [*given, "--credentials", str(credentials or self.credentials)]
+
+    def variables(self):
+        """The environment of a program that reads the bucket here as the aws command does."""
+        return variables(self.endpoint)
 
     def start(self):
         command = [DEPS / "venv/bin/weed", "-logtostderr", "mini", "-ip=127.0.0.1"]
