@@ -62,6 +62,16 @@ def total(counters):
     return " + ".join(f"(sum({since(counter)}) or vector(0))" for counter in counters)
 
 
+def most(counter):
+    """The greatest of a counter's series of a stream and node: of one that was started anew there may be two."""
+    return f"max by (id, instance) ({series(counter)})"
+
+
+def filled(what, limit):
+    """(query, legend) of how much of its limit something takes, and has taken at most."""
+    return [(f"{most(f'{what}_used')} / {limit}", "{{id}}"), (f"{most(f'{what}_high_water')} / {limit}", "{{id}} at most")]
+
+
 # Kind, title, what it shows, unit, [(query, legend)], colours from a value on.
 GOOD, ODD, BAD = "green", "orange", "red"
 ROWS = {
@@ -95,14 +105,9 @@ ROWS = {
         ("lines", "Spool", "Blocks that are not uploaded, and those set aside.", "bytes",
          each(series, {"spooled_bytes": "waiting", "quarantined_bytes": "in quarantine"}), []),
         ("lines", "Spool, of spool_max", "Full, the oldest blocks or the new records are dropped.", "percentunit",
-         [(f"max by (id, instance) ({series('spool_used')}) / (max by (id, instance) ({series('spool_max')}) > 0)",
-           "{{id}}"),
-          (f"max by (id, instance) ({series('spool_high_water')})"
-           f" / (max by (id, instance) ({series('spool_max')}) > 0)", "{{id}} at most")], [(0.8, BAD)]),
+         filled("spool", f"({most('spool_max')} > 0)"), [(0.8, BAD)]),
         ("lines", "Ring", "Half full, low priorities are shed; 7/8 full, normal ones.", "percentunit",
-         [(f"max by (id, instance) ({series('ring_used')}) / max by (id, instance) ({series('ring_size')})", "{{id}}"),
-          (f"max by (id, instance) ({series('ring_high_water')}) / max by (id, instance) ({series('ring_size')})",
-           "{{id}} at most")], [(0.875, BAD)]),
+         filled("ring", most("ring_size")), [(0.875, BAD)]),
     ],
     "Gateway": [
         ("lines", "Answers", "Upload attempts by what they were answered, and those that failed and were repeated.",
