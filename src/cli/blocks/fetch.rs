@@ -190,7 +190,7 @@ fn attempt(
             Form::Columns => {
                 let asked = object.iter().filter_map(|found| found.within.as_ref());
                 let asked = asked.map(|within| within.block).collect();
-                let lines = compacted::lines_of(first.source, &within.place, asked);
+                let lines = compacted::lines(first.source, &within.place, Some(asked));
                 let lines = lines.map_err(|error| Stop::Failed(unreadable(key, &told(error))))?;
                 return give(object, Holds::Asked, Box::new(lines), &broken, given, send);
             }

@@ -147,7 +147,7 @@ fn has_lines(source: &Source, part: &Part) -> Result<(), String> {
     let Some((Form::Columns, seal)) = forms(&part.key) else { return Ok(()) };
     let place =
         Place { key: part.key.as_str().into(), size: part.bytes, form: Form::Columns, seal };
-    let wrong = compacted::lines(source, &place).and_then(|lines| wrong_blocks(part, lines));
+    let wrong = compacted::lines(source, &place, None).and_then(|lines| wrong_blocks(part, lines));
     match wrong {
         Ok(0) => Ok(()),
         Ok(_) => Err("its rows do not give the lines of its blocks".to_owned()),

@@ -27,4 +27,4 @@ pub(in crate::cli) use self::key::{CompactKey, Day, Form, forms, part};
 pub(in crate::cli) use self::load::{Loaded, blocks, load, manifests, merge, read};
 pub(in crate::cli) use self::manifest::{FORMAT, INPUTS_MAX, Input, Manifest, Part, comment};
 pub(in crate::cli) use self::place::{Place, Within};
-pub(in crate::cli) use self::ranges::{lines, lines_of};
+pub(in crate::cli) use self::ranges::lines;

@@ -12,33 +12,14 @@ use crate::cli::columns;
 use crate::cli::settings::Source;
 use crate::s3::Outcome;
 
-/// The lines of the object at `place`, blocks and lines in their order. Nothing is checked but what is needed
-/// to read it.
+/// The lines of the object at `place`: of all blocks, or of those in the places `blocks`, one behind the other. Blocks and
+/// lines are in their order. Nothing is checked but what is needed to read it.
 ///
 /// # Errors
 /// [`io::ErrorKind::NotFound`]: it is not there; [`io::ErrorKind::Unsupported`]: this program cannot read such
 /// a file; [`io::ErrorKind::InvalidData`]: what is wrong with its bytes; any other: the gateway's answer, or the
 /// connection.
 pub(in crate::cli) fn lines<'s>(
-    source: &'s Source,
-    place: &Place,
-) -> io::Result<impl Read + Send + use<'s>> {
-    some_lines(source, place, None)
-}
-
-/// The same of the blocks in these places alone, one behind the other.
-///
-/// # Errors
-/// As [`lines`].
-pub(in crate::cli) fn lines_of<'s>(
-    source: &'s Source,
-    place: &Place,
-    blocks: Vec<u32>,
-) -> io::Result<impl Read + Send + use<'s>> {
-    some_lines(source, place, Some(blocks))
-}
-
-fn some_lines<'s>(
     source: &'s Source,
     place: &Place,
     blocks: Option<Vec<u32>>,

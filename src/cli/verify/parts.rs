@@ -127,7 +127,7 @@ fn contents(
     if (lens.mode, form) == (Mode::Deep, Form::Columns) {
         // Decoded from its end, and only with the hash that it had.
         let place = Place { key: part.key.as_str().into(), size: part.bytes, form, seal };
-        let read = compacted::lines(source, &place).and_then(|lines| slices(part, lines));
+        let read = compacted::lines(source, &place, None).and_then(|lines| slices(part, lines));
         findings = read.unwrap_or_else(|error| vec![unread(part, &error)]);
     }
     Ok(findings)
