@@ -69,32 +69,20 @@ impl Outcome {
     /// the bucket.
     #[must_use]
     pub(crate) fn is_everyones(self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable
-                | Self::Proxy
-                | Self::ProxyRefused
-                | Self::Tls
-                | Self::NoCredentials
-                | Self::NoBucket
-                | Self::WrongRegion
-                | Self::Unsendable
-        )
+        matches!(self, Self::NoCredentials | Self::NoBucket | Self::WrongRegion | Self::Unsendable)
+            || self.is_no_connection()
     }
 
     /// Whether the gateway, or the way to it, was tried and has not answered. The other outcomes without a
     /// status are this side's.
     #[must_use]
     pub(crate) fn is_silence(self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable
-                | Self::Proxy
-                | Self::ProxyRefused
-                | Self::Tls
-                | Self::TimedOut
-                | Self::Broken
-        )
+        matches!(self, Self::TimedOut | Self::Broken) || self.is_no_connection()
+    }
+
+    /// Whether there was no connection to the gateway that could carry a request.
+    const fn is_no_connection(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Proxy | Self::ProxyRefused | Self::Tls)
     }
 }
 
