@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::cut_off::CutOff;
@@ -211,6 +211,20 @@ fn killed_between_requests(form: &[&str]) {
     }
 }
 
+/// A command behind a gate, once the gate is reached, or the command has ended before: whether it is reached.
+fn held(logs: &Logs, gate: &CutOff, arguments: &[&str]) -> (Child, bool) {
+    let mut child = logs
+        .command(&[arguments, &["--endpoint", &gate.endpoint()]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !gate.is_reached() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (child, gate.is_reached())
+}
+
 #[test]
 fn blocks_that_are_compacted_and_deleted_while_cat_reads_them_are_read_from_the_objects() {
     let lines = Logs::usual().lines();
@@ -220,16 +234,7 @@ fn blocks_that_are_compacted_and_deleted_while_cat_reads_them_are_read_from_the_
         loop {
             let logs = Logs::usual();
             let gate = CutOff::after(most, logs.server.address());
-            let mut child = logs
-                .command(&["cat", "access", "--jobs", "2", "--endpoint", &gate.endpoint()])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            while !gate.is_reached() && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let reached = gate.is_reached();
+            let (child, reached) = held(&logs, &gate, &["cat", "access", "--jobs", "2"]);
             if reached {
                 let ran = compact(&logs, &[form, &["--delete", "--max-bytes", "500B"]].concat());
                 assert_eq!((ran.code, blocks(&logs)), (0, 0), "{ran:?}");
@@ -274,16 +279,7 @@ fn metadata_of_blocks_that_are_compacted_and_deleted_meanwhile_are_those_of_the_
         loop {
             let logs = Logs::usual();
             let gate = CutOff::after(most, logs.server.address());
-            let mut child = logs
-                .command(&[arguments, &["--endpoint", &gate.endpoint()]].concat())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            while !gate.is_reached() && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let reached = gate.is_reached();
+            let (child, reached) = held(&logs, &gate, arguments);
             if reached {
                 let ran = compact(&logs, &["--delete", "--max-bytes", "500B"]);
                 assert_eq!((ran.code, blocks(&logs)), (0, 0), "{ran:?}");
@@ -316,16 +312,8 @@ fn three_hours() -> Logs {
 fn meanwhile(arguments: &[&str]) -> (Ran, Vec<String>) {
     let logs = three_hours();
     let gate = CutOff::before("HEAD", logs.server.address());
-    let mut child = logs
-        .command(&[arguments, &["--endpoint", &gate.endpoint()]].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while !gate.is_reached() {
-        assert!(child.try_wait().unwrap().is_none(), "{arguments:?} asks for no metadata");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let (child, reached) = held(&logs, &gate, arguments);
+    assert!(reached, "{arguments:?} asks for no metadata");
     for until in ["2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z", UNTIL] {
         let ran = logs.s3log(&["compact", "access", "--delete", "--until", until]);
         assert_eq!(ran.code, 0, "{ran:?}");

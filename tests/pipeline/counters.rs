@@ -12,6 +12,7 @@ use crate::common::s3_server::S3Server;
 use crate::common::stream::{DEAD, Holder, Process, wait_for};
 use crate::external::ship;
 use vmod_s3log::clock::System;
+use vmod_s3log::pipeline::Shipment;
 
 const SHORT: (&str, &str) = ("period", "100ms");
 
@@ -101,6 +102,23 @@ const LARGE: [(&str, &str); 6] = [
     ("upload_threads", "1"),
 ];
 
+/// The same for another process that uploads.
+fn shipped() -> Vec<(&'static str, &'static str)> {
+    LARGE.into_iter().chain([("upload", "external"), ("exit_timeout", "0s")]).collect()
+}
+
+/// A stream whose large block a shipper is uploading, as the stream's process has heard.
+fn shipping<'p>(process: &'p Process, endpoint: &str) -> (Holder<'p>, Shipment) {
+    let holder = process.attach(endpoint, &shipped());
+    push_large_block(&holder);
+    let shipment = ship(process, endpoint);
+    wait_for("the shipper's upload", || {
+        shipment.follow().unwrap();
+        holder.stat("uploading_blocks") == 1
+    });
+    (holder, shipment)
+}
+
 #[test]
 fn an_upload_under_way_says_how_far_it_is_until_it_has_ended() {
     let process = Process::new();
@@ -125,15 +143,7 @@ fn what_a_shipper_has_in_hand_is_told_until_it_is_silent_and_so_are_its_answers(
     let mut process = Process::new();
     process.environment.clock = Arc::new(Fast(System::new()));
     let (endpoint, hang_up) = mute();
-    let external = ("upload", "external");
-    let settings: Vec<_> = LARGE.into_iter().chain([external]).collect();
-    let holder = process.attach(&endpoint, &settings);
-    push_large_block(&holder);
-    let shipment = ship(&process, &endpoint);
-    wait_for("the shipper's upload", || {
-        shipment.follow().unwrap();
-        holder.stat("uploading_blocks") == 1
-    });
+    let (holder, shipment) = shipping(&process, &endpoint);
     // It says no more, as one that was killed.
     wait_for("its silence", || holder.stat("uploading_blocks") == 0);
     wait_for("its upload to be told again", || {
@@ -152,19 +162,11 @@ fn what_a_shipper_has_in_hand_is_told_until_it_is_silent_and_so_are_its_answers(
 fn what_a_shipper_had_in_hand_before_the_start_is_no_upload_under_way() {
     let process = Process::new();
     let (endpoint, _hang_up) = mute();
-    let more = [("upload", "external"), ("exit_timeout", "0s")];
-    let settings: Vec<_> = LARGE.into_iter().chain(more).collect();
-    let holder = process.attach(&endpoint, &settings);
-    push_large_block(&holder);
-    let shipment = ship(&process, &endpoint);
-    wait_for("the shipper's upload", || {
-        shipment.follow().unwrap();
-        holder.stat("uploading_blocks") == 1
-    });
+    // It says no more, as one that was killed meanwhile.
+    let (holder, _shipment) = shipping(&process, &endpoint);
     drop(holder);
     process.wait_closed();
-    // It says no more, as one that was killed meanwhile.
-    let holder = process.attach(&endpoint, &settings);
+    let holder = process.attach(&endpoint, &shipped());
     holder.wait_stat("shipper_silent", 1);
     assert_eq!(holder.stat("uploading_blocks"), 0);
 }
