@@ -4,14 +4,18 @@ The blocks are made here from the format alone, by Python's gzip and hashlib: se
 minute each. The server is SeaweedFS. All is done with compressed lines and with Parquet. First one run is
 measured, beside DuckDB's COPY to Parquet of the same blocks. Parquet objects are read by DuckDB and pyarrow,
 whose answers must be those that Python gets from the lines. Both are taken where they are on PATH, or where
-`make e2e T=recipes` has installed them. Then the command is killed with SIGKILL at random instants. What `s3log
-cat` gives must always be the bytes that Python made: after each kill of every hour of which anything in the bucket has
-changed since it was read last, and of the whole day each time that all blocks are gone. Then objects and manifests
-are changed in every way that `e2e verify` changes blocks.
+`make e2e T=recipes` has installed them. Then the command is killed with SIGKILL at random instants: by the clock, of
+the whole day or of an hour, while it waits for the answer to an hour's manifest, which a proxy holds up, and soon
+after the bucket shows a manifest, or a first block gone.
+The bucket before and after tells what the command was doing; with 20 kills or more, some must have ended each of the
+four things that it does. What `s3log cat` gives must always be the bytes that Python made: after each kill of every
+hour of which anything in the bucket has changed since it was read last, and of the whole day each time that all
+blocks are gone. Then objects and manifests are changed in every way that `e2e verify` changes blocks.
 """
 
 import collections
 import concurrent.futures
+import contextlib
 import datetime
 import gzip
 import hashlib
@@ -20,13 +24,14 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 from e2e import rig
-from e2e.rig import page, say
+from e2e.rig import counting, page, say
 from e2e.verify import Bucket, verify, watch
 
 PAGE = rig.ROOT / "docs/compaction.md"
@@ -45,7 +50,12 @@ FORMS = {"zstd": ["--to", "zstd"], "parquet": ["--to", "parquet", "--format", FO
 AGENTS = ["Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"] * 7 + ['\u00fc \\"q\\" \\uefff \\\\']
 # Lines that are not of the format, one in so many.
 OTHER = 97
-UNTIL = "2026-11-23T00:00:00Z"
+# What a killed command was doing.
+READ, STORED, NAMED, DELETED, AFTER = (
+    "while blocks were read", "before an object's manifest", "before deletion", "during deletion", "after deletion",
+)  # fmt: skip
+# As many kills must have ended each but the last.
+MANY = 20
 
 
 def arguments(parser):
@@ -90,6 +100,11 @@ def of_host(host, count, lines, seed):
     return made
 
 
+def moment(hour):
+    """The start of an hour, as the command takes times."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(START + hour * 3600))
+
+
 def hours_of(blocks):
     """What `s3log cat` is to give of each hour: SHA-256 and number of lines."""
     by_hour = collections.defaultdict(list)
@@ -122,10 +137,52 @@ def hour_of(key):
     return int(re.search(r"/hour=(\d\d)/|/[-\d]+T(\d\d)-[^/]+$", key).expand(r"\1\2"))
 
 
+class Gate(counting.Counting):
+    """A proxy before the S3 server through which all goes but a manifest."""
+
+    def __init__(self, port):
+        self.holds, self.over = threading.Event(), threading.Event()
+        super().__init__("127.0.0.1", port)
+
+    def serve(self, client):
+        with contextlib.suppress(OSError), client, socket.create_connection(self.server) as server:
+            answers = threading.Thread(target=self.answer, args=(server, client), daemon=True)
+            answers.start()
+            # A client waits for each answer, so that a request starts a piece.
+            while piece := client.recv(counting.PIECE):
+                if piece.startswith(b"PUT ") and b"/manifest-" in piece.split(b"\r\n", 1)[0]:
+                    self.holds.set()
+                    self.over.wait()
+                    break
+                server.sendall(piece)
+            server.shutdown(socket.SHUT_RDWR)
+            answers.join()
+
+    @staticmethod
+    def answer(server, client):
+        with contextlib.suppress(OSError):
+            while piece := server.recv(counting.PIECE):
+                client.sendall(piece)
+
+    def close(self):
+        self.over.set()
+        super().close()
+
+
+class Hour:
+    """What the lines of an hour can come from: keys and entity tags."""
+
+    def __init__(self):
+        self.blocks, self.objects, self.manifests = set(), set(), set()
+
+    def __eq__(self, other):
+        return vars(self) == vars(other)
+
+
 class Compact:
     def __init__(self, place, bucket):
         self.place, self.bucket, self.form = place, bucket, "zstd"
-        # The hour of each manifest, by key and entity tag.
+        # Of each manifest, by key and entity tag: its hour, and the keys of its blocks and of its objects.
         self.manifests = {}
         # What the page shows.
         self.told = []
@@ -138,14 +195,15 @@ class Compact:
         words = [str(self.place.command), name, "access", "--path", FOLDER, *self.place.s3.words()]
         return [*words, *more]
 
-    def compacting(self, *more):
+    def compacting(self, *more, hours=range(24)):
         temporary = self.place.directory / "temporary"
         temporary.mkdir(exist_ok=True)
-        words = ["--until", UNTIL, "--json", "--temp-dir", str(temporary), *FORMS[self.form], *more]
-        return self.command("compact", *words)
+        words = ["--since", moment(hours[0]), "--until", moment(hours[-1] + 1), "--json", "--temp-dir", str(temporary)]
+        return self.command("compact", *words, *FORMS[self.form], *more)
 
-    def start(self, *more):
-        command = self.compacting(*more)
+    def start(self, *more, hours=range(24), endpoint=None):
+        direct = self.place.s3.endpoint
+        command = [endpoint or direct if word == direct else word for word in self.compacting(*more, hours=hours)]
         return subprocess.Popen(command, env=self.place.env, stdout=subprocess.PIPE, text=True)
 
     def digest(self, *range):
@@ -173,18 +231,52 @@ class Compact:
         return {item["Key"]: item["Size"] for item in self.listing(prefix)}
 
     def state(self):
-        """What the lines of each hour can come from: keys and entity tags of blocks, objects and manifests."""
-        hours = collections.defaultdict(set)
+        """What the lines of each hour can come from."""
+        hours = collections.defaultdict(Hour)
         for item in self.listing("varnish/"):
             known = item["Key"], item["ETag"]
             if "/manifest-" in known[0]:
                 if known not in self.manifests:
-                    since = json.loads(self.bucket.get(known[0])[0])["since"]
-                    self.manifests[known] = (since // 10**9 - START) // 3600
-                hours[self.manifests[known]].add(known)
+                    document = json.loads(self.bucket.get(known[0])[0])
+                    blocks = {block["key"] for part in document["parts"] for block in part["blocks"]}
+                    parts = {part["key"] for part in document["parts"]}
+                    self.manifests[known] = (document["since"] // 10**9 - START) // 3600, blocks, parts
+                hours[self.manifests[known][0]].manifests.add(known)
+            elif "/part-" in known[0]:
+                hours[hour_of(known[0])].objects.add(known)
             else:
-                hours[hour_of(known[0])].add(known)
+                hours[hour_of(known[0])].blocks.add(known)
         return hours
+
+    def doing(self, before, after, hours):
+        """What a command that was to compact these hours was doing when it was killed."""
+
+        def keys(state, what):
+            return {key for hour in hours for key, _ in getattr(state[hour], what)}
+
+        manifests = [self.manifests[known] for hour in hours for known in after[hour].manifests]
+        left, named = keys(after, "blocks"), set().union(*(blocks for _, blocks, _ in manifests))
+        gone = keys(before, "blocks") - left
+        if any(blocks & gone and blocks & left for _, blocks, _ in manifests):
+            return DELETED
+        stored = keys(after, "objects") - keys(before, "objects")
+        if stored.difference(*(parts for _, _, parts in manifests)):
+            return STORED
+        if left - named:
+            return READ
+        return NAMED if left else AFTER
+
+    def wait_for(self, child, what, hour):
+        """Until the bucket has another manifest, or a block of the hour fewer, or the command has ended."""
+        (day, _), folder = moment(hour).split("T"), FOLDER.partition("%")[0]
+        blocks = f"{folder}{day.replace('-', '/')}/{moment(hour)[:13]}-"
+        prefix = {NAMED: f"{folder}compact/access/dt={day}/manifest-", DELETED: blocks}[what]
+        client, before = self.place.s3.client(), None
+        while child.poll() is None:
+            count = client.list_objects_v2(Bucket=rig.BUCKET, Prefix=prefix)["KeyCount"]
+            before = count if before is None else before
+            if count != before:
+                return
 
     def empty(self, prefix):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -200,27 +292,64 @@ def times(count):
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def killed(compact, blocks, kills, seconds, generator):
-    """Kills the command at random instants; left alone, it takes about so many seconds. What is not right."""
-    by_hour, day = hours_of(blocks), day_of(blocks)
+def aims(kills, generator):
+    """What each kill waits for in the bucket, if anything. Two in five go by the clock alone."""
+    return generator.sample([(None, None, STORED, NAMED, DELETED)[n % 5] for n in range(kills)], kills)
+
+
+def kill_one(compact, known, aim, within, generator):
+    """Runs the command and kills it within so many seconds: the hours that it was to compact, and whether it had ended.
+
+    By the clock, the whole day is compacted every other time. An hour that is watched has to have what is waited for.
+    """
+    fresh = [hour for hour, state in known.items() if state.blocks and not state.objects]
+    left = [hour for hour, state in known.items() if len(state.blocks) > 1]
+    hours = {None: left, STORED: fresh, NAMED: fresh, DELETED: left}[aim]
+    if aim is None and generator.random() < 0.5 or not hours:
+        aim, hours, seconds = None, range(24), within["day"]
+    else:
+        hours, seconds = [generator.choice(hours)], within["hour"]
+    with contextlib.ExitStack() as stack:
+        gate = None
+        if aim == STORED:
+            gate = stack.enter_context(contextlib.closing(Gate(compact.place.s3.ports["s3"])))
+        child = compact.start("--delete", hours=hours, endpoint=gate and gate.endpoint)
+        if gate:
+            while child.poll() is None and not gate.holds.wait(0.05):
+                pass
+        elif aim:
+            compact.wait_for(child, aim, hours[0])
+        try:
+            child.communicate(timeout=generator.uniform(0, within[aim] if aim else seconds))
+            return hours, True
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+        return hours, child.returncode != -signal.SIGKILL
+
+
+def killed(compact, blocks, right, kills, seconds, generator):
+    """Kills the command so often; left alone, it takes about so many seconds. What is not right."""
+    by_hour, day = right
     wrong, ended, fills, read, found = [], 0, 1, 0, compact.digest()
     if found != day:
         return [f"before all kills cat gives {found[1]} lines, {found[0]}, not {day[1]}, {day[0]}"]
     # So that an hour is mostly done before the next kill, and a day is killed many times.
-    usual = min(1, 4 / len(by_hour)) * seconds
-    longest, known = usual, compact.state()
-    for _ in range(kills):
-        child = compact.start("--delete")
-        try:
-            child.communicate(timeout=generator.uniform(0, longest))
-            ended += 1
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.communicate()
+    usual = {"day": min(1, 4 / len(by_hour)) * seconds, "hour": 1.5 * seconds / len(by_hour)}
+    usual |= {STORED: 0.2, NAMED: 0.02, DELETED: 0.2}
+    longest, known, doing, waiting = dict(usual), compact.state(), collections.Counter(), aims(kills, generator)
+    while waiting and ended < 2 * kills:
+        aim = waiting.pop()
+        hours, early = kill_one(compact, known, aim, longest, generator)
         state = compact.state()
+        if early:
+            ended += 1
+            waiting.insert(0, aim)
+        else:
+            doing[compact.doing(known, state, hours)] += 1
         changed = [hour for hour in by_hour if state[hour] != known[hour]]
         # Where it comes to nothing, it gets more time.
-        longest = usual if changed else longest * 1.5
+        longest = dict(usual) if changed else {name: 1.5 * most for name, most in longest.items()}
         known, read = state, read + len(changed)
         for hour in changed:
             found = compact.hour(hour)
@@ -233,10 +362,17 @@ def killed(compact, blocks, kills, seconds, generator):
             compact.empty("varnish/compact/")
             compact.bucket.fill(blocks)
             fills, known = fills + 1, compact.state()
-    compact.tell(f"compact --to {compact.form}: {several(kills - ended, 'kill')}, {several(ended, 'run')} that ended before, "
+    compact.tell(f"compact --to {compact.form}: {several(doing.total(), 'kill')}, {several(ended, 'run')} that ended before, "
         f"the bucket filled {times(fills)};")  # fmt: skip
+    told = [f"{doing[what]} {what}" for what in (READ, STORED, NAMED, DELETED, AFTER) if doing[what]]
+    compact.tell(f"  of them {', '.join(told)};")
     compact.tell(f"  after each, cat gives the same lines of every hour that changed, {read} in all, and {times(fills)} of all "
         f"{day[1]:,} lines")  # fmt: skip
+    if doing.total() < kills:
+        wrong.append(f"{doing.total()} kills of {kills}: {ended} runs ended before")
+    missed = [what for what in (READ, STORED, NAMED, DELETED) if not doing[what]]
+    if kills >= MANY and missed:
+        wrong.append(f"of {kills} kills none fell {' or '.join(missed)}")
     child = compact.start("--delete")
     out, _ = child.communicate()
     if child.returncode or compact.digest() != day or compact.keys("varnish/2026/"):
@@ -498,13 +634,13 @@ def prove(place, options):
         blocks = [block for of in made for block in of]
         compact.tell(f"compact: {len(blocks):,} blocks of {hosts} hosts and {hours} hours, {len(blocks) * each:,} lines, "
             f"seed {options.seed}")  # fmt: skip
-        wrong = []
+        wrong, right = [], (hours_of(blocks), day_of(blocks))
         for compact.form in [options.to] if options.to else FORMS:
             compact.empty("varnish/")
             compact.bucket.fill(blocks)
             found, seconds = measured(compact, blocks, pool)
             compact.empty("varnish/compact/")
-            wrong += found + killed(compact, blocks, kills, seconds, random.Random(options.seed))
+            wrong += found + killed(compact, blocks, right, kills, seconds, random.Random(options.seed))
             wrong += tampered(compact)
     if options.write and not wrong:
         page.put(PAGE, "compact", "".join(f"    {line}\n" for line in compact.told))
