@@ -63,8 +63,9 @@ def arguments(parser):
     parser.add_argument("--lines", type=int, help="lines in all")
     parser.add_argument("--kills", type=int, help="how often the command is killed")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--to", choices=FORMS, help="only this form")
-    parser.add_argument("--write", action="store_true", help="put the result into docs/compaction.md")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--to", choices=FORMS, help="only this form")
+    some.add_argument("--write", action="store_true", help="put the result into docs/compaction.md")
 
 
 def block(host, number, previous, lines, generator):
@@ -620,8 +621,6 @@ def tampered(compact):
 
 
 def prove(place, options):
-    if options.write and options.to:
-        return ["--write needs the figures of both forms: leave out --to"]
     lines = options.lines or (20_000_000 if options.long else 200_000)
     kills = options.kills or (50 if options.long else 8)
     hosts, hours = (5, 24) if options.long else (3, 2)

@@ -343,6 +343,8 @@ def prove(place, options):
     measure = Measure(place, options.requests)
     rows = [row for row in ROWS if row.name in QUICK or not options.quick]
     rows = [row for row in rows if row.name.startswith(options.only)]
+    if not rows and (options.quick or not READER.startswith(options.only)):
+        return [f"no row's name begins with {options.only}"]
     if rig.numbers(place.env) < rig.NONE_SINCE:
         rows = [row for row in rows if row.parameters != NONE]
     found = {row.name: measure.row(row) for row in rows}

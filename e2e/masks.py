@@ -29,6 +29,7 @@ TAGS = """Begin ReqStart ReqMethod ReqURL ReqProtocol ReqHeader ReqUnset RespSta
 
 NONE = "none"
 RECOMMENDED = "recommended"
+SIZES = (("vsl_buffer", "1k"), ("vsl_reclen", "64"), ("vsl_reclen", "4084"))
 QUICK = [NONE, RECOMMENDED, "RespStatus", "VCL_call", "Timestamp", "ReqHeader", "Begin"]
 
 # What is missing where a tag is hidden or its records are flushed, and is counted: of which stream and
@@ -319,12 +320,15 @@ def settings(place, options):
     for tag in options.only.split(",") if options.only else QUICK if options.quick else every:
         if tag in every:
             yield tag, default | {"vsl_mask": parameter_of(tag)}
-    for parameter, value in (("vsl_buffer", "1k"), ("vsl_reclen", "64"), ("vsl_reclen", "4084")):
-        if not options.only or f"{parameter} {value}" in options.only:
+    for parameter, value in SIZES:
+        if not options.only or f"{parameter} {value}" in options.only.split(","):
             yield f"{parameter} {value}", default | {parameter: value}
 
 
 def prove(place, options):
+    known = {NONE, RECOMMENDED, *TAGS, *(f"{parameter} {value}" for parameter, value in SIZES)}
+    if options.only and (unknown := set(options.only.split(",")) - known):
+        return [f"no setting is called {' or '.join(sorted(unknown))}: {', '.join(sorted(known))}"]
     return run(place, options, settings(place, options), 0)
 
 

@@ -48,8 +48,9 @@ CLIENT = "192.0.2.7"
 def arguments(parser):
     parser.add_argument("--long", action="store_true", help="10 million lines in blocks of a minute of 5 hosts")
     parser.add_argument("--lines", type=int, default=240_000)
-    parser.add_argument("--only", help="one question")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/querying.md")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--only", help="one question")
+    some.add_argument("--write", action="store_true", help="put the tables into docs/querying.md")
 
 
 class Right:
@@ -285,13 +286,15 @@ def table(costs):
 def prove(place, options):
     if not READERS.exists():
         raise rig.Skip("the engines are not installed: make e2e T=queries installs them")
+    questions = dict(re.findall(r"<!-- query: (\S+) -->\n```sql\n(.*?)\n```", PAGE.read_text(), re.DOTALL))
+    if options.only not in (None, *questions):
+        return [f"no question is called {options.only}: {', '.join(questions)}"]
     place.s3.start()
     right = Right()
     count, number, raw, stored = fill(place, options, right)
     about = f"{count:,} lines of a day in {number:,} blocks: {raw / 1e6:,.0f} MB, {stored / 1e6:,.0f} MB stored"
     say(f"queries: {about}")
     wrong = compact(place, "zstd") + compact(place, "parquet", FORMAT)
-    questions = dict(re.findall(r"<!-- query: (\S+) -->\n```sql\n(.*?)\n```", PAGE.read_text(), re.DOTALL))
     [recipe] = re.findall(r"<!-- iceberg -->\n```sh\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     iceberg = Iceberg(place)
     wrong += iceberg.register_twice(recipe)
@@ -316,6 +319,6 @@ def prove(place, options):
             by_engine[engine] = cost
             say(f"queries: {name}, {form}, {engine}: {cost[0]:.1f} s, {cost[1:]}")
     print(table(costs))
-    if options.write and not options.only:
+    if options.write:
         page.put(PAGE, "queries", f"{about}.\n\n{table(costs)}")
     return wrong

@@ -259,6 +259,10 @@ def arguments(parser):
 
 
 def prove(place, options):
+    found = recipes()
+    only = set(options.only.split(",") if options.only else found)
+    if unknown := only - set(found):
+        return [f"no recipe is called {' or '.join(sorted(unknown))}: {', '.join(found)}"]
     place.s3.start()
     run = Recipes(place, options.requests)
     config = run.settings()
@@ -272,12 +276,11 @@ def prove(place, options):
     place.start_varnish(vcl)
     run.traffic(env)
     say(f"recipes: sent {run.requests} requests: {run.by_status()}; all are in the bucket")
-    found = recipes()
     checks = {n[6:].replace("_", "-") for n in dir(run) if n.startswith("check_")}
     if checks != set(found):
         run.failures.append(f"recipes and checks differ: {sorted(checks ^ set(found))}")
     for name, text in found.items():
-        if not options.only or name in options.only.split(","):
+        if name in only:
             run.run(name, CHANGED.get(name, str)(text), env)
     run.tail(env)
     if options.throughput:

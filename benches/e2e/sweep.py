@@ -180,8 +180,9 @@ def main():
     arguments.add_argument("--profile", default="release", choices=["debug", "release"])
     arguments.add_argument("--seconds", type=float, default=4)
     arguments.add_argument("--repeats", type=int, default=3)
-    arguments.add_argument("--only", choices=["rate", "length", "streams", "connections", "latency"])
-    arguments.add_argument("--write", type=pathlib.Path, help="where the figures are kept")
+    some = arguments.add_mutually_exclusive_group()
+    some.add_argument("--only", choices=["rate", "length", "streams", "connections", "latency"])
+    some.add_argument("--write", type=pathlib.Path, help="where the figures are kept")
     options = arguments.parse_args()
     wanted = lambda name: options.only in (None, name)  # noqa: E731
 
