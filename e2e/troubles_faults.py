@@ -74,7 +74,9 @@ class Node:
         """vcl.load and vcl.use of a VCL with the stream."""
         vcl = self.directory / f"{name}.vcl"
         vcl.write_text(VCL.format(settings=self.settings, recv=recv, synth=synth))
-        self.seen.setdefault(LOAD, self.varnish.cli("vcl.load", name, vcl, check=False))
+        # The page quotes varnishadm.
+        load = ("varnishadm", "-t", str(rig.PATIENCE), "vcl.load", name, vcl)
+        self.seen.setdefault(LOAD, self.varnish.tool(*load, check=False))
         self.varnish.cli("vcl.use", name, check=False)
         return self
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 
+from e2e.rig import cli
 from e2e.rig.machine import PATIENCE, ROOT, Process, free_ports, gone, wait_for
 
 
@@ -72,7 +73,7 @@ class Varnish:
         self.wrapper = wrapper
         self.directory.mkdir()
         self.module_dir, self.parameters, self.listen = module_dir, parameters, listen
-        self.port = free_ports(1)[0]
+        self.port, self.cli_port = free_ports(2)
         self.workdir = self.directory / "work"
         self.process = None
         # Of varnishd's -j; nothing is varnishd's own choice.
@@ -80,6 +81,7 @@ class Varnish:
 
     def start(self):
         command = ["varnishd", "-F", "-n", self.workdir, "-a", f"127.0.0.1:{self.port}"]
+        command += ["-T", f"127.0.0.1:{self.cli_port}"]
         for more in self.listen:
             command += ["-a", more]
         command += ["-f", self.vcl, "-s", "default,256m"]
@@ -122,7 +124,13 @@ class Varnish:
         return done.stdout
 
     def cli(self, *words, check=True):
-        return self.tool("varnishadm", "-t", str(PATIENCE), *words, check=check)
+        """What varnishd answers to a command of its CLI, once it is done."""
+        words = [str(word) for word in words]
+        # varnishd makes the secret where it is given none.
+        status, text = cli.ask(self.cli_port, self.workdir / "_.secret", words, PATIENCE)
+        if check and status not in (cli.OK, cli.TRUNCATED):
+            raise RuntimeError(f"{' '.join(words)}: {status} {text}")
+        return text
 
     def child_pid(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
