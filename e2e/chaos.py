@@ -152,11 +152,18 @@ def prove(place, options):
         time.sleep(1)
         # At the end a kill with blocks in the spool, for the equation with `recovered` in it.
         place.s3.kill()
-        spooled = lambda: place.varnish.counters()["access.spooled_records"]
-        rig.wait_for("a block in the spool", spooled, step=0.1)
-        chaos.kill()
-        rig.wait_for("an answer", chaos.serving, step=0.01)
-        time.sleep(0.5)
+        counter = lambda name: place.varnish.counters()[f"access.{name}"]
+        rig.wait_for("a block in the spool", lambda: counter("spooled_records"), step=0.1)
+
+        def recovered():
+            """How many records a kill has left. None is no proof: they may have been sent just before it."""
+            chaos.kill()
+            rig.wait_for("an answer", chaos.serving, step=0.01)
+            # The first line is taken when all that was left is.
+            rig.wait_for("a line that was taken", lambda: counter("records"), step=0.1)
+            return counter("recovered")
+
+        rig.wait_for("a kill that leaves records", recovered)
     finally:
         answered = load.stop()
     drained = lambda: not place.varnish.counters()["access.ring_used"]
