@@ -70,6 +70,28 @@ pub(in crate::cli) fn count(number: u64) -> String {
     out
 }
 
+/// A number in at most four characters, rounded down: `999`, `1.2k`, `34k`, `1.0M`.
+pub(in crate::cli) fn short(number: u64) -> String {
+    let units =
+        [(1_000_000_000_000_000_000, "E"), (1_000_000_000_000_000, "P"), (1_000_000_000_000, "T")];
+    for (unit, name) in
+        units.into_iter().chain([(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")])
+    {
+        match number / unit {
+            0 => {}
+            whole @ 1..10 => return format!("{whole}.{}{name}", number % unit / (unit / 10)),
+            whole => return format!("{whole}{name}"),
+        }
+    }
+    number.to_string()
+}
+
+/// A number as [`count`] shows it where that has at most `room` characters, else as [`short`] does.
+pub(in crate::cli) fn count_within(number: u64, room: usize) -> String {
+    let all = count(number);
+    if all.len() <= room { all } else { short(number) }
+}
+
 /// `1 block`, `2,000 blocks`.
 pub(in crate::cli) fn counted(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -134,6 +156,21 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1.0k"),
+            (1_999, "1.9k"),
+            (9_999, "9.9k"),
+            (10_000, "10k"),
+            (999_999, "999k"),
+            (1_050_000, "1.0M"),
+            (12_345_678_901, "12G"),
+            (u64::MAX, "18E"),
+        ] {
+            assert_eq!(short(number), text);
+        }
+        assert_eq!((&*count_within(1_234, 5), &*count_within(1_234, 4)), ("1,234", "1.2k"));
         assert_eq!(counted(1, "block"), "1 block");
         assert_eq!(counted(2000, "block"), "2,000 blocks");
     }

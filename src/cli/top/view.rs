@@ -1,6 +1,9 @@
 //! A state on a terminal, from 80 by 24 on.
 //!
 //! Red is what was lost or needs somebody, yellow what is late. Without colours the words say the same.
+//! A row whose numbers have no room is said shorter, and not cut.
+
+use std::cmp::Reverse;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -10,7 +13,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Sparkli
 
 use super::sample::{ANSWERS, DROPS, Row};
 use super::state::State;
-use crate::cli::terminal::output::{count, counted, size};
+use crate::cli::terminal::output::{count, count_within, counted, short, size};
 use crate::cli::terminal::when;
 use crate::printable::printable;
 
@@ -52,12 +55,16 @@ fn header(frame: &mut Frame<'_>, area: Rect, state: &State) {
     });
     let mut spans =
         vec![Span::styled(" s3log top", Modifier::BOLD), Span::raw(format!("   {time}{uptime}"))];
-    spans.push(Span::raw(format!("   by {}", state.order().word())));
+    spans.push(Span::raw(format!("  by {}", state.order().word())));
     if state.frozen {
-        spans.push(Span::styled("   FROZEN", ODD));
+        spans.push(Span::styled("  FROZEN", ODD));
     }
     frame.render_widget(Line::from(spans), area);
 }
+
+/// Columns for the number of each stream's records a second, and of those that were dropped.
+const RATE: u16 = 7;
+const DROPPED: u16 = 9;
 
 /// One row a stream.
 fn streams(frame: &mut Frame<'_>, area: Rect, state: &State) {
@@ -73,13 +80,14 @@ fn streams(frame: &mut Frame<'_>, area: Rect, state: &State) {
     });
     let widths = [
         Constraint::Fill(1),
-        Constraint::Length(8),
-        Constraint::Length(8),
+        Constraint::Length(RATE),
+        Constraint::Length(RATE),
         Constraint::Length(5),
-        Constraint::Length(16),
-        Constraint::Length(7),
+        // The longest size, and how many blocks in four characters.
+        Constraint::Length(18),
+        Constraint::Length(8),
         Constraint::Length(6),
-        Constraint::Length(9),
+        Constraint::Length(DROPPED),
     ];
     frame.render_widget(Table::new(rows, widths).header(head), area);
 }
@@ -87,15 +95,17 @@ fn streams(frame: &mut Frame<'_>, area: Rect, state: &State) {
 fn stream(row: &Row) -> TableRow<'static> {
     let dropped = if row.dropped > 0 { BAD } else { Style::new() };
     let lag = if row.lag > LATE { ODD } else { Style::new() };
+    let waiting = size(row.waiting_bytes);
+    let blocks = count_within(row.waiting_blocks, 14_usize.saturating_sub(waiting.len()));
     TableRow::new([
         Cell::from(printable(&row.stream).into_owned()),
-        Cell::from(rate(row.records_in)),
-        Cell::from(rate(row.records_out)),
+        Cell::from(rate(row.records_in, RATE.into())),
+        Cell::from(rate(row.records_out, RATE.into())),
         Cell::from(format!("{:3} %", percent(row.ring_used, row.ring_size))),
-        Cell::from(format!("{} in {}", size(row.waiting_bytes), row.waiting_blocks)),
+        Cell::from(format!("{waiting} in {blocks}")),
         Cell::from(Span::styled(age(row.lag), lag)),
         Cell::from(Span::styled(status(row.last_status), status_style(row))),
-        Cell::from(Span::styled(count(row.dropped), dropped)),
+        Cell::from(Span::styled(count_within(row.dropped, DROPPED.into()), dropped)),
     ])
 }
 
@@ -120,12 +130,12 @@ fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
     let wide = usize::from(width.saturating_sub(52)).clamp(10, 60);
     let mut lines = vec![
         Line::from(vec![
-            Span::raw(format!(" in       {:>9} records/s", rate(row.records_in))),
+            Span::raw(format!(" in       {:>9} records/s", rate(row.records_in, 9))),
             Span::raw(format!("  {:>10}/s", bytes(row.bytes_in))),
             Span::raw(format!("   compressed {}", ratio(row.compression))),
         ]),
         Line::from(vec![
-            Span::raw(format!(" out      {:>9} records/s", rate(row.records_out))),
+            Span::raw(format!(" out      {:>9} records/s", rate(row.records_out, 9))),
             Span::raw(format!("  {:>10}/s", bytes(row.bytes_out))),
             Span::raw(format!("   {} stored", counted(row.uploaded_blocks, "block"))),
         ]),
@@ -134,10 +144,17 @@ fn numbers(row: &Row, width: u16) -> Vec<Line<'static>> {
     lines.push(store(" ring     ", wide, used, high, all));
     lines.push(spool(row, wide));
     lines.push(sending(row, wide));
-    lines.push(answers(row));
-    lines.push(drops(row));
-    lines.push(aside(row));
+    let width = usize::from(width);
+    lines.push(fitting(width, |narrow| answers(row, narrow)));
+    lines.push(fitting(width, |narrow| drops(row, narrow.then_some(width))));
+    lines.push(fitting(width, |narrow| aside(row, narrow)));
     lines
+}
+
+/// A line, or where it has no room its narrow form.
+fn fitting(width: usize, line: impl Fn(bool) -> Line<'static>) -> Line<'static> {
+    let whole = line(false);
+    if whole.width() <= width { whole } else { line(true) }
 }
 
 /// How full something is that has a limit.
@@ -164,8 +181,10 @@ fn spool(row: &Row, wide: usize) -> Line<'static> {
     let (used, high) = (row.waiting_bytes, row.waiting_high_water);
     let mut spans = vec![Span::raw(" spool    ")];
     spans.extend(bar(wide, used, high, high.max(1), Style::new()));
-    let blocks = counted(row.waiting_blocks, "block");
-    spans.push(Span::raw(format!(" {} in {blocks}, had {}", size(used), size(high))));
+    // Beside a bar, two sizes and words as long as "blocks".
+    let plural = if row.waiting_blocks == 1 { "" } else { "s" };
+    let blocks = count_within(row.waiting_blocks, 4);
+    spans.push(Span::raw(format!(" {} in {blocks} block{plural}, had {}", size(used), size(high))));
     Line::from(spans)
 }
 
@@ -187,55 +206,90 @@ fn sending(row: &Row, wide: usize) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What the gateway has said lately.
-fn answers(row: &Row) -> Line<'static> {
-    let mut spans = vec![
-        Span::raw(" answers  "),
-        Span::styled(format!("last {}", status(row.last_status)), status_style(row)),
-    ];
+/// What the gateway has said lately. The narrow form has 80 columns at most, and leaves the last answer to the row
+/// of the stream.
+fn answers(row: &Row, narrow: bool) -> Line<'static> {
+    let show = if narrow { short } else { count };
+    let last = Span::styled(format!("last {}", status(row.last_status)), status_style(row));
+    let mut spans = vec![Span::raw(" answers  ")];
+    if !narrow {
+        spans.push(last);
+    }
     if let Some((seconds, answers)) = row.answers_lately {
-        spans.push(Span::raw(format!("   in {seconds} s:")));
+        let gap = if narrow { "" } else { "   " };
+        spans.push(Span::raw(format!("{gap}in {seconds} s:")));
         let begin = spans.len();
         for ((_, class), number) in ANSWERS.iter().zip(answers).filter(|(_, number)| *number > 0) {
             let style = if *class == "2xx" { GOOD } else { BAD };
-            spans.push(Span::styled(format!(" {class} {} ", count(number)), style));
+            spans.push(Span::styled(format!(" {class} {} ", show(number)), style));
         }
         if spans.len() == begin {
             spans.push(Span::raw(" nothing "));
         }
     }
-    let failed = count(row.failed_attempts);
-    spans.push(Span::raw(format!("  {failed} failed and repeated")));
+    let failed = show(row.failed_attempts);
+    let text = if narrow {
+        format!(" {failed} failed")
+    } else {
+        format!("  {failed} failed and repeated")
+    };
+    spans.push(Span::raw(text));
     Line::from(spans)
 }
 
-/// What was lost, by cause.
-fn drops(row: &Row) -> Line<'static> {
+/// What was lost, by cause; the most frequent first, as many as there is room for where the line may have so many
+/// columns only.
+fn drops(row: &Row, most: Option<usize>) -> Line<'static> {
+    let name = " dropped  ";
     if row.dropped == 0 {
-        return Line::from(vec![Span::raw(" dropped  "), Span::styled("nothing", GOOD)]);
+        return Line::from(vec![Span::raw(name), Span::styled("nothing", GOOD)]);
     }
-    let causes = DROPS.iter().zip(row.dropped_by).filter(|(_, dropped)| *dropped > 0);
-    let causes: Vec<String> =
-        causes.map(|((_, cause), dropped)| format!("{} {cause}", count(dropped))).collect();
     let now = row.drops.filter(|drops| *drops > 0.0);
-    let now = now.map_or_else(String::new, |drops| format!("   {}/s now", rate(Some(drops))));
-    Line::from(vec![
-        Span::raw(" dropped  "),
-        Span::styled(format!("{}{now}", causes.join(", ")), BAD),
-    ])
+    let now = |room| {
+        now.map_or_else(String::new, |drops| format!("   {}/s now", rate(Some(drops), room)))
+    };
+    let causes = DROPS.iter().zip(row.dropped_by).filter(|(_, dropped)| *dropped > 0);
+    let mut causes: Vec<_> = causes.map(|((_, cause), dropped)| (dropped, *cause)).collect();
+    let text = match most {
+        None => {
+            let causes =
+                causes.iter().map(|(dropped, cause)| format!("{} {cause}", count(*dropped)));
+            causes.collect::<Vec<_>>().join(", ") + &now(usize::MAX)
+        }
+        Some(most) => {
+            causes.sort_by_key(|(dropped, _)| Reverse(*dropped));
+            let (now, others) = (now(4), "others");
+            let room = most.saturating_sub(name.len() + others.len() + now.len());
+            let mut text = String::new();
+            for (dropped, cause) in causes {
+                let more = format!("{} {cause}, ", short(dropped));
+                if text.len() + more.len() > room {
+                    break;
+                }
+                text.push_str(&more);
+            }
+            text + others + &now
+        }
+    };
+    Line::from(vec![Span::raw(name), Span::styled(text, BAD)])
 }
 
-/// What is not whole, or waits for somebody.
-fn aside(row: &Row) -> Line<'static> {
+/// What is not whole, or waits for somebody. The narrow form has 80 columns at most.
+fn aside(row: &Row, narrow: bool) -> Line<'static> {
+    let (show, gap) = if narrow { (short as fn(u64) -> String, "  ") } else { (count as _, "   ") };
     let parts = [
-        (row.quarantined_blocks, "in quarantine", BAD),
-        (row.held_blocks, "without a key", BAD),
-        (row.truncated, "cut lines", ODD),
-        (row.incomplete, "incomplete lines", ODD),
+        (row.quarantined_blocks, ["in quarantine"; 2], BAD),
+        (row.held_blocks, ["without a key", "without key"], BAD),
+        (row.truncated, ["cut lines"; 2], ODD),
+        (row.incomplete, ["incomplete lines", "incomplete"], ODD),
     ];
     let mut spans = vec![Span::raw(" aside    ")];
-    for (number, what, style) in parts.into_iter().filter(|(number, ..)| *number > 0) {
-        spans.push(Span::styled(format!("{} {what}   ", count(number)), style));
+    for (number, [what, brief], style) in parts.into_iter().filter(|(number, ..)| *number > 0) {
+        if spans.len() > 1 {
+            spans.push(Span::raw(gap));
+        }
+        let what = if narrow { brief } else { what };
+        spans.push(Span::styled(format!("{} {what}", show(number)), style));
     }
     if spans.len() == 1 {
         spans.push(Span::styled("nothing", GOOD));
@@ -307,11 +361,12 @@ fn percent(used: u64, all: u64) -> u64 {
     used.saturating_mul(100).checked_div(all).unwrap_or_default().min(100)
 }
 
-fn rate(a_second: Option<f64>) -> String {
+/// Of at most `room` characters, or of four.
+fn rate(a_second: Option<f64>, room: usize) -> String {
     match a_second {
         None => "-".to_owned(),
         Some(rate) if rate < 10.0 => format!("{rate:.1}"),
-        Some(rate) => count(rate.round() as u64),
+        Some(rate) => count_within(rate.round() as u64, room),
     }
 }
 

@@ -149,6 +149,91 @@ fn the_longest_sizes_fit_80_columns() {
     }
 }
 
+/// What a node that has run for long, and does badly, counts: more than its rows have room for.
+fn large_numbers(causes: &[&str], answers: &[&str], aside: &[&str]) -> State {
+    let mut state = State::new();
+    for second in 0..3 {
+        let grown = 1_000_000 + 234_567 * second;
+        let mut values: Vec<_> =
+            [causes, answers, aside].concat().into_iter().map(|name| (name, grown)).collect();
+        values.extend([
+            ("upload_retries", grown),
+            ("last_status", 503),
+            ("spooled_blocks", 1_234_567),
+            ("spooled_bytes", (1023 << 10) + 1000),
+            ("dropped_ring", 2 * grown),
+        ]);
+        state.push(sample(second, vec![StreamCounters::example("access", &values)]));
+    }
+    state
+}
+
+#[test]
+fn the_largest_numbers_fit_80_columns_and_where_there_is_room_they_are_exact() {
+    let answers = ["answers_2xx", "answers_3xx", "answers_4xx", "answers_5xx", "answers_none"];
+    let aside = ["quarantined_blocks", "held_blocks", "truncated", "incomplete"];
+    let every =
+        ["shed_high", "shed_normal", "shed_low", "dropped_spool", "dropped_end", "dropped_panic"];
+    let state = large_numbers(&every, &answers, &aside);
+    let lines = text(&drawn(&state, 80, 24));
+    let find = |lines: &[String], name: &str| {
+        lines.iter().find(|line| line.starts_with(name)).unwrap().clone()
+    };
+    assert_eq!(
+        find(&lines, " answers "),
+        " answers  in 2 s: 2xx 469k  3xx 469k  4xx 469k  5xx 469k  none 469k  1.4M failed"
+    );
+    assert_eq!(
+        find(&lines, " dropped "),
+        " dropped  1.4M ring full, high, 1.4M ring full, normal, others   1.1M/s now"
+    );
+    assert_eq!(
+        find(&lines, " aside "),
+        " aside    1.4M in quarantine  1.4M without key  1.4M cut lines  1.4M incomplete"
+    );
+    assert_eq!(find(&lines, " spool ").chars().last(), Some('B'), "{lines:#?}");
+    let row = find(&lines, "access");
+    assert!(row.contains("1023.9 KiB in 1.2M ") && row.ends_with(" 8,814,804"), "{row}");
+    let wide = text(&drawn(&state, 200, 50));
+    let all = wide.join("\n");
+    for exact in [
+        " 2xx 469,134  3xx 469,134  4xx 469,134  5xx 469,134  none 469,134   1,469,134 failed and repeated",
+        "1,469,134 ring full, low, 1,469,134 spool full, 1,469,134 end unseen, 1,469,134 panic   1,172,835/s now",
+        "1,469,134 in quarantine   1,469,134 without a key   1,469,134 cut lines   1,469,134 incomplete lines",
+    ] {
+        assert!(all.contains(exact), "{exact}: {all}");
+    }
+}
+
+#[test]
+fn the_numbers_of_a_stream_that_has_lost_everything_fit_its_row() {
+    let values = [
+        ("shed_normal", 1_234_567_890),
+        ("records", 0),
+        ("oldest_unsent", 86_400 * 123 + 3_600 * 23),
+        ("ring_used", 1),
+        ("ring_size", 1),
+    ];
+    let mut state = State::new();
+    state.push(sample(0, vec![StreamCounters::example("access", &values)]));
+    let more = [values.as_slice(), &[("records", 123_456_789)]].concat();
+    state.push(sample(1, vec![StreamCounters::example("access", &more)]));
+    state.frozen = true;
+    let mut lines = text(&drawn(&state, 80, 24));
+    let row = lines.iter().find(|line| line.starts_with("access")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["access", "123M", "0.0", "100", "%", "0", "B", "in", "0", "123d", "23h", "none", "1.2G"]
+    );
+    state.push(Sample { uptime: Some(86_400 * 123 + 3_600 * 23), ..sample(2, Vec::new()) });
+    for _ in 0..3 {
+        lines = text(&drawn(&state, 80, 24));
+        assert!(lines[0].ends_with("FROZEN"), "{lines:#?}");
+        state.key(KeyEvent::new(KeyCode::Char('s'), KeyModifiers::NONE));
+    }
+}
+
 #[test]
 fn a_module_that_counts_less_is_shown_without_a_limit_and_without_answers() {
     let mut state = State::new();
