@@ -4,11 +4,13 @@ A fault is a function that takes the rig and gives {command as the page has it: 
 Files and ports are this run's; the page's are the usual ones. `make e2e T=troubles` compares the two.
 """
 
+import base64
 import contextlib
 import http.server
 import os
 import pathlib
 import pwd
+import random
 import re
 import shlex
 import shutil
@@ -26,6 +28,7 @@ LOAD = "varnishadm vcl.load new /etc/varnish/new.vcl"
 LOG = """varnishlog -g raw -d -q 'Error ~ "^S3LOG"'"""
 STAT = "varnishstat -1 -f 'S3LOG.access.*'"
 CHECK = "s3log check --config /etc/varnish/s3log.toml"
+DOCTOR = "s3log doctor --config /etc/varnish/s3log.toml"
 JOURNAL = "journalctl -u varnish"
 STATS = "s3log stats --spool /var/lib/vmod-s3log"
 QUARANTINE = "ls /var/lib/vmod-s3log/access/quarantine"
@@ -118,6 +121,10 @@ class Node:
         code, text = self.command("check", "--config", self.settings)
         self.seen[CHECK] = f"{text}$? = {code}\n"
         return self
+
+    def doctor(self):
+        _, self.seen[DOCTOR] = self.command("doctor", "-n", self.varnish.workdir, "--config", self.settings)
+        return self.seen[DOCTOR]
 
     def until(self, what, check):
         rig.wait_for(what, check, step=0.1)
@@ -280,6 +287,42 @@ def full_disk(place):
     finally:
         node.stop()
         subprocess.run(["umount", "-l", disk], check=False)
+
+
+def spool_fills(place):
+    (port,) = rig.free_ports(1)
+    node = Node(
+        place, "spool-fills", endpoint=f"http://127.0.0.1:{port}", spool_max="1MB", max_line="65000"
+    )
+    # Lines that no codec makes much smaller.
+    chance, calls = random.Random(1), ""
+    for number in range(20):
+        text = node.directory / f"line-{number}"
+        text.write_bytes(base64.b64encode(chance.randbytes(45_000)))
+        calls += f'access.log_line(std.fileread("{text}"));\n'
+    full = lambda: node.counter("spool_used") * 100 >= node.counter("spool_max") * 80
+    try:
+        node.start().load(recv=calls)
+        node.request()
+        node.until("a spool that is nearly full", full)
+        node.look().doctor()
+        seen = dict(node.seen)
+        # Of twice the size less is in use; smaller again and empty, it was nearly full.
+        for size, bytes_now in ("2MB", 2 << 20), ("1MB", 1 << 20):
+            node.values["spool_max"] = size
+            node.write()
+            node.load(f"of-{size}").request()
+            node.until("the new limit", lambda: node.counter("spool_max") == bytes_now)
+            if bool(re.search(r"^FIX +spool", node.doctor(), re.M)) != full():
+                raise RuntimeError(f"with spool_max of {size} doctor says {node.seen[DOCTOR]}")
+        with Forwarder(port, place.s3.ports["s3"]):
+            node.until("an empty spool", lambda: node.counter("spool_used") == 0)
+            was = re.search(r"^note +spool +access: up to .* of 1\.0 MiB of the spool were in use", node.doctor(), re.M)
+        if not was:
+            raise RuntimeError(f"doctor does not say that the spool was nearly full: {node.seen[DOCTOR]}")
+        return seen
+    finally:
+        node.stop()
 
 
 def unprivileged(node, hurt):
@@ -476,6 +519,7 @@ FAULTS = {
     "clock-off": clock_off,
     "refused-block": refused_block,
     "full-disk": full_disk,
+    "spool-fills": spool_fills,
     "small-ring": small_ring,
 }
 

@@ -11,6 +11,9 @@ use crate::units::show_bytes;
 const STALLED: u64 = 5;
 /// `s3log ship` says every five seconds that it is at work.
 const SILENT: u64 = 60;
+/// Of `spool_max`, the share in percent from which on the spool is nearly full; the alert SpoolFills of
+/// `examples/prometheus-rules.yml` has the same.
+const NEARLY_FULL: u64 = 80;
 /// The largest ring.
 const RING_MAX: u64 = 1 << 30;
 
@@ -21,6 +24,7 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
         let mut own = Vec::new();
         own.extend(stalls(stream));
         own.extend(drops(stream));
+        own.extend(spool(stream));
         own.extend(flaws(counters, stream));
         if own.is_empty() {
             let text = format!("{} taken, none dropped", counted(stream.get("records"), "record"));
@@ -139,6 +143,32 @@ fn drops(stream: &StreamCounters) -> Vec<Finding> {
     found
 }
 
+/// A spool that is nearly full, or was since the start.
+fn spool(stream: &StreamCounters) -> Option<Finding> {
+    let most = stream.get("spool_max");
+    let near =
+        |bytes: u64| most > 0 && bytes.saturating_mul(100) >= most.saturating_mul(NEARLY_FULL);
+    let (used, high) = (stream.get("spool_used"), stream.get("spool_high_water"));
+    if near(used) {
+        let text = format!("{} of {} of the spool are in use", size(used), size(most));
+        let action = "Bring the gateway back and empty the quarantine, or raise `spool_max` within the \
+                      disk's size, before records are dropped.";
+        return Some(Finding::fix("spool", text, action));
+    }
+    // Where it has dropped records that is said, with the same to do.
+    if near(high) && stream.get("dropped_spool") == 0 {
+        let text = format!(
+            "up to {} of {} of the spool were in use, and {} are",
+            size(high),
+            size(most),
+            size(used)
+        );
+        let action = "Raise `spool_max` within the disk's size, so that a longer outage fits.";
+        return Some(Finding::note("spool", text, action));
+    }
+    None
+}
+
 /// Lines that are there and not whole.
 fn flaws(counters: &Counters, stream: &StreamCounters) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -206,6 +236,30 @@ mod tests {
             assert_eq!(found.iter().map(|one| one.about).collect::<Vec<_>>(), [about]);
         }
         assert!(stalls(&stream(&[("spool_errors", 3), ("ring_size", 9)])).is_empty(), "it is over");
+    }
+
+    #[test]
+    fn a_spool_that_is_or_was_nearly_full_is_told_before_it_drops() {
+        let one = |used: u64, high: u64, dropped: u64| {
+            let values = [
+                ("spool_max", 10 << 30),
+                ("spool_used", used << 30),
+                ("spool_high_water", high << 30),
+                ("dropped_spool", dropped),
+            ];
+            spool(&stream(&values)).map(|found| (found.mark, found.text))
+        };
+        let (mark, text) = one(8, 9, 0).unwrap();
+        assert_eq!((mark, &*text), (Mark::Fix, "8.0 GiB of 10.0 GiB of the spool are in use"));
+        let (mark, text) = one(1, 8, 0).unwrap();
+        let was = "up to 8.0 GiB of 10.0 GiB of the spool were in use, and 1.0 GiB are";
+        assert_eq!((mark, &*text), (Mark::Note, was));
+        assert_eq!(one(7, 7, 0), None);
+        // The records that it dropped are a finding, with the same to do.
+        assert_eq!(one(1, 10, 5), None);
+        assert_eq!(one(9, 10, 5).unwrap().0, Mark::Fix);
+        // A module that does not count it, and a stream that has not started.
+        assert_eq!(spool(&stream(&[("spool_used", 5)])), None);
     }
 
     #[test]
