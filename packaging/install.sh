@@ -66,12 +66,18 @@ install -D -m 644 "$made/bash" "$share/bash-completion/completions/s3log"
 install -D -m 644 "$made/zsh" "$DESTDIR$ZSHDIR/_s3log"
 install -D -m 644 "$made/fish" "$share/fish/vendor_completions.d/s3log.fish"
 
-put 644 "$documents" README.md API.md CHANGELOG.md LICENSE
+put 644 "$documents" README.md API.md CHANGELOG.md LICENSE SECURITY.md
 put 644 "$documents/docs" docs/*.md
 # The pictures that these pages have.
 for folder in figures performance; do put 644 "$documents/docs/$folder" docs/$folder/*.svg; done
+put 644 "$documents/docs/figures" docs/figures/*.png
 put 644 "$documents/examples" vcl/* examples/{varnish-mask.conf,varnish-hardening.conf,prometheus-rules.yml,grafana-dashboard.json} \
   examples/{chain.py,iceberg.py} examples/s3log-compact.{service,timer,yaml}
+# The compose file beside these two builds from a checkout.
+put 644 "$documents/examples/containers" examples/containers/{kubernetes.yaml,edge.vcl}
+put 644 "$documents/examples/selinux" packaging/selinux/*
+put 644 "$documents/examples/apparmor" packaging/apparmor/*
+packaging/pages.py "$documents" vcl=examples packaging/selinux=examples/selinux packaging/apparmor=examples/apparmor
 
 install -D -m 644 packaging/tmpfiles.conf "$DESTDIR$PREFIX/lib/tmpfiles.d/vmod-s3log.conf"
 install -D -m 644 packaging/varnish.service.conf \
