@@ -17,7 +17,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::program::failed;
 use super::{Error, program};
-use crate::clock::{Clock as _, System};
+use crate::clock::{Clock, System};
 use crate::s3::wire::date;
 use crate::units;
 
@@ -27,6 +27,8 @@ const MOST: u64 = 64 * 1024;
 const AHEAD: Duration = Duration::from_secs(600);
 /// Between two attempts of a program that fails, at first and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(300)];
+/// Between two looks at the clock, which may be set while a key lasts, or stand still with the machine.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Which program, and where to.
 #[derive(Debug, clap::Args)]
@@ -101,9 +103,8 @@ pub(super) fn run(arguments: &CredentialsArgs, out: &mut dyn Write) -> Result<Ex
             writeln!(out, "the key does not expire: there is nothing to follow")?;
             return Ok(ExitCode::SUCCESS);
         };
-        let left = end.saturating_sub(clock.unix());
         // A program that hands out short ones is not run in a loop.
-        std::thread::sleep(left.saturating_sub(AHEAD).max(backoff));
+        wait(&clock, end, backoff);
         match once(arguments) {
             Ok(next) => {
                 expires = next;
@@ -115,6 +116,18 @@ pub(super) fn run(arguments: &CredentialsArgs, out: &mut dyn Write) -> Result<Ex
                 backoff = (backoff * 2).min(most);
             }
         }
+    }
+}
+
+/// Waits until a key that expires at `end`, Unix time, is to be replaced, and at least for `least`.
+fn wait(clock: &dyn Clock, end: Duration, least: Duration) {
+    clock.sleep(least);
+    loop {
+        let left = end.saturating_sub(clock.unix()).saturating_sub(AHEAD);
+        if left.is_zero() {
+            return;
+        }
+        clock.sleep(left.min(LOOK));
     }
 }
 
@@ -183,4 +196,41 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = std::fs::remove_file(&new);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    /// It is 1970 until the clock is set, after a minute. Only sleeping moves it.
+    #[derive(Default)]
+    struct Unset(Mutex<Duration>);
+
+    impl Clock for Unset {
+        fn unix(&self) -> Duration {
+            let up = self.monotonic();
+            if up < Duration::from_secs(60) { up } else { NOW + up }
+        }
+        fn monotonic(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+        fn sleep(&self, duration: Duration) {
+            *self.0.lock().unwrap() += duration;
+        }
+    }
+
+    #[test]
+    fn a_key_is_replaced_in_time_although_the_clock_was_not_set_when_it_came() {
+        let clock = Unset::default();
+        let hour = Duration::from_secs(3600);
+        wait(&clock, NOW + hour, BACKOFF[0]);
+        assert_eq!(clock.monotonic(), hour - AHEAD);
+        // One that is due already is waited for all the same.
+        wait(&clock, NOW, BACKOFF[0]);
+        assert_eq!(clock.monotonic(), hour - AHEAD + BACKOFF[0]);
+    }
 }

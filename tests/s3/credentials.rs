@@ -220,6 +220,27 @@ fn a_role_is_assumed_with_the_clock_of_sts_when_ours_is_off() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_ends_the_waits_that_were_counted_by_it() {
+    // A machine that starts a day ahead, and whose container's agent is not up yet.
+    let down = Play::Say(reply("503 Service Unavailable", &[], ""));
+    let (agent, sts) = (Fake::start(vec![down, json()]), Fake::start(vec![xml("AssumeRole")]));
+    let sources =
+        Sources { role: Some(Role { arn: "arn".into(), ..Role::default() }), ..Sources::default() };
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent.endpoint()),
+        ("AWS_ENDPOINT_URL_STS", sts.endpoint()),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cache = cache(&sources, &variables);
+    let day = Duration::from_secs(86_400);
+    assert!(cache.get(NOW + day).is_err());
+    // What an uploader does, which has no credentials.
+    cache.refused();
+    let found = cache.get(NOW).map(|found| found.access_key().to_owned());
+    assert_eq!(found, Ok("ASIAXML".to_owned()));
+}
+
+#[test]
 fn an_error_of_sts_is_told_by_code_and_message_and_without_the_token() {
     let dir = tempfile::tempdir().unwrap();
     let path = proof(dir.path());

@@ -134,7 +134,9 @@ impl Cache {
                 return None;
             }
         }
-        let waiting = now < state.not_before;
+        // One that is longer was counted by a clock that was ahead and has been set back.
+        let left = state.not_before.saturating_sub(now);
+        let waiting = !left.is_zero() && left <= LONGEST_BACKOFF;
         match (&state.current, &state.error) {
             (Some(current), _) if !due(current, now, AHEAD) => Some(Ok(current.clone())),
             (Some(current), _) if waiting && !due(current, now, Duration::ZERO) => {
