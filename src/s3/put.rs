@@ -32,8 +32,10 @@ impl Client {
 
     fn attempt(&self, object: &PutObject<'_>, options: &ObjectOptions) -> Result<Answer, Answer> {
         let sums = object::sums(object, options).map_err(|error| unreadable(&error))?;
+        let now = self.now();
+        let times = (now, now.min(self.clock.unix()));
         let headers =
-            object::headers(object, options, &sums, self.now()).map_err(|error| match error {
+            object::headers(object, options, &sums, times).map_err(|error| match error {
                 HeaderError::TooMuchAdded(_) | HeaderError::Expired => {
                     Answer::local(Outcome::Unsendable, error.to_string())
                 }

@@ -195,6 +195,26 @@ fn a_wrong_date_does_not_end_credentials_that_expire() {
 }
 
 #[test]
+fn a_wrong_date_does_not_end_objects_that_expire() {
+    let later = "Sun, 06 Nov 2044 08:49:37 GMT";
+    let refused = reply("403 Forbidden", &[("Date", later)], &error("AccessDenied", "x"));
+    let fake = Fake::start(vec![Play::Say(refused), Play::Store]);
+    let options = Options {
+        proxy: Proxy::None,
+        gateway: Some(Gateway::Storj),
+        object: ObjectOptions {
+            object_ttl: Some("2028-01-01T00:00:00Z".parse().unwrap()),
+            ..ObjectOptions::default()
+        },
+        ..Options::default()
+    };
+    let client = client(&fake.endpoint(), KEYS, options, Noon);
+    assert_eq!(put(&client, "k", b"x").outcome, Outcome::ClockCorrected);
+    let stored = put(&client, "k", b"x");
+    assert_eq!(stored.outcome, Outcome::Stored, "{stored}");
+}
+
+#[test]
 fn two_uploads_under_way_that_are_refused_for_the_clock_both_go_on_with_the_gateway_s() {
     let (heard, first_is_over) = mpsc::channel();
     let (arrived, both) = (Mutex::new(0), Barrier::new(2));

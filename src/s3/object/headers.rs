@@ -16,7 +16,9 @@ pub(super) fn valid_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// The headers of a PUT besides `host` and the signature's own, names in lower case.
+/// The headers of a PUT besides `host` and the signature's own, names in lower case. It is `now` by the
+/// gateway's clock, as far as it is known, and `earliest` by the earlier one of its and ours: a clock that
+/// is wrong must not end what has an end.
 ///
 /// # Errors
 /// When key or metadata are not what S3 takes.
@@ -24,7 +26,7 @@ pub(in crate::s3) fn headers(
     object: &PutObject<'_>,
     options: &ObjectOptions,
     sums: &Sums,
-    now: Duration,
+    (now, earliest): (Duration, Duration),
 ) -> Result<Vec<(String, String)>, HeaderError> {
     if object.key.is_empty() || object.key.len() > LONGEST_KEY {
         return Err(HeaderError::Key(object.key.len()));
@@ -74,7 +76,7 @@ pub(in crate::s3) fn headers(
         add("x-amz-object-lock-mode", lock.mode.text().to_owned());
         add("x-amz-object-lock-retain-until-date", lock.until(now));
     }
-    if options.has_expired(now) {
+    if options.has_expired(earliest) {
         return Err(HeaderError::Expired);
     }
     if let Some(ttl) = &options.object_ttl {
