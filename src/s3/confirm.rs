@@ -79,14 +79,20 @@ impl Client {
         }
     }
 
-    /// Whether the object's bytes are the block's.
+    /// Whether the object's bytes are the block's. They have as long as they had on the way there.
     fn read_back(&self, object: &PutObject<'_>) -> Result<bool, Answer> {
+        let deadline = self.options().deadline(object.len);
+        let end = self.clock.monotonic().saturating_add(deadline);
         let got = self.get(object.key)?;
         let mut body = got.body.take(object.len.saturating_add(1));
         let mut hash = Sha256::new();
         let mut len: u64 = 0;
         let mut buffer = vec![0; 64 * 1024];
         loop {
+            if self.clock.monotonic() >= end {
+                let text = format!("{len} of {} bytes were read back in time", object.len);
+                return Err(Answer::local(Outcome::TimedOut, text));
+            }
             let read = body
                 .read(&mut buffer)
                 .map_err(|error| Answer::local(Outcome::Broken, error.to_string()))?;

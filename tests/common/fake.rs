@@ -29,6 +29,8 @@ pub enum Play {
     Silence,
     /// Reads the request, then sends one byte of these every 100 ms.
     Drip(String),
+    /// Reads the request, sends the first text at once, and so many bytes of the second one every 100 ms.
+    Slowly(String, String, usize),
     /// Reads the request, sends these bytes and then `x` for ever.
     Endless(String),
 }
@@ -162,6 +164,16 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
             for byte in text.bytes() {
                 std::thread::sleep(Duration::from_millis(100));
                 if stream.write_all(&[byte]).is_err() {
+                    break;
+                }
+            }
+        }
+        Play::Slowly(head, text, bytes) => {
+            body(usize::MAX);
+            let _ = stream.write_all(head.as_bytes());
+            for piece in text.as_bytes().chunks(*bytes) {
+                std::thread::sleep(Duration::from_millis(100));
+                if stream.write_all(piece).is_err() {
                     break;
                 }
             }

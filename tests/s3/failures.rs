@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write as _};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::answering::{Answering, Reply, http};
 use crate::common::clock::Shifted;
@@ -663,6 +663,36 @@ fn a_slow_drip_ends_at_the_deadline() {
 }
 
 #[test]
+fn an_object_that_comes_slower_than_it_went_is_not_read_back_for_ever() {
+    let block = "x".repeat(40 << 10);
+    let head = |more: &str| {
+        let length = block.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n")
+    };
+    let fake = Fake::start(vec![
+        Play::Say(reply("412 Precondition Failed", &[], "")),
+        // Nothing that tells whose it is.
+        Play::Say(head("")),
+        Play::Slowly(head(""), block.clone(), 1 << 10),
+    ]);
+    let slow = put(&with_timeout(&fake, HASTE), "k", block.as_bytes());
+    assert_eq!(slow.outcome, Outcome::TimedOut, "{slow:?}");
+}
+
+#[test]
+fn an_error_instead_of_an_object_is_not_read_for_ever() {
+    let padding = "x".repeat(150);
+    let document = format!("<Error><Message>{padding}</Message><Code>SlowDown</Code></Error>");
+    let head = format!(
+        "HTTP/1.1 503 Slow Down\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        document.len()
+    );
+    let fake = Fake::start(vec![Play::Slowly(head, document, 1)]);
+    let answer = connect(&fake).get("k").unwrap_err();
+    assert_eq!((answer.outcome, answer.code.as_str()), (Outcome::Busy, ""), "{answer:?}");
+}
+
+#[test]
 fn a_response_that_never_ends_is_cut_at_64_kib() {
     let head = "HTTP/1.1 503 Slow Down\r\n\r\n<Error><Code>SlowDown</Code></Error>";
     let endless = answer(Play::Endless(head.to_owned()));
@@ -783,6 +813,29 @@ fn a_proxy_is_asked_to_connect_and_its_refusal_is_kept_for_the_operator_to_mend(
     let asked = proxy.requests().remove(0);
     assert!(asked.starts_with("CONNECT gateway.example:8443 HTTP/1.1\r\n"), "{asked}");
     assert!(asked.to_ascii_lowercase().contains("proxy-authorization: basic "), "{asked}");
+}
+
+#[test]
+fn a_proxy_that_answers_by_the_byte_is_given_the_time_for_a_connection() {
+    let padding = "x".repeat(3000);
+    let answer = format!("HTTP/1.1 200 Connection established\r\nX-Padding: {padding}\r\n\r\n");
+    let proxy = Fake::start(vec![Play::Drip(answer)]);
+    let options = Options {
+        proxy: Proxy::Url(proxy.endpoint()),
+        connect_timeout: HASTE,
+        timeout: 10 * PATIENCE,
+        ..Options::default()
+    };
+    let endpoint = Endpoint::parse("https://gateway.example:8443", false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new("AK", SECRET, None, None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+    let begin = Instant::now();
+    let dripped = put(&client, "k", b"x");
+    assert_eq!(dripped.outcome, Outcome::Proxy, "{dripped:?}");
+    // All of it takes five minutes.
+    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
 }
 
 #[test]

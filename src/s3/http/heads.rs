@@ -72,6 +72,13 @@ fn look(input: &[u8]) -> Head {
     if lines > MANY { Head::Growing } else { Head::Few }
 }
 
+/// Whether the rest of a head is worth waiting for: what is no HTTP is refused as it is. The client takes
+/// lines without a carriage return, too.
+fn is_begun(head: &[u8]) -> bool {
+    let ends = |end: &[u8]| memchr::memmem::find(head, end).is_some();
+    head.starts_with(b"HTTP/1.") && head.len() <= LONGEST && !ends(b"\n\n") && !ends(b"\n\r\n")
+}
+
 /// A head with the lines that somebody reads.
 fn thin(head: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
@@ -157,8 +164,9 @@ impl<T: Transport> Transport for Heads<T> {
             let input = self.inner.buffers().input();
             let head = input.get(start..).unwrap_or_default();
             match look(head) {
-                // All that came was an interim response that nobody waits for.
-                Head::Few if progress && input.is_empty() => {}
+                // All that came was an interim response that nobody waits for, or a part of a head: who
+                // waits for a proxy's answer gives each part of it the time of the whole.
+                Head::Few if progress && (input.is_empty() || is_begun(head)) => {}
                 Head::Few => return Ok(progress),
                 Head::Small => {
                     self.in_head = false;

@@ -18,10 +18,10 @@ mod tls;
 mod trust;
 mod variables;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
 use rustls::ClientConfig;
@@ -84,7 +84,8 @@ pub(super) enum Patience {
     Short,
     /// What the request's deadline leaves.
     Deadline,
-    /// The deadline for each read: the caller takes the bytes at his own pace.
+    /// The deadline for each read: the caller takes the bytes at his own pace. What
+    /// [`Response::read`] reads has 10 s.
     EachRead,
 }
 
@@ -93,6 +94,7 @@ pub(super) struct Response {
     pub(super) status: u16,
     headers: ureq::http::HeaderMap,
     body: ureq::Body,
+    patience: Patience,
 }
 
 impl Http {
@@ -241,7 +243,7 @@ impl Http {
         };
         let response = ran.map_err(TransportError::from)?;
         let (parts, body) = response.into_parts();
-        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body, patience })
     }
 }
 
@@ -273,10 +275,13 @@ impl Response {
         let coding = self.header("content-encoding").unwrap_or_default();
         let in_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
         let mut bytes = Vec::new();
+        // The other kinds of patience have an end of their own.
+        let each = self.patience == Patience::EachRead;
+        let end = each.then(|| Instant::now() + BODY_TIME);
         let mut reader = self.body.into_reader();
-        let whole = match reader.by_ref().take(limit).read_to_end(&mut bytes) {
+        let whole = match read_until(&mut reader.by_ref().take(limit), end, &mut bytes) {
             // One read more lets the connection notice its end and go back to the pool.
-            Ok(_) => matches!(reader.read(&mut [0; 1]), Ok(0)),
+            Ok(()) => matches!(reader.read(&mut [0; 1]), Ok(0)),
             Err(_) => false,
         };
         if in_gzip && !bytes.is_empty() {
@@ -293,5 +298,21 @@ impl Response {
     /// The body as it comes.
     pub(super) fn into_reader(self) -> impl Read + Send + 'static {
         self.body.into_reader()
+    }
+}
+
+/// Reads to the end of `reader`, or until `end`: after that no other read is begun.
+fn read_until(reader: &mut impl Read, end: Option<Instant>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut buffer = [0; 8 * 1024];
+    loop {
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => bytes.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
