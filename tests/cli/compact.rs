@@ -184,12 +184,17 @@ fn a_kill_between_two_requests_of_parquet_loses_and_doubles_nothing() {
     killed_between_requests(&PARQUET);
 }
 
+/// As few blocks as there can be of several objects: there is a run for each request, and each block has requests.
+fn few() -> Logs {
+    Logs::of_boots(&[1])
+}
+
 fn killed_between_requests(form: &[&str]) {
-    let lines = Logs::usual().lines();
+    let lines = few().lines();
     let all = sorted(&lines);
     let mut most = 0;
     loop {
-        let logs = Logs::usual();
+        let logs = few();
         let gate = CutOff::after(most, logs.server.address());
         // Objects of a few blocks each, so that there are several to be killed between.
         let arguments = [&["--delete", "--max-bytes", "200B", "--jobs", "1"][..], form].concat();
@@ -204,6 +209,7 @@ fn killed_between_requests(form: &[&str]) {
         assert_eq!(ran.code, 0, "after {most} requests and once more: {ran:?}");
         assert_eq!(blocks(&logs), 0, "after {most} requests");
         if !killed {
+            assert!(parts(&logs).len() > 2, "{:?}", parts(&logs));
             assert!(gate.count() > 40, "{} requests", gate.count());
             return;
         }

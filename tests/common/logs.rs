@@ -74,8 +74,13 @@ impl Logs {
 
     /// Two hosts, two boots each, six blocks a host.
     pub fn usual() -> Self {
+        Self::of_boots(&[1, 2])
+    }
+
+    /// Two hosts, three blocks a host of each boot.
+    pub fn of_boots(boots: &[u64]) -> Self {
         let mut logs = Self::start();
-        for boot in [1, 2] {
+        for &boot in boots {
             for _ in 0..3 {
                 for host in ["edge-1", "edge-2"] {
                     logs.block("access", host, boot, 5);
