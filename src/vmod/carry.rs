@@ -222,10 +222,11 @@ fn resume(asked: *mut ffi::req) {
     if now.is_null() {
         return;
     }
-    called(&context(now));
+    if is_away() {
+        called(&context(now));
+    }
     // Its fragments may be worked on by other threads, which need this call.
-    if now == asked {
-        transport::own(asked);
+    if now == asked && transport::own(asked) {
         let mut waits = false;
         each(asked, |pending| waits |= pending.watching);
         if waits {

@@ -13,6 +13,13 @@
 //! The place itself is written as an atomic, for the same reason. Limit: [`PAIRS`] has room for as many
 //! transports as Varnish and its modules have; one more is not led.
 //!
+//! HTTP/2's transport is led where it stands instead, from the first request on that is led: by its address
+//! vmod_h2 tells whether a request came as HTTP/2. So all such requests come through here, of which most have
+//! nothing to be done. HTTP/1's is copied all the same: it has no `poll`, and requests without values need none.
+//!
+//! What stands in `req->transport` may be another one's: where VCLs have different copies of this module, as an
+//! upgrade leaves them, each leads what the other one has led. So no call looks there for what it stands for.
+//!
 //! What the struct is on each version is in `version/transport.rs`. Where it has no `poll`, a value waits for the
 //! delivery or for VCL's next call, also past a rollback. Where the magic number differs, or Varnish has another
 //! transport there (`version::knows_transport`), nothing is led either.
@@ -24,7 +31,7 @@
 use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicPtr};
+use std::sync::atomic::{AtomicBool, AtomicPtr, fence};
 
 use varnish::ffi;
 
@@ -56,27 +63,52 @@ pub(super) struct Hooks {
     pub delivered: fn(*mut ffi::req, Option<Sent>),
 }
 
-/// What `req->transport` points to while calls are led through here.
-#[repr(C)]
-struct Led {
-    /// First, for Varnish takes its address for a transport's.
-    copy: Transport,
+/// One transport, and what it is led by.
+struct Pair {
+    /// `poll` is the transport's own.
+    quiet: Transport,
+    /// `poll` is led, too.
+    asking: Transport,
     /// As it was when it was copied.
     original: Transport,
     at: *const Transport,
+    /// It is led where it stands, as `asking` is, and no request points to a copy.
+    in_place: bool,
     hooks: &'static Hooks,
 }
 
-/// The two copies of one transport.
-struct Pair {
-    /// `poll` is the transport's own.
-    quiet: Led,
-    /// `poll` is led, too.
-    asking: Led,
+/// All that are led. A place that is filled stays as it is.
+static PAIRS: [AtomicPtr<Pair>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
+
+/// What a transport calls that is led. Those of each of the [`PAIRS`] are functions of their own, which know
+/// it by that: another copy of the module may have led a request on, to a copy of theirs.
+struct Calls {
+    deliver: Deliver,
+    poll: Poll,
+    minimal_response: Minimal,
 }
 
-/// All copies. A place that is filled stays as it is.
-static PAIRS: [AtomicPtr<Pair>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
+impl Calls {
+    /// Those of pair `N`.
+    const fn of<const N: usize>() -> Self {
+        Self {
+            deliver: version::deliver::<Delivery<N>>,
+            poll: poll::<N>,
+            minimal_response: minimal_response::<N>,
+        }
+    }
+}
+
+static CALLS: [Calls; 8] = [
+    Calls::of::<0>(),
+    Calls::of::<1>(),
+    Calls::of::<2>(),
+    Calls::of::<3>(),
+    Calls::of::<4>(),
+    Calls::of::<5>(),
+    Calls::of::<6>(),
+    Calls::of::<7>(),
+];
 
 /// What was answered.
 pub(super) enum Answered {
@@ -127,23 +159,23 @@ fn place<'r>(request: *mut ffi::req) -> Option<&'r AtomicPtr<Transport>> {
 pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) -> bool {
     let Some(place) = place(request) else { return false };
     let at = place.load(Relaxed);
-    // SAFETY: a request has a transport for as long as it lives.
-    let Some(now) = (unsafe { at.as_ref() }) else { return false };
-    let led = led_at(at);
-    if led.is_some() && (!asking || calls_poll(now)) {
+    let led = copied(at);
+    if led.is_some_and(|pair| !asking || std::ptr::eq(at, &raw const pair.asking)) {
         return true;
     }
     // SAFETY: as in place().
     let level = unsafe { &raw const (*request).esi_level };
     let pair = match led {
-        Some(led) => pair(request, led.at, &led.original, led.hooks),
+        Some(pair) => Some(pair),
         // SAFETY: a fragment's level stands from its beginning to its end.
         None if unsafe { *level } > 0 && !reset(request) => None,
-        None => pair(request, at, now, hooks),
+        None => pair(request, at, hooks),
     };
     let Some(pair) = pair else { return false };
-    let led = if asking { &pair.asking } else { &pair.quiet };
-    place.store(std::ptr::from_ref(led).cast_mut().cast(), Relaxed);
+    if !pair.in_place {
+        let led = if asking { &pair.asking } else { &pair.quiet };
+        place.store(std::ptr::from_ref(led).cast_mut(), Relaxed);
+    }
     true
 }
 
@@ -153,26 +185,29 @@ pub(super) fn reset(request: *mut ffi::req) -> bool {
     unsafe { request.as_ref() }.is_some_and(version::is_reset)
 }
 
-/// Lets `request` have its own transport again.
-pub(super) fn own(request: *mut ffi::req) {
+/// Lets `request` have its own transport again. Whether it had a copy.
+pub(super) fn own(request: *mut ffi::req) -> bool {
     if let Some(place) = place(request)
-        && let Some(led) = led(request)
+        && let Some(pair) = copied(place.load(Relaxed))
     {
-        place.store(led.at.cast_mut(), Relaxed);
+        place.store(pair.at.cast_mut(), Relaxed);
+        return true;
     }
+    false
 }
 
-/// The copies of the transport `now` at `at`, which is that of `request`; made if there are none.
+/// How the transport at `at`, which is that of `request`, is led; from now on if it was not.
 fn pair(
     request: *mut ffi::req,
     at: *const Transport,
-    now: &Transport,
     hooks: &'static Hooks,
 ) -> Option<&'static Pair> {
-    for place in &PAIRS {
+    // SAFETY: a request has a transport for as long as it lives.
+    let now = unsafe { at.as_ref() }.copied()?;
+    for (place, calls) in PAIRS.iter().zip(&CALLS) {
         let mut there = place.load(Acquire);
         if there.is_null() {
-            let new = Box::into_raw(Box::new(Pair::new(request, at, now, hooks)?));
+            let new = Box::into_raw(Box::new(Pair::new(request, at, now, hooks, calls)?));
             match place.compare_exchange(null_mut(), new, AcqRel, Acquire) {
                 Ok(_) => there = new,
                 Err(earlier) => {
@@ -184,8 +219,16 @@ fn pair(
         }
         // SAFETY: what stands in a place stands for ever.
         let pair = unsafe { there.as_ref() }?;
+        if pair.at != at {
+            continue;
+        }
+        if pair.in_place {
+            // SAFETY: version::is_registered() says that it stands for ever, and is written to.
+            unsafe { version::change(at.cast_mut(), &pair.original, &pair.asking) };
+            return Some(pair);
+        }
         // Of a module that was unloaded another one may have the memory.
-        if pair.quiet.at == at && pair.quiet.original.is(now) {
+        if pair.original.is(&now) {
             return Some(pair);
         }
     }
@@ -196,8 +239,9 @@ impl Pair {
     fn new(
         request: *mut ffi::req,
         at: *const Transport,
-        now: &Transport,
+        now: Transport,
         hooks: &'static Hooks,
+        calls: &Calls,
     ) -> Option<Self> {
         if now.magic != TRANSPORT_MAGIC {
             return None;
@@ -205,55 +249,43 @@ impl Pair {
         if !version::knows_transport(request, at.cast(), now.number, now.name) {
             return None;
         }
-        let mut copy = *now;
-        copy.deliver = Some(version::deliver::<Delivery>);
-        copy.minimal_response = Some(minimal_response);
-        let led = |copy| Led { copy, original: *now, at, hooks };
-        let quiet = led(copy);
-        copy.set_poll(poll);
-        Some(Self { quiet, asking: led(copy) })
+        let mut quiet = now;
+        quiet.deliver = Some(calls.deliver);
+        quiet.minimal_response = Some(calls.minimal_response);
+        let mut asking = quiet;
+        asking.set_poll(calls.poll);
+        let in_place = now.is_http2() && version::is_registered(at.cast(), now.number);
+        Some(Self { quiet, asking, original: now, at, in_place, hooks })
+    }
+
+    /// Pair `N`, for what is called only once that is there.
+    fn of<const N: usize>() -> Option<&'static Self> {
+        // Acquire pairs with the Release in version::change(): who has found the call in a transport that is
+        // led in place finds its pair.
+        fence(Acquire);
+        // SAFETY: what stands in a place stands for ever.
+        unsafe { PAIRS.get(N)?.load(Acquire).as_ref() }
     }
 }
 
-/// The copy that stands at `at`, if it is one. To be called with what a request has for its transport.
-fn led_at(at: *const Transport) -> Option<&'static Led> {
-    let ours: Minimal = minimal_response;
-    // SAFETY: a request has a transport for as long as it lives.
-    let call = unsafe { at.as_ref() }?.minimal_response?;
-    if !std::ptr::fn_addr_eq(call, ours) {
-        return None;
-    }
-    // SAFETY: with this call it is the first member of a Led, in one of the PAIRS, which live for ever.
-    unsafe { at.cast::<Led>().as_ref() }
-}
-
-fn calls_poll(transport: &Transport) -> bool {
-    let ours: Poll = poll;
-    transport.poll().is_some_and(|call| std::ptr::fn_addr_eq(call, ours))
-}
-
-/// The copy that `request` has for its transport, if it has one.
-fn led(request: *mut ffi::req) -> Option<&'static Led> {
-    led_at(place(request)?.load(Relaxed))
+/// What the transport at `at` is a copy of, if it is one of those here.
+fn copied(at: *const Transport) -> Option<&'static Pair> {
+    // SAFETY: what stands in a place stands for ever.
+    let pairs = PAIRS.iter().map_while(|place| unsafe { place.load(Acquire).as_ref() });
+    let mut pairs = pairs.filter(|pair| {
+        std::ptr::eq(at, &raw const pair.quiet) || std::ptr::eq(at, &raw const pair.asking)
+    });
+    pairs.next()
 }
 
 /// Before a VCL subroutine.
-unsafe extern "C" fn poll(request: *mut ffi::req) -> c_int {
+unsafe extern "C" fn poll<const N: usize>(request: *mut ffi::req) -> c_int {
     if !polled() {
         POLLED.store(true, Relaxed);
     }
-    let own = match led(request) {
-        Some(led) => {
-            guarded(|| (led.hooks.before_vcl)(request));
-            led.original.poll()
-        }
-        // Another thread, which works on another fragment, has just taken the copy away.
-        None => place(request).and_then(|place| {
-            // SAFETY: a request has a transport for as long as it lives.
-            unsafe { place.load(Relaxed).as_ref() }?.poll()
-        }),
-    };
-    match own {
+    let Some(pair) = Pair::of::<N>() else { return 0 };
+    guarded(|| (pair.hooks.before_vcl)(request));
+    match pair.original.poll() {
         // SAFETY: the call that this one stands for, with its argument.
         Some(own) => unsafe { own(request) },
         // What `req_poll` takes a transport without one for.
@@ -305,47 +337,49 @@ impl Before {
     }
 }
 
-/// A delivery that is led through here.
-struct Delivery {
-    led: &'static Led,
+/// A delivery by pair `N`.
+struct Delivery<const N: usize> {
+    pair: &'static Pair,
     before: Before,
 }
 
-impl Between for Delivery {
+impl<const N: usize> Between for Delivery<N> {
     fn begin(request: *mut ffi::req) -> Option<(Self, Deliver)> {
         let before = Before::new(request);
-        let led = led(request)?;
+        let pair = Pair::of::<N>()?;
         own(request);
-        guarded(|| (led.hooks.delivery)(request));
-        Some((Self { led, before }, led.original.deliver?))
+        guarded(|| (pair.hooks.delivery)(request));
+        Some((Self { pair, before }, pair.original.deliver?))
     }
 
     fn end(self, request: *mut ffi::req) {
-        let Self { led, before } = self;
-        guarded(|| (led.hooks.delivered)(request, before.sent(request, &led.original)));
+        let Self { pair, before } = self;
+        guarded(|| (pair.hooks.delivered)(request, before.sent(request, &pair.original)));
     }
 }
 
 /// Before an answer that is only a status.
-unsafe extern "C" fn minimal_response(request: *mut ffi::req, status: u16) -> c_int {
-    // A request's transport is changed by the thread that has it, so that it is still the copy.
-    let Some(led) = led(request) else { return -1 };
+unsafe extern "C" fn minimal_response<const N: usize>(
+    request: *mut ffi::req,
+    status: u16,
+) -> c_int {
+    let Some(pair) = Pair::of::<N>() else { return -1 };
     if status < 200 {
         // 100 Continue is not the answer, but when it cannot be sent, nothing comes after it. A fetch that
         // asks for the request's body (`vrb_pull`) has nothing of the request.
         // SAFETY: looks at a variable of this thread alone.
         if unsafe { THR_GetBusyobj() }.is_null() {
-            guarded(|| (led.hooks.before_vcl)(request));
+            guarded(|| (pair.hooks.before_vcl)(request));
         }
     } else {
         let Before { ready, .. } = Before::new(request);
         own(request);
-        guarded(|| (led.hooks.delivery)(request));
+        guarded(|| (pair.hooks.delivery)(request));
         let answer = Answered::Status(status);
         let sent = Sent { answer, aborted: false, ready };
-        guarded(|| (led.hooks.delivered)(request, Some(sent)));
+        guarded(|| (pair.hooks.delivered)(request, Some(sent)));
     }
-    match led.original.minimal_response {
+    match pair.original.minimal_response {
         // SAFETY: the call that this one stands for, with its arguments.
         Some(own) => unsafe { own(request, status) },
         // CNT_Request asserts that every transport has this call.

@@ -1,6 +1,9 @@
 //! What each version has for `struct transport`, whose calls `src/vmod/transport.rs` leads.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use varnish::ffi;
 
@@ -27,13 +30,20 @@ pub(crate) fn knows_transport(
     #[cfg(varnish_before_7_1)]
     let known = {
         let _ = (request, name);
-        unsafe extern "C" {
-            fn XPORT_ByNumber(number: u16) -> *const c_void;
-        }
-        // SAFETY: looks through a constant list.
-        at == unsafe { XPORT_ByNumber(number) }
+        is_registered(at, number)
     };
     known
+}
+
+/// Whether Varnish has the transport at `at` in its list, by this number: `XPORT_ByNumber` of
+/// `bin/varnishd/cache/cache_transport.h`. Those are its own for connections, and stand for ever. None is
+/// constant: `XPORT_Init` has written the number and the list's pointers into it.
+pub(crate) fn is_registered(at: *const c_void, number: u16) -> bool {
+    unsafe extern "C" {
+        fn XPORT_ByNumber(number: u16) -> *const c_void;
+    }
+    // SAFETY: looks through a list that does not change any more.
+    number != 0 && at == unsafe { XPORT_ByNumber(number) }
 }
 
 /// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
@@ -100,6 +110,42 @@ impl Transport {
     pub(crate) fn is_http2(&self) -> bool {
         // SAFETY: a transport's name is a constant string of Varnish's.
         !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == HTTP2
+    }
+}
+
+/// Gives the transport at `at` the calls of `to` where it still has those of `from`. Another module may have
+/// changed them further.
+///
+/// # Safety
+///
+/// It stands for ever, and may be written to. Varnish reads the calls at any time, each on its own.
+pub(crate) unsafe fn change(at: *mut Transport, from: &Transport, to: &Transport) {
+    let calls = |of: &Transport| {
+        let deliver = of.deliver.map_or(null_mut(), |call| call as *mut c_void);
+        let poll = of.poll().map_or(null_mut(), |call| call as *mut c_void);
+        let minimal_response = of.minimal_response.map_or(null_mut(), |call| call as *mut c_void);
+        [deliver, poll, minimal_response]
+    };
+    // SAFETY: as the caller says.
+    let deliver: *mut *mut c_void = unsafe { &raw mut (*at).deliver }.cast();
+    // SAFETY: as the caller says.
+    #[cfg(not(varnish_without_req_reset))]
+    let poll: *mut *mut c_void = unsafe { &raw mut (*at).poll }.cast();
+    #[cfg(varnish_without_req_reset)]
+    let poll: *mut *mut c_void = null_mut();
+    // SAFETY: as the caller says.
+    let minimal_response: *mut *mut c_void = unsafe { &raw mut (*at).minimal_response }.cast();
+    let places = [deliver, poll, minimal_response];
+    for ((place, from), to) in places.into_iter().zip(calls(from)).zip(calls(to)) {
+        if place.is_null() {
+            continue;
+        }
+        // SAFETY: a pointer to a function or null, aligned, and there for as long as the transport.
+        let place = unsafe { AtomicPtr::from_ptr(place) };
+        if place.load(Relaxed) == from {
+            // Release: whoever calls it finds its pair.
+            let _ = place.compare_exchange(from, to, Release, Relaxed);
+        }
     }
 }
 
