@@ -6,16 +6,15 @@
 //!
 //! Whoever can write to the bucket may have put anything there. The crate returns errors for what it checks
 //! and panics about some of the rest, which is caught here. Values that the writer cannot have made are refused
-//! before they are copied: a value of a dictionary may stand in each of a million rows.
-//!
-//! Limits: the crate decompresses a page whole, up to the 2 GiB that its header may say.
+//! before they are copied: a value of a dictionary may stand in each of a million rows. A page is decompressed
+//! here, because the crate makes room for the 2 GiB that a page's header may say.
 
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
@@ -26,6 +25,7 @@ use parquet::file::metadata::{
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
+use zstd::zstd_safe::get_frame_content_size;
 
 use super::layout::{Layout, bad};
 use super::row::Row;
@@ -44,7 +44,7 @@ const META_MAX: u64 = 2 * super::FOOTER_BYTES as u64;
 /// Bytes of a row group as it is stored.
 const GROUP_MAX: u64 = 256 << 20;
 /// Bytes of a row group's values, as [`Table::bytes`] counts them: the writer ends it at half of that.
-const VALUES_MAX: usize = 2 * super::GROUP_BYTES;
+pub(super) const VALUES_MAX: usize = 2 * super::GROUP_BYTES;
 /// Most rows of a row group.
 const ROWS_MAX: usize = 4 * super::GROUP_ROWS;
 /// Values that are decoded at a time.
@@ -228,7 +228,7 @@ fn extent(group: &RowGroupMetaData, size: u64) -> io::Result<(u64, u64)> {
     Ok((start, end - start))
 }
 
-/// The bytes of a row group.
+/// The bytes of a row group, whose pages are given decompressed.
 struct Window {
     start: u64,
     bytes: Bytes,
@@ -259,11 +259,21 @@ impl ChunkReader for Window {
 
     fn get_bytes(&self, start: u64, length: usize) -> Parsed<Bytes> {
         let bytes = self.from(start)?;
-        if length > bytes.len() {
-            return Err(ParquetError::EOF("a page is outside its row group".to_owned()));
-        }
-        Ok(bytes.slice(..length))
+        let page = bytes.get(..length);
+        plain(page.ok_or_else(|| ParquetError::EOF("a page is outside its row group".to_owned()))?)
     }
+}
+
+/// A page's bytes, decompressed: at most [`VALUES_MAX`].
+pub(super) fn plain(page: &[u8]) -> Parsed<Bytes> {
+    let size = get_frame_content_size(page);
+    let size = size.map_err(|_| ParquetError::General("a page is no zstd frame".to_owned()))?;
+    // A frame need not say its size. One that is longer than it says is an error.
+    let room = size.map_or(Some(VALUES_MAX), |size| usize::try_from(size).ok());
+    let room = room.filter(|room| *room <= VALUES_MAX).ok_or_else(too_large)?;
+    let mut plain = zstd::bulk::decompress(page, room)?;
+    plain.shrink_to_fit();
+    Ok(plain.into())
 }
 
 /// Reads a row group of our schema into an empty table.
@@ -278,7 +288,10 @@ fn decode(group: &RowGroupMetaData, window: &Arc<Window>, table: &mut Table) -> 
         let column = group.columns().get(at);
         let column =
             column.ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-        let pages = SerializedPageReader::new(Arc::clone(window), column, rows, None)?;
+        // As the window gives its pages.
+        let column = column.clone().into_builder().set_compression(Compression::UNCOMPRESSED);
+        let column = column.build()?;
+        let pages = SerializedPageReader::new(Arc::clone(window), &column, rows, None)?;
         Ok(get_column_reader(column.column_descr_ptr(), Box::new(Pages(pages))))
     };
     let own = table.columns.len();
@@ -317,9 +330,6 @@ impl PageReader for Pages {
     fn get_next_page(&mut self) -> Parsed<Option<Page>> {
         let page = self.0.get_next_page()?;
         let Some(known) = &page else { return Ok(None) };
-        if known.buffer().len() > VALUES_MAX {
-            return Err(too_large());
-        }
         // Not those that make a value of the one before: the reader decodes a batch before we see a value.
         match known.encoding() {
             Encoding::PLAIN

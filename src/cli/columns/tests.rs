@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::layout::{Kind, Layout};
+use super::read::{VALUES_MAX, plain};
 use super::row::{Cell, Row};
 use super::text::to_bytes;
 use super::write::ColumnWriter;
@@ -386,6 +387,41 @@ fn a_row_group_with_more_text_than_any_of_ours_is_refused_before_it_is_copied() 
             assert!(error.to_string().contains("more values than any that is written"), "{error}");
         }
     }
+}
+
+#[test]
+fn a_page_that_says_that_it_is_larger_than_any_of_ours_is_refused_before_it_is_decompressed() {
+    let line =
+        [&b"{\"t\":1700000000,\"status\":200,\"a\":\""[..], &[b'x'; 60 << 20], b"\",\"b\":1}\n"];
+    let (mut bytes, unparsed) = file(json(), &[line.concat()], usize::MAX);
+    assert!(unparsed == 0 && bytes.len() < 50_000, "{unparsed} {}", bytes.len());
+    // Nothing of what follows the frame's header, so that only who decompresses the page sees that it is damaged.
+    let size = |at: usize| zstd::zstd_safe::get_frame_content_size(&bytes[at..]).ok().flatten();
+    let large = |at: &usize| size(*at).is_some_and(|size| size > VALUES_MAX as u64);
+    let starts: Vec<usize> = (0..bytes.len()).filter(large).collect();
+    assert!(!starts.is_empty());
+    for at in starts {
+        let length = zstd::zstd_safe::find_frame_compressed_size(&bytes[at..]).unwrap();
+        bytes[at + length / 2..at + length].fill(0xff);
+    }
+    let error = lines(&bytes).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains("more values than any that is written"), "{error}");
+}
+
+#[test]
+fn a_page_whose_frame_says_no_size_is_decompressed_up_to_the_largest_of_ours() {
+    for (length, works) in [(1, true), (100_000, true), (VALUES_MAX, true), (VALUES_MAX + 1, false)]
+    {
+        let text = vec![b'x'; length];
+        let mut frame = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        io::Write::write_all(&mut frame, &text).unwrap();
+        let frame = frame.finish().unwrap();
+        assert!(matches!(zstd::zstd_safe::get_frame_content_size(&frame), Ok(None)));
+        let found = plain(&frame);
+        assert_eq!(found.is_ok_and(|found| *found == text), works, "{length}");
+    }
+    assert!(plain(b"no frame").is_err() && plain(b"").is_err());
 }
 
 #[test]
