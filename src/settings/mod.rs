@@ -191,10 +191,17 @@ impl Settings {
         (self.members == Members::One).then_some(self.codec)
     }
 
+    /// Compressed bytes at which a block ends: `max_bytes`, or a quarter of a small `spool_max`. One that
+    /// filled the spool alone would leave no room for what comes until it is uploaded.
+    #[must_use]
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.max_bytes.min(self.spool_max / 4)
+    }
+
     /// Raw bytes after which a chunk is closed: a mebibyte, less for small blocks and small rings.
     #[must_use]
     pub(crate) fn chunk_bytes(&self, ring: u64) -> usize {
-        usize::try_from(MIB.min(self.max_bytes).min(ring / 4)).unwrap_or(usize::MAX)
+        usize::try_from(MIB.min(self.block_bytes()).min(ring / 4)).unwrap_or(usize::MAX)
     }
 }
 

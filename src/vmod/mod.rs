@@ -223,7 +223,8 @@ mod s3log {
             /// lines. A line's time is when it entered the ring. `period` must divide a day evenly
             /// (`docs/operations.md`). Default: false.
             align: Option<&CStr>,
-            /// The maximum size of a block, compressed, from 1KB to 5GB. Default: 64MB.
+            /// The maximum size of a block, compressed, from 1KB to 5GB. A block also ends at a
+            /// quarter of `spool_max`. Default: 64MB.
             max_bytes: Option<&CStr>,
             /// `gzip`, `gzip:0` to `gzip:9`, `zstd`, `zstd:1` to `zstd:19`, `snappy` (the framing
             /// format), or `none`. Default: `gzip`, which is level 3.

@@ -179,6 +179,40 @@ fn a_full_spool_that_drops_the_oldest_counts_them_and_keeps_the_newest() {
 }
 
 #[test]
+fn a_block_ends_before_it_fills_the_spool_alone_and_nothing_is_dropped_while_the_gateway_takes_blocks()
+ {
+    for policy in ["drop_oldest", "drop_newest"] {
+        let server = S3Server::start();
+        let process = Process::new();
+        let settings = [
+            ("spool_max", "1MB"),
+            ("on_spool_full", policy),
+            ("on_full", "wait"),
+            ("max_wait", "10s"),
+            ("exit_timeout", "60s"),
+        ];
+        let holder = process.attach(&server.endpoint(), &settings);
+        // More than twice what the spool may hold, each part once there is room for it.
+        let (parts, part) = (12, 250);
+        for _ in 0..parts {
+            push_incompressible(&holder, part);
+            wait_for("the part to be packed", || holder.stat("ring_used") < 300_000);
+            wait_for("room, or a drop", || {
+                holder.stat("dropped_spool") > 0
+                    || holder.stat("spooled_records") <= 2 * part as u64
+            });
+        }
+        holder.wait_balance();
+        assert_eq!(holder.stat("dropped_spool"), 0, "{policy}: {:?}", process.messages());
+        let high = holder.stat("spool_high_water");
+        assert!(high <= 1 << 20, "{high}");
+        drop(holder);
+        process.wait_closed();
+        assert_eq!(lines(&server).len(), parts * part);
+    }
+}
+
+#[test]
 fn a_block_that_the_gateway_will_never_take_is_set_aside_and_counted() {
     let refusal =
         || Play::Say(reply("400 Bad Request", &[], &error("EntityTooLarge", "too large")));

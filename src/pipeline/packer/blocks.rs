@@ -31,7 +31,7 @@ impl Packer {
     /// The same for the open block as it is.
     pub(super) fn store_chunk(&mut self) -> Result<(), SpoolError> {
         let open = self.ledger.spool().open_len();
-        if open > 0 && open + self.packing.encode()? > self.target.settings.max_bytes {
+        if open > 0 && open + self.packing.encode()? > self.target.settings.block_bytes() {
             // The chunk is read again, for the next block.
             return self.seal();
         }

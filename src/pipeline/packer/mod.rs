@@ -243,7 +243,7 @@ impl Packer {
         if self.packing.records() > 0 && due {
             self.close_chunk()?;
         }
-        let grown = self.ledger.spool().open_len() >= self.target.settings.max_bytes;
+        let grown = self.ledger.spool().open_len() >= self.target.settings.block_bytes();
         if self.ledger.spool().open_len() > 0 && (block_due || grown) {
             self.seal()?;
         }
