@@ -63,6 +63,12 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// Whether the disk has no room, or what its user may have of it is used up.
+    pub(super) fn is_no_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if [QuotaExceeded, StorageFull].contains(&source.kind()))
+    }
+
     /// What turns an error of the system into this one: `doing` what, to which file.
     pub(crate) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, name: name.to_string(), source }

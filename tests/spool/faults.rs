@@ -419,6 +419,59 @@ fn another_codec_on_a_full_disk_starts_and_seals_later() {
 }
 
 #[test]
+fn a_torn_open_block_that_a_full_disk_has_no_room_to_mend_keeps_no_other_back_and_is_sent_later() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+        let sim = Arc::new(Sim::new());
+        let last = three(&sim);
+        overwrite(&sim, "0000000003.data", |bytes| bytes.truncate(bytes.len() - 5));
+        sim.restart();
+        sim.fail_in(0, 1, kind);
+        let files = Arc::clone(&sim) as Arc<dyn Files>;
+        let (mut spool, found) = Spool::open(files, options(), Some(last.as_bytes())).unwrap();
+        assert_eq!((found.counts.sealed.blocks, found.open_records), (2, 0), "{kind}");
+        assert_eq!((found.not_mended, found.counts.lost.records), (vec![3], 1));
+        append(&mut spool, &["g"]);
+        let (meta, payload) = seal(&mut spool);
+        assert_eq!((meta.number, meta.dropped.lost), (4, 1));
+        // There is room again.
+        let (spool, found) = open(&sim, Some(&payload));
+        assert_eq!((found.rebuilt, found.not_mended), (vec![3], vec![]));
+        assert_eq!((spool.store().sealed(), text(&spool, 3)), (vec![1, 2, 3, 4], "d\ne\n".into()));
+        assert_eq!(found.counts.lost.records, 0, "it was counted");
+    }
+    // What may be to be encrypted is not left to a start that does not know.
+    let sim = Arc::new(Sim::new());
+    let last = three(&sim);
+    overwrite(&sim, "0000000003.data", |bytes| bytes.truncate(bytes.len() - 5));
+    sim.place("secret", &[]);
+    sim.restart();
+    sim.fail_in(0, 1, ErrorKind::StorageFull);
+    let files = Arc::clone(&sim) as Arc<dyn Files>;
+    assert!(Spool::open(files, options(), Some(last.as_bytes())).is_err());
+}
+
+#[test]
+fn a_block_whose_description_a_full_disk_has_no_room_for_keeps_no_other_back_and_is_sent_later() {
+    let mut left = 0;
+    for operation in 0..5 {
+        let sim = Arc::new(Sim::new());
+        let last = three(&sim);
+        overwrite(&sim, "0000000002.json", |bytes| bytes.truncate(9));
+        sim.restart();
+        sim.fail_in(operation, 1, ErrorKind::StorageFull);
+        let files = Arc::clone(&sim) as Arc<dyn Files>;
+        let (spool, found) = Spool::open(files, options(), Some(last.as_bytes())).unwrap();
+        assert_eq!((spool.open_number(), found.open_records), (3, 3), "{operation}");
+        assert!(spool.store().sealed().contains(&1));
+        left += found.not_mended.len();
+        let (spool, found) = open(&sim, Some(&last));
+        assert_eq!((spool.store().sealed(), found.not_mended), (vec![1, 2], vec![]));
+        assert_eq!(text(&spool, 2), "c\n");
+    }
+    assert!(left > 1, "{left}");
+}
+
+#[test]
 fn what_a_failed_append_has_left_is_off_the_disk_before_another_chunk_takes_its_place() {
     let sim = Arc::new(Sim::new());
     let (mut spool, _) = open(&sim, None);

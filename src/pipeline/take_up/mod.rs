@@ -272,6 +272,13 @@ impl Opening {
                 found.rebuilt
             ));
         }
+        if !found.not_mended.is_empty() {
+            warn(format!(
+                "blocks {:?} are damaged, and the disk has no room to mend them: they stay in the spool, \
+                 and the next start that finds room sends them",
+                found.not_mended
+            ));
+        }
         if !found.set_aside.is_empty() {
             let names = found.set_aside.join(", ");
             warn(format!("files that are not the spool's, moved to its folder foreign: {names}"));

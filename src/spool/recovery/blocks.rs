@@ -273,8 +273,24 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Makes a sidecar for a block that has none, from its data.
+    /// Makes a sidecar for a block that has none, from its data. Where the disk has no room for that it
+    /// waits for another start: the others have to be sent, or there will never be any. Not one that may be
+    /// to be encrypted.
     fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
+        match self.make_anew(number) {
+            Err(error) if error.is_no_room() && !self.may_be_secret(false)? => {
+                for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
+                    self.remove(true, name)?;
+                }
+                self.see(number, None);
+                self.not_mended.push(number);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn make_anew(&mut self, number: u64) -> Result<(), SpoolError> {
         let data = Name::Data(number);
         let Some(state) = self.look_into(data)? else {
             self.put_aside(&data.to_string());

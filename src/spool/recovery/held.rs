@@ -94,6 +94,12 @@ impl Recovery<'_> {
         Ok(marked.is_some())
     }
 
+    /// Whether a block is to be encrypted, of which the ring says that it is `secret`. Once nothing but its
+    /// members tells of it, a later start without keys would not know.
+    pub(super) fn may_be_secret(&self, secret: bool) -> Result<bool, SpoolError> {
+        Ok(secret || self.options.sealing.is_some() || self.is_marked()?)
+    }
+
     /// Sets a block aside of which nothing tells but its members: `state`.
     pub(super) fn hold_unknown(&mut self, number: u64, state: OpenBlock) -> Result<(), SpoolError> {
         let data = Name::Data(number).to_string();

@@ -50,6 +50,9 @@ pub struct Recovered {
     pub set_aside: Vec<String>,
     /// Files that should have been and could not be; they stay where they are.
     pub(crate) left_in_place: u64,
+    /// Damaged blocks that a full disk has no room to mend. They stay as they are, and are sent after the
+    /// next start that has room.
+    pub not_mended: Vec<u64>,
     /// Why each block that was sealed here and keeps its members does so although one was asked for.
     pub(crate) kept_members: Vec<String>,
     /// The ring's payload was damaged, or older than the spool: records that the ring still holds
@@ -120,6 +123,7 @@ impl Spool {
             taken: Vec::new(),
             held_lost: 0,
             kept_members: Vec::new(),
+            not_mended: Vec::new(),
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
@@ -127,6 +131,7 @@ impl Spool {
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
         let mut kept_members = recovery.kept_members;
+        let not_mended = recovery.not_mended;
         let mut taken = recovery.taken;
         remove_taken(&*files, &mut taken);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
@@ -190,6 +195,7 @@ impl Spool {
             rebuilt,
             set_aside,
             left_in_place,
+            not_mended,
             kept_members,
             stale_payload: damaged || stale,
         };
@@ -271,6 +277,8 @@ pub(super) struct Recovery<'a> {
     pub(super) held_lost: u64,
     /// See [`Recovered`].
     pub(super) kept_members: Vec<String>,
+    /// See [`Recovered`].
+    pub(super) not_mended: Vec<u64>,
 }
 
 impl Recovery<'_> {

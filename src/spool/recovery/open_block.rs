@@ -36,9 +36,16 @@ impl Recovery<'_> {
         let mut uncommitted = 0;
         if state.length > 0 {
             let records = state.records;
-            (state, hasher, uncommitted) = self.check_members(Name::Data(state.number), state)?;
-            let lost = records.saturating_sub(state.records);
-            state.drops.add(&Drops { lost, ..Drops::default() });
+            match self.check_members(Name::Data(state.number), state) {
+                Err(error) if error.is_no_room() => {
+                    (state, hasher) = self.leave_open(state, error)?
+                }
+                checked => {
+                    (state, hasher, uncommitted) = checked?;
+                    let lost = records.saturating_sub(state.records);
+                    state.drops.add(&Drops { lost, ..Drops::default() });
+                }
+            }
         } else {
             hasher = Hasher::default();
         }
@@ -53,6 +60,29 @@ impl Recovery<'_> {
         state.reading = self.last.map_or(0, |last| last.reading);
         self.count_gone(&mut state)?;
         Ok((state, hasher, uncommitted))
+    }
+
+    /// Leaves the open block as it is, with its number, because the disk has no room to mend it: the sealed
+    /// ones have to be sent, or there will never be any. A start that has room makes it a sealed one. What
+    /// is not there any more of `state` is counted now.
+    fn leave_open(
+        &mut self,
+        state: OpenBlock,
+        no_room: SpoolError,
+    ) -> Result<(OpenBlock, Hasher), SpoolError> {
+        let name = Name::Data(state.number).to_string();
+        let good = good_members(self.files, &name, state.codec, state.length)?;
+        // One that is whole would be sent with what comes behind it, which comes from the ring as well.
+        if good.length >= state.length || self.may_be_secret(state.secret)? {
+            return Err(no_room);
+        }
+        let lost = state.records.saturating_sub(good.records);
+        self.index.counts.lost.add(lost, state.length.saturating_sub(good.length));
+        self.not_mended.push(state.number);
+        let mut next = OpenBlock { number: state.number + 1, previous: None, ..state };
+        next = next.begun_anew(self.options);
+        next.drops.add(&Drops { lost, ..Drops::default() });
+        Ok((next, Hasher::default()))
     }
 
     /// Makes the file `name` what `state` says of it, or `state` what is left: whole members, the rest
