@@ -44,8 +44,19 @@ impl Spool {
             files.sync_file(&data).map_err(SpoolError::io("sync", &data))?;
         }
         files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
-        if sync {
-            files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+        // Before the ring forgets it: a name that a power cut undid would be one of a chunk without commit.
+        let synced =
+            if sync { files.sync_directory().or_else(|_| files.sync_directory()) } else { Ok(()) };
+        if let Err(source) = synced {
+            if files.rename(&held, &data).is_ok() {
+                // What describes nothing would be taken for lost.
+                let hold = Name::Hold(number).to_string();
+                let _ = remove_if_there(files, &hold);
+                let name = "its directory".to_owned();
+                return Err(SpoolError::Io { doing: "sync", name, source });
+            }
+            // It has its new name, and nothing is appended before that is on the disk.
+            self.heal.directory = true;
         }
         self.held.push((number, state));
         count(&mut self.store.lock().counts, &self.held);

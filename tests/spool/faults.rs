@@ -472,6 +472,22 @@ fn a_block_whose_description_a_full_disk_has_no_room_for_keeps_no_other_back_and
 }
 
 #[test]
+fn a_block_set_aside_for_a_key_whose_directory_cannot_be_synced_is_open_and_set_aside_by_the_next_try()
+ {
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open(&sim, None);
+    append(&mut spool, &["a"]);
+    // After the description and its sync, the sync of the members and their new name.
+    sim.fail_in(4, 2, ErrorKind::Other);
+    spool.hold().unwrap_err();
+    assert_eq!((spool.open_records(), sim.contents("0000000001.hold")), (1, None));
+    let payload = spool.hold().unwrap().unwrap();
+    assert_eq!((spool.open_records(), spool.store().counts().held.records), (0, 1));
+    let (_, found) = open(&sim, Some(&payload));
+    assert_eq!((found.counts.held.records, found.counts.lost.records), (1, 0));
+}
+
+#[test]
 fn what_a_failed_append_has_left_is_off_the_disk_before_another_chunk_takes_its_place() {
     let sim = Arc::new(Sim::new());
     let (mut spool, _) = open(&sim, None);
