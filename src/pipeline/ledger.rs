@@ -155,8 +155,8 @@ impl Ledger {
         self.commit(&payload);
     }
 
-    /// Seals a block, with nothing in hand that was read and not appended. What could not be
-    /// brought to the disk, if so: the block is sealed all the same.
+    /// Seals a block; what was read and not appended stays in hand. What could not be brought to the
+    /// disk, if so: the block is sealed all the same.
     ///
     /// # Errors
     /// As those of [`Spool::seal`].
@@ -203,7 +203,9 @@ impl Ledger {
 
     fn after_rename(&mut self, payload: &Payload) -> Option<LedgerError> {
         if self.sync == SyncPolicy::None {
-            self.commit(payload);
+            // What is in hand goes into the next block, if into any. The payload's length is a constant
+            // that the ring takes.
+            let _ = self.reader.commit_accepted(payload.as_bytes());
             return None;
         }
         self.commit_synced().err()

@@ -303,6 +303,15 @@ impl Reader {
             return Err(CommitTooLong(payload.len()));
         }
         self.accept();
+        self.commit_accepted(payload)
+    }
+
+    /// The same for what was accepted before. Records that were read and not accepted stay read.
+    ///
+    /// # Errors
+    ///
+    /// `payload` is longer than 232 bytes; nothing was changed.
+    pub(crate) fn commit_accepted(&mut self, payload: &[u8]) -> Result<(), CommitTooLong> {
         self.record(payload)?;
         self.release();
         Ok(())

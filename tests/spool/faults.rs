@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops, Meta};
+use vmod_s3log::pipeline::ledger::Ledger;
+use vmod_s3log::ring::{Backing, Capacity, Ring};
 use vmod_s3log::spool::{
     ChunkStats, Files, OnSpoolFull, Options, Payload, Recovered, Spool, SpoolError, SyncPolicy,
 };
@@ -485,6 +487,39 @@ fn a_block_set_aside_for_a_key_whose_directory_cannot_be_synced_is_open_and_set_
     assert_eq!((spool.open_records(), spool.store().counts().held.records), (0, 1));
     let (_, found) = open(&sim, Some(&payload));
     assert_eq!((found.counts.held.records, found.counts.lost.records), (1, 0));
+}
+
+#[test]
+fn records_in_hand_stay_in_the_ring_while_a_block_of_another_codec_is_sealed_before_them() {
+    for operation in 0..12 {
+        let sim = Arc::new(Sim::new());
+        let last = three(&sim);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ring");
+        let opened = Ring::open(Backing::File(&path), Capacity::MIN).unwrap();
+        let (ring, mut reader) = (opened.ring, opened.reader);
+        reader.commit(last.as_bytes()).unwrap();
+        sim.restart();
+        // The start cannot seal it.
+        sim.fail_in(0, 1, ErrorKind::StorageFull);
+        let other =
+            Options { codec: vmod_s3log::block::Kind::Zstd, sync: SyncPolicy::None, ..options() };
+        let files = Arc::clone(&sim) as Arc<dyn Files>;
+        let (spool, found) = Spool::open(files, other, Some(last.as_bytes())).unwrap();
+        assert_eq!(found.open_records, 3);
+        ring.push(b"g\n").unwrap();
+        assert!(reader.next().is_some());
+        let mut ledger = Ledger::new(reader, spool);
+        let (_, stats) = chunk(&["g"]);
+        let mut member = Vec::new();
+        ChunkEncoder::new(Codec::Zstd(3)).unwrap().encode(b"g\n", &mut member).unwrap();
+        sim.restart();
+        sim.fail_in(operation, 1, ErrorKind::StorageFull);
+        let appended = ledger.append(&member, stats).is_ok();
+        drop((ledger, ring));
+        let left = Ring::open(Backing::File(&path), Capacity::MIN).unwrap().recovered.records;
+        assert_eq!(left, u64::from(!appended), "operation {operation}");
+    }
 }
 
 #[test]
