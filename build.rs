@@ -13,8 +13,11 @@ const CHANGES: [(u32, u32); 6] = [(6, 2), (6, 4), (6, 6), (7, 1), (7, 3), (7, 7)
 
 /// What versions got in their lifetime, and distributions may have added to older ones, so that no number
 /// tells: a header, and a word that it has then.
-const ADDED: [(&str, &str); 2] =
-    [("tbl/req_flags.h", "req_reset"), ("cache/cache.h", "VSL_tag_is_masked")];
+const ADDED: [(&str, &str); 3] = [
+    ("tbl/req_flags.h", "req_reset"),
+    ("cache/cache.h", "VSL_tag_is_masked"),
+    ("cache/cache.h", "VSL_LOG_MAGIC"),
+];
 
 fn main() {
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");

@@ -65,14 +65,7 @@ unsafe extern "C" {
 
 /// Logs a record of `tag` into `words`, where it is the first, unless `vsl_mask` hides it.
 fn write(tag: c_uint, format: &CStr, argument: *const c_char, words: &mut [u32]) {
-    let bounds = words.as_mut_ptr_range();
-    let mut log = ffi::vsl_log {
-        wlb: bounds.start,
-        wlp: bounds.start,
-        wle: bounds.end,
-        wlr: 0,
-        wid: Default::default(),
-    };
+    let mut log = version::log_buffer(words);
     // SAFETY: an empty buffer with room for the record, which VSLb therefore does not flush; the
     // format takes one string or none.
     unsafe { VSLb(&raw mut log, tag, format.as_ptr(), argument) };

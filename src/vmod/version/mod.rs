@@ -45,6 +45,23 @@ pub(super) fn vxid(vsl: &ffi::vsl_log) -> u64 {
     vxid
 }
 
+/// An empty log buffer over `words`, which nobody flushes: `struct vsl_log` of `bin/varnishd/cache/cache.h`. `VSLb`
+/// asserts the magic number where it has one, as in 9.0.
+pub(super) fn log_buffer(words: &mut [u32]) -> ffi::vsl_log {
+    let bounds = words.as_mut_ptr_range();
+    ffi::vsl_log {
+        #[cfg(not(varnish_without_vsl_log_magic))]
+        magic: ffi::VSL_LOG_MAGIC as u16,
+        #[cfg(not(varnish_without_vsl_log_magic))]
+        flags: 0,
+        wlb: bounds.start,
+        wlp: bounds.start,
+        wle: bounds.end,
+        wlr: 0,
+        wid: Default::default(),
+    }
+}
+
 /// Whether `vsl_mask` hides records of `tag`: `VSL_tag_is_masked` of `bin/varnishd/cache/cache.h`,
 /// from 7.3.1 on. `None` before.
 #[cfg(not(varnish_without_vsl_tag_is_masked))]
