@@ -61,6 +61,10 @@ report() {
   exit "$status"
 }
 trap report EXIT
+# Bash hands the status of the last command that ended to that trap where a signal ends it.
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 # The test program that is run in a tree; cargo says where it is.
 harness=
