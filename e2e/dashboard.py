@@ -6,22 +6,27 @@ wrong. Debian's Prometheus then scrapes Debian's prometheus-varnish-exporter bes
 streams while requests go on, the gateway goes away and comes back. Each query of each panel must give a
 series for each stream, those of the outage must show it, and the alert rules must be evaluated.
 
---picture FILE draws what Prometheus gave, in the dashboard's order. LONG=1 takes ten minutes.
+Two terminals, of 80 by 24 and of 200 by 50, have `s3log top` all the time: under load, with the gateway away
+and with it back they must show it, each from its first line to its last.
+
+--picture FOLDER draws what Prometheus gave, in the dashboard's order, as dashboard.svg, and the terminals as
+top.svg and top-wide.svg. LONG=1 takes ten minutes.
 """
 
-import http.client
 import json
+import pathlib
+import random
 import re
 import shutil
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
-from e2e import dashboard_picture, exporter, rig
+from e2e import dashboard_picture, exporter, rig, terminal_picture
 from e2e.rig import debian, say
+from e2e.rig.slow_line import SlowLine
 
 JSON = rig.ROOT / "examples/grafana-dashboard.json"
 RULES = rig.ROOT / "examples/prometheus-rules.yml"
@@ -38,15 +43,17 @@ sub vcl_recv {{ {calls} return (synth(200)); }}
 sub vcl_synth {{ set resp.body = "ok"; return (deliver); }}
 """
 STREAM = """new {name} = s3log.stream(endpoint = "{endpoint}", bucket = "{bucket}", credentials = "{credentials}",
-        spool = "{spool}", format = {{"{format}"}}, period = 2s);"""
-PAUSE = 0.01  # Seconds between two requests.
+        spool = "{spool}", format = {{"{format}"}}, period = 4s, spool_max = "{spool_max}");"""
+SPOOL_MAX = "32MB"
+# Bytes a second of a connection to the gateway: the upload of a block is to be seen.
+SLOW = 150_000
 
 
 def write_vcl(place):
     def of(name):
         return STREAM.format(
             name=name, endpoint=place.s3.endpoint, bucket=rig.BUCKET, credentials=place.s3.credentials,
-            spool=place.spool, format=rig.COMBINED,
+            spool=place.spool, format=rig.COMBINED, spool_max=SPOOL_MAX,
         )  # fmt: skip
 
     path = place.directory / "dashboard.vcl"
@@ -79,23 +86,14 @@ def check_types(failures):
     say(f"dashboard: {JSON.name} compiles as Grafana's types, and with two errors in it does not")
 
 
-class Traffic(threading.Thread):
-    """Requests on one connection until it is told to stop."""
-
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port, self.sent, self.over = port, 0, threading.Event()
-
-    def run(self):
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=rig.PATIENCE)
-        while not self.over.wait(PAUSE):
-            client.request("GET", f"/page/{self.sent}", headers={"User-Agent": "dashboard"})
-            client.getresponse().read()
-            self.sent += 1
-
-    def stop(self):
-        self.over.set()
-        self.join()
+def requests(place, varnish, seconds):
+    """Requests for at most so long, whose lines no codec makes much smaller."""
+    chance = random.Random(1)
+    page = lambda: f"http://127.0.0.1:{varnish.port}/page/?{chance.getrandbits(2000):x}"
+    urls = place.directory / "urls"
+    urls.write_text("".join(f"{page()}\n" for _ in range(20_000)))
+    command = ["h2load", "--h1", "-i", urls, "-D", str(seconds), "-c", "1", "--rps", "400"]
+    return rig.Process("h2load", command, place.directory, place.env)
 
 
 class Prometheus:
@@ -189,7 +187,7 @@ def judge(found, moments, failures):
     for what, holds in {
         "the age grows with the outage": highest(found, "Oldest record not uploaded", "s3log.access", *outage)
         >= lasted * 0.6,
-        "and is gone at the end": highest(found, "Oldest record not uploaded", "s3log.access", *after) <= 10,
+        "and is gone at the end": highest(found, "Oldest record not uploaded", "s3log.access", *after) <= 20,
         "the spool fills": highest(found, "Spool", "s3log.access waiting", *outage)
         > highest(found, "Spool", "s3log.access waiting", begin, down),
         "and takes more of spool_max": highest(found, "Spool, of spool_max", "s3log.access", *outage)
@@ -209,9 +207,53 @@ def judge(found, moments, failures):
             failures.append(f"not so in the panels: {what}")
 
 
+def gateway_goes_and_returns(place, line, varnish, terminals, phase):
+    """The moments of the beginning, of the gateway's end, of its return and of the end; and what each terminal showed
+    before the next of them, as [(what is shown, its lines)]."""
+    shown = {terminal: [] for terminal in terminals}
+    sending = ("sending", "block")
+
+    def take(what, *marks):
+        for terminal in terminals:
+            shown[terminal].append((what, terminal.screen(*marks)))
+
+    moments = [time.time()]
+    time.sleep(phase)
+    take("The gateway takes what comes", *sending)
+    moments.append(time.time())
+    line.cut()
+    place.s3.kill()
+    time.sleep(phase)
+    take("The gateway is away", "answers", "none")
+    waits = lambda: varnish.counters()["access.spool_used"]
+    most = waits()
+    line.connect()
+    place.s3.start()
+    moments.append(time.time())
+    # At a gateway that is away one attempt in 15 s is made.
+    rig.wait_for("half of what waits to be uploaded", lambda: waits() <= most / 2, step=0.5)
+    take("It is back, and what waited goes out", *sending)
+    time.sleep(max(0.0, moments[-1] + phase - time.time()))
+    return [*moments, time.time()], shown
+
+
+def judge_terminals(shown, moments, failures):
+    """Each has shown all of `top`, at the time that it says."""
+    for terminal, screens in shown.items():
+        size = f"{terminal.columns} by {terminal.rows}"
+        for (what, lines), begin, end in zip(screens, moments[:-1], moments[1:], strict=True):
+            said = terminal_picture.moment(lines)
+            if said is None or not begin - 2 <= said <= end + 2:
+                failures.append(f"{size}: {what}: it says {lines[0]!r}, and this is from {begin:.0f} to {end:.0f}")
+            if len(lines) != terminal.rows or "q quit" not in lines[-1]:
+                failures.append(f"{size}: {what}: {len(lines)} lines, the last of them {lines[-1]!r}")
+            if any(len(terminal_picture.plain(line)) > terminal.columns for line in lines):
+                failures.append(f"{size}: {what}: a line is wider than the terminal")
+
+
 def arguments(parser):
     parser.add_argument("--long", action="store_true", help="ten minutes instead of two")
-    parser.add_argument("--picture", metavar="FILE", help="draw the first stream's panels into an SVG file")
+    parser.add_argument("--picture", metavar="FOLDER", help="draw the first stream's panels and the terminals there")
 
 
 def prove(place, options):
@@ -219,26 +261,24 @@ def prove(place, options):
     check_types(failures)
     phase = 200 if options.long else 40
     place.s3.start()
+    line = SlowLine(place.s3.ports["s3"], SLOW)
+    place.s3.endpoint = f"http://127.0.0.1:{line.address}"
     varnish = place.start_varnish(write_vcl(place))
     process, listen = exporter.start(place, varnish)
     place.stack.callback(process.stop)
     prometheus = Prometheus(place, listen)
     place.stack.callback(prometheus.process.stop)
     rig.wait_for("Prometheus to have scraped the node", prometheus.ready)
-    traffic = Traffic(varnish.port)
-    traffic.start()
-    place.stack.callback(traffic.stop)
-
-    moments = [time.time()]
-    for change in (place.s3.kill, place.s3.start, lambda: None):
-        time.sleep(phase)
-        moments.append(time.time())
-        change()
+    load = requests(place, varnish, 3 * phase + 4 * int(rig.PATIENCE))
+    place.stack.callback(load.stop)
+    terminals = [terminal_picture.Terminal(place, varnish, *size) for size in ((80, 24), (200, 50))]
+    moments, shown = gateway_goes_and_returns(place, line, varnish, terminals, phase)
     # The end: everything that waited is in the bucket, and a scrape has seen it.
-    idle = 'max({__name__=~"varnish_main_s3log_.+_oldest_unsent"}) < 8'
+    idle = 'max({__name__=~"varnish_main_s3log_.+_oldest_unsent"}) < 15'
     rig.wait_for("the lag to be over", lambda: prometheus.ask("query", query=idle)["result"], step=0.5)
     time.sleep(8)
     moments[-1] = time.time()
+    judge_terminals(shown, moments, failures)
     found = look(prometheus, moments[0], moments[-1], failures)
     judge(found, moments, failures)
     rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
@@ -247,10 +287,15 @@ def prove(place, options):
             failures.append(f"the rule {rule['name']} is {rule['health']}: {rule.get('lastError')}")
     queries = sum(len(panel.get("targets", [])) for panel, _ in found)
     say(
-        f"dashboard: {traffic.sent} requests; {queries} queries of {sum(bool(shown) for _, shown in found)} panels "
+        f"dashboard: {varnish.counters()['access.records']} records; {queries} queries of {sum(bool(shown) for _, shown in found)} panels "
         f"give data; {len(rules)} alert rules evaluated"
     )
     if options.picture:
-        dashboard_picture.write(options.picture, found, moments, STREAMS[0])
-        say(f"dashboard: drawn into {options.picture}")
+        folder = pathlib.Path(options.picture)
+        seen = [terminal_picture.moment(lines) for _, lines in shown[terminals[0]]]
+        dashboard_picture.write(folder / "dashboard.svg", found, moments, seen, STREAMS[0])
+        title = "s3log top: under load, with the gateway away, and with it back"
+        for terminal, name in zip(terminals, ("top.svg", "top-wide.svg"), strict=True):
+            terminal_picture.write(folder / name, title, terminal, shown[terminal])
+        say(f"dashboard: drawn into {folder}: dashboard.svg, top.svg, top-wide.svg")
     return failures

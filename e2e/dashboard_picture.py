@@ -15,6 +15,7 @@ STYLE = """
   .row { font-size: 13px; font-weight: 600; fill: #222; } .title { font-size: 11px; font-weight: 600; fill: #222; }
   .big { font-size: 26px; font-weight: 600; } .panel { fill: #fff; stroke: #d5d5d5; } .page { fill: #f4f4f4; }
   .out { fill: #b5473c; fill-opacity: 0.07; } .grid { stroke: #e4e4e4; } .limit { stroke: #b5473c; stroke-dasharray: 4 3; }
+  .seen { stroke: #777; stroke-dasharray: 1 2; }
   polyline { fill: none; stroke-width: 1.3; }
 """
 
@@ -44,8 +45,9 @@ def shown(value, unit):
 class Drawing:
     """The parts of the picture, and the time that all panels share."""
 
-    def __init__(self, moments):
+    def __init__(self, moments, seen):
         self.begin, self.down, self.up, self.end = moments
+        self.seen = seen
         self.parts = []
 
     def add(self, tag, text=None, **attributes):
@@ -69,6 +71,8 @@ class Drawing:
         up = lambda value: bottom - (bottom - top) * min(value / most, 1.0)
         self.add("rect", class_="out", x=f"{at(self.down):.1f}", y=top, width=f"{at(self.up) - at(self.down):.1f}",
                  height=bottom - top)  # fmt: skip
+        for moment in self.seen:
+            self.add("line", class_="seen", x1=f"{at(moment):.1f}", x2=f"{at(moment):.1f}", y1=top, y2=bottom)
         for part in (0, 0.5, 1):
             self.add("line", class_="grid", x1=left, x2=right, y1=up(part * most), y2=up(part * most))
             self.add("text", shown(part * most, unit), x=left - 4, y=up(part * most) + 3, text_anchor="end")
@@ -98,8 +102,9 @@ def of_stream(lines, stream):
     return mine or lines
 
 
-def write(path, found, moments, stream):
-    drawing = Drawing(moments)
+def write(path, found, moments, seen, stream):
+    """Draws the panels of one stream; `seen` are the moments of other pictures, each a dotted line."""
+    drawing = Drawing(moments, seen)
     bottom = 0
     for panel, lines in found:
         place = panel["gridPos"]
@@ -109,7 +114,10 @@ def write(path, found, moments, stream):
             drawing.add("text", panel["title"], class_="row", x=x, y=y + 14)
             continue
         drawing.add("rect", class_="panel", x=x, y=y, width=wide, height=high, rx=3)
-        drawing.add("text", panel["title"], class_="title", x=x + 8, y=y + 17)
+        # Of a bold character at most; a title that is longer than its panel is drawn together.
+        room, title = wide - 16, panel["title"]
+        fit = {"textLength": room, "lengthAdjust": "spacingAndGlyphs"} if len(title) * 6.6 > room else {}
+        drawing.add("text", title, class_="title", x=x + 8, y=y + 17, **fit)
         (drawing.stat if panel["type"] == "stat" else drawing.chart)(panel, x, y, wide, high, of_stream(lines, stream))
     wide, high = 24 * CELL + 2 * EDGE, bottom + EDGE
     head = [
