@@ -60,7 +60,7 @@ MANY = 20
 
 def arguments(parser):
     parser.add_argument("--long", action="store_true", help="20 million lines of 5 hosts and 24 hours, 50 kills")
-    parser.add_argument("--lines", type=int, help="lines in all")
+    parser.add_argument("--lines", type=int, help="lines in all, at least")
     parser.add_argument("--kills", type=int, help="how often the command is killed")
     parser.add_argument("--seed", type=int, default=1)
     some = parser.add_mutually_exclusive_group()
@@ -624,7 +624,8 @@ def prove(place, options):
     lines = options.lines or (20_000_000 if options.long else 200_000)
     kills = options.kills or (50 if options.long else 8)
     hosts, hours = (5, 24) if options.long else (3, 2)
-    each = max(1, lines // (hosts * hours * 60))
+    # At least as many lines as were asked for.
+    each = -(-lines // (hosts * hours * 60))
     place.s3.start()
     compact = Compact(place, Bucket(place))
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
