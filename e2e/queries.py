@@ -282,7 +282,8 @@ def table(costs):
     for (name, form), by_engine in costs.items():
         shown = {engine: "error" if is_asked(engine, form) else "" for engine in ENGINES}
         shown |= {
-            engine: f"{cost[0]:.1f} s, {cost[1]:,} objects, {cost[2] / 1e6:,.1f} MB" for engine, cost in by_engine.items()
+            engine: f"{seconds:.1f} s, {objects:,} objects, {size / 1e6:,.1f} MB"
+            for engine, (seconds, objects, size, _) in by_engine.items()
         }
         cells = (shown[engine] for engine in ENGINES)
         text += f"| {name} | {form} | {' | '.join(cells)} |\n"
