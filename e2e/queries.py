@@ -141,7 +141,8 @@ def blocks(host, count, lines):
 def fill(place, options, right):
     """The blocks of all hosts, for each of the three streams."""
     hosts, count = (5, HOURS * 60) if options.long else (2, HOURS * 6)
-    lines = (10_000_000 if options.long else options.lines) // (hosts * count)
+    # As many as are asked for, or some more.
+    lines = -(-(10_000_000 if options.long else options.lines) // (hosts * count))
     bucket, raw, stored, names = Bucket(place), 0, 0, [f"edge{host}" for host in range(hosts)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool, concurrent.futures.ProcessPoolExecutor(2) as makers:
         for made, of_host in makers.map(blocks, names, [count] * hosts, [lines] * hosts):
