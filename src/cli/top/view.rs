@@ -258,20 +258,24 @@ fn drops(row: &Row, most: Option<usize>) -> Line<'static> {
         }
         Some(most) => {
             causes.sort_by_key(|(dropped, _)| Reverse(*dropped));
-            let (now, others) = (now(4), "others");
-            let room = most.saturating_sub(name.len() + others.len() + now.len());
-            let mut text = String::new();
-            for (dropped, cause) in causes {
-                let more = format!("{} {cause}, ", short(dropped));
-                if text.len() + more.len() > room {
-                    break;
-                }
-                text.push_str(&more);
-            }
-            text + others + &now
+            let now = now(4);
+            let room = most.saturating_sub(name.len() + now.len());
+            first_of(&causes, room) + &now
         }
     };
     Line::from(vec![Span::raw(name), Span::styled(text, BAD)])
+}
+
+/// Causes and their short numbers in at most `room` characters: all, or the first of them and that there are others.
+fn first_of(causes: &[(u64, &str)], room: usize) -> String {
+    let others = "others";
+    let mut texts: Vec<_> =
+        causes.iter().map(|(dropped, cause)| format!("{} {cause}", short(*dropped))).collect();
+    let mut text = texts.join(", ");
+    while text.len() > room && texts.pop().is_some() {
+        text = texts.iter().map(|text| format!("{text}, ")).collect::<String>() + others;
+    }
+    text
 }
 
 /// What is not whole, or waits for somebody. The narrow form has 80 columns at most.

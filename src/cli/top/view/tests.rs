@@ -206,6 +206,27 @@ fn the_largest_numbers_fit_80_columns_and_where_there_is_room_they_are_exact() {
 }
 
 #[test]
+fn other_causes_are_told_only_where_there_are_some() {
+    for (causes, told) in [
+        (
+            &["shed_high", "dropped_spool", "dropped_panic"][..],
+            " dropped  1.4M ring full, high, 1.4M spool full, 1.4M panic   938k/s now",
+        ),
+        (
+            &["shed_high", "shed_normal", "dropped_panic"],
+            " dropped  1.4M ring full, high, 1.4M ring full, normal, 1.4M panic   703k/s now",
+        ),
+        (
+            &["shed_high", "shed_normal", "dropped_spool"],
+            " dropped  1.4M ring full, high, 1.4M ring full, normal, others   703k/s now",
+        ),
+    ] {
+        let lines = text(&drawn(&large_numbers(causes, &[], &[]), 80, 24));
+        assert!(lines.iter().any(|line| line == told), "{told}: {lines:#?}");
+    }
+}
+
+#[test]
 fn the_numbers_of_a_stream_that_has_lost_everything_fit_its_row() {
     let values = [
         ("shed_normal", 1_234_567_890),
