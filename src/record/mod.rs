@@ -75,6 +75,7 @@ pub use sample::{NotASample, Sample};
 pub use tags::{Tag, TagTable};
 pub use task::{Acct, Names, Settled, Side, Structs, Task};
 pub use time::Zone;
+#[cfg(feature = "parquet")]
 pub(crate) use time::{Civil, MONTHS, padded};
 
 #[cfg(test)]

@@ -267,6 +267,7 @@ impl Program {
     }
 
     /// Whose rules its lines follow.
+    #[cfg(feature = "parquet")]
     #[must_use]
     pub(crate) const fn dialect(&self) -> Dialect {
         self.dialect
