@@ -63,7 +63,7 @@ test: deps lint ## everything that is checked on every change
 lint: deps ## formatting, clippy, the walls between rooms, documentation, generated files
 	@$(ENV)
 	cargo fmt --check
-	cargo check --locked --no-default-features --lib
+	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 	tools/lint.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --examples --quiet
