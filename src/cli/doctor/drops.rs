@@ -11,7 +11,7 @@ use crate::units::show_bytes;
 const STALLED: u64 = 5;
 /// `s3log ship` says every five seconds that it is at work.
 const SILENT: u64 = 60;
-/// Of `spool_max`, the share in percent from which on the spool is nearly full; the alert SpoolFills of
+/// Of `spool_max`, the share in percent from which on the spool is nearly full; the alert S3logSpoolFills of
 /// `examples/prometheus-rules.yml` has the same.
 const NEARLY_FULL: u64 = 80;
 /// The largest ring.
