@@ -48,6 +48,8 @@ impl Spool {
         let synced =
             if sync { files.sync_directory().or_else(|_| files.sync_directory()) } else { Ok(()) };
         if let Err(source) = synced {
+            // Nothing is appended before its name is on the disk, whichever that is.
+            self.heal.directory = true;
             if files.rename(&held, &data).is_ok() {
                 // What describes nothing would be taken for lost.
                 let hold = Name::Hold(number).to_string();
@@ -55,8 +57,6 @@ impl Spool {
                 let name = "its directory".to_owned();
                 return Err(SpoolError::Io { doing: "sync", name, source });
             }
-            // It has its new name, and nothing is appended before that is on the disk.
-            self.heal.directory = true;
         }
         self.held.push((number, state));
         count(&mut self.store.lock().counts, &self.held);

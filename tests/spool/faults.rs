@@ -483,10 +483,14 @@ fn a_block_set_aside_for_a_key_whose_directory_cannot_be_synced_is_open_and_set_
     sim.fail_in(4, 2, ErrorKind::Other);
     spool.hold().unwrap_err();
     assert_eq!((spool.open_records(), sim.contents("0000000001.hold")), (1, None));
+    // A power cut must not bring the other name back for what is appended to it.
+    sim.take_log();
+    append(&mut spool, &["b"]);
+    assert_eq!(sim.take_log(), ["sync the directory", "append 0000000001.data"]);
     let payload = spool.hold().unwrap().unwrap();
-    assert_eq!((spool.open_records(), spool.store().counts().held.records), (0, 1));
+    assert_eq!((spool.open_records(), spool.store().counts().held.records), (0, 2));
     let (_, found) = open(&sim, Some(&payload));
-    assert_eq!((found.counts.held.records, found.counts.lost.records), (1, 0));
+    assert_eq!((found.counts.held.records, found.counts.lost.records), (2, 0));
 }
 
 #[test]
