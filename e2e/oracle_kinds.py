@@ -554,7 +554,9 @@ class Multiplexed(Client):
     """A connection of HTTP/2, frame by frame."""
 
     def __init__(self, port):
-        super().__init__(port, h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0))
+        # A stream may have 16 KiB under way, so that three of them fit into the connection's 64 KiB.
+        window = struct.pack("!HI", 4, 1 << 14)
+        super().__init__(port, h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0, window))
         self.connect()
         self.answers = self.socket.makefile("rb")
         # Varnish 9.0 leaves what comes right behind the preface until more comes.
