@@ -202,12 +202,10 @@ fn pair(
     at: *const Transport,
     hooks: &'static Hooks,
 ) -> Option<&'static Pair> {
-    // SAFETY: a request has a transport for as long as it lives.
-    let now = unsafe { at.as_ref() }.copied()?;
     for (place, calls) in PAIRS.iter().zip(&CALLS) {
         let mut there = place.load(Acquire);
         if there.is_null() {
-            let new = Box::into_raw(Box::new(Pair::new(request, at, now, hooks, calls)?));
+            let new = Box::into_raw(Box::new(Pair::new(request, at, hooks, calls)?));
             match place.compare_exchange(null_mut(), new, AcqRel, Acquire) {
                 Ok(_) => there = new,
                 Err(earlier) => {
@@ -228,7 +226,8 @@ fn pair(
             return Some(pair);
         }
         // Of a module that was unloaded another one may have the memory.
-        if pair.original.is(&now) {
+        // SAFETY: a request has a transport for as long as it lives.
+        if pair.original.is(unsafe { at.as_ref() }?) {
             return Some(pair);
         }
     }
@@ -239,10 +238,11 @@ impl Pair {
     fn new(
         request: *mut ffi::req,
         at: *const Transport,
-        now: Transport,
         hooks: &'static Hooks,
         calls: &Calls,
     ) -> Option<Self> {
+        // SAFETY: a request has a transport for as long as it lives.
+        let now = *unsafe { at.as_ref() }?;
         if now.magic != TRANSPORT_MAGIC {
             return None;
         }
