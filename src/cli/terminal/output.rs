@@ -72,18 +72,13 @@ pub(in crate::cli) fn count(number: u64) -> String {
 
 /// A number in at most four characters, rounded down: `999`, `1.2k`, `34k`, `1.0M`.
 pub(in crate::cli) fn short(number: u64) -> String {
-    let units =
-        [(1_000_000_000_000_000_000, "E"), (1_000_000_000_000_000, "P"), (1_000_000_000_000, "T")];
-    for (unit, name) in
-        units.into_iter().chain([(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")])
-    {
-        match number / unit {
-            0 => {}
-            whole @ 1..10 => return format!("{whole}.{}{name}", number % unit / (unit / 10)),
-            whole => return format!("{whole}{name}"),
-        }
+    let thousands = number.checked_ilog10().unwrap_or_default() / 3;
+    let unit = 1_000_u64.pow(thousands);
+    let name = ["", "k", "M", "G", "T", "P", "E"].get(thousands as usize).unwrap_or(&"");
+    match number / unit {
+        whole @ 1..10 if unit > 1 => format!("{whole}.{}{name}", number % unit / (unit / 10)),
+        whole => format!("{whole}{name}"),
     }
-    number.to_string()
 }
 
 /// A number as [`count`] shows it where that has at most `room` characters, else as [`short`] does.
@@ -94,8 +89,13 @@ pub(in crate::cli) fn count_within(number: u64, room: usize) -> String {
 
 /// `1 block`, `2,000 blocks`.
 pub(in crate::cli) fn counted(number: u64, what: &str) -> String {
+    counted_within(number, what, usize::MAX)
+}
+
+/// The same with the number as [`count_within`] shows it.
+pub(in crate::cli) fn counted_within(number: u64, what: &str, room: usize) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", count(number))
+    format!("{} {what}{plural}", count_within(number, room))
 }
 
 /// One JSON object and a newline. What is not printable is escaped, so that a person may look.

@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Sparkli
 
 use super::sample::{ANSWERS, DROPS, Row};
 use super::state::State;
-use crate::cli::terminal::output::{count, count_within, counted, short, size};
+use crate::cli::terminal::output::{count, count_within, counted, counted_within, short, size};
 use crate::cli::terminal::when;
 use crate::printable::printable;
 
@@ -182,9 +182,8 @@ fn spool(row: &Row, wide: usize) -> Line<'static> {
     let mut spans = vec![Span::raw(" spool    ")];
     spans.extend(bar(wide, used, high, high.max(1), Style::new()));
     // Beside a bar, two sizes and words as long as "blocks".
-    let plural = if row.waiting_blocks == 1 { "" } else { "s" };
-    let blocks = count_within(row.waiting_blocks, 4);
-    spans.push(Span::raw(format!(" {} in {blocks} block{plural}, had {}", size(used), size(high))));
+    let blocks = counted_within(row.waiting_blocks, "block", 4);
+    spans.push(Span::raw(format!(" {} in {blocks}, had {}", size(used), size(high))));
     Line::from(spans)
 }
 
