@@ -101,6 +101,16 @@ impl Fake {
     }
 }
 
+/// Sends so many bytes every 100 ms, until nobody takes them.
+fn drip(stream: &mut TcpStream, text: &str, bytes: usize) {
+    for piece in text.as_bytes().chunks(bytes) {
+        std::thread::sleep(Duration::from_millis(100));
+        if stream.write_all(piece).is_err() {
+            break;
+        }
+    }
+}
+
 fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
     if let Play::Greet(text) = play {
         let _ = stream.write_all(text.as_bytes());
@@ -161,22 +171,12 @@ fn perform(play: &Play, stream: &mut TcpStream) -> Vec<u8> {
         Play::Silence => body(usize::MAX),
         Play::Drip(text) => {
             body(usize::MAX);
-            for byte in text.bytes() {
-                std::thread::sleep(Duration::from_millis(100));
-                if stream.write_all(&[byte]).is_err() {
-                    break;
-                }
-            }
+            drip(stream, text, 1);
         }
         Play::Slowly(head, text, bytes) => {
             body(usize::MAX);
             let _ = stream.write_all(head.as_bytes());
-            for piece in text.as_bytes().chunks(*bytes) {
-                std::thread::sleep(Duration::from_millis(100));
-                if stream.write_all(piece).is_err() {
-                    break;
-                }
-            }
+            drip(stream, text, *bytes);
         }
         Play::Endless(text) => {
             body(usize::MAX);
