@@ -24,14 +24,14 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 
 from e2e import rig
-from e2e.rig import counting, page, say
+from e2e.rig import page, say
+from e2e.rig.line import Line
 from e2e.verify import Bucket, verify, watch
 
 PAGE = rig.ROOT / "docs/compaction.md"
@@ -138,36 +138,24 @@ def hour_of(key):
     return int(re.search(r"/hour=(\d\d)/|/[-\d]+T(\d\d)-[^/]+$", key).expand(r"\1\2"))
 
 
-class Gate(counting.Counting):
-    """A proxy before the S3 server through which all goes but a manifest."""
+class Gate(Line):
+    """A line to the S3 server on which all goes but a manifest."""
 
-    def __init__(self, port):
+    def __init__(self, to):
         self.holds, self.over = threading.Event(), threading.Event()
-        super().__init__("127.0.0.1", port)
+        super().__init__(to)
 
-    def serve(self, client):
-        with contextlib.suppress(OSError), client, socket.create_connection(self.server) as server:
-            answers = threading.Thread(target=self.answer, args=(server, client), daemon=True)
-            answers.start()
-            # A client waits for each answer, so that a request starts a piece.
-            while piece := client.recv(counting.PIECE):
-                if piece.startswith(b"PUT ") and b"/manifest-" in piece.split(b"\r\n", 1)[0]:
-                    self.holds.set()
-                    self.over.wait()
-                    break
-                server.sendall(piece)
-            server.shutdown(socket.SHUT_RDWR)
-            answers.join()
+    def pass_on(self, piece, other):
+        # A client waits for each answer, so that a request starts a piece.
+        if piece.startswith(b"PUT ") and b"/manifest-" in piece.split(b"\r\n", 1)[0]:
+            self.holds.set()
+            self.over.wait()
+            return False
+        return super().pass_on(piece, other)
 
-    @staticmethod
-    def answer(server, client):
-        with contextlib.suppress(OSError):
-            while piece := server.recv(counting.PIECE):
-                client.sendall(piece)
-
-    def close(self):
+    def cut(self):
         self.over.set()
-        super().close()
+        super().cut()
 
 
 class Hour:
@@ -192,19 +180,18 @@ class Compact:
         say(text)
         self.told.append(text)
 
-    def command(self, name, *more):
-        words = [str(self.place.command), name, "access", "--path", FOLDER, *self.place.s3.words()]
+    def command(self, name, *more, endpoint=None):
+        words = [str(self.place.command), name, "access", "--path", FOLDER, *self.place.s3.words(endpoint=endpoint)]
         return [*words, *more]
 
-    def compacting(self, *more, hours=range(24)):
+    def compacting(self, *more, hours=range(24), endpoint=None):
         temporary = self.place.directory / "temporary"
         temporary.mkdir(exist_ok=True)
         words = ["--since", moment(hours[0]), "--until", moment(hours[-1] + 1), "--json", "--temp-dir", str(temporary)]
-        return self.command("compact", *words, *FORMS[self.form], *more)
+        return self.command("compact", *words, *FORMS[self.form], *more, endpoint=endpoint)
 
-    def start(self, *more, hours=range(24), endpoint=None):
-        direct = self.place.s3.endpoint
-        command = [endpoint or direct if word == direct else word for word in self.compacting(*more, hours=hours)]
+    def start(self, *more, **options):
+        command = self.compacting(*more, **options)
         return subprocess.Popen(command, env=self.place.env, stdout=subprocess.PIPE, text=True)
 
     def digest(self, *range):
@@ -313,7 +300,7 @@ def kill_one(compact, known, aim, within, generator):
     with contextlib.ExitStack() as stack:
         gate = None
         if aim == STORED:
-            gate = stack.enter_context(contextlib.closing(Gate(compact.place.s3.ports["s3"])))
+            gate = stack.enter_context(Gate(compact.place.s3.ports["s3"]))
         child = compact.start("--delete", hours=hours, endpoint=gate and gate.endpoint)
         if gate:
             while child.poll() is None and not gate.holds.wait(0.05):

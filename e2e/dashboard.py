@@ -26,7 +26,7 @@ import urllib.request
 
 from e2e import dashboard_picture, exporter, rig, terminal_picture
 from e2e.rig import debian, say
-from e2e.rig.slow_line import SlowLine
+from e2e.rig.line import SlowLine
 
 JSON = rig.ROOT / "examples/grafana-dashboard.json"
 RULES = rig.ROOT / "examples/prometheus-rules.yml"
@@ -262,7 +262,7 @@ def prove(place, options):
     phase = 200 if options.long else 40
     place.s3.start()
     line = SlowLine(place.s3.ports["s3"], SLOW)
-    place.s3.endpoint = f"http://127.0.0.1:{line.address}"
+    place.s3.endpoint = line.endpoint
     varnish = place.start_varnish(write_vcl(place))
     process, listen = exporter.start(place, varnish)
     place.stack.callback(process.stop)

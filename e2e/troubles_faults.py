@@ -14,7 +14,6 @@ import random
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import urllib.request
 
 from e2e import rig
 from e2e.rig import debian, hold
+from e2e.rig.line import Line
 from e2e.troubles_page import PAGE, missing, quotes
 
 LOAD = "varnishadm vcl.load new /etc/varnish/new.vcl"
@@ -160,35 +160,6 @@ class Node:
             self.varnish.stop()
 
 
-class Forwarder:
-    """What connects to one port of loopback talks to another one."""
-
-    def __init__(self, port, to):
-        self.to = to
-        self.listener = socket.create_server(("127.0.0.1", port))
-
-    def __enter__(self):
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.to))
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def copy(source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-
 def refused(node, mend=lambda: {}):
     """A stream whose uploads do not succeed: one request, what there is to see, and the cure."""
     try:
@@ -235,7 +206,7 @@ def gateway_down(place):
         node.until("a message", lambda: node.counter("oldest_unsent") >= 2)
         node.look()
         # The gateway is back: what answers at the port is the S3 server.
-        with Forwarder(port, place.s3.ports["s3"]):
+        with Line(place.s3.ports["s3"], port):
             node.until("what waits in the bucket", lambda: node.counter("uploaded_records"))
         return node.seen
     finally:
@@ -315,7 +286,7 @@ def spool_fills(place):
             node.until("the new limit", lambda: node.counter("spool_max") == bytes_now)
             if bool(re.search(r"^FIX +spool", node.doctor(), re.M)) != full():
                 raise RuntimeError(f"with spool_max of {size} doctor says {node.seen[DOCTOR]}")
-        with Forwarder(port, place.s3.ports["s3"]):
+        with Line(place.s3.ports["s3"], port):
             node.until("an empty spool", lambda: node.counter("spool_used") == 0)
             was = re.search(r"^note +spool +access: up to .* of 1\.0 MiB of the spool were in use", node.doctor(), re.M)
         if not was:

@@ -45,10 +45,10 @@ class S3:
         )
         self.credentials.chmod(0o600)
 
-    def words(self, bucket=BUCKET, credentials=None):
+    def words(self, bucket=BUCKET, credentials=None, endpoint=None):
         """The arguments by which the command reads a bucket here; `credentials` where the file has
-        another path for the command."""
-        given = ["--endpoint", self.endpoint, "--bucket", bucket]
+        another path for the command, `endpoint` where it goes another way."""
+        given = ["--endpoint", endpoint or self.endpoint, "--bucket", bucket]
         return [*given, "--credentials", str(credentials or self.credentials)]
 
     def variables(self):
