@@ -213,18 +213,31 @@ fn or(variable: &str, own: impl FnOnce() -> PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or_else(own, PathBuf::from)
 }
 
-/// PATH for varnishtest, with a varnishd that does two things more than Varnish's own. Its VCL is compiled without
-/// optimisation, which is most of what a test costs otherwise. Started by root, it would give its child to the user
-/// `vcache` where there is one, as Debian's package makes it, and the child could not use what a test has made: it is
-/// told not to.
+/// How long varnishd waits for a client, a backend and its own child, where a test does not say it: an hour, for these
+/// parameters are 5 or 60 seconds otherwise. A connection that Varnish closes ends a test whose server waits on it for
+/// the next request, however right the lines are, and an emulated varnishd takes more than a minute between two.
+const PATIENCE: [&str; 6] = [
+    "backend_idle_timeout",
+    "between_bytes_timeout",
+    "cli_timeout",
+    "first_byte_timeout",
+    "idle_send_timeout",
+    "timeout_idle",
+];
+
+/// PATH for varnishtest, with a varnishd that does three things more than Varnish's own. It has patience. Its VCL is
+/// compiled without optimisation, which is most of what a test costs otherwise. Started by root, it would give its child
+/// to the user `vcache` where there is one, as Debian's package makes it, and the child could not use what a test has
+/// made: it is told not to.
 fn with_own_varnishd(place: &Path) -> std::io::Result<OsString> {
     let first = place.join("bin");
     fs::create_dir(&first)?;
     let jail = if fs::metadata(place)?.uid() == 0 { "-j none " } else { "" };
+    let patience = PATIENCE.map(|parameter| format!("-p {parameter}=3600 ")).concat();
     let script = format!(
         r#"#!/bin/sh
 PATH=${{PATH#*:}}
-exec varnishd {jail}-p cc_command="exec gcc -O0 -fpic -shared -Wl,-x -o %o %s" "$@"
+exec varnishd {jail}{patience}-p cc_command="exec gcc -O0 -fpic -shared -Wl,-x -o %o %s" "$@"
 "#
     );
     fs::write(first.join("varnishd"), script)?;
