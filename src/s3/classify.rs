@@ -38,6 +38,27 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Option<Outcome
     })
 }
 
+/// Whether a refusal may be for an object that is there already. Where a bucket lets nothing be overwritten,
+/// many gateways answer 409; those whose policies or retention forbid it answer 403 as they do to one
+/// who may not write at all; MinIO answers 400 `InvalidRequest`, and 405 before it knew object lock.
+/// `outcome` is [`classify`]'s for `status` and `code`.
+#[must_use]
+pub(super) fn may_be_there(outcome: Outcome, status: u16, code: &str) -> bool {
+    match outcome {
+        // Codes that are known and not this one are about the credentials.
+        Outcome::Refused => {
+            status == 403 && (code == "AccessDenied" || by_code(code, "").is_none())
+        }
+        Outcome::Busy => status == 409,
+        Outcome::Unsupported => {
+            matches!(status, 400 | 403 | 405 | 409)
+                && matches!(code, "InvalidRequest" | "MethodNotAllowed" | "InvalidObjectState")
+        }
+        Outcome::Rejected => true,
+        _ => false,
+    }
+}
+
 /// The outcome of a status without a body, which is all that HEAD has.
 #[must_use]
 pub(super) fn classify_head(status: u16) -> Outcome {

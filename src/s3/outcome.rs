@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum Outcome {
     /// 200, and what came with it shows that the gateway has the block as it is here.
     Stored,
-    /// 412, and HEAD shows our object: an earlier attempt got through.
+    /// 412 or another refusal, and HEAD shows our object: an earlier attempt got through.
     AlreadyStored,
     /// No connection: name, route, refusal.
     Unreachable,
@@ -50,7 +50,7 @@ pub enum Outcome {
     Unsupported,
     /// Whether the block is there cannot be determined: HEAD is not allowed.
     Unsettled,
-    /// 412, and another object is under our key.
+    /// 412 or 409, and another object is under our key.
     Conflict,
     /// The block itself is what the gateway never takes: body, key or metadata are too long.
     Unfit,
@@ -163,6 +163,16 @@ impl Answer {
             request_id: String::new(),
             retry_after: None,
         }
+    }
+
+    /// The same with `more` at the end of its message.
+    #[must_use]
+    pub(super) fn and(mut self, more: &str) -> Self {
+        if !self.message.is_empty() {
+            self.message.push_str(", ");
+        }
+        self.message.push_str(more);
+        self
     }
 
     /// What the failure table says.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::classify::classify;
+use super::classify::{classify, may_be_there};
 use super::client::{Call, Client, ERROR_BODY, Heading, Signed};
 use super::confirm::Confirmed;
 use super::etag::Etag;
@@ -81,7 +81,14 @@ impl Client {
                 Answer { outcome: Outcome::Adapted, ..answer }
             }
             412 => self.settle(object, sent, answer),
-            _ => self.adapt_to(answer, options),
+            _ => {
+                let answer = self.adapt_to(answer, options);
+                if may_be_there(answer.outcome, status, &answer.code) {
+                    self.settle_refusal(object, sent, answer)
+                } else {
+                    answer
+                }
+            }
         })
     }
 
@@ -186,6 +193,27 @@ impl Client {
             Confirmed::Unknown(_) => Outcome::Unsettled,
         };
         Answer { outcome, ..answer }
+    }
+
+    /// A refusal that may be for the block itself, which is there already and may not be overwritten.
+    fn settle_refusal(&self, object: &PutObject<'_>, sent: Option<Sent>, answer: Answer) -> Answer {
+        match self.confirm(object, sent) {
+            Confirmed::Ours => Answer { outcome: Outcome::AlreadyStored, ..answer },
+            Confirmed::Other if answer.status == Some(409) => {
+                Answer { outcome: Outcome::Conflict, ..answer }
+            }
+            // What was refused may be something else, which an operator can correct.
+            Confirmed::Other => answer.and("another object has this key"),
+            Confirmed::Unknown(head)
+                if answer.status == Some(409) && head.outcome == Outcome::Refused =>
+            {
+                answer.and(
+                    "HEAD is refused and does not tell whether the block is there; allow s3:GetObject \
+                     on the path",
+                )
+            }
+            Confirmed::Missing | Confirmed::Unknown(_) => answer,
+        }
     }
 
     /// Goes on without a header that the gateway does not know, or with one that it wants.

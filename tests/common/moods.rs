@@ -55,6 +55,9 @@ pub enum Act {
     /// Stores and loses its first answer to each key: from then on the key is there. HEAD says
     /// this, as to one who may only write.
     WriteOnly(Say),
+    /// Stores and loses its first answer to each key. Says this to whoever puts there again, and
+    /// hides nothing from HEAD.
+    WriteOnce(Say),
     /// Says this to a PUT of the bucket's first `n` keys; stores any other.
     FirstKeys(usize, Say),
     /// Answers each PUT twice in one go: once for it, once for nobody.
@@ -64,8 +67,8 @@ pub enum Act {
     /// Reads 1,000 bytes of the body and resets until asked with `Expect`, which it answers with
     /// 417; then stores what comes without it.
     ExpectationFailed,
-    /// Has another object under each key, and says nothing of its metadata.
-    Taken,
+    /// Says this to every PUT. Has another object under each key, and says nothing of its metadata.
+    Taken(Say),
     /// Has stored it, answers 412, and leaves the metadata out of HEAD.
     Stripped,
     /// Takes what this gateway takes, and refuses the rest as it does.
@@ -255,10 +258,11 @@ impl Moods {
                 }
                 self.friendly(bucket, &seen, flipped)
             }
-            Act::WriteOnly(_) if put && !again => {
+            Act::WriteOnly(_) | Act::WriteOnce(_) if put && !again => {
                 friendly();
                 return false;
             }
+            Act::WriteOnce(say) if put => reply(&say, "", head),
             Act::WriteOnly(say) if !put => reply(&say, "", head),
             Act::Twice if put => {
                 let once = friendly();
@@ -286,8 +290,10 @@ impl Moods {
                     }
                 }
             }
-            Act::Taken if put => reply(&Say::new("412 Precondition Failed", ""), "", head),
-            Act::Taken => reply(&Say::new("200 OK", "other").with(&[("ETag", "\"0\"")]), "", head),
+            Act::Taken(say) if put => reply(&say, "", head),
+            Act::Taken(_) => {
+                reply(&Say::new("200 OK", "other").with(&[("ETag", "\"0\"")]), "", head)
+            }
             Act::Stripped if put => {
                 friendly();
                 reply(&Say::new("412 Precondition Failed", ""), "", head)

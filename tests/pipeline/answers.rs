@@ -71,6 +71,10 @@ macro_rules! bad {
     };
 }
 
+const DENIED: Say = Say::new("403 Forbidden", s3!("AccessDenied", "Access Denied"));
+const EXISTS: Say =
+    Say::new("409 Conflict", s3!("FileAlreadyExists", "The object you specified already exists."));
+
 const ROWS: &[Row] = &[
     // What needs nobody's help.
     row(
@@ -310,12 +314,8 @@ const ROWS: &[Row] = &[
         Fate::Kept,
         "NobodyKnowsThisOne",
     ),
-    row(
-        "access-denied",
-        Act::Say(Say::new("403 Forbidden", s3!("AccessDenied", "Access Denied"))),
-        Fate::Kept,
-        "s3:PutObject",
-    ),
+    row("access-denied", Act::Say(DENIED), Fate::Kept, "s3:PutObject"),
+    row("access-denied-to-put", Act::ToPut(DENIED), Fate::Kept, "s3:PutObject"),
     row(
         "no-bucket",
         Act::Say(Say::new("404 Not Found", s3!("NoSuchBucket", "no"))),
@@ -381,6 +381,26 @@ const ROWS: &[Row] = &[
         Fate::Kept,
         GET_OBJECT,
     ),
+    // A bucket that lets nothing be overwritten, whose first answers were lost.
+    row("exists-after-a-lost-answer", Act::WriteOnce(EXISTS), Fate::Stored, ""),
+    row(
+        "409-without-a-code-after-a-lost-answer",
+        Act::WriteOnce(Say::new("409 Conflict", "")),
+        Fate::Stored,
+        "",
+    ),
+    row("denied-after-a-lost-answer", Act::WriteOnce(DENIED), Fate::Stored, ""),
+    row(
+        "worm-after-a-lost-answer",
+        Act::WriteOnce(Say::new(
+            "400 Bad Request",
+            s3!("InvalidRequest", "Object is WORM protected and cannot be overwritten"),
+        )),
+        Fate::Stored,
+        "",
+    ),
+    // That another object is there does not say that nothing else was denied.
+    row("denied-and-another-object", Act::Taken(DENIED), Fate::Kept, "another object"),
     // Two keys that will not settle; the third block goes on.
     row(
         "two-keys-403",
@@ -417,7 +437,13 @@ const ROWS: &[Row] = &[
         Fate::Quarantined,
         "metadata",
     ),
-    row("412-another-object", Act::Taken, Fate::Quarantined, "another object"),
+    row(
+        "412-another-object",
+        Act::Taken(Say::new("412 Precondition Failed", "")),
+        Fate::Quarantined,
+        "another object",
+    ),
+    row("409-another-object", Act::Taken(EXISTS), Fate::Quarantined, "another object"),
 ];
 
 /// A clock a hundred times as fast as the machine's.

@@ -341,6 +341,69 @@ fn a_412_is_settled_by_the_hash_and_the_length_that_head_shows() {
 }
 
 #[test]
+fn a_refusal_for_what_may_be_there_already_is_settled_by_head() {
+    let plain = |status: &str| Play::Say(format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n"));
+    let refusals = [
+        ("409 Conflict", "", Outcome::Busy, Outcome::Conflict),
+        ("409 Conflict", "FileImmutable", Outcome::Busy, Outcome::Conflict),
+        ("409 Conflict", "OperationAborted", Outcome::Busy, Outcome::Conflict),
+        ("403 Forbidden", "", Outcome::Refused, Outcome::Refused),
+        ("403 Forbidden", "AccessDenied", Outcome::Refused, Outcome::Refused),
+        ("403 Forbidden", "RetentionPolicyNotMet", Outcome::Refused, Outcome::Refused),
+        ("400 Bad Request", "InvalidRequest", Outcome::Unsupported, Outcome::Unsupported),
+        ("400 Bad Request", "NobodyKnowsThisOne", Outcome::Rejected, Outcome::Rejected),
+        ("405 Not Allowed", "MethodNotAllowed", Outcome::Unsupported, Outcome::Unsupported),
+    ];
+    for (status, code, unsettled, if_other) in refusals {
+        let body = if code.is_empty() { String::new() } else { error(code, "no") };
+        for (head, outcome, other) in [
+            (head_of(b"block", 5), Outcome::AlreadyStored, false),
+            (head_of(b"other", 5), if_other, true),
+            (head_of(b"block", 6), if_other, true),
+            (plain("403 Forbidden"), unsettled, false),
+            (plain("404 Not Found"), unsettled, false),
+            (plain("503 Slow Down"), unsettled, false),
+        ] {
+            let fake = Fake::start(vec![Play::Say(reply(status, &[], &body)), head.clone()]);
+            let answer = put(&connect(&fake), "k", b"block");
+            assert_eq!(answer.outcome, outcome, "{status} {code}, {head:?}: {answer}");
+            assert_eq!(answer.code, code, "{answer}");
+            let says = |text: &str| answer.to_string().contains(text);
+            assert_eq!(says("another object has this key"), other, "{answer}");
+            let hidden = matches!(&head, Play::Say(text) if text.contains("403"));
+            assert_eq!(says("allow s3:GetObject"), hidden && status.starts_with("409"), "{answer}");
+            let asked = fake.requests();
+            assert!(
+                asked[1].starts_with("HEAD /logs/k HTTP/1.1\r\n"),
+                "{status} {code}: {asked:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_is_not_about_the_object_is_not_asked_about() {
+    for (status, code) in [
+        ("401 Unauthorized", ""),
+        ("403 Forbidden", "InvalidAccessKeyId"),
+        ("403 Forbidden", "SignatureDoesNotMatch"),
+        ("403 Forbidden", "QuotaExceeded"),
+        ("400 Bad Request", "ExpiredToken"),
+        ("400 Bad Request", "InvalidStorageClass"),
+        ("400 Bad Request", "EntityTooLarge"),
+        ("400 Bad Request", ""),
+        ("404 Not Found", "NoSuchBucket"),
+        ("503 Slow Down", "SlowDown"),
+    ] {
+        let body = if code.is_empty() { String::new() } else { error(code, "no") };
+        let server = Answering::start(move |_| Reply::Now(http(status, &[], body.as_bytes())));
+        put(&client(&server.endpoint(), KEYS, Options::default(), System::new()), "k", b"block");
+        let asked: Vec<_> = server.asked().into_iter().map(|asked| asked.method).collect();
+        assert_eq!(asked, ["PUT"], "{status} {code}");
+    }
+}
+
+#[test]
 fn a_412_for_what_head_does_not_find_says_which_setting_it_may_be() {
     let fake = Fake::start(vec![
         Play::Say(reply("412 Precondition Failed", &[], "")),
