@@ -13,7 +13,7 @@ import threading
 import time
 
 from e2e import rig
-from e2e.rig import say, stream_vcl, traffic
+from e2e.rig import say, several, stream_vcl, traffic
 
 KINDS = {"kill": 60, "panic": 12, "reload": 12, "stop": 8, "restart": 8}
 
@@ -178,7 +178,7 @@ def prove(place, options):
     lines = [line for line in place.patient_cat() if b"/probe/" not in line]
     verdict = traffic.Verdict(answered, traffic.ids_of(lines), chaos.deaths)
     kills = chaos.done["kill"] + chaos.done["panic"]
-    say(f"chaos: {chaos.done}, S3 server down {chaos.s3_downs} times, {kills} kills")
+    say(f"chaos: {chaos.done}, S3 server down {chaos.s3_downs} times, {several(kills, 'kill')}")
     say(f"chaos: {verdict}")
     wrong = [a for a in answered if a.status != 200]
     if wrong:

@@ -30,7 +30,7 @@ import threading
 import time
 
 from e2e import rig
-from e2e.rig import page, say
+from e2e.rig import page, say, several
 from e2e.rig.line import Line
 from e2e.verify import Bucket, verify, watch
 
@@ -270,10 +270,6 @@ class Compact:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             for _ in pool.map(self.bucket.delete, self.keys(prefix)):
                 pass
-
-
-def several(count, what):
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def times(count):

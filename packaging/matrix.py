@@ -41,9 +41,9 @@ def oracle(text):
 
 
 def chaos(text):
-    kills = re.search(r"^chaos: \{.* (\d+) kills$", text, re.M)
+    kills = re.search(r"^chaos: \{.* (\d+ kills?)$", text, re.M)
     answers = re.search(r"^chaos: answered (\d+)", text, re.M)
-    return f"{kills[1]} kills, {int(answers[1]):,} answers" if kills and answers else None
+    return f"{kills[1]}, {int(answers[1]):,} answers" if kills and answers else None
 
 
 def memory(text):

@@ -22,6 +22,11 @@ def say(text=""):
     print(text, flush=True)
 
 
+def several(count, what):
+    """`1 kill`, `2 kills`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 class Skip(Exception):
     """What this machine cannot do, and why."""
 
