@@ -34,8 +34,7 @@ impl Spool {
             return Ok(None);
         }
         let state = self.state;
-        let after = self.held.last().map_or(0, |(last, _)| last + 1);
-        let number = state.number.max(after);
+        let number = state.number.max(self.held_free);
         let (data, held) = (Name::Data(state.number).to_string(), Name::Held(number).to_string());
         let files = &*self.store.files;
         let sync = self.options.sync != SyncPolicy::None;
@@ -59,6 +58,7 @@ impl Spool {
             }
         }
         self.held.push((number, state));
+        self.held_free = number + 1;
         count(&mut self.store.lock().counts, &self.held);
         self.state = state.begun_anew(&self.options);
         self.hasher = Hasher::default();
@@ -71,10 +71,7 @@ impl Spool {
         if self.state.length == 0 {
             self.state.secret = self.options.sealing.is_some();
         }
-        if !self.state.secret && self.marked {
-            // Left there it makes a start cautious, and nothing else.
-            self.marked = remove_if_there(&*self.store.files, SECRET).is_err();
-        }
+        self.unmark();
         self.hand_out()
     }
 
@@ -133,20 +130,34 @@ impl Spool {
             self.marked = self.store.files.create(SECRET, &[]).is_ok();
         }
     }
+
+    /// Removes that file once nothing secret is in the open block, in the ring, or in a block that waits to
+    /// be mended.
+    pub(super) fn unmark(&mut self) {
+        if self.marked && !self.state.secret && !self.secrets_wait {
+            // Left there it makes a start cautious, and nothing else.
+            self.marked = remove_if_there(&*self.store.files, SECRET).is_err();
+        }
+    }
 }
 
+/// Writes what is known of a block that waits for a key, whole or not at all: a full disk leaves what was
+/// there before.
 pub(super) fn describe(
     files: &dyn super::Files,
     number: u64,
     state: &OpenBlock,
     sync: bool,
 ) -> Result<(), SpoolError> {
-    let name = Name::Hold(number).to_string();
-    files.create(&name, state.encode().as_bytes()).map_err(SpoolError::io("write", &name))?;
-    if sync {
-        files.sync_file(&name).map_err(SpoolError::io("sync", &name))?;
-    }
-    Ok(())
+    let (new, name) = (Name::New(number).to_string(), Name::Hold(number).to_string());
+    let written = files
+        .create(&new, state.encode().as_bytes())
+        .and_then(|()| if sync { files.sync_file(&new) } else { Ok(()) })
+        .and_then(|()| files.rename(&new, &name));
+    written.map_err(|source| {
+        let _ = remove_if_there(files, &new);
+        SpoolError::Io { doing: "write", name, source }
+    })
 }
 
 pub(super) fn count(counts: &mut super::Counts, held: &[(u64, OpenBlock)]) {

@@ -25,10 +25,10 @@
 //! | `N.done` | the sidecar of the newest block that is gone: the chain's anchor |
 //! | `S-N.dropped` | the sidecar of a block that `spool_max` dropped, until its count is committed |
 //! | `S-N.lost` | the same for a block whose data was not there |
-//! | `N.new`, `format.new` | not yet renamed to `N.json`, `format`; deleted at start |
+//! | `N.new`, `format.new` | not yet renamed to `N.json` or `N.hold`, `format`; deleted at start |
 //! | `N.held` | unencrypted members of a block that waits for a key to be encrypted to; N is its own |
 //! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
-//! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted |
+//! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted, and so may be a damaged one that waits for room to be mended |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |
 //! | `ship/` | notes of the process that uploads for this one, 0770: see `notes.rs` |
 //! | `moved/` | blocks that come from another route's folder, see `moved.rs` |
@@ -47,7 +47,7 @@
 //! | seal | (write, sync `N.sealed`), sync data, write and sync `N.new`, **rename to `N.json`**, sync directory, (remove `N.data`), ring commit |
 //! | uploaded | **rename `N.json` to `N.done`**, remove data, remove the `.done` before |
 //! | dropped | **rename `N.json` to `S-N.dropped`**, remove data, ring commit with S, remove `S-N.dropped` |
-//! | hold | write and sync `N.hold`, **rename `N.data` to `N.held`**, sync directory, ring commit |
+//! | hold | write and sync `N.new`, rename it to `N.hold`, **rename `N.data` to `N.held`**, sync directory, ring commit |
 //! | release | as seal, from `N.held`, and remove `N.hold` and `N.held` before the block is in the store |
 //! | quarantine | write `N.reason`, **rename `N.json`**, rename data |
 //! | requeue | rename data, **rename `N.json`**, remove `N.reason`, remove `N.requeue` |

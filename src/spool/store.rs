@@ -65,6 +65,10 @@ pub struct Counts {
     pub held: Tally,
     /// Time of the first record of the oldest of those, ns since 1970.
     pub(crate) held_since: Option<u64>,
+    /// Damaged, and waiting for a start that finds room on the disk to mend them.
+    pub damaged: Tally,
+    /// Time of the first record of the oldest of those, ns since 1970.
+    pub(crate) damaged_since: Option<u64>,
     /// Uploaded since the start.
     pub uploaded: Tally,
     /// Dropped by `spool_max` since the start. A block that was sent by a process that was killed

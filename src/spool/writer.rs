@@ -33,10 +33,14 @@ pub struct Spool {
     pub(super) handed_out: u64,
     /// Blocks that wait for a key, oldest first, each under its number among them.
     pub(super) held: Vec<(u64, OpenBlock)>,
+    /// The number that the next of them may have, or a higher one.
+    pub(super) held_free: u64,
     /// Blocks of other folders that were sealed anew here and could not be removed yet.
     pub(super) taken: Vec<String>,
     /// Whether the file [`SECRET`] is there.
     pub(super) marked: bool,
+    /// A block that may have to be encrypted waits to be mended, and nothing but that file tells so.
+    pub(super) secrets_wait: bool,
     /// The open block as it was last on the disk, and its hash.
     pub(super) synced: Option<(OpenBlock, Hasher)>,
     /// Payloads are committed some time after they were handed out, see [`Spool::defer_commits`].

@@ -2,7 +2,7 @@
 //! next start are: it waits for a key.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -239,6 +239,136 @@ fn of_a_block_that_waits_for_a_key_what_is_damaged_is_not_encrypted_and_is_count
         assert_eq!(text.concat(), lines[..left].concat(), "{what}, {told}");
         let aside = sim.names("foreign");
         assert_eq!(aside.len(), usize::from(lost > 0), "{what}, {told}: {aside:?}");
+    }
+}
+
+fn zstd(line: &str) -> Vec<u8> {
+    let mut member = Vec::new();
+    ChunkEncoder::new(Codec::Zstd(1)).unwrap().encode(line.as_bytes(), &mut member).unwrap();
+    member
+}
+
+/// A sealed block of an encrypted stream, and an open one of three lines whose last bytes are not there.
+fn torn(key: &Key) -> (Arc<Sim>, Payload) {
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open_as(Kind::Zstd, &sim, Some(key), None).unwrap();
+    spool.append(&zstd(CLEAR), stats(CLEAR)).unwrap();
+    spool.seal(&Drops::default()).unwrap();
+    let append = |_| spool.append(&zstd(SECRET), stats(SECRET)).unwrap();
+    let last = [(); 3].map(append)[2];
+    let mut bytes = sim.contents("0000000002.data").unwrap();
+    bytes.truncate(bytes.len() - 3);
+    sim.place("0000000002.data", &bytes);
+    (sim, last)
+}
+
+/// The lines of what is sealed, all of it encrypted.
+fn encrypted(spool: &Spool, key: &Key) -> Vec<String> {
+    blocks(spool).iter().map(|(_, bytes)| key.lines(bytes).expect("it is encrypted")).collect()
+}
+
+#[test]
+fn a_torn_secret_block_that_a_full_disk_cannot_mend_keeps_no_other_back_and_is_never_shown() {
+    let key = Key::new();
+    let start = |sim: &Arc<Sim>, key, last: &Payload| open_as(Kind::Zstd, sim, key, Some(last));
+    for (full, later) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (sim, last) = torn(&key);
+        // Nobody has written it yet.
+        sim.remove("secret").unwrap();
+        let with = |has: bool| Some(&key).filter(|_| has);
+        let full = with(full);
+        sim.restart();
+        // Not without the mark.
+        sim.fail_in(0, 3, io::ErrorKind::StorageFull);
+        assert!(start(&sim, full, &last).is_none());
+        sim.restart();
+        sim.fail_in(0, 1, io::ErrorKind::StorageFull);
+        let (mut spool, found) = start(&sim, full, &last).unwrap();
+        assert_eq!(encrypted(&spool, &key), [CLEAR]);
+        let damaged = found.counts.damaged;
+        assert_eq!((&*found.not_mended, damaged.blocks, damaged.records), (&[2][..], 1, 2));
+        assert_eq!(found.counts.lost.records, 1);
+        let mut last = keep_secrets(&sim, &mut spool, found.payload);
+        assert!(!spool.lacks_key());
+        drop(spool);
+
+        // Still no room, for any of the steps.
+        for operation in 0..6 {
+            sim.restart();
+            sim.fail_in(operation, 1, io::ErrorKind::StorageFull);
+            let (spool, found) = start(&sim, None, &last).unwrap();
+            assert_eq!(encrypted(&spool, &key), [CLEAR], "{operation}");
+            assert_eq!(found.counts.lost.records, 0, "it was counted");
+            last = found.payload;
+        }
+        sim.restart();
+        let (mut spool, found) = start(&sim, with(later), &last).unwrap();
+        last = found.payload;
+        assert!(found.not_mended.is_empty());
+        let mut lines = vec![CLEAR.to_owned()];
+        if later {
+            let (_, payload) = spool.release(&Drops::default()).unwrap().unwrap();
+            last = payload;
+        } else {
+            assert_eq!(found.counts.held.records, 2);
+            last = keep_secrets(&sim, &mut spool, last);
+            assert!(!sim.names("").contains(&"secret".to_owned()), "it has a name of its own");
+        }
+        drop(spool);
+        sim.restart();
+        let (mut spool, _) = start(&sim, Some(&key), &last).unwrap();
+        let _ = spool.release(&Drops::default()).unwrap();
+        lines.push(SECRET.repeat(2));
+        assert_eq!(encrypted(&spool, &key), lines, "{:?}", sim.names(""));
+    }
+}
+
+#[test]
+fn a_torn_block_that_waits_for_a_key_keeps_no_other_back_on_a_full_disk_and_is_counted_once() {
+    let key = Key::new();
+    for operation in 0..5 {
+        let (sim, last) = torn(&key);
+        let start = |key, last: &Payload| open_as(Kind::Zstd, &sim, key, Some(last)).unwrap();
+        let (mut spool, found) = start(None, &last);
+        let mut last = keep_secrets(&sim, &mut spool, found.payload);
+        drop(spool);
+        let mut bytes = sim.contents("0000000002.held").unwrap();
+        bytes.truncate(bytes.len() - 3);
+        sim.place("0000000002.held", &bytes);
+        sim.restart();
+        sim.fail_in(operation, 1, io::ErrorKind::StorageFull);
+        let (mut spool, found) = start(None, &last);
+        assert_eq!(encrypted(&spool, &key), [CLEAR]);
+        let counts = found.counts;
+        assert_eq!(counts.damaged.records + counts.held.records, 1, "{operation}");
+        assert_eq!(counts.lost.records + counts.damaged.blocks, 1, "{operation}");
+        last = found.payload;
+        let lost = spool.pending_drops().lost;
+        // Another one is set aside, under a name of its own.
+        drop(spool);
+        sim.restart();
+        sim.fail_in(0, 1, io::ErrorKind::StorageFull);
+        (spool, _) = start(Some(&key), &last);
+        spool.append(&zstd(SECRET), stats(SECRET)).unwrap();
+        last = spool.payload();
+        drop(spool);
+        sim.restart();
+        sim.fail_in(0, 1, io::ErrorKind::StorageFull);
+        (spool, _) = start(None, &last);
+        last = keep_secrets(&sim, &mut spool, last);
+        drop(spool);
+        sim.restart();
+        let (mut spool, found) = start(Some(&key), &last);
+        assert_eq!((found.not_mended.len(), found.counts.held.records), (0, 2), "{operation}");
+        while spool.release(&Drops::default()).unwrap().is_some() {}
+        assert_eq!(encrypted(&spool, &key), [CLEAR, SECRET, SECRET], "{operation}");
+        let told: u64 = spool
+            .store()
+            .sealed()
+            .into_iter()
+            .map(|number| spool.store().open_block(number).unwrap().meta.dropped.lost)
+            .sum();
+        assert_eq!(told, 2, "{operation}: {lost}");
     }
 }
 

@@ -441,7 +441,7 @@ fn a_torn_open_block_that_a_full_disk_has_no_room_to_mend_keeps_no_other_back_an
         assert_eq!((spool.store().sealed(), text(&spool, 3)), (vec![1, 2, 3, 4], "d\ne\n".into()));
         assert_eq!(found.counts.lost.records, 0, "it was counted");
     }
-    // What may be to be encrypted is not left to a start that does not know.
+    // What may be to be encrypted is left to a start that knows it from the mark.
     let sim = Arc::new(Sim::new());
     let last = three(&sim);
     overwrite(&sim, "0000000003.data", |bytes| bytes.truncate(bytes.len() - 5));
@@ -449,7 +449,10 @@ fn a_torn_open_block_that_a_full_disk_has_no_room_to_mend_keeps_no_other_back_an
     sim.restart();
     sim.fail_in(0, 1, ErrorKind::StorageFull);
     let files = Arc::clone(&sim) as Arc<dyn Files>;
-    assert!(Spool::open(files, options(), Some(last.as_bytes())).is_err());
+    let (_, found) = Spool::open(files, options(), Some(last.as_bytes())).unwrap();
+    assert_eq!(found.not_mended, [3]);
+    let (_, found) = open(&sim, Some(&found.payload));
+    assert_eq!((found.counts.sealed.blocks, found.counts.held.records), (2, 2));
 }
 
 #[test]
@@ -479,8 +482,8 @@ fn a_block_set_aside_for_a_key_whose_directory_cannot_be_synced_is_open_and_set_
     let sim = Arc::new(Sim::new());
     let (mut spool, _) = open(&sim, None);
     append(&mut spool, &["a"]);
-    // After the description and its sync, the sync of the members and their new name.
-    sim.fail_in(4, 2, ErrorKind::Other);
+    // After the description, its sync and its name, the sync of the members and their new name.
+    sim.fail_in(5, 2, ErrorKind::Other);
     spool.hold().unwrap_err();
     assert_eq!((spool.open_records(), sim.contents("0000000001.hold")), (1, None));
     // A power cut must not bring the other name back for what is appended to it.

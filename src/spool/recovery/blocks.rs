@@ -274,16 +274,19 @@ impl Recovery<'_> {
     }
 
     /// Makes a sidecar for a block that has none, from its data. Where the disk has no room for that it
-    /// waits for another start: the others have to be sent, or there will never be any. Not one that may be
-    /// to be encrypted.
+    /// waits for another start: the others have to be sent, or there will never be any.
     fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
         match self.make_anew(number) {
-            Err(error) if error.is_no_room() && !self.may_be_secret(false)? => {
+            Err(error) if error.is_no_room() && self.may_wait(false)? => {
+                let data = Name::Data(number);
                 for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
                     self.remove(true, name)?;
                 }
                 self.see(number, None);
-                self.not_mended.push(number);
+                if let Some((_, good)) = self.members_of(data)? {
+                    let time = self.files.modified(&data.to_string());
+                    self.leave(number, &good, time.map_err(SpoolError::io("read", data))?);
+                }
                 Ok(())
             }
             done => done,

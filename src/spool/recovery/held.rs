@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::salvage::{cut, good_members};
+use super::salvage::{Good, cut, good_members};
 use super::{HeldFiles, Recovery};
 use crate::block::Kind;
 use crate::spool::commit::{OpenBlock, Payload};
@@ -35,19 +35,28 @@ impl Recovery<'_> {
                 remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
                 continue;
             }
+            self.held_free = number + 1;
             // Whatever is left of it.
             self.last_waits |= told.is_some() && told == self.last;
+            let lost = self.index.counts.lost;
             let state = match told {
-                Some(told) => self.check_held(number, told)?,
-                None => {
-                    let state = self.look_into(Name::Held(number))?;
-                    if state.is_none() {
-                        self.put_aside(&name);
-                    }
-                    state
-                }
+                Some(told) => self.check_held(number, told),
+                None => self.look_into(Name::Held(number)),
             };
-            self.held.extend(state.map(|state| (number, state)));
+            match state {
+                Ok(Some(state)) => self.held.push((number, state)),
+                Ok(None) if told.is_some() => {}
+                Ok(None) => self.put_aside(&name),
+                // As in `rebuild`; the start that mends it counts what is lost of it.
+                Err(error) if error.is_no_room() => {
+                    self.index.counts.lost = lost;
+                    let time = self.files.modified(&name).map_err(SpoolError::io("read", &name))?;
+                    if let Some((_, good)) = self.members_of(Name::Held(number))? {
+                        self.leave(number, &good, told.map_or(time, |told| told.first));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
         count(&mut self.index.counts, &self.held);
         Ok(())
@@ -65,15 +74,15 @@ impl Recovery<'_> {
         if state == told {
             return Ok(Some(told));
         }
-        self.held_lost = self.held_lost.saturating_add(lost);
         // At once, or each start would count them again.
         if state.length == 0 {
             let hold = Name::Hold(number).to_string();
             remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
-            return Ok(None);
+        } else {
+            describe(self.files, number, &state, self.options.sync != SyncPolicy::None)?;
         }
-        describe(self.files, number, &state, self.options.sync != SyncPolicy::None)?;
-        Ok(Some(state))
+        self.held_lost = self.held_lost.saturating_add(lost);
+        Ok(Some(state).filter(|state| state.length > 0))
     }
 
     /// Removes what sealed blocks were made of. A kill may have come before that.
@@ -94,31 +103,55 @@ impl Recovery<'_> {
         Ok(marked.is_some())
     }
 
-    /// Whether a block is to be encrypted, of which the ring says that it is `secret`. Once nothing but its
-    /// members tells of it, a later start without keys would not know.
-    pub(super) fn may_be_secret(&self, secret: bool) -> Result<bool, SpoolError> {
-        Ok(secret || self.options.sealing.is_some() || self.is_marked()?)
+    /// Whether a damaged block may wait for another start to mend it. Nothing but its members tells of it
+    /// then. Where it is to be encrypted, of which the ring says that it is `secret`, the mark has to tell so:
+    /// a later start may have no keys.
+    pub(super) fn may_wait(&mut self, secret: bool) -> Result<bool, SpoolError> {
+        if self.is_marked()? {
+            self.secrets_wait = true;
+        } else if secret || self.options.sealing.is_some() {
+            if self.files.create(SECRET, &[]).is_err() {
+                return Ok(false);
+            }
+            if self.options.sync != SyncPolicy::None {
+                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
+            }
+            self.secrets_wait = true;
+        }
+        Ok(true)
+    }
+
+    /// Counts a block that waits for another start to mend it: what is whole of it, `good`, whose first
+    /// record is of `first`, ns since 1970.
+    pub(super) fn leave(&mut self, number: u64, good: &Good, first: u64) {
+        let counts = &mut self.index.counts;
+        counts.damaged.add(good.records, good.length);
+        counts.damaged_since = counts.damaged_since.into_iter().chain([first]).min();
+        self.not_mended.push(number);
     }
 
     /// Sets a block aside of which nothing tells but its members: `state`.
     pub(super) fn hold_unknown(&mut self, number: u64, state: OpenBlock) -> Result<(), SpoolError> {
         let data = Name::Data(number).to_string();
-        let free = self.held.last().map_or(0, |(last, _)| last + 1).max(number);
+        let free = self.held_free.max(number);
+        self.held_free = free + 1;
         let held = Name::Held(free).to_string();
         self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
-        // After a kill in between the next start looks into the members once more.
-        describe(self.files, free, &state, self.options.sync != SyncPolicy::None)?;
+        // After a kill in between, and without room for it, the next start looks into the members once more.
+        match describe(self.files, free, &state, self.options.sync != SyncPolicy::None) {
+            Err(error) if !error.is_no_room() => return Err(error),
+            _ => {}
+        }
         self.held.push((free, state));
         count(&mut self.index.counts, &self.held);
         Ok(())
     }
 
-    /// What the members of a file tell of themselves; `None` when it has none.
-    pub(super) fn look_into(&mut self, name: Name) -> Result<Option<OpenBlock>, SpoolError> {
+    /// The good members of a file of which nothing else tells, and their codec; `None` when it has none.
+    pub(super) fn members_of(&self, name: Name) -> Result<Option<(Kind, Good)>, SpoolError> {
         let name = name.to_string();
-        let io = |doing| SpoolError::io(doing, name.clone());
         let mut start = [0; 4];
-        let mut source = self.files.read(&name).map_err(io("read"))?;
+        let mut source = self.files.read(&name).map_err(SpoolError::io("read", &name))?;
         let codec = match std::io::Read::read_exact(&mut source, &mut start) {
             Ok(()) => Kind::sniff(&start),
             Err(_) => Kind::None,
@@ -129,9 +162,14 @@ impl Recovery<'_> {
             return Ok(None);
         }
         let good = good_members(self.files, &name, codec, u64::MAX)?;
-        if good.length == 0 {
-            return Ok(None);
-        }
+        Ok(Some((codec, good)).filter(|(_, good)| good.length > 0))
+    }
+
+    /// What the members of a file tell of themselves; `None` when it has none.
+    pub(super) fn look_into(&mut self, name: Name) -> Result<Option<OpenBlock>, SpoolError> {
+        let Some((codec, good)) = self.members_of(name)? else { return Ok(None) };
+        let name = name.to_string();
+        let io = |doing| SpoolError::io(doing, name.clone());
         if let Some(copy) = cut(self.files, &name, good.length)? {
             self.note_aside(copy);
         }

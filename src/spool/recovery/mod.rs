@@ -118,12 +118,14 @@ impl Spool {
             set_aside: Vec::new(),
             left_in_place: 0,
             held: Vec::new(),
+            held_free: 0,
             last_waits: false,
             released: Vec::new(),
             taken: Vec::new(),
             held_lost: 0,
             kept_members: Vec::new(),
             not_mended: Vec::new(),
+            secrets_wait: false,
         };
         recovery.run()?;
         let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
@@ -132,6 +134,7 @@ impl Spool {
             recovery;
         let mut kept_members = recovery.kept_members;
         let not_mended = recovery.not_mended;
+        let (secrets_wait, held_free) = (recovery.secrets_wait, recovery.held_free);
         let mut taken = recovery.taken;
         remove_taken(&*files, &mut taken);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
@@ -163,13 +166,19 @@ impl Spool {
             gone: lost,
             handed_out: 0,
             held,
+            held_free,
             taken,
             marked,
+            secrets_wait,
             synced,
             deferred: false,
             high_water: 0,
         };
         spool.mark();
+        // What could have needed the mark is set aside for good now.
+        if !heal.directory {
+            spool.unmark();
+        }
         if heal.unsure {
             // Else the payload may tell of bytes that the kernel has dropped.
             let _ = spool.heal();
@@ -267,6 +276,8 @@ pub(super) struct Recovery<'a> {
     pub(super) left_in_place: u64,
     /// Blocks that wait for a key.
     pub(super) held: Vec<(u64, OpenBlock)>,
+    /// Above the number of every one that was found, damaged ones included.
+    pub(super) held_free: u64,
     /// The block that `last` tells of was set aside to be one of them.
     pub(super) last_waits: bool,
     /// Those that a sealed block was made of.
@@ -279,6 +290,8 @@ pub(super) struct Recovery<'a> {
     pub(super) kept_members: Vec<String>,
     /// See [`Recovered`].
     pub(super) not_mended: Vec<u64>,
+    /// Some of those may have to be encrypted.
+    pub(super) secrets_wait: bool,
 }
 
 impl Recovery<'_> {

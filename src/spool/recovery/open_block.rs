@@ -73,12 +73,12 @@ impl Recovery<'_> {
         let name = Name::Data(state.number).to_string();
         let good = good_members(self.files, &name, state.codec, state.length)?;
         // One that is whole would be sent with what comes behind it, which comes from the ring as well.
-        if good.length >= state.length || self.may_be_secret(state.secret)? {
+        if good.length >= state.length || !self.may_wait(state.secret)? {
             return Err(no_room);
         }
         let lost = state.records.saturating_sub(good.records);
         self.index.counts.lost.add(lost, state.length.saturating_sub(good.length));
-        self.not_mended.push(state.number);
+        self.leave(state.number, &good, state.first);
         let mut next = OpenBlock { number: state.number + 1, previous: None, ..state };
         next = next.begun_anew(self.options);
         next.drops.add(&Drops { lost, ..Drops::default() });
