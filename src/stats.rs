@@ -146,7 +146,7 @@ macro_rules! stats_table {
             /// Bytes in the spool that spool_max counts
             ///
             /// Of blocks not uploaded yet, the open one and those in quarantine included; not of blocks that
-            /// wait for an encryption key.
+            /// wait for an encryption key, or for room to be mended.
             spool_used,
             #[gauge(level = "diag", format = "bytes")]
             /// Most bytes of spool_used so far
@@ -173,6 +173,11 @@ macro_rules! stats_table {
             #[gauge]
             /// Records in blocks that wait for an encryption key
             held_records,
+            #[gauge]
+            /// Damaged blocks that wait for room on the disk
+            ///
+            /// The start that finds room mends them, and sends what is whole of them.
+            damaged_blocks,
             #[gauge]
             /// Blocks in quarantine
             ///

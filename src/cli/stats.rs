@@ -35,8 +35,8 @@ pub(super) fn run(arguments: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode
     let paint = Paint::stdout();
     for found in arguments.spools.find()? {
         let root = &found.folder.path;
-        let Some(glance) = found.read(spool::glance)? else { continue };
         let ring = ring::glance(&root.join("ring"));
+        let Some(glance) = found.read(spool::glance)? else { continue };
         let open = ring.as_ref().ok().and_then(|ring| spool::open_glance(&ring.payload));
         if arguments.json {
             json(out, &object(&found, &glance, &ring, open.as_ref()))?;
@@ -126,6 +126,15 @@ fn show(
         );
         writeln!(out, "  held         {}", paint.bad(&text))?;
     }
+    let damaged = glance.damaged(open);
+    if damaged.blocks > 0 {
+        let text = format!(
+            "{}, {}; a start that finds room on the disk mends them",
+            counted(damaged.blocks, "block"),
+            size(damaged.bytes)
+        );
+        writeln!(out, "  damaged      {}", paint.bad(&text))?;
+    }
     if let Some(meta) = &glance.last_gone {
         writeln!(out, "  last done    number {}, {}", meta.number, when::show(meta.last))?;
     }
@@ -156,6 +165,7 @@ fn object(
     ring: &io::Result<ring::Glance>,
     open: Option<&OpenGlance>,
 ) -> Value {
+    let damaged = glance.damaged(open);
     let numbers = |tally: &Tally| json!({ "blocks": tally.blocks, "records": tally.records, "bytes": tally.bytes });
     json!({
         "stream": found.name.split('@').next(),
@@ -184,6 +194,7 @@ fn object(
         "oldest": glance.oldest,
         "moved": numbers(&glance.moved),
         "held": numbers(&glance.held),
+        "damaged": { "blocks": damaged.blocks, "bytes": damaged.bytes },
         "quarantined": numbers(&glance.quarantined),
         "last_done": glance.last_gone,
         "foreign": glance.foreign,

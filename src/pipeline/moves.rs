@@ -122,7 +122,7 @@ impl Move<'_> {
         let Some(_right) = right else {
             return Err("another process uploads from it: stop s3log ship first".to_owned());
         };
-        opening.seal_all().map_err(|error| text(&error))?;
+        let damaged = opening.seal_all().map_err(|error| text(&error))?.to_vec();
         let store = Arc::clone(&opening.store);
         let noted = store.take_all_notes().map_err(|error| text(&error))?;
         // Also what the notes have set aside.
@@ -134,6 +134,11 @@ impl Move<'_> {
         let failed = opening.take_moved().into_iter().map(|(name, error)| (name, text(&error)));
         let failed = failed.collect();
         let mut done = Moved { failed, keyless: store.counts().held.blocks, ..Moved::default() };
+        done.failed.extend(damaged.iter().map(|number| {
+            let why = "it is damaged, and the disk has no room to mend it: make room, and run the command \
+                       again";
+            (number.to_string(), why.to_owned())
+        }));
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {
                 // To which keys is not known here.

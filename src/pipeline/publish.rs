@@ -34,10 +34,13 @@ impl Pipeline {
         set(&stats.ring_used, usage.used);
         set(&stats.ring_high_water, usage.high_water);
         set(&stats.ring_size, usage.capacity);
-        let (held, open_bytes) = (counts.held, get(&view.open_bytes));
-        set(&stats.spooled_blocks, counts.sealed.blocks + held.blocks + u64::from(open_bytes > 0));
-        set(&stats.spooled_records, counts.sealed.records + held.records + get(&view.open_records));
-        set(&stats.spooled_bytes, counts.sealed.bytes + held.bytes + open_bytes);
+        let (held, damaged) = (counts.held, counts.damaged);
+        let (open_bytes, open_records) = (get(&view.open_bytes), get(&view.open_records));
+        let blocks = counts.sealed.blocks + held.blocks + damaged.blocks;
+        set(&stats.spooled_blocks, blocks + u64::from(open_bytes > 0));
+        let records = counts.sealed.records + held.records + damaged.records;
+        set(&stats.spooled_records, records + open_records);
+        set(&stats.spooled_bytes, counts.sealed.bytes + held.bytes + damaged.bytes + open_bytes);
         set(&stats.spool_used, counts.limited().saturating_add(open_bytes));
         set(&stats.spool_high_water, get(&view.spool_high_water));
         set(&stats.spool_max, get(&view.spool_max));
@@ -53,6 +56,7 @@ impl Pipeline {
         set(&stats.uploading_sent, sent.min(bytes));
         set(&stats.held_blocks, held.blocks);
         set(&stats.held_records, held.records);
+        set(&stats.damaged_blocks, damaged.blocks);
         set(&stats.quarantined_blocks, counts.quarantined.blocks);
         set(&stats.quarantined_records, counts.quarantined.records);
         set(&stats.quarantined_bytes, counts.quarantined.bytes);
@@ -64,7 +68,8 @@ impl Pipeline {
             let since = Duration::from_millis(get(&view.open_since));
             memory.begun.entry(first).or_insert(since);
         }
-        let oldest = counts.oldest.into_iter().chain(counts.held_since).chain(open).min();
+        let waiting = counts.held_since.into_iter().chain(counts.damaged_since);
+        let oldest = counts.oldest.into_iter().chain(waiting).chain(open).min();
         let age = oldest.map_or(0, |first| {
             let begun = *memory.begun.entry(first).or_insert_with(|| {
                 let age = clock.unix().saturating_sub(Duration::from_nanos(first));

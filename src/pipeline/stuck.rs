@@ -28,12 +28,13 @@ impl StuckRoutes {
         let glance = spool::glance(&folder.path).unwrap_or_default();
         let ring = ring::glance(&folder.path.join("ring")).ok();
         let open = ring.and_then(|ring| spool::open_glance(&ring.payload));
+        let damaged = glance.damaged(open.as_ref()).blocks;
         let open = open.filter(|open| open.records > 0);
         let shown = serde_json::json!({
             "route": folder.route().map(|route| route.to_string()),
             "folder": folder.path.display().to_string(),
             "blocks": glance.sealed.blocks + glance.held.blocks + glance.moved.blocks
-                + u64::from(open.is_some()),
+                + damaged + u64::from(open.is_some()),
             "records": glance.sealed.records + glance.held.records + glance.moved.records
                 + open.map_or(0, |open| open.records),
             "problem": problem,

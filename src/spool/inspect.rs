@@ -61,6 +61,8 @@ pub struct Glance {
     pub unreadable: u64,
     /// The newest block that is gone from the spool: uploaded, or dropped.
     pub(crate) last_gone: Option<Meta>,
+    /// Numbers and bytes of blocks of which nothing tells but their members.
+    undescribed: Vec<(u64, u64)>,
 }
 
 /// Looks at the spool in `root`.
@@ -80,7 +82,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
     }
     // Before the blocks: one that is removed meanwhile is not counted at all.
     let notes = notes::left(root)?;
-    let mut oldest: Option<u64> = None;
+    let (mut oldest, mut members): (Option<u64>, Vec<u64>) = (None, Vec::new());
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
         match Name::parse(&name.to_string_lossy()) {
@@ -102,6 +104,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
                     }
                 }
             }
+            Some(Name::Data(number)) => members.push(number),
             Some(Name::Hold(_)) => {
                 let state = fs::read(root.join(&name)).ok();
                 match state.and_then(|bytes| OpenBlock::decode(&bytes).ok()) {
@@ -126,11 +129,29 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
             glance.quarantined.add(meta.records, meta.bytes);
         }
     }
+    // Of one that is sealed or sent meanwhile one of these is there, or the members are gone.
+    let is_there = |name: Name| root.join(name.to_string()).exists();
+    members.retain(|number| !is_there(Name::Sidecar(*number)) && !is_there(Name::Done(*number)));
+    let bytes = |number: u64| fs::metadata(root.join(Name::Data(number).to_string())).ok();
+    let sized = members.into_iter().filter_map(|number| Some((number, bytes(number)?.len())));
+    glance.undescribed = sized.collect();
     glance.foreign = fs::read_dir(root.join(FOREIGN)).into_iter().flatten().count() as u64;
     Ok(glance)
 }
 
 impl Glance {
+    /// Damaged blocks that a start with room on the disk mends, with the bytes of what is there of them; what
+    /// is in them is not known. `open` is what the ring said before: none of a later block is damaged.
+    #[must_use]
+    pub fn damaged(&self, open: Option<&OpenGlance>) -> Tally {
+        let mut damaged = Tally::default();
+        let before = open.map_or(0, |open| open.number);
+        for (_, bytes) in self.undescribed.iter().filter(|(number, _)| *number < before) {
+            damaged.add(0, *bytes);
+        }
+        damaged
+    }
+
     fn sidecar(&mut self, path: &Path) -> Option<Meta> {
         let read = match sidecar::read(path) {
             // Uploaded meanwhile.

@@ -42,6 +42,18 @@ fn doctor_says_that_blocks_wait_because_nobody_uses_the_spool() {
 }
 
 #[test]
+fn doctor_tells_of_a_damaged_block_until_a_start_has_mended_it() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    std::fs::remove_file(logs.path("spool/access/0000000002.json")).unwrap();
+    let text = "1 block is damaged and not mended yet";
+    let tells = || doctor(&logs, &[]).0.iter().any(|one| one["detail"] == text);
+    assert!(tells());
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+    assert!(!tells());
+}
+
+#[test]
 fn doctor_leads_to_the_wrong_key_and_to_what_waits_for_it() {
     let logs = Logs::start();
     left_behind(&logs);

@@ -143,6 +143,24 @@ fn stats_shows_ring_and_spool_and_touches_nothing() {
     assert_eq!(json["oldest"]["number"], 1);
     assert_eq!(json["open"]["records"], 2);
     assert!(json["ring"]["used"].as_u64().unwrap() >= 5 * 24);
+    assert_eq!(json["damaged"], serde_json::json!({ "blocks": 0, "bytes": 0 }));
+}
+
+#[test]
+fn stats_tells_of_a_damaged_block_that_no_start_has_mended() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let root = logs.path("spool/access");
+    std::fs::remove_file(root.join("0000000002.json")).unwrap();
+    let bytes = std::fs::metadata(root.join("0000000002.data")).unwrap().len();
+    let spool = logs.path("spool");
+    let ran = logs.s3log(&["stats", "access", "--json", "--spool", spool.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    // The open block has no description either.
+    assert_eq!(json["damaged"], serde_json::json!({ "blocks": 1, "bytes": bytes }), "{ran:?}");
+    assert_eq!(json["waiting"]["blocks"], 1);
+    let ran = logs.s3log(&["stats", "access"]);
+    assert!(ran.out.contains(&format!("  damaged      1 block, {bytes} B; ")), "{}", ran.out);
 }
 
 #[test]

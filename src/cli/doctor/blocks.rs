@@ -24,10 +24,10 @@ pub(super) fn findings(node: &Node<'_>, gateway: &[Finding]) -> Result<Vec<Findi
     let mut found = Vec::new();
     for spool in &node.spools {
         let path = spool.folder.path.display();
+        let ring = ring::glance(&spool.folder.path.join("ring"));
         match spool.read(spool::glance) {
             Ok(None) => {}
             Ok(Some(glance)) => {
-                let ring = ring::glance(&spool.folder.path.join("ring"));
                 let used = ring.as_ref().map_or(0, |ring| ring.used);
                 let name = stream(spool);
                 let fails = gateway
@@ -37,6 +37,7 @@ pub(super) fn findings(node: &Node<'_>, gateway: &[Finding]) -> Result<Vec<Findi
                     Some(finding) => found.push(finding),
                     None => found.extend(waits(spool, &glance, used, fails)),
                 }
+                found.extend(damaged(spool, &glance, ring.ok().as_ref()));
                 found.extend(aside(spool, &glance));
             }
             Err(error) => {
@@ -144,6 +145,20 @@ fn waits(spool: &RouteSpool, glance: &Glance, ring: u64, gateway_fails: bool) ->
         found.push(Finding::fix("blocks", text, action).of(name));
     }
     found
+}
+
+/// Damaged blocks, which a start mends.
+fn damaged(spool: &RouteSpool, glance: &Glance, ring: Option<&ring::Glance>) -> Option<Finding> {
+    let open = spool::open_glance(&ring?.payload);
+    let damaged = glance.damaged(open.as_ref()).blocks;
+    if damaged == 0 {
+        return None;
+    }
+    let are = if damaged == 1 { "is" } else { "are" };
+    let text = format!("{} {are} damaged and not mended yet", counted(damaged, "block"));
+    let action =
+        "Make room on the spool's disk and restart Varnish, which sends what is whole of it.";
+    Some(Finding::fix("blocks", text, action).of(&spool.name))
 }
 
 /// What is in quarantine, with the reason that most have.

@@ -70,6 +70,8 @@ pub(super) struct Opening {
     recovered: u64,
     /// Blocks that were sealed here and keep many members, though one is asked for.
     kept_members: u64,
+    /// Damaged blocks for which the disk has no room to be mended.
+    not_mended: Vec<u64>,
     /// Another user's process uploads from the folder, or did when it was last opened.
     shared: bool,
     /// The folder says whose it is.
@@ -140,6 +142,7 @@ impl Opening {
             packing,
             recovered: 0,
             kept_members: 0,
+            not_mended: Vec::new(),
             shared,
             noted,
             notes,
@@ -247,7 +250,7 @@ impl Opening {
         let counts = ledger.spool().store().counts();
         let mut records = counts.sealed.records + ledger.spool().open_records();
         records += counts.lost.records + counts.dropped.records + counts.held.records;
-        records += counts.quarantined.records;
+        records += counts.quarantined.records + counts.damaged.records;
         self.recovered = records;
         self.begun = true;
         if self.torn > 0 {
@@ -272,6 +275,7 @@ impl Opening {
                 found.rebuilt
             ));
         }
+        self.not_mended.clone_from(&found.not_mended);
         if !found.not_mended.is_empty() {
             warn(format!(
                 "blocks {:?} are damaged, and the disk has no room to mend them: they stay in the spool, \
@@ -388,15 +392,17 @@ impl Opening {
         align.map_or(now, |align| align.window(reading).clamp(now))
     }
 
-    /// Seals all that ring and spool hold, for who takes the blocks elsewhere.
-    pub(super) fn seal_all(&mut self) -> Result<(), SpoolError> {
+    /// Seals all that ring and spool hold, for who takes the blocks elsewhere. Damaged blocks for which the
+    /// disk has no room to be mended.
+    pub(super) fn seal_all(&mut self) -> Result<&[u64], SpoolError> {
         self.take_up()?;
         self.pack_all()?;
-        let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        for seal in [Spool::seal, Spool::release] {
-            while ledger.seal(seal, &Drops::default())?.is_some() {}
+        if let Some(ledger) = &mut self.ledger {
+            for seal in [Spool::seal, Spool::release] {
+                while ledger.seal(seal, &Drops::default())?.is_some() {}
+            }
         }
-        Ok(())
+        Ok(&self.not_mended)
     }
 
     /// Seals anew what has come from other routes' folders, once all else is sealed. Which blocks could not
