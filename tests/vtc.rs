@@ -191,7 +191,9 @@ cat "{place}/lines.$1"
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let skipped = text.lines().count().saturating_sub(120);
-    let told: Vec<&str> = text.lines().skip(skipped).collect();
+    // A panic's reason stands above its dump, which is longer than that.
+    let panic = text.lines().take(skipped).skip_while(|line| !line.contains("Panic at: ")).take(3);
+    let told: Vec<&str> = panic.chain(text.lines().skip(skipped)).collect();
     Err(format!("{}\n{}", told.join("\n"), output.status).into())
 }
 
