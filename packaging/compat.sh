@@ -66,21 +66,12 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The test program that is run in a tree; cargo says where it is.
+# The test program that is run in a tree.
 harness=
-build_harness() {
-  [ -z "$harness" ] || return 0
-  harness=$(cargo test --locked --test vtc --no-run --message-format=json 2>/dev/null |
-    python3 -c 'import json, sys
-for line in sys.stdin:
-    made = json.loads(line)
-    if made.get("executable") and made["target"]["name"] == "vtc": print(made["executable"])')
-  [ -x "$harness" ] || die "cargo test --test vtc --no-run made no program"
-}
 
 suite() { # NAME TREE VARNISHTEST MODULE [VERSION]
   local log=$cells/$1/suite.log
-  build_harness
+  [ -n "$harness" ] || harness=$(packaging/vtc.sh)
   echo "compat: $1: the suite"
   # s3log init takes no user without a name.
   in_tree "$2" sh -c "getent passwd $user >/dev/null || useradd -u $user tester"
