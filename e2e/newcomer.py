@@ -6,7 +6,8 @@ Each step is timed and nothing else is done. Then five mistakes, each on a node 
 says is done as it stands, and the next line must arrive.
 
 A tree has no systemd: a stand-in for systemctl starts what varnish.service and its drop-ins say, on free
-ports. --package FILE takes another package, --show prints what is said.
+ports. --release bookworm is Debian 12 with its package, --package FILE takes another package, --show prints what is
+said.
 """
 
 import json
@@ -22,7 +23,6 @@ import urllib.request
 from e2e import rig
 from e2e.rig import debian, say
 
-TREE = "trixie-newcomer"
 CHROOT = rig.ROOT / "packaging/chroot.sh"
 SETTINGS = "/etc/varnish/s3log.toml"
 CREDENTIALS = "/etc/varnish/s3log.credentials"
@@ -63,10 +63,10 @@ exec sed -i 's/^aws_access_key_id =.*/aws_access_key_id = KEY/; s/^aws_secret_ac
 class Shell:
     """root's terminal in the tree: one shell, whose background processes go on between commands."""
 
-    def __init__(self, place, show):
+    def __init__(self, place, tree, show):
         self.show = show
         self.process = subprocess.Popen(
-            [CHROOT, "run", TREE, "-e", "NO_COLOR=1", "-e", "EDITOR=/usr/local/bin/editor",
+            [CHROOT, "run", tree, "-e", "NO_COLOR=1", "-e", "EDITOR=/usr/local/bin/editor",
              "-e", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "bash"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -102,16 +102,17 @@ class Newcomer:
     def __init__(self, place, options):
         self.place, self.show, self.steps = place, options.show, []
         (self.port,) = rig.free_ports(1)
-        chroot("make", "trixie.base", "trixie")
-        chroot("copy", "trixie.base", TREE)
-        self.tree = pathlib.Path(chroot("path", TREE).strip())
+        base, tree = f"{options.release}.base", f"{options.release}-newcomer"
+        chroot("make", base, options.release)
+        chroot("copy", base, tree)
+        self.tree = pathlib.Path(chroot("path", tree).strip())
         shutil.copy(package(options), self.tree / "tmp/vmod-s3log.deb")
         self.program("usr/local/bin/systemctl", SYSTEMCTL.replace("PORT", str(self.port)))
         key = place.s3.credentials.read_text()
         values = dict(re.findall(r"aws_(\w+) = (.*)", key))
         editor = EDITOR.replace("KEY", values["access_key_id"]).replace("SECRET", values["secret_access_key"])
         self.program("usr/local/bin/editor", editor)
-        self.shell = Shell(place, options.show)
+        self.shell = Shell(place, tree, options.show)
         self.asked = 0
 
     def program(self, name, text):
@@ -160,9 +161,9 @@ class Newcomer:
 def package(options):
     if options.package:
         return options.package
-    found = debian.ours(13)
+    found = debian.ours(debian.NUMBERS[options.release])
     if len(found) != 1:
-        raise rig.Skip("needs the package: make deb RELEASE=trixie")
+        raise rig.Skip(f"needs the package: make deb RELEASE={options.release}")
     return found[0]
 
 
@@ -264,6 +265,7 @@ def mistake(newcomer, name, command, kept):
 
 
 def arguments(parser):
+    parser.add_argument("--release", choices=debian.NUMBERS, default="trixie", help="which Debian")
     parser.add_argument("--package", metavar="FILE", help="another package than target/deb's")
     parser.add_argument("--show", action="store_true", help="print what is typed and said")
     parser.add_argument("--mistakes", nargs="*", metavar="WORD", help="only those with one of these words")

@@ -16,7 +16,6 @@ import urllib.request
 from e2e import rig
 from e2e.rig import debian, stream_vcl
 
-NUMBERS = {"bookworm": 12, "trixie": 13}
 RELEASE = sys.argv[1] if len(sys.argv) > 1 else "trixie"
 TREE = f"{RELEASE}-package"
 SPOOL = "var/lib/vmod-s3log"
@@ -31,9 +30,9 @@ wait $!
 
 
 def main():
-    if RELEASE not in NUMBERS:
-        sys.exit(f"package: RELEASE={RELEASE}: expected {' or '.join(NUMBERS)}")
-    packages = debian.ours(NUMBERS[RELEASE])
+    if RELEASE not in debian.NUMBERS:
+        sys.exit(f"package: RELEASE={RELEASE}: expected {' or '.join(debian.NUMBERS)}")
+    packages = debian.ours(debian.NUMBERS[RELEASE])
     if len(packages) != 1:
         sys.exit(f"package: one package for {RELEASE} in target/deb is wanted: make deb RELEASE={RELEASE}")
     chroot("make", f"{RELEASE}.base", RELEASE)
@@ -44,7 +43,7 @@ def main():
 
     with rig.Rig("package") as place:
         place.s3.start()
-        say(f"apt-get install {name}, in a fresh Debian {NUMBERS[RELEASE]}")
+        say(f"apt-get install {name}, in a fresh Debian {debian.NUMBERS[RELEASE]}")
         inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", name)
         look(tree)
         (tree / CREDENTIALS[1:]).write_text(place.s3.credentials.read_text())

@@ -11,6 +11,10 @@ import subprocess
 from e2e import rig
 
 
+# The releases that our package is made for.
+NUMBERS = {"bookworm": 12, "trixie": 13}
+
+
 class Missing(RuntimeError):
     """apt does not give the package."""
 
