@@ -135,6 +135,10 @@ package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed
 	@packaging/deb.sh $(or $(RELEASE),trixie)
 	PYTHONPATH=. $(PYTHON) packaging/package.py $(or $(RELEASE),trixie)
 
+.PHONY: reproduce
+reproduce: ## whether the same source gives the same packages, byte for byte: built twice, in two folders (root), RELEASE=trixie
+	@packaging/reproduce.sh $(or $(RELEASE),trixie)
+
 .PHONY: compat
 compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=; WRITE=1 keeps it; ARCH=arm64
 	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(call on,WRITE),--write) \
