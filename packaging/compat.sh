@@ -14,7 +14,7 @@
 #
 # --arch arm64 is bookworm and trixie on that machine, under qemu-user: the cross-built .deb and its Varnish by apt, in a
 # tree of which the rest is this machine's. VCL is compiled by the cross compiler of the package's build, because an
-# emulated one takes half a minute for each VCL. No proofs.
+# emulated one takes half a minute for each VCL. A test may take an hour, or S3LOG_VTC_SECONDS. No proofs.
 #
 # The first three are Debian trees, which need root. The suite runs as an ordinary user inside the
 # tree: the test program of tests/vtc.rs is built here and shown there, with its S3 server. Trees
@@ -138,7 +138,7 @@ LD_LIBRARY_PATH=/cross/usr/lib/$own exec /cross/usr/bin/$other-gcc "\$@"
 EOF
   done
   compiler=(-b "$from:/cross" -b "$from/usr/$other:/usr/$other" -e PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-    -e S3LOG_VTC_SECONDS=3600)
+    -e "S3LOG_VTC_SECONDS=${S3LOG_VTC_SECONDS:-3600}")
 }
 
 # A Debian with a package of ours: that package.
