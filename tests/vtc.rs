@@ -232,7 +232,8 @@ const PATIENT: [&str; 6] = [
 ];
 
 /// PATH for varnishtest, with a varnishd that does three things more than Varnish's own. It has patience. Its VCL is
-/// compiled without optimisation, which is most of what a test costs otherwise. Started by root, it would give its child
+/// compiled without optimisation, which is most of what a test costs otherwise, by the compiler that Debian 13's Varnish
+/// comes with where there is no `gcc`. Started by root, it would give its child
 /// to the user `vcache` where there is one, as Debian's package makes it, and the child could not use what a test has
 /// made: it is told not to.
 fn with_own_varnishd(place: &Path) -> std::io::Result<OsString> {
@@ -243,7 +244,8 @@ fn with_own_varnishd(place: &Path) -> std::io::Result<OsString> {
     let script = format!(
         r#"#!/bin/sh
 PATH=${{PATH#*:}}
-exec varnishd {jail}{patience}-p cc_command="exec gcc -O0 -fpic -shared -Wl,-x -o %o %s" "$@"
+cc=$(command -v gcc || command -v "$(uname -m)-linux-gnu-gcc")
+exec varnishd {jail}{patience}-p cc_command="exec $cc -O0 -fpic -shared -Wl,-x -o %o %s" "$@"
 "#
     );
     fs::write(first.join("varnishd"), script)?;
