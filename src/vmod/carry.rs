@@ -107,6 +107,11 @@ fn top(request: *mut ffi::req) -> Option<*mut ffi::req> {
     version::top(unsafe { request.as_ref() }?)
 }
 
+/// A VCL that logs is about to be used. To be called from the thread that loads VCLs.
+pub(super) fn prepare() {
+    transport::lead_http2(&HOOKS);
+}
+
 /// Tells `pending`, the value of a request's task, what will have been delivered. `false` where
 /// that cannot be done.
 pub(super) fn watch(request: *mut ffi::req, pending: &mut Pending) -> bool {

@@ -85,6 +85,7 @@ mod s3log {
     #[event]
     pub fn event(#[shared_per_vcl] streams: &mut Option<Box<Streams>>, event: Event) {
         if let (Event::Warm, Some(streams)) = (event, streams) {
+            guarded::guarded(carry::prepare);
             streams.loaded();
         }
     }

@@ -13,9 +13,11 @@
 //! The place itself is written as an atomic, for the same reason. Limit: [`PAIRS`] has room for as many
 //! transports as Varnish and its modules have; one more is not led.
 //!
-//! HTTP/2's transport is led where it stands instead, from the first request on that is led: by its address
+//! HTTP/2's transport is led where it stands instead, from the load of a VCL that logs on: by its address
 //! vmod_h2 tells whether a request came as HTTP/2. So all such requests come through here, of which most have
 //! nothing to be done. HTTP/1's is copied all the same: it has no `poll`, and requests without values need none.
+//! Varnish loads VCLs in one thread (`ASSERT_CLI()` of `vcl_set_state`), so that no two copies of the module write
+//! to the transport at a time, each of which would take half of the other's calls for Varnish's.
 //!
 //! What stands in `req->transport` may be another one's: where VCLs have different copies of this module, as an
 //! upgrade leaves them, each leads what the other one has led. So no call looks there for what it stands for.
@@ -169,7 +171,7 @@ pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) 
         Some(pair) => Some(pair),
         // SAFETY: a fragment's level stands from its beginning to its end.
         None if unsafe { *level } > 0 && !reset(request) => None,
-        None => pair(request, at, hooks),
+        None => pair(at, |calls| Pair::copy(request, at, hooks, calls)),
     };
     let Some(pair) = pair else { return false };
     if !pair.in_place {
@@ -196,16 +198,21 @@ pub(super) fn own(request: *mut ffi::req) -> bool {
     false
 }
 
-/// How the transport at `at`, which is that of `request`, is led; from now on if it was not.
-fn pair(
-    request: *mut ffi::req,
-    at: *const Transport,
-    hooks: &'static Hooks,
-) -> Option<&'static Pair> {
+/// Leads HTTP/2's transport where it stands. To be called from the thread that loads VCLs alone.
+pub(super) fn lead_http2(hooks: &'static Hooks) {
+    let Some(at) = version::http2() else { return };
+    if let Some(pair) = pair(at, |calls| Pair::in_place(at, hooks, calls)) {
+        // SAFETY: Varnish's own, which stands for ever and is written to.
+        unsafe { version::change(at, &pair.original, &pair.asking) };
+    }
+}
+
+/// How the transport at `at` is led; as `make` says from now on if it was not.
+fn pair(at: *const Transport, make: impl Fn(&Calls) -> Option<Pair>) -> Option<&'static Pair> {
     for (place, calls) in PAIRS.iter().zip(&CALLS) {
         let mut there = place.load(Acquire);
         if there.is_null() {
-            let new = Box::into_raw(Box::new(Pair::new(request, at, hooks, calls)?));
+            let new = Box::into_raw(Box::new(make(calls)?));
             match place.compare_exchange(null_mut(), new, AcqRel, Acquire) {
                 Ok(_) => there = new,
                 Err(earlier) => {
@@ -220,14 +227,9 @@ fn pair(
         if pair.at != at {
             continue;
         }
-        if pair.in_place {
-            // SAFETY: version::is_registered() says that it stands for ever, and is written to.
-            unsafe { version::change(at.cast_mut(), &pair.original, &pair.asking) };
-            return Some(pair);
-        }
         // Of a module that was unloaded another one may have the memory.
         // SAFETY: a request has a transport for as long as it lives.
-        if pair.original.is(unsafe { at.as_ref() }?) {
+        if pair.in_place || pair.original.is(unsafe { at.as_ref() }?) {
             return Some(pair);
         }
     }
@@ -235,7 +237,8 @@ fn pair(
 }
 
 impl Pair {
-    fn new(
+    /// By copies of it. `None` where it is not known, or is not led by copies.
+    fn copy(
         request: *mut ffi::req,
         at: *const Transport,
         hooks: &'static Hooks,
@@ -249,13 +252,31 @@ impl Pair {
         if !version::knows_transport(request, at.cast(), now.number, now.name) {
             return None;
         }
+        if now.is_http2() && version::is_registered(at.cast(), now.number) {
+            return None;
+        }
+        Some(Self::of_calls(now, at, hooks, calls))
+    }
+
+    /// Where it stands.
+    fn in_place(at: *const Transport, hooks: &'static Hooks, calls: &Calls) -> Option<Self> {
+        // SAFETY: Varnish's own, which stands for ever.
+        let now = *unsafe { at.as_ref() }?;
+        Some(Self { in_place: true, ..Self::of_calls(now, at, hooks, calls) })
+    }
+
+    fn of_calls(
+        now: Transport,
+        at: *const Transport,
+        hooks: &'static Hooks,
+        calls: &Calls,
+    ) -> Self {
         let mut quiet = now;
         quiet.deliver = Some(calls.deliver);
         quiet.minimal_response = Some(calls.minimal_response);
         let mut asking = quiet;
         asking.set_poll(calls.poll);
-        let in_place = now.is_http2() && version::is_registered(at.cast(), now.number);
-        Some(Self { quiet, asking, original: now, at, in_place, hooks })
+        Self { quiet, asking, original: now, at, in_place: false, hooks }
     }
 
     /// Pair `N`, for what is called only once that is there.

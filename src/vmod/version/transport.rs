@@ -1,6 +1,7 @@
 //! What each version has for `struct transport`, whose calls `src/vmod/transport.rs` leads.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -39,11 +40,44 @@ pub(crate) fn knows_transport(
 /// `bin/varnishd/cache/cache_transport.h`. Those are its own for connections, and stand for ever. None is
 /// constant: `XPORT_Init` has written the number and the list's pointers into it.
 pub(crate) fn is_registered(at: *const c_void, number: u16) -> bool {
+    number != 0 && at == by_number(number).cast()
+}
+
+fn by_number(number: u16) -> *const Transport {
     unsafe extern "C" {
         fn XPORT_ByNumber(number: u16) -> *const c_void;
     }
     // SAFETY: looks through a list that does not change any more.
-    number != 0 && at == unsafe { XPORT_ByNumber(number) }
+    unsafe { XPORT_ByNumber(number) }.cast()
+}
+
+/// Varnish's transport for HTTP/2, if it is one that is known here.
+pub(crate) fn http2() -> Option<*mut Transport> {
+    let known = |at: *const Transport, number: u16| {
+        // SAFETY: what Varnish has in its list stands for ever, and begins with a magic number.
+        let magic = unsafe { (*at).magic };
+        // SAFETY: as above, and the number comes next in every version.
+        if magic != TRANSPORT_MAGIC || unsafe { (*at).number } != number {
+            return false;
+        }
+        // SAFETY: as above, and the name comes before the calls in every version.
+        let name = unsafe { (*at).name };
+        // Nothing but the two fields that are read of it.
+        let mut request = MaybeUninit::<ffi::req>::zeroed();
+        let request = request.as_mut_ptr();
+        // SAFETY: zeroed memory of a request's size.
+        let magic = unsafe { &raw mut (*request).magic };
+        // SAFETY: as above.
+        unsafe { magic.write(ffi::REQ_MAGIC) };
+        // SAFETY: as above.
+        let transport = unsafe { &raw mut (*request).transport };
+        // SAFETY: as above.
+        unsafe { transport.write(at.cast()) };
+        knows_transport(request, at.cast(), number, name) && is_http2(name)
+    };
+    let all = (1..=u16::MAX).map(|number| (by_number(number), number));
+    let mut all = all.take_while(|(at, _)| !at.is_null());
+    all.find(|(at, number)| known(*at, *number)).map(|(at, _)| at.cast_mut())
 }
 
 /// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
@@ -88,6 +122,12 @@ const HTTP2: &CStr = c"HTTP/2";
 #[cfg(varnish_before_7_1)]
 const HTTP2: &CStr = c"H2";
 
+/// Whether a transport with this name is HTTP/2's.
+fn is_http2(name: *const c_char) -> bool {
+    // SAFETY: a transport's name is a constant string of Varnish's.
+    !name.is_null() && unsafe { CStr::from_ptr(name) } == HTTP2
+}
+
 impl Transport {
     /// `poll`, where Varnish has it.
     pub(crate) fn poll(&self) -> Option<Poll> {
@@ -108,8 +148,7 @@ impl Transport {
     }
 
     pub(crate) fn is_http2(&self) -> bool {
-        // SAFETY: a transport's name is a constant string of Varnish's.
-        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == HTTP2
+        is_http2(self.name)
     }
 }
 
