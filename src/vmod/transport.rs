@@ -162,13 +162,14 @@ pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) 
     let Some(place) = place(request) else { return false };
     let at = place.load(Relaxed);
     let led = copied(at);
-    if led.is_some_and(|pair| !asking || std::ptr::eq(at, &raw const pair.asking)) {
+    if led.is_some_and(|pair| pair.has(at, asking)) {
         return true;
     }
     // SAFETY: as in place().
     let level = unsafe { &raw const (*request).esi_level };
     let pair = match led {
         Some(pair) => Some(pair),
+        None if is_beneath(at, asking) => return true,
         // SAFETY: a fragment's level stands from its beginning to its end.
         None if unsafe { *level } > 0 && !reset(request) => None,
         None => pair(at, |calls| Pair::copy(request, at, hooks, calls)),
@@ -255,7 +256,10 @@ impl Pair {
         if now.is_http2() && version::is_registered(at.cast(), now.number) {
             return None;
         }
-        Some(Self::of_calls(now, at, hooks, calls))
+        let mut pair = Self::of_calls(now, at, hooks, calls);
+        pair.quiet.is_copy_of(at);
+        pair.asking.is_copy_of(at);
+        Some(pair)
     }
 
     /// Where it stands.
@@ -279,6 +283,11 @@ impl Pair {
         Self { quiet, asking, original: now, at, in_place: false, hooks }
     }
 
+    /// Whether the copy at `at`, one of its two, has `poll` led if it shall be `asking`.
+    fn has(&self, at: *const Transport, asking: bool) -> bool {
+        !asking || std::ptr::eq(at, &raw const self.asking)
+    }
+
     /// Pair `N`, for what is called only once that is there.
     fn of<const N: usize>() -> Option<&'static Self> {
         // Acquire pairs with the Release in version::change(): who has found the call in a transport that is
@@ -297,6 +306,24 @@ fn copied(at: *const Transport) -> Option<&'static Pair> {
         std::ptr::eq(at, &raw const pair.quiet) || std::ptr::eq(at, &raw const pair.asking)
     });
     pairs.next()
+}
+
+/// Whether the transport at `at`, a request's, is another copy of the module's and calls one of those here, which
+/// has `poll` led if it shall be `asking`. Each time that a request is rolled back both come through here, and
+/// would lead one another on for as long as there are [`PAIRS`].
+fn is_beneath(mut at: *const Transport, asking: bool) -> bool {
+    // Before one of these was copied, none is known to be a transport.
+    if PAIRS.iter().take(1).any(|place| place.load(Acquire).is_null()) {
+        return false;
+    }
+    // SAFETY: a request has a transport for as long as it lives, and what a copy is of stands for ever.
+    while let Some(below) = unsafe { at.as_ref() }.and_then(Transport::copied_from) {
+        at = below;
+        if copied(at).is_some_and(|pair| pair.has(at, asking)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Before a VCL subroutine.

@@ -116,6 +116,9 @@ pub(crate) struct Transport {
     list: [*mut c_void; 2],
 }
 
+/// What `list` of a copy begins with: no address, as those of the last page are errors to Linux.
+const COPY: *mut c_void = std::ptr::without_provenance_mut(usize::MAX - 0x533);
+
 /// The name of HTTP/2's transport: `bin/varnishd/http2/cache_http2_session.c`.
 #[cfg(not(varnish_before_7_1))]
 const HTTP2: &CStr = c"HTTP/2";
@@ -145,6 +148,18 @@ impl Transport {
         }
         #[cfg(varnish_without_req_reset)]
         let _ = poll;
+    }
+
+    /// Says that this is a copy of the transport at `at`, for other copies of this module. Varnish looks at
+    /// `list` in its own transports alone.
+    pub(crate) fn is_copy_of(&mut self, at: *const Self) {
+        self.list = [COPY, at.cast_mut().cast()];
+    }
+
+    /// What this is a copy of, if a copy of this module has made it.
+    pub(crate) fn copied_from(&self) -> Option<*const Self> {
+        let [mark, at] = self.list;
+        (self.magic == TRANSPORT_MAGIC && mark == COPY).then_some(at.cast_const().cast())
     }
 
     pub(crate) fn is_http2(&self) -> bool {
