@@ -372,6 +372,119 @@ fn a_torn_block_that_waits_for_a_key_keeps_no_other_back_on_a_full_disk_and_is_c
     }
 }
 
+/// A start with the key: what of `lines` it finds in the spool, once all that waits is sealed.
+fn start_with(sim: &Arc<Sim>, key: &Key, codec: Kind, last: &Payload) -> (Vec<String>, Payload) {
+    sim.restart();
+    let (mut spool, found) = open_as(codec, sim, Some(key), Some(last)).unwrap();
+    let mut last = found.payload;
+    for seal in [Spool::seal, Spool::release] {
+        while let Some((_, payload)) = seal(&mut spool, &Drops::default()).unwrap() {
+            last = payload;
+        }
+    }
+    let of = |(_, bytes): &(_, Vec<u8>)| {
+        key.lines(bytes).unwrap_or_else(|| String::from_utf8(bytes.clone()).unwrap())
+    };
+    (blocks(&spool).iter().map(of).collect(), last)
+}
+
+/// A start without the key that sets aside what is open; the payload that is committed last.
+fn start_without(sim: &Arc<Sim>, last: &Payload) -> Payload {
+    sim.restart();
+    let (mut spool, found) = open(sim, None, Some(last)).unwrap();
+    keep_secrets(sim, &mut spool, found.payload)
+}
+
+/// The sidecar of a sealed block names what it was made of. A block that was set aside later, or of which
+/// only its members told, got that name once more, and the next start removed it as sealed.
+#[test]
+fn a_block_that_waits_for_a_key_never_has_the_name_of_one_that_is_sealed() {
+    let key = Key::new();
+    let append = |sim: &Arc<Sim>, last: Option<&Payload>, line: &str| {
+        sim.restart();
+        let (mut spool, _) = open(sim, Some(&key), last).unwrap();
+        spool.append(line.as_bytes(), stats(line)).unwrap()
+    };
+    let texts = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+
+    // Two are set aside, and nothing is left of the first: the second becomes block 1.
+    let sim = Arc::new(Sim::new());
+    let last = append(&sim, None, "lost\n");
+    sim.restart();
+    let (mut spool, _) = open(&sim, None, Some(&last)).unwrap();
+    spool.hold().unwrap().unwrap();
+    spool.append(b"one\n", stats("one\n")).unwrap();
+    spool.hold().unwrap().unwrap();
+    let last = spool.end_secrecy();
+    drop(spool);
+    sim.place("0000000001.held", b"gone\n");
+    let (found, last) = start_with(&sim, &key, Kind::None, &last);
+    assert_eq!(found, texts(&["one\n"]));
+    let last = append(&sim, Some(&last), "two\n");
+    let last = start_without(&sim, &last);
+    let (found, _) = start_with(&sim, &key, Kind::None, &last);
+    assert_eq!(found, texts(&["one\n", "two\n"]));
+
+    // One that was set aside becomes block 2, and the sidecar of block 1 is damaged.
+    let sim = Arc::new(Sim::new());
+    let last = append(&sim, None, "one\n");
+    sim.restart();
+    let (mut spool, _) = open(&sim, None, Some(&last)).unwrap();
+    keep_secrets(&sim, &mut spool, last);
+    spool.append(CLEAR.as_bytes(), stats(CLEAR)).unwrap();
+    let (_, last) = spool.seal(&Drops::default()).unwrap().unwrap();
+    drop(spool);
+    let (found, last) = start_with(&sim, &key, Kind::None, &last);
+    assert_eq!(found, texts(&[CLEAR, "one\n"]));
+    sim.place("0000000001.json", b"");
+    let last = start_without(&sim, &last);
+    let (found, _) = start_with(&sim, &key, Kind::None, &last);
+    assert_eq!(found, texts(&["one\n", CLEAR]));
+}
+
+/// A power cut has kept the sidecar and not the encrypted block, and has torn what that was made of.
+#[test]
+fn what_a_full_disk_cannot_mend_waits_on_where_its_encrypted_block_did_not_come_to_the_disk() {
+    let key = Key::new();
+    let (sim, last) = torn(&key);
+    let bytes = [SECRET; 3].map(zstd).concat();
+    sim.place("0000000002.data", &bytes);
+    sim.restart();
+    let (mut spool, found) = open_as(Kind::Zstd, &sim, None, Some(&last)).unwrap();
+    let last = keep_secrets(&sim, &mut spool, found.payload);
+    let (hold, held) = ("0000000002.hold", "0000000002.held");
+    let before = sim.contents(hold).unwrap();
+    let (found, _) = start_with(&sim, &key, Kind::Zstd, &last);
+    assert_eq!(found, [CLEAR.to_owned(), SECRET.repeat(3)]);
+    // Back to where the members were still there, with `room` to mend them or without, the encrypted block
+    // `whole` or missing.
+    let [described, sealed] =
+        ["json", "sealed"].map(|end| sim.contents(&format!("0000000002.{end}")).unwrap());
+    for (room, whole) in [(false, false), (true, false), (true, true)] {
+        sim.restart();
+        sim.place("0000000002.json", &described);
+        sim.place(hold, &before);
+        sim.place(held, &bytes[..bytes.len() - 3]);
+        sim.place("0000000002.sealed", &sealed);
+        if !whole {
+            sim.remove("0000000002.sealed").unwrap();
+        }
+        if !room {
+            // The sidecar is removed first.
+            sim.fail_in(1, 1, io::ErrorKind::StorageFull);
+        }
+        let (spool, found) = open_as(Kind::Zstd, &sim, Some(&key), Some(&last)).unwrap();
+        let counts = found.counts;
+        assert_eq!(counts.damaged.blocks, u64::from(!room), "{room}, {whole}");
+        // Of one that is sealed nothing is lost.
+        assert_eq!(counts.lost.records, u64::from(room && !whole), "{room}, {whole}");
+        drop(spool);
+        let (found, _) = start_with(&sim, &key, Kind::Zstd, &found.payload);
+        let left = SECRET.repeat(if whole { 3 } else { 2 });
+        assert_eq!(found, [CLEAR.to_owned(), left], "{room}, {whole}");
+    }
+}
+
 #[test]
 fn without_its_ring_a_block_is_still_known_to_be_secret() {
     let key = Key::new();

@@ -216,9 +216,14 @@ impl Recovery<'_> {
     /// logs its changes one by one may do that, and only before the directory's sync, so that the block
     /// was never sent.
     fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> Result<bool, SpoolError> {
-        let waits = |number| self.held.iter().any(|(held, _)| *held == number);
+        let waits = match sidecar.held.map(|number| Name::Held(number).to_string()) {
+            Some(held) => {
+                self.files.length(&held).map_err(SpoolError::io("read", &held))?.is_some()
+            }
+            None => false,
+        };
         let moved = |name: &String| is_there(self.files, name);
-        let members = sidecar.transformed && (found.data || sidecar.held.is_some_and(waits))
+        let members = sidecar.transformed && (found.data || waits)
             || sidecar.moved.as_ref().is_some_and(moved);
         Ok(members && !self.is_whole(sidecar)?)
     }
@@ -277,20 +282,23 @@ impl Recovery<'_> {
     /// waits for another start: the others have to be sent, or there will never be any.
     fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
         match self.make_anew(number) {
-            Err(error) if error.is_no_room() && self.may_wait(false)? => {
-                let data = Name::Data(number);
-                for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
-                    self.remove(true, name)?;
-                }
-                self.see(number, None);
-                if let Some((_, good)) = self.members_of(data)? {
-                    let time = self.files.modified(&data.to_string());
-                    self.leave(number, &good, time.map_err(SpoolError::io("read", data))?);
-                }
-                Ok(())
-            }
+            Err(error) if error.is_no_room() && self.may_wait(false)? => self.leave_rebuilt(number),
             done => done,
         }
+    }
+
+    /// Leaves a block that has no sidecar for another start.
+    pub(super) fn leave_rebuilt(&mut self, number: u64) -> Result<(), SpoolError> {
+        let data = Name::Data(number);
+        for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
+            self.remove(true, name)?;
+        }
+        self.see(number, None);
+        if let Some((_, good)) = self.members_of(data)? {
+            let time = self.files.modified(&data.to_string());
+            self.leave(number, &good, time.map_err(SpoolError::io("read", data))?);
+        }
+        Ok(())
     }
 
     fn make_anew(&mut self, number: u64) -> Result<(), SpoolError> {
@@ -300,7 +308,8 @@ impl Recovery<'_> {
             return Ok(());
         };
         if self.options.sealing.is_none() && self.is_marked()? {
-            return self.hold_unknown(number, state);
+            self.unknown.push((number, state));
+            return Ok(());
         }
         let state = OpenBlock {
             number,

@@ -35,7 +35,7 @@ impl Recovery<'_> {
                 remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
                 continue;
             }
-            self.held_free = number + 1;
+            self.held_free = self.held_free.max(number + 1);
             // Whatever is left of it.
             self.last_waits |= told.is_some() && told == self.last;
             let lost = self.index.counts.lost;
@@ -85,17 +85,22 @@ impl Recovery<'_> {
         Ok(Some(state).filter(|state| state.length > 0))
     }
 
-    /// Removes what sealed blocks were made of. A kill may have come before that.
-    pub(super) fn forget_released(&mut self) -> Result<(), SpoolError> {
+    /// Removes what sealed blocks were made of, of those that were found. A kill may have come before that.
+    /// The others.
+    pub(super) fn forget_released(
+        &mut self,
+        mut found: BTreeMap<u64, HeldFiles>,
+    ) -> Result<BTreeMap<u64, HeldFiles>, SpoolError> {
         for number in std::mem::take(&mut self.released) {
+            if found.remove(&number).is_none() {
+                continue;
+            }
             for name in [Name::Hold(number), Name::Held(number)] {
                 let name = name.to_string();
                 remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
             }
-            self.held.retain(|(held, _)| *held != number);
         }
-        count(&mut self.index.counts, &self.held);
-        Ok(())
+        Ok(found)
     }
 
     pub(super) fn is_marked(&self) -> Result<bool, SpoolError> {
@@ -130,21 +135,34 @@ impl Recovery<'_> {
         self.not_mended.push(number);
     }
 
-    /// Sets a block aside of which nothing tells but its members: `state`.
-    pub(super) fn hold_unknown(&mut self, number: u64, state: OpenBlock) -> Result<(), SpoolError> {
-        let data = Name::Data(number).to_string();
-        let free = self.held_free.max(number);
-        self.held_free = free + 1;
-        let held = Name::Held(free).to_string();
-        self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data))?;
-        // After a kill in between, and without room for it, the next start looks into the members once more.
-        match describe(self.files, free, &state, self.options.sync != SyncPolicy::None) {
-            Err(error) if !error.is_no_room() => return Err(error),
-            _ => {}
+    /// Sets those blocks aside of which nothing tells but their members.
+    pub(super) fn hold_unknown(&mut self) -> Result<(), SpoolError> {
+        for (number, state) in std::mem::take(&mut self.unknown) {
+            let data = Name::Data(number).to_string();
+            let free = self.held_free.max(number);
+            let held = Name::Held(free).to_string();
+            match self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data)) {
+                Err(error) if error.is_no_room() && self.may_wait(true)? => {
+                    self.leave_rebuilt(number)?;
+                    continue;
+                }
+                done => done?,
+            }
+            self.held_free = free + 1;
+            self.describe_unknown(free, &state)?;
+            self.held.push((free, state));
         }
-        self.held.push((free, state));
         count(&mut self.index.counts, &self.held);
         Ok(())
+    }
+
+    /// Writes what the members of a block tell of it. After a kill before that, and without room for it, the
+    /// next start looks into them once more.
+    fn describe_unknown(&self, number: u64, state: &OpenBlock) -> Result<(), SpoolError> {
+        match describe(self.files, number, state, self.options.sync != SyncPolicy::None) {
+            Err(error) if !error.is_no_room() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The good members of a file of which nothing else tells, and their codec; `None` when it has none.

@@ -119,6 +119,7 @@ impl Spool {
             left_in_place: 0,
             held: Vec::new(),
             held_free: 0,
+            unknown: Vec::new(),
             last_waits: false,
             released: Vec::new(),
             taken: Vec::new(),
@@ -276,8 +277,11 @@ pub(super) struct Recovery<'a> {
     pub(super) left_in_place: u64,
     /// Blocks that wait for a key.
     pub(super) held: Vec<(u64, OpenBlock)>,
-    /// Above the number of every one that was found, damaged ones included.
+    /// Above the number of every one that was found, damaged ones included, and of every one that a sealed
+    /// block was made of.
     pub(super) held_free: u64,
+    /// Blocks that are to be set aside for a key, of which nothing tells but their members.
+    pub(super) unknown: Vec<(u64, OpenBlock)>,
     /// The block that `last` tells of was set aside to be one of them.
     pub(super) last_waits: bool,
     /// Those that a sealed block was made of.
@@ -306,12 +310,13 @@ impl Recovery<'_> {
             self.put_aside(&name);
         }
         self.quarantined(&mut found)?;
-        // Before the blocks: a block without its sidecar may have to wait as well.
-        self.take_up_held(held)?;
         for (number, found) in found {
             self.block(number, found)?;
         }
-        self.forget_released()
+        // After the blocks: only their sidecars tell which of these are sealed, and which numbers were theirs.
+        let held = self.forget_released(held)?;
+        self.take_up_held(held)?;
+        self.hold_unknown()
     }
 
     /// Sorts the names of the directory.
@@ -352,7 +357,11 @@ impl Recovery<'_> {
     }
 
     pub(super) fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
-        self.released.extend(sidecar.and_then(|sidecar| sidecar.held));
+        if let Some(held) = sidecar.and_then(|sidecar| sidecar.held) {
+            self.released.push(held);
+            // While the sidecar is there, another block of that number would be taken for it.
+            self.held_free = self.held_free.max(held.saturating_add(1));
+        }
         self.taken.extend(sidecar.and_then(|sidecar| sidecar.moved.clone()));
         if self.newest.is_none_or(|newest| newest.number < number) {
             let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
