@@ -82,7 +82,8 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
     }
     // Before the blocks: one that is removed meanwhile is not counted at all.
     let notes = notes::left(root)?;
-    let (mut oldest, mut members): (Option<u64>, Vec<u64>) = (None, Vec::new());
+    let (mut oldest, mut members, mut held): (Option<u64>, Vec<u64>, Vec<u64>) =
+        (None, Vec::new(), Vec::new());
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
         match Name::parse(&name.to_string_lossy()) {
@@ -105,6 +106,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
                 }
             }
             Some(Name::Data(number)) => members.push(number),
+            Some(Name::Held(number)) => held.push(number),
             Some(Name::Hold(_)) => {
                 let state = fs::read(root.join(&name)).ok();
                 match state.and_then(|bytes| OpenBlock::decode(&bytes).ok()) {
@@ -129,11 +131,17 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
             glance.quarantined.add(meta.records, meta.bytes);
         }
     }
-    // Of one that is sealed or sent meanwhile one of these is there, or the members are gone.
     let is_there = |name: Name| root.join(name.to_string()).exists();
+    let bytes = |name: Name| Some(fs::metadata(root.join(name.to_string())).ok()?.len());
+    // Set aside where there was no room to describe it: what is in it is not known.
+    for number in held.into_iter().filter(|number| !is_there(Name::Hold(*number))) {
+        if let Some(bytes) = bytes(Name::Held(number)) {
+            glance.held.add(0, bytes);
+        }
+    }
+    // Of one that is sealed or sent meanwhile one of these is there, or the members are gone.
     members.retain(|number| !is_there(Name::Sidecar(*number)) && !is_there(Name::Done(*number)));
-    let bytes = |number: u64| fs::metadata(root.join(Name::Data(number).to_string())).ok();
-    let sized = members.into_iter().filter_map(|number| Some((number, bytes(number)?.len())));
+    let sized = members.into_iter().filter_map(|number| Some((number, bytes(Name::Data(number))?)));
     glance.undescribed = sized.collect();
     glance.foreign = fs::read_dir(root.join(FOREIGN)).into_iter().flatten().count() as u64;
     Ok(glance)

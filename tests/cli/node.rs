@@ -164,6 +164,17 @@ fn stats_tells_of_a_damaged_block_that_no_start_has_mended() {
 }
 
 #[test]
+fn stats_tells_of_a_block_that_waits_for_a_key_without_a_description() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    std::fs::write(logs.path("spool/access/0000000003.held"), "a line\n").unwrap();
+    let ran = logs.s3log(&["stats", "access", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let held = serde_json::json!({ "blocks": 1, "records": 0, "bytes": 7 });
+    assert_eq!(json["held"], held, "{ran:?}");
+}
+
+#[test]
 fn check_of_settings_that_are_fine_writes_an_object_that_the_others_pass_over() {
     let logs = Logs::usual();
     let ran = logs.s3log(&["check", "access"]);

@@ -508,6 +508,26 @@ fn without_its_ring_a_block_is_still_known_to_be_secret() {
 }
 
 #[test]
+fn a_block_that_a_full_disk_has_no_room_to_describe_is_described_by_the_next_start() {
+    let key = Key::new();
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open_as(Kind::Zstd, &sim, Some(&key), None).unwrap();
+    spool.append(&zstd(SECRET), stats(SECRET)).unwrap();
+    drop(spool);
+    for described in [false, true] {
+        sim.restart();
+        if !described {
+            // Once the members have their new name.
+            sim.fail_in(1, 1, io::ErrorKind::StorageFull);
+        }
+        let (_, found) = open_as(Kind::Zstd, &sim, None, None).unwrap();
+        assert_eq!((found.counts.held.blocks, found.counts.held.records), (1, 1));
+        assert!(sim.contents("0000000001.held").is_some());
+        assert_eq!(sim.contents("0000000001.hold").is_some(), described);
+    }
+}
+
+#[test]
 fn a_secret_block_that_nobody_set_aside_is_not_sealed_in_clear() {
     let key = Key::new();
     let sim = Arc::new(Sim::new());

@@ -44,7 +44,12 @@ impl Recovery<'_> {
                 None => self.look_into(Name::Held(number)),
             };
             match state {
-                Ok(Some(state)) => self.held.push((number, state)),
+                Ok(Some(state)) => {
+                    if told.is_none() {
+                        self.describe_unknown(number, &state)?;
+                    }
+                    self.held.push((number, state));
+                }
                 Ok(None) if told.is_some() => {}
                 Ok(None) => self.put_aside(&name),
                 // As in `rebuild`; the start that mends it counts what is lost of it.
