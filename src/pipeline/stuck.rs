@@ -25,8 +25,8 @@ impl StuckRoutes {
 
     /// Notes why the records of `stream` in `folder` are not sent.
     pub(super) fn note(&self, stream: &str, folder: &Folder, problem: &str) {
-        let glance = spool::glance(&folder.path).unwrap_or_default();
         let ring = ring::glance(&folder.path.join("ring")).ok();
+        let glance = spool::glance(&folder.path).unwrap_or_default();
         let open = ring.and_then(|ring| spool::open_glance(&ring.payload));
         let damaged = glance.damaged(open.as_ref()).blocks;
         let open = open.filter(|open| open.records > 0);
