@@ -59,6 +59,12 @@ pub(super) fn may_be_there(outcome: Outcome, status: u16, code: &str) -> bool {
     }
 }
 
+/// Whether a code says that the same request may succeed later, whatever is there now.
+#[must_use]
+pub(super) fn asks_to_wait(code: &str) -> bool {
+    by_code(code, "") == Some(Outcome::Busy)
+}
+
 /// The outcome of a status without a body, which is all that HEAD has.
 #[must_use]
 pub(super) fn classify_head(status: u16) -> Outcome {

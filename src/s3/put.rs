@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::classify::{classify, may_be_there};
+use super::classify::{asks_to_wait, classify, may_be_there};
 use super::client::{Call, Client, ERROR_BODY, Heading, Signed};
 use super::confirm::Confirmed;
 use super::etag::Etag;
@@ -199,7 +199,7 @@ impl Client {
     fn settle_refusal(&self, object: &PutObject<'_>, sent: Option<Sent>, answer: Answer) -> Answer {
         match self.confirm(object, sent) {
             Confirmed::Ours => Answer { outcome: Outcome::AlreadyStored, ..answer },
-            Confirmed::Other if answer.status == Some(409) => {
+            Confirmed::Other if answer.status == Some(409) && !asks_to_wait(&answer.code) => {
                 Answer { outcome: Outcome::Conflict, ..answer }
             }
             // What was refused may be something else, which an operator can correct.

@@ -346,7 +346,9 @@ fn a_refusal_for_what_may_be_there_already_is_settled_by_head() {
     let refusals = [
         ("409 Conflict", "", Outcome::Busy, Outcome::Conflict),
         ("409 Conflict", "FileImmutable", Outcome::Busy, Outcome::Conflict),
-        ("409 Conflict", "OperationAborted", Outcome::Busy, Outcome::Conflict),
+        // Another request is under way, and what it leaves may be overwritten.
+        ("409 Conflict", "OperationAborted", Outcome::Busy, Outcome::Busy),
+        ("409 Conflict", "ConditionalRequestConflict", Outcome::Busy, Outcome::Busy),
         ("403 Forbidden", "", Outcome::Refused, Outcome::Refused),
         ("403 Forbidden", "AccessDenied", Outcome::Refused, Outcome::Refused),
         ("403 Forbidden", "RetentionPolicyNotMet", Outcome::Refused, Outcome::Refused),
