@@ -139,6 +139,11 @@ package: deps ## the Debian package in a fresh Debian, RELEASE=trixie: installed
 reproduce: ## whether the same source gives the same packages, byte for byte: built twice, in two folders (root), RELEASE=trixie
 	@packaging/reproduce.sh $(or $(RELEASE),trixie)
 
+.PHONY: rpm
+rpm: ## an RPM into target/rpm, for the Varnish that pkg-config finds; TRY=1: then rpmlint, dnf and the suite, on Debian (root)
+	@packaging/rpm.sh
+	$(if $(call on,TRY),packaging/rpm.sh try)
+
 .PHONY: compat
 compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each Varnish of VARNISHES= or VARNISH_SRC=; WRITE=1 keeps it; ARCH=arm64
 	@VARNISHES='$(VARNISHES)' VARNISH_SRC='$(VARNISH_SRC)' packaging/compat.sh $(if $(call on,WRITE),--write) \

@@ -112,6 +112,8 @@ fn the_spool_that_the_package_makes_is_the_default_one() {
     assert!(made.contains("\nd /var/lib/vmod-s3log 0700 "), "{made}");
     let unit = fs::read_to_string(root.join("packaging/varnish.service.conf")).unwrap();
     assert!(unit.contains("\nReadWritePaths=-/var/lib/vmod-s3log\n"), "{unit}");
+    let rpm = fs::read_to_string(root.join("packaging/vmod-s3log.spec")).unwrap();
+    assert!(rpm.contains("\n%global spool /var/lib/vmod-s3log\n"), "{rpm}");
 }
 
 #[test]
