@@ -128,6 +128,11 @@ impl OpenBlock {
         }
     }
 
+    /// Whether both have the same members.
+    pub(super) fn has_content_of(&self, other: &Self) -> bool {
+        (self.length, self.content) == (other.length, other.content)
+    }
+
     /// The same block without members, which are elsewhere or gone.
     pub(super) fn begun_anew(self, options: &Options) -> Self {
         Self {

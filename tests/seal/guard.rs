@@ -527,6 +527,35 @@ fn a_block_that_a_full_disk_has_no_room_to_describe_is_described_by_the_next_sta
     }
 }
 
+/// A power cut has kept the new name of the members alone: neither that of their description nor what the ring
+/// was told.
+#[test]
+fn of_a_block_that_was_set_aside_without_a_trace_nothing_counts_as_lost() {
+    let key = Key::new();
+    // The same lines again, in the open block, are others.
+    for again in [false, true] {
+        let sim = Arc::new(Sim::new());
+        let (mut spool, _) = open(&sim, Some(&key), None).unwrap();
+        let last = spool.append(SECRET.as_bytes(), stats(SECRET)).unwrap();
+        drop(spool);
+        sim.restart();
+        let (mut spool, found) = open(&sim, None, Some(&last)).unwrap();
+        spool.hold().unwrap().unwrap();
+        drop(spool);
+        sim.remove("0000000001.hold").unwrap();
+        if again {
+            sim.place("0000000001.data", SECRET.as_bytes());
+        }
+        sim.restart();
+        let (spool, found) = open(&sim, None, Some(&found.payload)).unwrap();
+        assert_eq!((found.counts.held.records, found.counts.lost.records), (1, 0), "{again}");
+        let open = (spool.open_records(), spool.pending_drops().total());
+        assert_eq!(open, (u64::from(again), 0));
+        let (lines, _) = start_with(&sim, &key, Kind::None, &found.payload);
+        assert_eq!(lines.concat(), SECRET.repeat(1 + usize::from(again)));
+    }
+}
+
 #[test]
 fn a_secret_block_that_nobody_set_aside_is_not_sealed_in_clear() {
     let key = Key::new();

@@ -216,10 +216,8 @@ impl Recovery<'_> {
     /// logs its changes one by one may do that, and only before the directory's sync, so that the block
     /// was never sent.
     fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> Result<bool, SpoolError> {
-        let waits = match sidecar.held.map(|number| Name::Held(number).to_string()) {
-            Some(held) => {
-                self.files.length(&held).map_err(SpoolError::io("read", &held))?.is_some()
-            }
+        let waits = match sidecar.held {
+            Some(number) => self.is_there(Name::Held(number))?,
             None => false,
         };
         let moved = |name: &String| is_there(self.files, name);

@@ -44,8 +44,14 @@ impl Recovery<'_> {
                 None => self.look_into(Name::Held(number)),
             };
             match state {
-                Ok(Some(state)) => {
+                Ok(Some(mut state)) => {
                     if told.is_none() {
+                        // A power cut may have kept its new name and not its description's.
+                        if let Some(last) = self.last.filter(|last| last.has_content_of(&state))
+                            && !self.is_there(Name::Data(last.number))?
+                        {
+                            (state, self.last_waits) = (last, true);
+                        }
                         self.describe_unknown(number, &state)?;
                     }
                     self.held.push((number, state));
@@ -65,6 +71,12 @@ impl Recovery<'_> {
         }
         count(&mut self.index.counts, &self.held);
         Ok(())
+    }
+
+    pub(super) fn is_there(&self, name: Name) -> Result<bool, SpoolError> {
+        let name = name.to_string();
+        let length = self.files.length(&name).map_err(SpoolError::io("read", name))?;
+        Ok(length.is_some())
     }
 
     /// What is left of a block that is described as `told`; `None` when nothing is. Encrypted as they are,
