@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . ./.deps/env
 tools/cargo-config.sh
-program=$(cargo test --locked --test vtc --no-run --message-format=json 2>/dev/null |
+program=$(cargo test --locked --test vtc --no-run --message-format=json-render-diagnostics |
   python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line)
