@@ -73,7 +73,7 @@ try() {
   grep -qx "varnishd(abi)(x86-64) = $abi" "$work/wanted" || die "it does not depend on exactly Varnish $abi: $(cat "$work/wanted")"
   mapfile -t wanted < <(grep -v '^varnishd(abi)' "$work/wanted")
   offer "$work/right" "${wanted[@]}" "varnishd(abi)(x86-64) = $abi"
-  offer "$work/other" "${wanted[@]}" "varnishd(abi)(x86-64) = 0$abi"
+  offer "$work/other" "${wanted[@]}" "varnishd(abi)(x86-64) = ${abi}1"
 
   packaging/chroot.sh make bookworm-dnf bookworm dnf gcc gnupg libc6-dev libedit2 libncurses6 libpcre2-8-0 libpcre3 \
     minisign python3
