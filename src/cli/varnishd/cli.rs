@@ -55,10 +55,10 @@ pub(super) fn abi(text: &str) -> Option<String> {
     words.windows(3).find_map(|three| {
         let [name, "revision", hash] = three else { return None };
         let (name, version) = name.rsplit_once('-')?;
-        // As `PACKAGE_STRING` has it.
+        // As `VMOD_ABI_Version` of `vmod_abi.h` has it; Vinyl Cache's read from 9.0.1.
         let name = match name {
             "varnish" => "Varnish",
-            "vinyl-cache" => "Vinyl-Cache",
+            "vinyl-cache" => "Vinyl Cache",
             other => other,
         };
         Some(format!("{name} {version} {hash}"))
@@ -113,6 +113,8 @@ mod tests {
         ] {
             assert_eq!(abi(text).as_deref(), Some("Varnish 7.7.0 abc123"), "{text}");
         }
+        let vinyl = abi("vinyld (vinyl-cache-9.0.1 revision abc123)\n");
+        assert_eq!(vinyl.as_deref(), Some("Vinyl Cache 9.0.1 abc123"));
         assert_eq!(abi("Copyright"), None);
     }
 
