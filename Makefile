@@ -150,7 +150,7 @@ compat: deps ## suite, lines, chaos, memory in Debian's trees (root), or on each
 	  $(if $(architecture),--arch '$(architecture)')
 
 .PHONY: dockerfile
-dockerfile: deps ## the Dockerfile's steps without an engine, then three containers' lives (root)
+dockerfile: deps ## the Dockerfiles' steps without an engine, then three containers' lives (root)
 	@PYTHONPATH=. $(PYTHON) packaging/dockerfile.py
 
 ##@ Measurements
