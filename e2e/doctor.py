@@ -9,7 +9,6 @@ nothing to fix. A node without a mistake comes first: there doctor finds nothing
 
 import json
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -63,11 +62,6 @@ def run(action):
     command = action.split(": ", 1)[1].rstrip(".")
     for part in command.split(" && "):
         subprocess.run(shlex.split(part), check=True)
-
-
-def cache_user():
-    names = [user.pw_name for user in pwd.getpwall()]
-    return "vcache" if "vcache" in names else "nobody"
 
 
 def nothing(patient):
@@ -127,7 +121,7 @@ def spool_owner(patient):
     node = patient.node
     if os.geteuid() != 0:
         raise rig.Skip("needs root, to give the spool to somebody")
-    node.varnish.jail = f"unix,user={cache_user()}"
+    node.varnish.jailed()
     node.place.directory.chmod(0o711)
     credentials = node.directory / "credentials"
     shutil.copy(node.place.s3.credentials, credentials)

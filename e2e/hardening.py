@@ -92,9 +92,7 @@ def traced(place):
     place.varnish = varnish
     if os.geteuid() == 0:
         wrapper += ["setpriv", f"--bounding-set=-all,{capabilities}", "--no-new-privs"]
-        user = "vcache" if any(one.pw_name == "vcache" for one in pwd.getpwall()) else "nobody"
-        entry = pwd.getpwnam(user)
-        varnish.jail = f"unix,user={user}"
+        entry = pwd.getpwnam(varnish.jailed())
         place.directory.chmod(0o755)
         (place.directory / "s3").chmod(0o755)
         for path in (place.spool, place.s3.credentials):

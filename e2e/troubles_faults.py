@@ -9,7 +9,6 @@ import contextlib
 import http.server
 import os
 import pathlib
-import pwd
 import random
 import re
 import shlex
@@ -300,9 +299,7 @@ def unprivileged(node, hurt):
     """As with Debian's service: the manager is root and the cache process another user; or all
     of it is a user who is not root."""
     if os.geteuid() == 0:
-        names = [user.pw_name for user in pwd.getpwall()]
-        user = "vcache" if "vcache" in names else "nobody"
-        node.varnish.jail = f"unix,user={user}"
+        node.varnish.jailed()
         node.place.directory.chmod(0o711)
     else:
         hurt.chmod(0o500 if hurt.is_dir() else 0)

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pathlib
+import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,6 +98,17 @@ class Varnish:
         except (TimeoutError, RuntimeError):
             raise RuntimeError(f"varnishd does not start:\n{self.process.tail()}") from None
         return self
+
+    def jailed(self):
+        """As with Debian's service: the manager is root, and the cache process another user, whose name this gives. The
+        module is copied to where that user can read it, which it cannot in a checkout in root's home."""
+        users = [user.pw_name for user in pwd.getpwall()]
+        user = "vcache" if "vcache" in users else "nobody"
+        modules = self.directory / "modules"
+        modules.mkdir()
+        shutil.copy(self.module_dir / "libvmod_s3log.so", modules)
+        self.jail, self.module_dir = f"unix,user={user}", modules
+        return user
 
     def own_modules(self):
         """Where Varnish has its own modules, std among them."""
