@@ -245,7 +245,8 @@ def full_disk(place):
         node.request()
         node.until("a failed write", lambda: node.counter("spool_errors"))
         seen = node.look().seen
-        # And a stream that begins on the full disk.
+        # And a stream that begins on the disk with room for its small files, and none for its ring.
+        os.truncate(filler, filler.stat().st_size - (1 << 16))
         late = Node(place, "full-disk-late", spool=disk / "late", ring="1MB")
         try:
             seen[LOAD] = late.start().load().seen[LOAD]
