@@ -287,16 +287,11 @@ impl Recovery<'_> {
 
     /// Leaves a block that has no sidecar for another start.
     pub(super) fn leave_rebuilt(&mut self, number: u64) -> Result<(), SpoolError> {
-        let data = Name::Data(number);
         for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
             self.remove(true, name)?;
         }
         self.see(number, None);
-        if let Some((_, good)) = self.members_of(data)? {
-            let time = self.files.modified(&data.to_string());
-            self.leave(number, &good, time.map_err(SpoolError::io("read", data))?);
-        }
-        Ok(())
+        self.leave_members(number, Name::Data(number), None)
     }
 
     fn make_anew(&mut self, number: u64) -> Result<(), SpoolError> {

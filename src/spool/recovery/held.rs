@@ -61,10 +61,7 @@ impl Recovery<'_> {
                 // As in `rebuild`; the start that mends it counts what is lost of it.
                 Err(error) if error.is_no_room() => {
                     self.index.counts.lost = lost;
-                    let time = self.files.modified(&name).map_err(SpoolError::io("read", &name))?;
-                    if let Some((_, good)) = self.members_of(Name::Held(number))? {
-                        self.leave(number, &good, told.map_or(time, |told| told.first));
-                    }
+                    self.leave_members(number, Name::Held(number), told.map(|told| told.first))?;
                 }
                 Err(error) => return Err(error),
             }
@@ -73,7 +70,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    pub(super) fn is_there(&self, name: Name) -> Result<bool, SpoolError> {
+    pub(super) fn is_there(&self, name: impl ToString) -> Result<bool, SpoolError> {
         let name = name.to_string();
         let length = self.files.length(&name).map_err(SpoolError::io("read", name))?;
         Ok(length.is_some())
@@ -121,8 +118,7 @@ impl Recovery<'_> {
     }
 
     pub(super) fn is_marked(&self) -> Result<bool, SpoolError> {
-        let marked = self.files.length(SECRET).map_err(SpoolError::io("read", SECRET))?;
-        Ok(marked.is_some())
+        self.is_there(SECRET)
     }
 
     /// Whether a damaged block may wait for another start to mend it. Nothing but its members tells of it
@@ -141,6 +137,23 @@ impl Recovery<'_> {
             self.secrets_wait = true;
         }
         Ok(true)
+    }
+
+    /// Leaves the block whose members are in the file `name` for another start to mend it. `first` is the time
+    /// of its first record, ns since 1970, or that of the file if nothing tells of it.
+    pub(super) fn leave_members(
+        &mut self,
+        number: u64,
+        name: Name,
+        first: Option<u64>,
+    ) -> Result<(), SpoolError> {
+        let Some((_, good)) = self.members_of(name)? else { return Ok(()) };
+        let first = match first {
+            Some(first) => first,
+            None => self.files.modified(&name.to_string()).map_err(SpoolError::io("read", name))?,
+        };
+        self.leave(number, &good, first);
+        Ok(())
     }
 
     /// Counts a block that waits for another start to mend it: what is whole of it, `good`, whose first
