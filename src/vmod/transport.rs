@@ -172,7 +172,7 @@ pub(super) fn lead(request: *mut ffi::req, hooks: &'static Hooks, asking: bool) 
         None if is_beneath(at, asking) => return true,
         // SAFETY: a fragment's level stands from its beginning to its end.
         None if unsafe { *level } > 0 && !reset(request) => None,
-        None => pair(at, |calls| Pair::copy(request, at, hooks, calls)),
+        None => pair(at, |calls| Pair::copy(at, hooks, calls)),
     };
     let Some(pair) = pair else { return false };
     if !pair.in_place {
@@ -239,18 +239,13 @@ fn pair(at: *const Transport, make: impl Fn(&Calls) -> Option<Pair>) -> Option<&
 
 impl Pair {
     /// By copies of it. `None` where it is not known, or is not led by copies.
-    fn copy(
-        request: *mut ffi::req,
-        at: *const Transport,
-        hooks: &'static Hooks,
-        calls: &Calls,
-    ) -> Option<Self> {
+    fn copy(at: *const Transport, hooks: &'static Hooks, calls: &Calls) -> Option<Self> {
         // SAFETY: a request has a transport for as long as it lives.
         let now = *unsafe { at.as_ref() }?;
         if now.magic != TRANSPORT_MAGIC {
             return None;
         }
-        if !version::knows_transport(request, at.cast(), now.number, now.name) {
+        if !version::knows_transport(at.cast(), now.number, now.name) {
             return None;
         }
         if now.is_http2() && version::is_registered(at.cast(), now.number) {
@@ -313,7 +308,7 @@ fn copied(at: *const Transport) -> Option<&'static Pair> {
 /// would lead one another on for as long as there are [`PAIRS`].
 fn is_beneath(mut at: *const Transport, asking: bool) -> bool {
     // Before one of these was copied, none is known to be a transport.
-    if PAIRS.iter().take(1).any(|place| place.load(Acquire).is_null()) {
+    if PAIRS.first().is_some_and(|place| place.load(Acquire).is_null()) {
         return false;
     }
     // SAFETY: a request has a transport for as long as it lives, and what a copy is of stands for ever.

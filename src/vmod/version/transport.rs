@@ -1,36 +1,34 @@
 //! What each version has for `struct transport`, whose calls `src/vmod/transport.rs` leads.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use varnish::ffi;
 
-/// Whether the transport of `request`, at `at` with what `transport.rs` takes for its number and name, is what
-/// Varnish has there: VCL's `req.transport` is the name from 7.1 on (`include/vrt_obj.h`); before,
-/// `XPORT_ByNumber` of `bin/varnishd/cache/cache_transport.h` finds a transport.
-pub(crate) fn knows_transport(
-    request: *mut ffi::req,
-    at: *const c_void,
-    number: u16,
-    name: *const c_char,
-) -> bool {
+/// Whether the transport at `at`, with what `transport.rs` takes for its number and name, is what Varnish has
+/// there: VCL's `req.transport` is the name from 7.1 on (`include/vrt_obj.h`); before, `XPORT_ByNumber` of
+/// `bin/varnishd/cache/cache_transport.h` finds a transport. What is at `at` begins with [`TRANSPORT_MAGIC`].
+pub(crate) fn knows_transport(at: *const c_void, number: u16, name: *const c_char) -> bool {
     #[cfg(not(varnish_before_7_1))]
     let known = {
-        let _ = (at, number);
-        let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req: request, ..Default::default() };
+        let _ = number;
         unsafe extern "C" {
             /// The name in `req->transport`.
             fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
         }
+        // Nothing but the two fields that are looked at.
+        let mut request =
+            ffi::req { magic: ffi::REQ_MAGIC, transport: at.cast(), ..Default::default() };
+        let req = &raw mut request;
+        let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req, ..Default::default() };
         // SAFETY: looks at the request's transport alone, whose magic number is right.
         name == unsafe { VRT_r_req_transport(&raw const ctx) }
     };
     #[cfg(varnish_before_7_1)]
     let known = {
-        let _ = (request, name);
+        let _ = name;
         is_registered(at, number)
     };
     known
@@ -53,31 +51,17 @@ fn by_number(number: u16) -> *const Transport {
 
 /// Varnish's transport for HTTP/2, if it is one that is known here.
 pub(crate) fn http2() -> Option<*mut Transport> {
-    let known = |at: *const Transport, number: u16| {
-        // SAFETY: what Varnish has in its list stands for ever, and begins with a magic number.
-        let magic = unsafe { (*at).magic };
-        // SAFETY: as above, and the number comes next in every version.
-        if magic != TRANSPORT_MAGIC || unsafe { (*at).number } != number {
-            return false;
-        }
-        // SAFETY: as above, and the name comes before the calls in every version.
-        let name = unsafe { (*at).name };
-        // Nothing but the two fields that are read of it.
-        let mut request = MaybeUninit::<ffi::req>::zeroed();
-        let request = request.as_mut_ptr();
-        // SAFETY: zeroed memory of a request's size.
-        let magic = unsafe { &raw mut (*request).magic };
-        // SAFETY: as above.
-        unsafe { magic.write(ffi::REQ_MAGIC) };
-        // SAFETY: as above.
-        let transport = unsafe { &raw mut (*request).transport };
-        // SAFETY: as above.
-        unsafe { transport.write(at.cast()) };
-        knows_transport(request, at.cast(), number, name) && is_http2(name)
-    };
-    let all = (1..=u16::MAX).map(|number| (by_number(number), number));
-    let mut all = all.take_while(|(at, _)| !at.is_null());
-    all.find(|(at, number)| known(*at, *number)).map(|(at, _)| at.cast_mut())
+    let all = (1..=u16::MAX).map(by_number).take_while(|at| !at.is_null());
+    all.zip(1..)
+        .find(|(at, number)| {
+            // SAFETY: what Varnish has in its list stands for ever.
+            let Some(now) = (unsafe { at.as_ref() }) else { return false };
+            now.magic == TRANSPORT_MAGIC
+                && now.number == *number
+                && knows_transport(at.cast(), now.number, now.name)
+                && now.is_http2()
+        })
+        .map(|(at, _)| at.cast_mut())
 }
 
 /// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
@@ -125,12 +109,6 @@ const HTTP2: &CStr = c"HTTP/2";
 #[cfg(varnish_before_7_1)]
 const HTTP2: &CStr = c"H2";
 
-/// Whether a transport with this name is HTTP/2's.
-fn is_http2(name: *const c_char) -> bool {
-    // SAFETY: a transport's name is a constant string of Varnish's.
-    !name.is_null() && unsafe { CStr::from_ptr(name) } == HTTP2
-}
-
 impl Transport {
     /// `poll`, where Varnish has it.
     pub(crate) fn poll(&self) -> Option<Poll> {
@@ -163,7 +141,8 @@ impl Transport {
     }
 
     pub(crate) fn is_http2(&self) -> bool {
-        is_http2(self.name)
+        // SAFETY: a transport's name is a constant string of Varnish's.
+        !self.name.is_null() && unsafe { CStr::from_ptr(self.name) } == HTTP2
     }
 }
 
