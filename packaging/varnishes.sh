@@ -51,15 +51,13 @@ build() { # SOURCE NAME
   work=$(mktemp -d "$to/build.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   rm -rf "$prefix"
+  # Bash ignores `set -e` in a condition. Sphinx makes only the HTML manual.
   if ! (
-    set -e
-    unpack "$1" "$work"
-    cd "$work"
-    if [ -e autogen.sh ]; then ./autogen.sh; fi
-    # Sphinx makes only the HTML manual.
-    ./configure --prefix="$prefix" --disable-static --disable-dependency-tracking --with-sphinx-build=/bin/false
-    make -s -j"$(nproc)"
-    make -s install
+    unpack "$1" "$work" && cd "$work" &&
+      if [ -e autogen.sh ]; then ./autogen.sh; fi &&
+      ./configure --prefix="$prefix" --disable-static --disable-dependency-tracking --with-sphinx-build=/bin/false &&
+      make -s -j"$(nproc)" &&
+      make -s install
   ) >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     die "$2 was not built; the whole output is in .deps/compat/$2.log"
