@@ -6,7 +6,7 @@
 //! `src/vmod/version/` has what it was. Where nothing is found out, it is taken for the newest.
 
 #[cfg(feature = "vmod")]
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The versions in which something changed that the module sees.
 const CHANGES: [(u32, u32); 6] = [(6, 2), (6, 4), (6, 6), (7, 1), (7, 3), (7, 7)];
@@ -37,6 +37,12 @@ fn main() {
 fn varnish_version() {
     let found = pkg_config::Config::new().cargo_metadata(false).probe("varnishapi");
     let Ok(library) = found else { return };
+    // A Varnish may be upgraded where it is. varnish-sys looks for itself.
+    let described = pkg_config::get_variable("varnishapi", "pcfiledir").unwrap_or_default();
+    watch(&PathBuf::from(described).join("varnishapi.pc"));
+    for (header, _) in ADDED {
+        library.include_paths.iter().for_each(|folder| watch(&folder.join(header)));
+    }
     let mut numbers = library.version.split('.').map_while(|part| part.parse::<u32>().ok());
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return };
     for change in CHANGES.into_iter().filter(|change| (major, minor) < *change) {
@@ -50,5 +56,14 @@ fn varnish_version() {
         if library.include_paths.iter().find_map(read).is_some_and(lacks) {
             println!("cargo::rustc-cfg=varnish_without_{}", word.to_lowercase());
         }
+    }
+}
+
+/// This program runs again where that file has changed. One that is not there has always changed, to
+/// cargo.
+#[cfg(feature = "vmod")]
+fn watch(file: &Path) {
+    if file.exists() {
+        println!("cargo::rerun-if-changed={}", file.display());
     }
 }

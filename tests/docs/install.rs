@@ -152,3 +152,20 @@ fn the_packages_version_is_cargos() {
     let wanted = format!("vmod-s3log ({}-", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&wanted), "{}", changelog.lines().next().unwrap());
 }
+
+/// What the build asked of Varnish's headers is asked again when they change: cargo would take what the
+/// headers of an older Varnish said otherwise, and compile for it.
+#[cfg(feature = "vmod")]
+#[test]
+fn the_build_looks_again_at_a_varnish_that_is_upgraded_where_it_is() {
+    // Beside OUT_DIR, cargo keeps what the build script has told it.
+    let told = Path::new(env!("OUT_DIR")).with_file_name("output");
+    let told = fs::read_to_string(&told).unwrap();
+    for name in ["/varnishapi.pc", "/tbl/req_flags.h", "/cache/cache.h"] {
+        let watched = told.lines().any(|line| {
+            line.strip_prefix("cargo::rerun-if-changed=")
+                .is_some_and(|file| file.ends_with(name) && Path::new(file).is_file())
+        });
+        assert!(watched, "{name}:\n{told}");
+    }
+}
