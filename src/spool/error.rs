@@ -64,7 +64,7 @@ pub enum SpoolError {
 
 impl SpoolError {
     /// Whether the disk has no room, or what its user may have of it is used up.
-    pub(super) fn is_no_room(&self) -> bool {
+    pub(crate) fn is_no_room(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if [QuotaExceeded, StorageFull].contains(&source.kind()))
     }

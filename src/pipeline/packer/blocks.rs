@@ -41,6 +41,12 @@ impl Packer {
                 self.drop_chunk(&error);
                 return Ok(());
             }
+            Err(error) if open > 0 && error.is_no_room() => {
+                // Uploading what is open may be all that can make room, and to seal it takes a page. The
+                // chunk is read again.
+                self.seal()?;
+                return Err(error);
+            }
             Err(error) => return Err(error),
         };
         add(&self.pipeline.stats.records, packed.records);

@@ -6,7 +6,8 @@
 //! length. A kill at any instant repeats nothing and loses nothing.
 //!
 //! When the spool cannot be written the records stay in the ring and the chunk is tried again
-//! once a second; what then finds the ring full is dropped and counted by the workers.
+//! once a second; what then finds the ring full is dropped and counted by the workers. Where the disk has
+//! no room for it the open block is sealed, so that its upload makes some.
 //!
 //! Here is when; `blocks.rs` has what is done with chunks and blocks, `secrets.rs` keys that come and
 //! go, `report.rs` what is told and counted.
@@ -289,3 +290,7 @@ impl Packer {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests;

@@ -19,6 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::spool::Files;
 
+/// Bytes that a file takes at a time.
+const PAGE: usize = 4096;
+
 #[derive(Debug, Clone)]
 enum Change {
     Write(usize, Vec<u8>),
@@ -64,13 +67,15 @@ struct State {
     fail_in: Option<(u32, bool)>,
     /// Writes until one finds the disk full.
     full_in: Option<u32>,
+    /// How many pages all files together may have.
+    pages: Option<usize>,
     /// Syncs that have failed.
     failed: u32,
 }
 
 /// The disk of one world.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(in crate::pipeline) struct Disk(Arc<Mutex<State>>);
 
 /// What decides about each thing that a power cut finds half done.
 pub(super) struct Chance {
@@ -149,6 +154,16 @@ impl Disk {
         self.lock().full_in = Some(writes);
     }
 
+    /// All files together have room in so many pages from now on.
+    pub(in crate::pipeline) fn resize(&self, pages: usize) {
+        self.lock().pages = Some(pages);
+    }
+
+    /// Pages that files have.
+    pub(in crate::pipeline) fn used(&self) -> usize {
+        self.lock().used()
+    }
+
     /// Nothing fails or ends any more.
     pub(super) fn behave(&self) {
         let mut state = self.lock();
@@ -200,7 +215,10 @@ impl Disk {
     }
 
     fn write(&self, name: &str, bytes: &[u8], from: Option<usize>) -> io::Result<()> {
-        let room = self.room(bytes.len());
+        let room = self.room(bytes.len()).and_then(|all| {
+            let fits = self.lock().fits(name, from, all);
+            if fits < all { Err(fits) } else { Ok(all) }
+        });
         let (Ok(length) | Err(length)) = room;
         self.with(name, |inode| {
             if from.is_some() {
@@ -279,6 +297,19 @@ impl Disk {
 }
 
 impl State {
+    fn used(&self) -> usize {
+        let lengths = self.memory.values().map(|inode| self.inodes[inode].memory.len());
+        lengths.map(|length| length.div_ceil(PAGE)).sum()
+    }
+
+    /// How much of `length` bytes find room in a file, `from` there on or at its end.
+    fn fits(&self, name: &str, from: Option<usize>, length: usize) -> usize {
+        let Some(pages) = self.pages else { return length };
+        let there = self.memory.get(name).map_or(0, |inode| self.inodes[inode].memory.len());
+        let own = there.div_ceil(PAGE) + pages.saturating_sub(self.used());
+        length.min((own * PAGE).saturating_sub(from.unwrap_or(there)))
+    }
+
     /// Whether a file is in use that a sync has failed on.
     fn lies(&self) -> bool {
         self.memory.values().any(|inode| self.inodes[inode].lies)

@@ -1,2 +1,2 @@
-mod disk;
+pub(super) mod disk;
 mod power;

@@ -389,7 +389,13 @@ impl World {
                 let text = String::from_utf8(raw).unwrap();
                 self.gone.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
             }
-            Err(_) => ledger.rewind(),
+            Err(error) => {
+                ledger.rewind();
+                if error.is_no_room() && ledger.spool().open_len() > 0 {
+                    // As the packer does.
+                    self.seal_by(Spool::seal);
+                }
+            }
         }
     }
 

@@ -1,0 +1,93 @@
+"""A disk that the stream's own blocks fill is emptied by uploading them, and nobody frees anything by hand.
+
+What is open on it is sealed when no further chunk fits: that takes a page. So does `s3log drain`, which finds a
+ring and an open block on a disk with a few pages left. Needs root for mount(8).
+"""
+
+import base64
+import os
+import random
+import signal
+import subprocess
+
+from e2e import rig
+from e2e.troubles_faults import Node
+
+LINES = 50
+BYTES = 60_000
+PAGE = 4096
+
+
+class SmallDisk(Node):
+    """A stream with its spool on a tmpfs of `size`, and VCL whose requests log LINES lines that no codec makes much
+    smaller."""
+
+    def __init__(self, place, name, size, **settings):
+        self.disk = place.directory / f"{name}-disk"
+        self.disk.mkdir()
+        rig.tmpfs(self.disk, size)
+        place.stack.callback(subprocess.run, ["umount", "-l", self.disk], check=False)
+        super().__init__(place, name, spool=self.disk, ring="1MB", max_line="65000", **settings)
+        place.stack.callback(self.stop)
+        chance, self.calls = random.Random(1), ""
+        for number in range(LINES):
+            text = self.directory / f"line-{number}"
+            text.write_bytes(base64.b64encode(chance.randbytes(BYTES * 3 // 4)))
+            self.calls += f'if (std.integer(regsub(req.url, "^/", ""), 0) > {number}) {{ access.log_line(std.fileread("{text}")); }}\n'
+
+    def lines(self, count):
+        """One request, and its client is gone."""
+        self.request(f"/{count}")
+
+    def counters(self):
+        return {name.split(".", 1)[1]: value for name, value in self.varnish.counters("access*").items()}
+
+
+def burst(place):
+    """More comes in one go than the disk takes, before the first block is due."""
+    node = SmallDisk(place, "burst", "3m", period="2s", on_full="wait", max_wait="10s")
+    node.start().load(recv=node.calls)
+    node.lines(LINES)
+    idle = lambda: (now := node.counters())["ring_used"] == 0 and now["spooled_records"] == 0
+    try:
+        rig.wait_for("an empty spool", idle, seconds=60, step=0.2)
+    except TimeoutError:
+        pass
+    now = node.counters()
+    shown = {name: now[name] for name in ("uploaded_records", "spooled_records", "ring_used", "dropped_ring", "spool_errors")}
+    rig.say(f"small-disk: burst: {LINES} lines of {BYTES} bytes on a disk of 3 MiB: {shown}")
+    if now["spooled_records"] or now["ring_used"]:
+        yield "burst: the spool is not empty"
+    if now["uploaded_records"] + now["dropped_ring"] != LINES + 1 or now["dropped_ring"]:
+        yield "burst: not all lines are in the bucket"
+    if not now["spool_errors"]:
+        yield "burst: the disk was never full"
+
+
+def drain(place):
+    """The cache process is killed while ring and open block wait on a disk that somebody has filled up; some pages
+    are free when s3log drain comes."""
+    node = SmallDisk(place, "drain", "3m", period="1h", path="drain/")
+    node.start().load(recv=node.calls)
+    node.lines(12)
+    node.until("an open block", lambda: node.counters()["spooled_records"])
+    filler = node.disk / "filler"
+    rig.fill(filler)
+    node.lines(8)
+    node.until("a failed write", lambda: node.counters()["spool_errors"])
+    before, child = node.counters(), node.varnish.child()
+    node.varnish.stop(signal.SIGKILL)
+    # It ends when it finds its manager gone, and has the spool until then.
+    rig.wait_for("the end of the cache process", lambda: rig.gone(child))
+    os.truncate(filler, filler.stat().st_size - 4 * PAGE)
+    code, text = node.command("drain", "--timeout", "60s", "--config", node.settings)
+    rig.say(f"small-disk: drain: {before['ring_used']} bytes in the ring, exit code {code}: {' '.join(text.split())}")
+    if code:
+        yield "drain: it did not come to its end"
+    if not before["ring_used"]:
+        yield "drain: nothing was in the ring"
+
+
+def prove(place, options):
+    place.s3.start()
+    return [problem for phase in (burst, drain) for problem in phase(place)]
