@@ -14,6 +14,7 @@ mod keys;
 mod late;
 mod lines;
 mod mask;
+mod methods;
 mod object;
 mod params;
 mod pending;
@@ -32,26 +33,9 @@ use std::sync::Arc;
 use varnish::vcl::{Ctx, Event};
 
 pub(crate) use self::built_for::abi;
-use self::late::Late;
+use self::methods::{Methods, stream};
 use self::object::{Stream, Streams};
 use crate::settings::Arguments;
-use crate::stats;
-
-/// The VCL object `s3log.stream`.
-#[allow(non_camel_case_types, unreachable_pub)]
-pub struct stream {
-    // With a count, for what outlives its VCL by a moment; tasks keep the address alone.
-    stream: Arc<Stream>,
-}
-
-/// Streams of VCLs that are gone, which a task still has.
-static LATE: Late<Stream> = Late::new();
-
-impl Drop for stream {
-    fn drop(&mut self) {
-        LATE.leave(&self.stream);
-    }
-}
 
 /// Puts the arguments that VCL gave, each under its own name, into one list.
 macro_rules! arguments {
@@ -388,6 +372,8 @@ mod s3log {
             })
         }
 
+        // The binding reads the methods here, and calls those of `Methods`.
+
         /// Logs this task: one line, written when the task ends, after the body has been sent, with
         /// the status, byte counts and times that were really sent. Call it in `vcl_recv`: the line
         /// is written whether the request is delivered, synthesised, piped, restarted, reset by the
@@ -396,8 +382,8 @@ mod s3log {
         /// the line uses where Varnish's log has truncated or lost them, and sets the priority if
         /// one is given. In a backend subroutine it logs the fetch. It uses none of the task's
         /// workspace.
+        #[cfg(false)]
         pub fn log(
-            &self,
             ctx: &mut Ctx,
             /// Which records are dropped first when the ring fills up: `low`, `normal` or `high`
             /// (`docs/operations.md`). The last priority given applies. Any other word is ignored
@@ -405,54 +391,37 @@ mod s3log {
             /// `normal`.
             priority: Option<&CStr>,
         ) {
-            self.stream.guard(|| {
-                let priority = task::priority(ctx.raw, priority);
-                if !task::register(ctx.raw, &self.stream, priority) {
-                    stats::add(&self.stream.outlet.stats().dropped_end, 1);
-                }
-            });
         }
 
         /// Cancels the calls of `.log()` that this task has made so far, for example for a health
         /// check.
-        pub fn nolog(&self, ctx: &mut Ctx) {
-            self.stream.guard(|| task::unregister(ctx.raw, &self.stream));
-        }
+        #[cfg(false)]
+        pub fn nolog(ctx: &mut Ctx) {}
 
         /// Logs this line at once, from any subroutine. A line break in it is written as `\n`.
+        #[cfg(false)]
         pub fn log_line(
-            &self,
             ctx: &mut Ctx,
             /// The line.
             line: &CStr,
             /// As for `.log()`. Default: `normal`.
             priority: Option<&CStr>,
         ) {
-            self.stream.guard(|| {
-                let priority = task::priority(ctx.raw, priority);
-                task::write_line(ctx.raw, &self.stream, line.to_bytes(), priority);
-            });
         }
 
         /// Sets the value that the format's `%{key}x` prints for this task.
+        #[cfg(false)]
         pub fn set(
-            &self,
             ctx: &mut Ctx,
             /// The key.
             key: &CStr,
             /// The value. The last value set for a key applies.
             value: &CStr,
         ) {
-            self.stream.guard(|| {
-                if !task::set(ctx.raw, &self.stream, key.to_bytes(), value.to_bytes()) {
-                    stats::add(&self.stream.outlet.stats().incomplete, 1);
-                }
-            });
         }
 
         /// The stream's state as JSON, for a synthetic health page (`docs/operations.md`).
-        pub fn status(&self) -> String {
-            self.stream.guard(|| process::status(&self.stream.outlet))
-        }
+        #[cfg(false)]
+        pub fn status() -> String {}
     }
 }
