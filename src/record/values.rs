@@ -286,20 +286,32 @@ impl<'a> Values<'_, '_, '_, 'a> {
         self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));
     }
 
-    /// A cookie of the first `Cookie` header, or of any other as received.
+    /// A cookie of the `Cookie` header that `%{Cookie}i` prints, or of another one beside it.
     fn cookie(&mut self, place: Place, at: u16, name: &[u8]) {
-        let captured = self.found.get(at).bytes.and_then(|value| cookie(value, name));
-        let structs = self.task.structs;
-        let value: Option<&'a [u8]> = captured.or_else(|| {
-            (0..1_000)
-                .map_while(|index| structs.header(Message::Received, index))
-                .filter_map(|line| header(line, b"Cookie"))
-                .find_map(|value| cookie(value, name))
-        });
+        let printed = self.found.get(at);
+        let captured = printed.bytes.and_then(|value| cookie(value, name));
+        let value = match printed.gone {
+            true => None,
+            false => captured.or_else(|| self.other_cookie(printed.bytes, name)),
+        };
         match value {
             Some(value) => self.line.text(place, value),
             None => self.line.absent(place, Missing::Dash),
         }
+    }
+
+    /// A cookie of the message that has the header `printed`. What the client sent stands as it came until VCL
+    /// restarts the request; what VCL has sent it may have changed since.
+    fn other_cookie(&self, printed: Option<&[u8]>, name: &[u8]) -> Option<&'a [u8]> {
+        let structs = self.task.structs;
+        let as_received = self.task.side == Side::Client && self.task.restarts == 0;
+        let message = if as_received { Message::Received } else { Message::Request };
+        let lines = || (0..1_000).map_while(|index| structs.header(message, index));
+        let headers = || lines().filter_map(|line| header(line, b"Cookie"));
+        if !as_received && !headers().any(|value| Some(trim(value)) == printed) {
+            return None;
+        }
+        headers().find_map(|value| cookie(value, name))
     }
 }
 

@@ -269,3 +269,48 @@ fn without_begin_a_log_that_starts_with_the_start_is_whole() {
     assert_eq!(String::from_utf8_lossy(&line), "GET first");
     assert!(!rendered.incomplete);
 }
+
+#[test]
+fn a_cookie_is_that_of_the_header_as_sent_or_received() {
+    let fetch = |records: &[(&str, &str)]| {
+        let begin = [("Begin", "bereq 2 fetch"), ("BereqHeader", "Cookie: sid=abc")];
+        let log =
+            begin.iter().chain(records).fold(Log::new(), |log, (tag, text)| log.rec(tag, text));
+        log.rec("VCL_call", "BACKEND_RESPONSE")
+    };
+    let print = |log: &Log, side, restarts, received: &[&str], request: &[&str]| {
+        let lines = |of: &[&str]| of.iter().map(|line| line.as_bytes().to_vec()).collect();
+        let known =
+            Known { received: lines(received), request: lines(request), ..Known::default() };
+        let task = Task { structs: &known, restarts, ..task(log, side) };
+        let (line, rendered) = full("%{sid}C", &apache(), &task);
+        assert!(!rendered.incomplete);
+        String::from_utf8(line).unwrap()
+    };
+    let (sent, dark, late) = (["Cookie: sid=abc"], ["Cookie: theme=dark"], ["Cookie: sid=late"]);
+
+    // Of a fetch.
+    let unset = ("BereqUnset", "Cookie: sid=abc");
+    assert_eq!(print(&fetch(&[]), Side::Backend, 0, &sent, &sent), "abc");
+    assert_eq!(print(&fetch(&[unset]), Side::Backend, 0, &sent, &["Host: h"]), "-");
+    assert_eq!(print(&fetch(&[unset]), Side::Backend, 0, &sent, &late), "-");
+    let other = fetch(&[unset, ("BereqHeader", "Cookie: theme=dark")]);
+    assert_eq!(print(&other, Side::Backend, 0, &sent, &dark), "-");
+    // VCL has set it again when the answer was there.
+    assert_eq!(print(&other, Side::Backend, 0, &sent, &late), "-");
+    let both = ["Cookie: theme=dark", "Cookie: sid=abc"];
+    assert_eq!(print(&other, Side::Backend, 0, &sent, &both), "abc");
+
+    // Of a client's request, and of one that VCL has changed and restarted.
+    let request = |headers: &[&str]| {
+        let log = Log::new().rec("Begin", "req 1 rxreq");
+        let log = headers.iter().fold(log, |log, text| log.rec("ReqHeader", text));
+        log.rec("VCL_call", "RECV")
+    };
+    assert_eq!(print(&request(&dark), Side::Client, 0, &both, &dark), "abc");
+    assert_eq!(print(&request(&["Host: h"]), Side::Client, 1, &sent, &["Host: h"]), "-");
+    assert_eq!(print(&request(&["Host: h"]), Side::Client, 1, &sent, &late), "-");
+    assert_eq!(print(&request(&dark), Side::Client, 1, &sent, &dark), "-");
+    assert_eq!(print(&request(&dark), Side::Client, 1, &sent, &late), "-");
+    assert_eq!(print(&request(&dark), Side::Client, 1, &sent, &both), "abc");
+}
