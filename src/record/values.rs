@@ -216,21 +216,27 @@ impl<'a> Values<'_, '_, '_, 'a> {
         self.line.close(place, from);
     }
 
+    /// A time, or the part of a second that it has. varnishncsa cuts a double, so that 1 us of a second may
+    /// print as 0; dialect apache counts whole microseconds.
     fn epoch(&mut self, place: Place, time: f64, unit: Unit) {
-        match unit {
-            Unit::Seconds => self.line.number(time as i64),
-            Unit::Millis => self.line.number((time * 1e3) as i64),
-            Unit::Micros => self.line.number((time * 1e6) as i64),
-            Unit::MillisFraction | Unit::MicrosFraction => {
-                let (scale, width) = if unit == Unit::MillisFraction { (1e3, 3) } else { (1e6, 6) };
-                let fraction = (time.fract() * scale) as u32;
-                // A number in JSON has no leading zeros.
-                if place == Place::Bare {
-                    self.line.number(u64::from(fraction));
-                } else {
-                    self.line.with(|out| time::padded(fraction, width, out));
-                }
-            }
+        let csa = self.program.dialect == Dialect::Varnishncsa;
+        let micros = whole_micros(time);
+        let (number, width) = match unit {
+            Unit::Seconds => (time as i64, 0),
+            Unit::Millis if csa => ((time * 1e3) as i64, 0),
+            Unit::Millis => (micros / 1_000, 0),
+            Unit::Micros if csa => ((time * 1e6) as i64, 0),
+            Unit::Micros => (micros, 0),
+            Unit::MillisFraction if csa => ((time.fract() * 1e3) as i64, 3),
+            Unit::MillisFraction => (micros / 1_000 % 1_000, 3),
+            Unit::MicrosFraction if csa => ((time.fract() * 1e6) as i64, 6),
+            Unit::MicrosFraction => (micros % 1_000_000, 6),
+        };
+        // A number in JSON has no leading zeros.
+        if width == 0 || place == Place::Bare {
+            self.line.number(number);
+        } else {
+            self.line.with(|out| time::padded(number as u32, width, out));
         }
     }
 
@@ -248,8 +254,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
                 Unit::Seconds => elapsed as i64,
             });
         }
-        let micros = |time: f64| (time * 1e6).round() as i64;
-        let elapsed = micros(end).saturating_sub(micros(start));
+        let elapsed = whole_micros(end).saturating_sub(whole_micros(start));
         self.line.number(match unit {
             Unit::Millis | Unit::MillisFraction => elapsed / 1_000,
             Unit::Micros | Unit::MicrosFraction => elapsed,
@@ -313,6 +318,11 @@ impl<'a> Values<'_, '_, '_, 'a> {
         }
         headers().find_map(|value| cookie(value, name))
     }
+}
+
+/// Which microsecond since 1970 a time is: no double is exactly that of its decimal digits.
+fn whole_micros(time: f64) -> i64 {
+    (time * 1e6).round() as i64
 }
 
 fn cookie<'v>(header: &'v [u8], name: &[u8]) -> Option<&'v [u8]> {

@@ -2,8 +2,11 @@
 
 use std::process::Command;
 
+use super::support::{Log, apache, csa, line, task};
+use crate::record::Side;
 use crate::record::time::{Layout, parse};
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 
 fn ours(format: &str, seconds: i64, zone: Option<&TimeZone>) -> String {
     let mut out = Vec::new();
@@ -93,5 +96,45 @@ fn a_timestamp_is_read_as_strtod_reads_it() {
     }
     for text in ["", ".", ".5", "x", "1.2.3", "1x", "-", "+1", "nan", "inf"] {
         assert_eq!(parse(text.as_bytes()), None, "{text}");
+    }
+}
+
+/// What a format prints of a task that began so many microseconds after 1970.
+fn began(format: &str, micros: u64, options: &crate::record::Options) -> String {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let start = format!("Start: {seconds}.{fraction:06} 0.000000 0.000000");
+    let log = Log::new().rec("Begin", "req 1 rxreq").rec("Timestamp", start);
+    line(format, options, &task(&log, Side::Client))
+}
+
+const FRACTIONS: &str = "%{sec}t %{msec}t %{msec_frac}t %{usec}t %{usec_frac}t";
+
+fn fractions(micros: u64) -> String {
+    let (ms, seconds) = (micros / 1_000, micros / 1_000_000);
+    format!("{seconds} {ms} {:03} {micros} {:06}", ms % 1_000, micros % 1_000_000)
+}
+
+#[test]
+fn the_microseconds_of_a_second_are_those_of_its_timestamp() {
+    for micros in 1_700_000_000_000_001..=1_700_000_000_001_000 {
+        assert_eq!(began(FRACTIONS, micros, &apache()), fractions(micros));
+    }
+    let json = r#"{"ms":%{msec_frac}t,"us":%{usec_frac}t}"#;
+    assert_eq!(began(json, 1_700_000_000_000_001, &apache()), r#"{"ms":0,"us":1}"#);
+}
+
+#[test]
+fn varnishncsa_cuts_the_microseconds_of_a_second() {
+    assert_eq!(began("%{usec_frac}t", 1_700_000_000_000_001, &csa()), "000000");
+    assert_eq!(began("%{usec_frac}t", 1_700_000_000_123_456, &csa()), "123456");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    // Until 2096: from then on a double does not tell two microseconds from each other.
+    #[test]
+    fn each_unit_of_a_time_says_the_same(micros in 0..4_000_000_000_000_000_u64) {
+        prop_assert_eq!(began(FRACTIONS, micros, &apache()), fractions(micros));
     }
 }
