@@ -250,7 +250,8 @@ pub fn bare(value: &[u8]) -> bool {
     };
     let numeric = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let zero_led = whole.len() > 1 && whole.first() == Some(&b'0');
-    digits.len() <= 16 && numeric(whole) && !zero_led && fraction.is_none_or(numeric)
+    let count = whole.len() + fraction.unwrap_or_default().len();
+    count <= 15 && numeric(whole) && !zero_led && fraction.is_none_or(numeric)
 }
 
 #[cfg(test)]

@@ -89,11 +89,17 @@ fn none_keeps_everything_but_line_breaks() {
 
 #[test]
 fn only_exact_numbers_and_words_stand_bare() {
-    for good in ["0", "-1", "200", "0.5", "123456789012345", "true", "false", "null"] {
+    let words = ["true", "false", "null"];
+    let longest = ["123456789012345", "-123456789012345", "1.23456789012345", "-12345678901234.5"];
+    for good in ["0", "-1", "200", "0.5"].into_iter().chain(longest).chain(words) {
         assert!(escape::bare(good.as_bytes()), "{good}");
         serde_json::from_str::<serde_json::Value>(good).expect(good);
     }
-    for bad in ["", "-", "00", "007", "1.", ".5", "1e9", "0x1", "1 ", "NaN", "12345678901234567"] {
+    let longer =
+        ["1234567890123456", "-1234567890123456", "1.234567890123456", "123456789012345.6"];
+    for bad in
+        ["", "-", "00", "007", "1.", ".5", "1e9", "0x1", "1 ", "NaN"].into_iter().chain(longer)
+    {
         assert!(!escape::bare(bad.as_bytes()), "{bad}");
     }
 }
