@@ -155,6 +155,20 @@ impl Layout {
         Some(text)
     }
 
+    /// What it writes, with `x` for what it tells of a time: digits, letters, signs and blanks.
+    pub(super) fn skeleton(&self) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(&String::from_utf8_lossy(literal)),
+                // A tab has no digits that a flag could change.
+                Piece::Other(spec) if spec.ends_with('t') => text.push('\t'),
+                _ => text.push('x'),
+            }
+        }
+        text
+    }
+
     /// Writes the time `seconds` after 1970.
     pub(super) fn write(&self, seconds: i64, out: &mut Vec<u8>) {
         WRITTEN.with_borrow_mut(|written| {

@@ -54,6 +54,18 @@ fn every_mistake_has_its_sentence() {
         ("{\"a\":-%s}", "is not JSON"),
         ("{\"a\":\"\r\n%s\"}", "is not JSON"),
         ("{\"a\":\"\\ud800\"}", "is not JSON"),
+        ("{\"a\":\"%{%F%t%T}t\"}", "is not JSON"),
+        ("{\"a\":\"%{%F%_t%T}t\"}", "is not JSON"),
+        ("{\"a\":\"%{%F\t%T}t\"}", "is not JSON"),
+        ("{\"a\":\"%{%H\"%M}t\"}", "is not JSON"),
+        ("{\"a\":\"%{%H\\}t\"}", "is not JSON"),
+        ("{\"a\":\"%{%d\\%m}t\"}", "is not JSON"),
+        ("{\"a\":\"%{\\q%d}t\"}", "is not JSON"),
+        ("{\"a\":%{%H\"%M}t}", "is not JSON"),
+        ("{\"a\":%{%F%t%T}t}", "is not JSON"),
+        ("{\"a\":%{%H\\}t}", "is not JSON"),
+        ("{\"a\":%{\",\"b\":\"}t}", "is not JSON"),
+        ("{%{%F}t:1}", "is not JSON"),
     ] {
         let got = error(format);
         assert!(got.contains(want), "{format:?} said: {got}");

@@ -343,3 +343,19 @@ fn the_sample_says_how_many_transactions_a_line_stands_for() {
     let got = line(format, &options, &task(&log, Side::Client));
     assert_eq!(got, "{\"weight\":250,\"text\":\"250 of GET\"}");
 }
+
+#[test]
+fn what_stands_around_a_times_conversions_is_jsons_own() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    let format =
+        r#"{"date":"%{%d\/%m\/%Y}t","%{%Y}t":"at \"%{%H\"\\%M}t","bare":%{\"%F\u0009%T}t}"#;
+    let got = line(format, &apache(), &task);
+    let read: serde_json::Value = serde_json::from_str(&got).expect(&got);
+    let want = serde_json::json!({
+        "date": "14/11/2023", "2023": "at \"22\"\\13", "bare": "\"2023-11-14\t22:13:20",
+    });
+    assert_eq!(read, want, "{got}");
+    // No line is JSON there, and so nothing in it has to be.
+    assert_eq!(line("%{%H\"%M%t}t", &apache(), &task), "22\"13\t");
+}
