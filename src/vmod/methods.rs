@@ -12,6 +12,7 @@ use varnish::vcl::Ctx;
 
 use super::late::Late;
 use super::object::Stream;
+use super::structs::UNSET;
 use super::{process, task};
 use crate::stats;
 
@@ -45,7 +46,7 @@ pub(super) trait Methods {
     /// VCL's `.log_line()`.
     unsafe fn log_line(self, ctx: &mut Ctx<'_>, line: &CStr, priority: Option<&CStr>);
     /// VCL's `.set()`.
-    unsafe fn set(self, ctx: &mut Ctx<'_>, key: &CStr, value: &CStr);
+    unsafe fn set(self, ctx: &mut Ctx<'_>, key: &CStr, value: Option<&CStr>);
     /// VCL's `.status()`.
     unsafe fn status(self) -> String;
 }
@@ -89,9 +90,10 @@ impl Methods for *const stream {
         unsafe { of(self, body) };
     }
 
-    unsafe fn set(self, ctx: &mut Ctx<'_>, key: &CStr, value: &CStr) {
+    unsafe fn set(self, ctx: &mut Ctx<'_>, key: &CStr, value: Option<&CStr>) {
         let body = |stream: &Stream| {
-            if !task::set(ctx.raw, stream, key.to_bytes(), value.to_bytes()) {
+            let value = value.map_or(UNSET, CStr::to_bytes);
+            if !task::set(ctx.raw, stream, key.to_bytes(), value) {
                 stats::add(&stream.outlet.stats().incomplete, 1);
             }
         };

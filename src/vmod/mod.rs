@@ -80,7 +80,8 @@ mod s3log {
     }
 
     /// The address with all but its first bits set to zero, for `.set()`: 24 and 48 bits keep the
-    /// network and hide the individual. IPv4-mapped IPv6 addresses are treated as IPv4.
+    /// network and hide the individual. IPv4-mapped IPv6 addresses are treated as IPv4. Of an unset
+    /// IP the result is unset.
     pub fn truncate_ip(
         /// The address.
         #[required]
@@ -91,14 +92,15 @@ mod s3log {
         /// Bits of an IPv6 address to keep, 0 to 128.
         #[default(48)]
         v6_bits: i64,
-    ) -> String {
+    ) -> Option<String> {
         privacy::truncate_ip(ip, v4_bits, v6_bits)
     }
 
     /// The HMAC-SHA-256 of a text with the key in a file, as 64 hexadecimal digits: a pseudonym for
     /// `.set()`. Only the key's holder can test whether a guess is right. The result is empty if
     /// the file cannot be read or the key is shorter than 16 bytes; Varnish's log then says what is
-    /// required.
+    /// required. Of an unset STRING, such as a header that the client did not send, the result is
+    /// unset.
     ///
     /// A changed file is read again within a second. To notice a change, a worker checks the file's
     /// size and time, at most once a second for each file. No other call makes a request wait for a
@@ -110,11 +112,12 @@ mod s3log {
     pub fn hash(
         ctx: &mut Ctx,
         /// The text.
-        text: &CStr,
+        #[required]
+        text: Option<&CStr>,
         /// The file with the key, 16 bytes to 64 KiB. Every byte counts, including a line break at
         /// the end. Never take the file's name from a request.
         key_file: &CStr,
-    ) -> String {
+    ) -> Option<String> {
         privacy::hash(ctx.raw, text, key_file)
     }
 
@@ -415,8 +418,10 @@ mod s3log {
             ctx: &mut Ctx,
             /// The key.
             key: &CStr,
-            /// The value. The last value set for a key applies.
-            value: &CStr,
+            /// The value. The last value set for a key applies. An unset STRING, such as a header
+            /// that the client did not send, leaves the key without a value.
+            #[required]
+            value: Option<&CStr>,
         ) {
         }
 

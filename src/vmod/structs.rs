@@ -18,6 +18,9 @@ use crate::record::task::{
     Address, Connection, Handling, Message, Moment, Names, Part, Settled, Structs,
 };
 
+/// The value of a task for a STRING that is unset: no STRING has this byte.
+pub(super) const UNSET: &[u8] = b"\0";
+
 /// `include/vcl.h`.
 const VCL_MET_PIPE: c_uint = 1 << 2;
 
@@ -89,6 +92,11 @@ pub(super) fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
     }
     // SAFETY: a non-null string of Varnish's is NUL-terminated and outlives the task.
     Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
+/// What VCL has set for `key`.
+fn value<'p>(pending: &'p Pending, key: &[u8]) -> Option<&'p [u8]> {
+    pending.value(key).filter(|value| *value != UNSET)
 }
 
 type Text = SmallVec<[u8; 48]>;
@@ -279,7 +287,7 @@ impl Structs for Client<'_> {
     }
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        self.pending.value(key)
+        value(self.pending, key)
     }
 }
 
@@ -319,6 +327,6 @@ impl Structs for Backend<'_> {
     }
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {
-        self.pending.value(key)
+        value(self.pending, key)
     }
 }
