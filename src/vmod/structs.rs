@@ -252,6 +252,10 @@ impl Structs for Client<'_> {
         Some(match version::close_reason(self.req)? {
             b"null" => Connection::KeptAlive,
             b"REM_CLOSE" | b"TX_ERROR" | b"RX_BODY" | b"RX_TIMEOUT" => Connection::Aborted,
+            // Whatever would close a connection of HTTP/1 ends a stream: nothing in `bin/varnishd/http2` reads it.
+            _ if self.line(Message::Received, Part::Protocol) == Some(b"HTTP/2.0") => {
+                Connection::KeptAlive
+            }
             _ => Connection::Closed,
         })
     }
