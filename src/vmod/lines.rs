@@ -1,6 +1,6 @@
 //! The lines of one task, of which there is one for each stream that it is logged in.
 //!
-//! Streams whose formats are the same (`programs`) print the same of a task, unless VCL left something else for
+//! Streams whose formats are the same (`shared`) print the same of a task, unless VCL left something else for
 //! one of them: then a line is rendered once and pushed into each. All are rendered into one buffer, which the
 //! worker keeps. Limit: a worker keeps [`LINE_SLACK`] bytes more than the longest line of the stream that it had
 //! last.

@@ -4,15 +4,16 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, LazyLock, Weak};
 
 use super::guarded::guarded;
+use super::identity::Whereto;
 use super::mask::Watch;
-use super::programs::Programs;
-use crate::pipeline::{Outlet, Pipeline};
+use super::shared::Shared;
+use crate::pipeline::Outlet;
 use crate::record::{Program, Sample, TagTable};
 use crate::settings::{self, Arguments, Error};
 use crate::stats;
 
 /// Those of all streams.
-static PROGRAMS: Programs = Programs::new();
+static PROGRAMS: Shared<Program> = Shared::new();
 
 /// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
 /// outlives every task that has a record pending.
@@ -29,8 +30,8 @@ pub(super) struct Stream {
     pub mask: Arc<Watch>,
     /// Where lines go.
     pub outlet: Outlet,
-    /// The pipeline, if it could be started at once.
-    pipeline: Option<Arc<Pipeline>>,
+    /// What tells where that is.
+    whereto: Arc<Whereto>,
 }
 
 impl Stream {
@@ -46,21 +47,18 @@ impl Stream {
         let sample = settings::sample(arguments).map_err(text)?;
         let esi = arguments.flag("esi").map_err(text)?;
         super::process::drain_at_exit();
-        let outlet = super::process::open(arguments)?;
+        let whereto = Arc::new(Whereto::given(arguments));
+        let outlet = super::process::open(arguments, &whereto)?;
         let reads_response = program.reads_response_headers();
-        let pipeline = outlet.pipeline().cloned();
         let mask = Watch::new(arguments.stream(), &program, esi);
-        let program = PROGRAMS.shared(program);
-        Ok(Self { program, sample, esi, reads_response, mask, outlet, pipeline })
+        let program = PROGRAMS.of(program);
+        Ok(Self { program, sample, esi, reads_response, mask, outlet, whereto })
     }
 
-    /// What a task's value is found by: the pipeline, which several VCLs' streams may share, so
-    /// that a task has one line in it. The same for as long as this stream lives.
+    /// What a task's value is found by: several VCLs' streams may feed one pipeline, in which a task has
+    /// one line.
     pub(super) fn key(&self) -> *const c_void {
-        match &self.pipeline {
-            Some(pipeline) => Arc::as_ptr(pipeline).cast(),
-            None => std::ptr::from_ref(self).cast(),
-        }
+        self.whereto.key()
     }
 
     /// Runs `body` so that a panic in it costs one record and nothing else.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::child;
 use super::counters::Publisher;
 use super::events::Varnish;
+use super::identity::Whereto;
 use crate::clock::System;
 use crate::pipeline::{
     Attachment, Environment, Observer, Outlet, Outlets, Refusal, Registry, Starter,
@@ -38,14 +39,18 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
 });
 
 /// Starts a stream as its VCL says.
-struct OfVcl(Arguments);
+struct OfVcl {
+    arguments: Arguments,
+    whereto: Arc<Whereto>,
+}
 
 impl Starter for OfVcl {
     fn start(&mut self) -> Result<Attachment, Refusal> {
-        let settings = Settings::read(&self.0).map_err(|error| {
+        let settings = Settings::read(&self.arguments).map_err(|error| {
             let text = error.to_string();
             if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
         })?;
+        self.whereto.settle(&settings);
         PROCESS.registry.attach(settings, &PROCESS.environment).map_err(|error| {
             let text = error.to_string();
             if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
@@ -61,16 +66,16 @@ impl Starter for OfVcl {
     }
 
     fn observer(&self) -> Box<dyn Observer> {
-        PROCESS.registry.observer_while_waiting(self.0.stream(), &PROCESS.environment)
+        PROCESS.registry.observer_while_waiting(self.arguments.stream(), &PROCESS.environment)
     }
 }
 
-/// Joins or starts the stream's pipeline; where that fails and the arguments allow it, lines wait
-/// until it can be started.
+/// Joins or starts the stream's pipeline, and says whereto as soon as that is known; where the start fails and
+/// the arguments allow it, lines wait until it can be started.
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn open(arguments: &Arguments) -> Result<Outlet, String> {
+pub(super) fn open(arguments: &Arguments, whereto: &Arc<Whereto>) -> Result<Outlet, String> {
     let text = |error: settings::Error| error.to_string();
     // What worked before a restart of the cache process must not keep it from starting.
     let serve = match OnStartFailure::read(arguments).map_err(text)? {
@@ -81,7 +86,7 @@ pub(super) fn open(arguments: &Arguments) -> Result<Outlet, String> {
     let room = settings::ring(arguments).unwrap_or_default();
     Outlet::open(
         arguments.stream(),
-        Box::new(OfVcl(arguments.clone())),
+        Box::new(OfVcl { arguments: arguments.clone(), whereto: Arc::clone(whereto) }),
         serve,
         room,
         &PROCESS.environment,

@@ -1,44 +1,42 @@
-//! The compiled formats of all streams: those that print the same of the same task are one.
+//! What all streams of this process have: values of which equal ones are one.
 //!
-//! So a worker tells by an address that two streams have the same line (`lines`), and a VCL that is loaded
-//! again brings no format of its own. Limit: a format is looked for among those in use, one by one, when a
-//! VCL loads.
+//! So a worker tells by an address that two streams have the same line (`lines`), or the same pipeline
+//! (`identity`), and a VCL that is loaded again brings nothing of its own. Limit: a value is looked for among
+//! those in use, one by one, when a VCL loads.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::record::Program;
-
 /// See the module.
-pub(super) struct Programs(Mutex<Vec<Weak<Program>>>);
+pub(super) struct Shared<T>(Mutex<Vec<Weak<T>>>);
 
-impl Programs {
+impl<T: PartialEq> Shared<T> {
     pub(super) const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The one that is equal to `program`: streams that print the same have the same.
-    pub(super) fn shared(&self, program: Program) -> Arc<Program> {
+    /// The one that is equal to `value`.
+    pub(super) fn of(&self, value: T) -> Arc<T> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|one| one.strong_count() > 0);
-        if let Some(same) = all.iter().filter_map(Weak::upgrade).find(|one| **one == program) {
+        if let Some(same) = all.iter().filter_map(Weak::upgrade).find(|one| **one == value) {
             return same;
         }
-        let program = Arc::new(program);
-        all.push(Arc::downgrade(&program));
-        program
+        let value = Arc::new(value);
+        all.push(Arc::downgrade(&value));
+        value
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{MessageType, Options, TagTable};
+    use crate::record::{MessageType, Options, Program, TagTable};
 
     #[test]
     fn formats_are_shared_while_a_stream_has_them_and_only_if_they_print_the_same() {
-        let programs = Programs::new();
+        let programs = Shared::new();
         let of = |format: &str, options: &Options| {
-            programs.shared(Program::compile(format, options, &TagTable::new([])).unwrap())
+            programs.of(Program::compile(format, options, &TagTable::new([])).unwrap())
         };
         // What no line of this type shows makes no difference: each stream has a tag of its own.
         let tagged = |tag: &str| Options { tag: tag.to_owned(), ..Options::default() };
