@@ -5,7 +5,7 @@
 //! `varnishlog -g raw -q 'Error ~ "^S3LOG"'`. What the cache process writes to its standard error
 //! the manager passes on to syslog and to its own standard error.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::Write as _;
 
 use varnish::ffi;
@@ -31,16 +31,23 @@ impl Events for Varnish {
             Level::Warn | Level::Error => ffi::VslTag::Error,
         };
         let Ok(text) = CString::new(text) else { return };
-        // SAFETY: both strings are NUL-terminated; the format takes one string.
-        unsafe { ffi::VSL(tag, NO_VXID, c"%s".as_ptr(), text.as_ptr()) };
+        log(tag, &text);
     }
 }
 
-/// One line in the task's log.
+/// One line in the task's log; in `vcl_init` and `vcl_fini`, which have none, in Varnish's.
 pub(super) fn complain(ctx: &ffi::vrt_ctx, message: &str) {
     let Ok(message) = CString::new(message) else { return };
-    if !ctx.vsl.is_null() {
+    if ctx.vsl.is_null() {
+        log(ffi::VslTag::Error, &message);
+    } else {
         // SAFETY: the task's log is valid; the format takes one string.
         unsafe { ffi::VSLb(ctx.vsl, ffi::VslTag::Error, c"%s".as_ptr(), message.as_ptr()) };
     }
+}
+
+/// One record of no transaction.
+fn log(tag: ffi::VslTag, text: &CStr) {
+    // SAFETY: both strings are NUL-terminated; the format takes one string.
+    unsafe { ffi::VSL(tag, NO_VXID, c"%s".as_ptr(), text.as_ptr()) };
 }
