@@ -11,18 +11,17 @@
 //! Non-goals: the spool's files, which this module writes itself, and pipes, which the command
 //! takes for its keys.
 //!
-//! Limits: the caller's, in bytes; 5 seconds for the file system to answer. A file system that
-//! hangs costs one sleeping thread a path and read at most: while one sleeps, the next read of the
-//! path fails at once.
+//! Limits: the caller's, in bytes; 5 seconds for the file system to answer. One thread is at a path at a
+//! time, so that a file system that hangs costs one sleeping thread a path: who asks meanwhile waits, within
+//! its own 5 seconds, and once one has been given up, the next read of the path fails at once.
 
-use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{major, minor};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -141,11 +140,50 @@ fn accepted(most: u64) -> String {
     format!("a regular file of at most {size} {unit} is required")
 }
 
-/// Paths whose file system has a thread of ours asleep in it.
-static HANGING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// A path that a thread of ours is at.
+struct At {
+    path: PathBuf,
+    /// Who waited for it has given up.
+    hangs: bool,
+}
 
-fn hanging() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    HANGING.lock().unwrap_or_else(PoisonError::into_inner)
+/// Each path that a thread of ours is at, once.
+static PATHS: Mutex<Vec<At>> = Mutex::new(Vec::new());
+
+/// A thread has left its path, or was given up.
+static CHANGED: Condvar = Condvar::new();
+
+fn paths() -> MutexGuard<'static, Vec<At>> {
+    PATHS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The claim to a path, until it is dropped.
+struct Claim(PathBuf);
+
+impl Claim {
+    /// Waits while another thread is at `path`; `None` when no time is `left`, or that one hangs.
+    fn wait(path: &Path, left: impl Fn() -> Duration) -> Option<Self> {
+        let mut all = paths();
+        loop {
+            match all.iter().find(|at| at.path == path) {
+                None => {
+                    all.push(At { path: path.to_owned(), hangs: false });
+                    return Some(Self(path.to_owned()));
+                }
+                Some(at) if at.hangs || left().is_zero() => return None,
+                Some(_) => {}
+            }
+            let waited = CHANGED.wait_timeout(all, left());
+            all = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        paths().retain(|at| at.path != self.0);
+        CHANGED.notify_all();
+    }
 }
 
 /// Lets a thread of its own do `work`, and waits for it up to `patience`: neither flag nor signal
@@ -159,29 +197,39 @@ fn patiently<T: Send + 'static>(
         let text = "its file system does not answer: check the mount";
         io::Error::new(ErrorKind::TimedOut, text)
     };
-    if hanging().contains(path) {
-        return Err(late());
-    }
-    let (sender, receiver) = mpsc::sync_channel(0);
-    let own = path.to_owned();
+    let begun = Instant::now();
+    let left = || patience.saturating_sub(begun.elapsed());
+    let claim = Claim::wait(path, left).ok_or_else(late)?;
+    let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn("s3log-file", move || {
-        // Without a buffer an answer is taken or refused. The receiver is dropped only after the
-        // path has been written down.
-        if sender.send(work(&own)).is_err() {
-            hanging().remove(&own);
-        }
+        let answer = work(&claim.0);
+        // There is room for it. Only then is the path free, so that an answer that comes while its caller
+        // gives up is found.
+        let _ = sender.send(answer);
+        drop(claim);
     })?;
-    match receiver.recv_timeout(patience) {
+    match receiver.recv_timeout(left()) {
         Ok(answer) => answer,
-        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("reading it panicked")),
+        Err(RecvTimeoutError::Disconnected) => Err(panicked()),
         Err(RecvTimeoutError::Timeout) => {
-            hanging().insert(path.to_owned());
-            // An answer that came in between was taken, and so nobody else removes the path.
-            receiver.try_recv().unwrap_or_else(|_| Err(late())).inspect(|_| {
-                hanging().remove(path);
-            })
+            let mut all = paths();
+            match receiver.try_recv() {
+                Ok(answer) => answer,
+                Err(TryRecvError::Disconnected) => Err(panicked()),
+                Err(TryRecvError::Empty) => {
+                    if let Some(at) = all.iter_mut().find(|at| at.path == path) {
+                        at.hangs = true;
+                    }
+                    CHANGED.notify_all();
+                    Err(late())
+                }
+            }
         }
     }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("reading it panicked")
 }
 
 #[cfg(test)]
@@ -231,10 +279,67 @@ mod tests {
         let error = patiently(path, Duration::MAX, |_| Ok(2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop(release);
-        while hanging().contains(path) {
+        while paths().iter().any(|at| at.path == path) {
             std::thread::yield_now();
         }
         assert_eq!(patiently(path, Duration::MAX, |_| Ok(3)).unwrap(), 3);
+    }
+
+    /// Waits until a read has begun.
+    fn wait_for(begun: &mpsc::Receiver<()>) {
+        begun.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_second_caller_has_no_thread_of_its_own_while_the_first_one_waits() {
+        let path = Path::new("/slow/for/a/test");
+        let (begin, begun) = mpsc::channel::<()>();
+        let (release, held) = mpsc::channel::<()>();
+        let first = std::thread::spawn(move || {
+            patiently(path, Duration::MAX, move |_| {
+                begin.send(()).unwrap();
+                let _ = held.recv();
+                Ok(1)
+            })
+        });
+        wait_for(&begun);
+        let ran = patiently(path, Duration::from_millis(10), |_| Ok(2)).map_err(|e| e.kind());
+        assert_eq!(ran, Err(ErrorKind::TimedOut));
+        // Another path is not held up.
+        assert_eq!(patiently(Path::new("/quick"), Duration::MAX, |_| Ok(3)).unwrap(), 3);
+        // One that has the time waits, and then reads for itself.
+        let (begin, begun) = mpsc::channel::<()>();
+        let second = std::thread::spawn(move || {
+            patiently(path, Duration::MAX, move |_| {
+                begin.send(()).unwrap();
+                Ok(4)
+            })
+        });
+        assert!(begun.recv_timeout(Duration::from_millis(20)).is_err());
+        drop(release);
+        assert_eq!(first.join().unwrap().unwrap(), 1);
+        wait_for(&begun);
+        assert_eq!(second.join().unwrap().unwrap(), 4);
+    }
+
+    #[test]
+    fn who_waits_for_a_file_system_that_is_given_up_fails_with_it() {
+        let path = Path::new("/given/up/for/a/test");
+        let (begin, begun) = mpsc::channel::<()>();
+        let (release, held) = mpsc::channel::<()>();
+        let first = std::thread::spawn(move || {
+            patiently(path, Duration::from_millis(50), move |_| {
+                begin.send(()).unwrap();
+                let _ = held.recv();
+                Ok(1)
+            })
+        });
+        wait_for(&begun);
+        let second = patiently(path, Duration::MAX, |_| Ok(2)).map_err(|error| error.kind());
+        assert_eq!(second, Err(ErrorKind::TimedOut));
+        let first = first.join().unwrap().map_err(|error| error.kind());
+        assert_eq!(first, Err(ErrorKind::TimedOut));
+        drop(release);
     }
 
     #[test]
@@ -243,5 +348,7 @@ mod tests {
             panic!("on purpose")
         });
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Other);
+        // It does not hold up the next one.
+        assert_eq!(patiently(Path::new("/panic"), Duration::MAX, |_| Ok(1)).unwrap(), 1);
     }
 }
