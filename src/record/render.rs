@@ -10,7 +10,7 @@ use super::options::{Escape, MessageType};
 use super::prefix::LENGTH_MAX;
 use super::program::{Program, slot};
 use super::settled::settle;
-use super::task::Task;
+use super::task::{Side, Task};
 use super::times::Times;
 use super::values::Values;
 use super::walk::{Captured, FEW, INLINE, Slot, walk};
@@ -58,6 +58,7 @@ impl Program {
         let times = settle(self, task, &mut found).unwrap_or_else(|| {
             walk(self, &self.all, task, &mut found);
             heal(self, task, &mut found);
+            found.status = self.delivered(task);
             Times::new(self, task, &mut found)
         });
         self.prefix.write(times.end.or(times.start), out);
@@ -79,6 +80,18 @@ impl Program {
             .or_else(|| task.structs.status());
         let truncated = self.end(out, start, (self.escape == Escape::Json).then_some(&strings));
         Rendered { truncated, incomplete, status }
+    }
+
+    /// The status that was sent, where that is known. The last one in the log may be that of a 100 Continue, which
+    /// Varnish sends when the answer is made already and the request's body is still to come.
+    fn delivered(&self, task: &Task<'_>) -> Option<u16> {
+        // A pipe has no status of its own.
+        let answered = task.side == Side::Client && task.acct.is_some();
+        if self.heal && answered {
+            task.structs.status().filter(|status| *status != 0)
+        } else {
+            None
+        }
     }
 
     /// Appends `text` as exactly one line, with the prefix of its message type and its newline,

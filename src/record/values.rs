@@ -148,12 +148,8 @@ impl<'a> Values<'_, '_, '_, 'a> {
         };
         // A pipe has no status of its own.
         let piped = self.task.side == Side::Client && self.task.acct.is_none();
-        if program.heal && !piped && (!self.found.whole || program.masked(self.task, tag)) {
-            match self.task.structs.status().filter(|status| *status != 0) {
-                Some(status) => return self.line.number(u64::from(status)),
-                None => self.found.incomplete = true,
-            }
-        }
+        let lost = !self.found.whole || program.masked(self.task, tag);
+        self.found.incomplete |= program.heal && !piped && lost;
         self.line.absent(place, Missing::Int);
     }
 

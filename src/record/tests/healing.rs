@@ -314,3 +314,22 @@ fn a_cookie_is_that_of_the_header_as_sent_or_received() {
     assert_eq!(print(&request(&dark), Side::Client, 1, &sent, &late), "-");
     assert_eq!(print(&request(&dark), Side::Client, 1, &sent, &both), "abc");
 }
+
+#[test]
+fn the_status_is_that_of_what_was_delivered_whatever_the_log_has_behind_it() {
+    let log = Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("VCL_call", "SYNTH")
+        .rec("RespStatus", "413")
+        .rec("RespStatus", "100");
+    let known = Known { status: Some(413), ..Known::default() };
+    let sent = Task { structs: &known, ..task(&log, Side::Client) };
+    for format in ["%s", "%s %{Server}o"] {
+        let (line, rendered) = full(format, &apache(), &sent);
+        assert!(line.starts_with(b"413"), "{}", String::from_utf8_lossy(&line));
+        assert_eq!(rendered.status, Some(413));
+    }
+    // Where only the log tells.
+    let (line, rendered) = full("%s", &apache(), &task(&log, Side::Client));
+    assert_eq!((line.as_slice(), rendered.status), (&b"100"[..], Some(100)));
+}
