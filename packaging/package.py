@@ -126,6 +126,14 @@ def look(tree):
         inside("stat", "-c", "%U:%G %a", f"/{SPOOL}") == "vcache:varnish 700\n",
         "the spool belongs to the cache process's user",
     )
+    # What boots, upgrades and installations run, after an operator has chosen another user.
+    inside("chown", "www-data:www-data", f"/{SPOOL}")
+    inside("chmod", "750", f"/{SPOOL}")
+    inside("systemd-tmpfiles", "--create", "vmod-s3log.conf")
+    kept = inside("stat", "-c", "%U:%G %a", f"/{SPOOL}")
+    expect(kept == "www-data:www-data 750\n", f"a spool keeps the owner and mode that it was given: {kept}")
+    inside("chown", "vcache:varnish", f"/{SPOOL}")
+    inside("chmod", "700", f"/{SPOOL}")
     files = inside("dpkg", "-L", "vmod-s3log").split()
     for wanted in [
         "/usr/bin/s3log",
