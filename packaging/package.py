@@ -83,6 +83,7 @@ def main():
         say(f"s3log verify: {done.strip().splitlines()[-1]}")
 
         shutil.rmtree(tree / SPOOL / "access")
+        remain(tree)
         inside("apt-get", "purge", "-y", "-qq", "vmod-s3log")
         expect(not (tree / SPOOL).exists(), "an empty spool goes with a purge")
         left = inside("sh", "-c", "find / -xdev -iname '*s3log*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/etc/varnish/*' -not -path '/var/cache/*' -not -path '/var/log/*' -not -path '/var/lib/varnish/*'")
@@ -209,6 +210,22 @@ def compare(place, asked, what):
     found = sorted(line.encode() for line in out.splitlines())
     expect(found == sorted(asked), f"{len(asked)} lines are in the bucket, found {len(found)}")
     say(f"{what}: {len(found)} lines in the bucket, each once")
+
+
+def remain(tree):
+    """What a purge runs, with spools that cannot be removed: it says so and does not fail."""
+    purge = "/var/lib/dpkg/info/vmod-s3log.postrm purge"
+    elsewhere = "/srv/spool"
+    for place, before, after in [
+        ("a mount point", f"mount -t tmpfs none /{SPOOL}", f"umount /{SPOOL}"),
+        ("a link", f"mv /{SPOOL} {elsewhere}; ln -s {elsewhere} /{SPOOL}", f"rm /{SPOOL}; mv {elsewhere} /{SPOOL}"),
+    ]:
+        said = inside("sh", "-ec", f"{before}; {purge}; touch /{SPOOL}/0000000001.data; {purge}; rm /{SPOOL}/*; {after}")
+        empty, full = (line for line in said.splitlines() if f"/{SPOOL} is left" in line)
+        expect(" is left though it is empty: " in empty, f"an empty spool that is {place}: {said}")
+        expect(" is left: it may hold log lines" in full, f"a full spool that is {place}: {said}")
+        expect((tree / SPOOL).is_dir(), f"the spool is what it was before it was {place}")
+    say("an empty spool that is a mount point or a link is left, and does not make a purge fail")
 
 
 def make_newer(tree, name):
