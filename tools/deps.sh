@@ -8,7 +8,8 @@
 #
 # VARNISH=system takes this Debian's Varnish, 7.1 in Debian 12 and 7.7 in Debian 13; VARNISH=source builds
 # Debian 13's. What was said last holds. Nothing said, it is the system's, unless .deps/varnish is there.
-# A Varnish with a prefix of its own, to which PATH and PKG_CONFIG_PATH lead, is taken as it is.
+# A Varnish with a prefix of its own, to which PKG_CONFIG_PATH leads, is taken as it is, whatever is said. One that
+# docs/versions.md does not have is refused, and not replaced.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deps=$PWD/.deps
@@ -62,9 +63,17 @@ apt_install ca-certificates build-essential pkg-config libclang-dev clang wrk ng
   curl python3 python3-venv procps age gnupg minisign tinyproxy zstd openssl valgrind libc6-dbg
 
 # --- Varnish --------------------------------------------------------------------------------
-varnish_wanted=7.1
-fits() { # the version is at least the wanted one and older than 10: docs/versions.md
-  [ -n "$1" ] && printf '%s\n%s\n' "$varnish_wanted" "$1" | sort -V -C && [ "${1%%.*}" -lt 10 ]
+at_least() { printf '%s\n%s\n' "$1" "$2" | sort -V -C; }
+# What is installed where there is none.
+is_new() { [[ $1 =~ ^[0-9]+\. ]] && at_least 7.1 "$1" && [ "${1%%.*}" -lt 10 ]; }
+# The versions of docs/versions.md.
+accepted="6.0.16 and later 6.0, 6.6, and 7.1 to 9"
+fits() {
+  case $1 in
+    6.0.*) at_least 6.0.16 "$1" ;;
+    6.6.*) ;;
+    *) is_new "$1" ;;
+  esac
 }
 candidate() {
   # Without package lists there is no candidate for anything.
@@ -81,21 +90,36 @@ case $asked in
   '') if [ -e "$built/.complete" ]; then asked=source; fi ;;
   *) die "VARNISH=$asked: expected system, for this Debian's Varnish, or source, for Debian 13's built into .deps/varnish" ;;
 esac
+# The Varnish that is there, its prefix, and what else to do if it is not one to build for.
+found=$(pkg-config --modversion varnishapi 2>/dev/null || true)
 prefix=
-system=$(pkg-config --modversion varnishapi 2>/dev/null || true)
-if fits "$system" && command -v varnishd >/dev/null && command -v varnishtest >/dev/null; then
-  prefix=$(pkg-config --variable=exec_prefix varnishapi)
+[ -z "$found" ] || prefix=$(pkg-config --variable=exec_prefix varnishapi)
+case $prefix in
+  '' | "$built") prefix= ;;
+  /usr) if [ "$asked" = source ]; then prefix=; fi ;;
+esac
+if [ "$prefix" = /usr ]; then
+  instead="install another, or say VARNISH=source, which builds Debian 13's into .deps/varnish"
+else
+  instead="let PKG_CONFIG_PATH lead to another, or nowhere"
 fi
-if [ -n "$prefix" ] && [ "$prefix" != /usr ] && [ "$prefix" != "$built" ]; then
-  say "Varnish $system of this shell's environment ($prefix)"
-elif [ "$asked" != source ] && [ "$prefix" = /usr ]; then
-  say "Varnish $system of this system"
-elif [ "$asked" != source ] && fits "$(candidate libvarnishapi-dev)"; then
+has() { [ -x "$prefix/sbin/varnishd" ] && [ -x "$prefix/bin/varnishtest" ]; }
+if [ -n "$prefix" ]; then
+  fits "$found" || die "pkg-config finds Varnish $found in $prefix; accepted are $accepted: $instead"
+  # Debian has the headers in a package of their own.
+  if [ "$prefix" = /usr ] && ! has && [ "$(candidate varnish)" = "$found" ]; then apt_install varnish; fi
+  has || die "Varnish $found in $prefix has no sbin/varnishd or no bin/varnishtest: install all of it there; or $instead"
+fi
+if [ "$prefix" = /usr ]; then
+  say "Varnish $found of this system"
+elif [ -n "$prefix" ]; then
+  say "Varnish $found of this shell's environment ($prefix)"
+elif [ "$asked" != source ] && is_new "$(candidate libvarnishapi-dev)"; then
   apt_install varnish libvarnishapi-dev
   prefix=/usr
   say "Varnish $(pkg-config --modversion varnishapi) of this system, as installed now; VARNISH=source takes Debian 13's"
 elif [ "$asked" = system ]; then
-  die "VARNISH=system: this Debian has no Varnish from $varnish_wanted up"
+  die "VARNISH=system: this Debian has no Varnish from 7.1 up"
 elif [ -x "$built/sbin/varnishd" ] && [ -e "$built/.complete" ]; then
   prefix=$built
   say "Varnish $(cat "$built/.complete") in .deps/varnish"
