@@ -1,8 +1,12 @@
-//! `s3log doctor` on a node without a varnishd: `make e2e T=doctor` has real ones.
+//! `s3log doctor` on a node without a varnishd, and with one that was replaced: `make e2e T=doctor` has those that serve.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use vmod_s3log::built_for;
 
 use crate::common::logs::{Logs, Ran};
 use crate::common::s3_server::SECRET_KEY;
@@ -117,4 +121,82 @@ fn doctor_takes_streams_and_settings_from_the_spool_where_there_is_no_settings_f
         "-> Open the way to that address and port in the firewall, or correct `endpoint` or";
     assert!(ran.out.contains(action), "{}", ran.out);
     assert!(ran.out.contains("things to fix"), "{}", ran.out);
+}
+
+/// A varnishd from a copy of its file. It has no VCL, and so no cache process.
+struct Running(Child);
+
+impl Running {
+    fn start(file: &Path, workdir: &Path) -> Self {
+        let mut command = Command::new(file);
+        command.args(["-F", "-f", "", "-a", "127.0.0.1:0", "-j", "none"]);
+        command.args(["-s", "malloc,1m", "-n"]).arg(workdir);
+        let running = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(running.spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// What doctor says of a module's file that was built for `abi`, beside the varnishd in `work`.
+fn of_module(logs: &Logs, abi: &str) -> Value {
+    let file = logs.path("libvmod_s3log.so");
+    std::fs::write(&file, format!("s3log is built for\x02{abi}\x03")).unwrap();
+    let (file, work) = (file.display().to_string(), logs.path("work").display().to_string());
+    let given = ["doctor", "access", "--json", "--offline", "-n", &work, "--module", &file];
+    let ran = logs.s3log(&given);
+    let mut all = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.find(|one| one["about"] == "module").unwrap_or_else(|| panic!("no module: {ran:?}"))
+}
+
+#[test]
+fn doctor_asks_for_a_restart_where_varnish_was_upgraded_together_with_the_module() {
+    let logs = Logs::start();
+    let module = Path::new(env!("CARGO_BIN_EXE_s3log")).with_file_name("libvmod_s3log.so");
+    let old = built_for::of(&module).unwrap().abi().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let varnishd = std::env::split_paths(&path).map(|folder| folder.join("varnishd"));
+    let varnishd = varnishd.into_iter().find(|file| file.exists()).expect("varnishd on PATH");
+    let file = logs.path("varnishd");
+    // Copied by another process: what one of this process's threads writes while another one starts a program
+    // cannot be executed.
+    assert!(Command::new("cp").arg(varnishd).arg(&file).status().unwrap().success());
+    let _running = Running::start(&file, &logs.path("work"));
+    // Its name is varnishd from the moment that it is executed.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while of_module(&logs, &old)["result"] != "ok" {
+        assert!(Instant::now() < deadline, "{}", of_module(&logs, &old));
+    }
+    // As long as the old one, so that it fits into the file.
+    let new = format!("{}~", &old[..old.len() - 1]);
+    let found = of_module(&logs, &new);
+    let action = format!("Install the module that was built for {old}: ");
+    assert!(found["action"].as_str().unwrap().starts_with(&action), "{found}");
+
+    // Both are upgraded.
+    let mut program = std::fs::read(&file).unwrap();
+    let at = program.windows(old.len()).position(|bytes| bytes == old.as_bytes()).unwrap();
+    program[at..at + old.len()].copy_from_slice(new.as_bytes());
+    let upgraded = logs.path("upgraded");
+    std::fs::write(&upgraded, program).unwrap();
+    std::fs::rename(upgraded, &file).unwrap();
+    let found = of_module(&logs, &new);
+    assert_eq!(found["result"], "fix", "{found}");
+    let action = "Restart Varnish, so that the installed one runs: systemctl restart varnish.";
+    assert_eq!(found["action"], action, "{found}");
+    let detail = format!("was built for {new}, which is installed, and {old} still runs");
+    assert!(found["detail"].as_str().unwrap().contains(&detail), "{found}");
+
+    // Varnish alone, or with a module for a third one: what runs does not say for which it is to be.
+    for abi in [old, new.replace('~', "^")] {
+        let found = of_module(&logs, &abi);
+        assert_eq!(found["result"], "fix", "{found}");
+        let action = "Install the module for the Varnish that is installed: ";
+        assert!(found["action"].as_str().unwrap().starts_with(action), "{found}");
+    }
 }

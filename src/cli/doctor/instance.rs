@@ -97,7 +97,24 @@ fn module(node: &Node<'_>, abi: Option<&str>) -> Option<Finding> {
         }
     };
     let wanted = wanted.abi();
+    let successor = node.varnishd.successor_loads(wanted);
     match abi {
+        _ if successor == Some(false) => {
+            let text =
+                format!("{name} was built for {wanted}, and another Varnish is installed now");
+            let action = "Install the module for the Varnish that is installed: upgrade its package, or run \
+                          make build && make install, then restart Varnish: systemctl restart varnish.";
+            Some(Finding::fix("module", text, action))
+        }
+        Some(abi) if abi != wanted && successor == Some(true) => {
+            let text = format!(
+                "{name} was built for {wanted}, which is installed, and {abi} still runs: it cannot be \
+                 loaded"
+            );
+            let action =
+                "Restart Varnish, so that the installed one runs: systemctl restart varnish.";
+            Some(Finding::fix("module", text, action))
+        }
         Some(abi) if abi != wanted => {
             let text =
                 format!("{name} was built for {wanted}, and this is {abi}: it cannot be loaded");

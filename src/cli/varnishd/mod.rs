@@ -23,7 +23,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use memchr::memmem;
+
 use super::{Error, program};
+use crate::regular_file;
 pub(super) use cli::Parameters;
 pub(super) use counters::{Counters, StreamCounters};
 pub(super) use mask::Mask;
@@ -34,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Most that one may print: some 200 bytes a counter.
 const MOST: u64 = 64 << 20;
+
+/// Largest file of varnishd.
+const PROGRAM_MAX: u64 = 64 << 20;
 
 /// A varnishd, or where one is expected.
 #[derive(Debug)]
@@ -153,6 +159,15 @@ impl Varnishd {
         // Varnish says it on standard error.
         cli::abi(&String::from_utf8_lossy(&said.stderr))
             .ok_or_else(|| program::failed("varnishd -V", "printed no version"))
+    }
+
+    /// Whether the varnishd that was installed in place of the one that runs loads modules of this ABI; `None`
+    /// where none was, or where this user may not look.
+    pub(super) fn successor_loads(&self, abi: &str) -> Option<bool> {
+        let file = self.manager.as_ref()?.successor()?;
+        let program = regular_file::read(&file, PROGRAM_MAX).ok()?;
+        // The text that it compares a module's with.
+        Some(memmem::find(&program, &[abi.as_bytes(), b"\0"].concat()).is_some())
     }
 
     /// The newest messages of the module in Varnish's log, oldest first.

@@ -1,6 +1,8 @@
 //! Which varnishd run on this machine, from `/proc`.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the managing process is called, by Varnish and by Vinyl Cache.
@@ -57,6 +59,16 @@ impl Process {
     /// It has ended, or belongs to another user.
     pub(in crate::cli) fn file(&self, name: &str) -> std::io::Result<String> {
         fs::read_to_string(format!("/proc/{}/{name}", self.pid))
+    }
+
+    /// Where its program's file was, if that is another file by now or none; `None` also where this user may
+    /// not look.
+    pub(super) fn successor(&self) -> Option<PathBuf> {
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
+        let link = fs::read_link(process.join("exe")).ok()?;
+        let path = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?.strip_prefix(b"/")?;
+        // As the process sees it, which may have a root directory of its own.
+        Some(process.join("root").join(OsStr::from_bytes(path)))
     }
 }
 
