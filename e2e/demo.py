@@ -86,7 +86,7 @@ def prove(place, options):
         settings += f" --credentials {place.s3.credentials}"
         say("\nIt goes on running until Ctrl-C. Try:")
         say(f"  curl -i http://127.0.0.1:{varnish.port}/page")
-        say(f"  target/release/s3log cat {settings} access | tail")
+        say(f"  {os.path.relpath(place.command)} cat {settings} access | tail")
         say(f"  varnishstat -n {varnish.workdir} -f 'S3LOG.*'")
         say(f"  varnishadm -n {varnish.workdir} stop   # and see the last block arrive")
         say(f"(. {os.path.relpath(rig.DEPS)}/env first puts Varnish's tools on the PATH)")

@@ -170,3 +170,24 @@ fn the_build_looks_again_at_a_varnish_that_is_upgraded_where_it_is() {
         assert!(watched, "{name}:\n{told}");
     }
 }
+
+#[test]
+fn the_debian_package_has_what_was_just_built_wherever_cargo_builds() {
+    for (set, built) in [(None, "target/release"), (Some("/srv/cargo"), "/srv/cargo/release")] {
+        let mut make = Command::new("make");
+        make.args([
+            "-n",
+            "-f",
+            "debian/rules",
+            "override_dh_auto_build",
+            "override_dh_auto_install",
+        ]);
+        make.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("CARGO_TARGET_DIR");
+        let output = make.envs(set.map(|folder| ("CARGO_TARGET_DIR", folder))).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        let removed = format!("rm -f {built}/libvmod_s3log.so {built}/s3log\npackaging/build.sh\n");
+        assert!(told.contains(&removed), "{told}");
+        assert!(told.contains(&format!("TARGET={built} ")), "{told}");
+    }
+}
