@@ -7,7 +7,9 @@
 #   ZSHDIR   zsh's completion                                           PREFIX/share/zsh/site-functions
 #   TARGET   where the build is                                         target/release
 #
-# Makes no directory for the spool: its owner is not this script's business (docs/install.md).
+# Makes no directory for the spool, but the file by which systemd-tmpfiles makes it (docs/install.md). Without DESTDIR the
+# owner in that file is the user that this machine's varnishd takes for the cache process, with its group: vcache if there
+# is one, else varnish.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
@@ -79,7 +81,17 @@ put 644 "$documents/examples/selinux" packaging/selinux/*
 put 644 "$documents/examples/apparmor" packaging/apparmor/*
 packaging/pages.py "$documents" vcl=examples packaging/selinux=examples/selinux packaging/apparmor=examples/apparmor
 
-install -D -m 644 packaging/tmpfiles.conf "$DESTDIR$PREFIX/lib/tmpfiles.d/vmod-s3log.conf"
+owner=vcache group=varnish
+if [ -z "$DESTDIR" ]; then
+  id vcache >/dev/null 2>&1 || owner=varnish
+  group=$(id -gn $owner 2>/dev/null) || {
+    group=varnish
+    printf 'install: no user vcache or varnish here: write that of the cache process into %s\n' \
+      "$PREFIX/lib/tmpfiles.d/vmod-s3log.conf" >&2
+  }
+fi
+sed "s/:vcache :varnish/:$owner :$group/" packaging/tmpfiles.conf >"$made/vmod-s3log.conf"
+put 644 "$DESTDIR$PREFIX/lib/tmpfiles.d" "$made/vmod-s3log.conf"
 install -D -m 644 packaging/varnish.service.conf \
   "$DESTDIR$PREFIX/lib/systemd/system/varnish.service.d/vmod-s3log.conf"
 # Another user's process that uploads; not enabled, and its user is not made (docs/operations.md).

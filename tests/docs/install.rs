@@ -6,12 +6,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+fn command(settings: &[String]) -> Command {
+    let mut install =
+        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/install.sh"));
+    install.args(settings).env_remove("CARGO_TARGET_DIR");
+    install
+}
+
 fn install(settings: &[String]) -> Output {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/install.sh"))
-        .args(settings)
-        .env_remove("CARGO_TARGET_DIR")
-        .output()
-        .unwrap()
+    command(settings).output().unwrap()
 }
 
 /// Where cargo has put the command, and the module beside it.
@@ -189,5 +192,34 @@ fn the_debian_package_has_what_was_just_built_wherever_cargo_builds() {
         let removed = format!("rm -f {built}/libvmod_s3log.so {built}/s3log\npackaging/build.sh\n");
         assert!(told.contains(&removed), "{told}");
         assert!(told.contains(&format!("TARGET={built} ")), "{told}");
+    }
+}
+
+#[test]
+fn the_spool_is_made_for_the_user_that_this_machine_has_for_the_cache_process() {
+    // Who there is; owner and group, and whether the installation says that they are not known.
+    for (users, owner, told) in [
+        ("*vcache | *varnish", "vcache :group-of-vcache", false),
+        ("*varnish", "varnish :group-of-varnish", false),
+        ("nobody", "varnish :varnish", true),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let text = format!("case $* in {users}) echo group-of-${{2-}} ;; *) exit 1 ;; esac");
+        crate::scripts(place.path(), &[("id", &text)]);
+        let prefix = place.path().join("usr");
+        let mut install = command(&[
+            format!("PREFIX={}", prefix.display()),
+            format!("VMODDIR={}", place.path().join("vmods").display()),
+            format!("TARGET={}", built().display()),
+        ]);
+        let path = std::env::var("PATH").unwrap();
+        install.env("PATH", format!("{}:{path}", place.path().display()));
+        let output = install.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let line = fs::read_to_string(prefix.join("lib/tmpfiles.d/vmod-s3log.conf")).unwrap();
+        let wanted = format!("\nd /var/lib/vmod-s3log :0700 :{owner} -\n");
+        assert!(line.ends_with(&wanted), "{users}: {line}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.contains("no user vcache or varnish here: write that of"), told, "{said}");
     }
 }

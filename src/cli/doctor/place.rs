@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use super::node::Node;
-use super::rights::{ENTER, READ, WRITE, barred, may, user};
+use super::rights::{ENTER, READ, WRITE, barred, is_user, may, user};
 use crate::cli::terminal::output::size;
 use crate::cli::varnishd::Process;
 use crate::spool::file_system_warning;
@@ -55,7 +55,12 @@ fn there(node: &Node<'_>, directory: &Path) -> Result<Finding, Finding> {
     let name = directory.display();
     let child = node.varnishd.child.as_ref();
     let make = || {
-        let owner = child.map_or_else(|| "vcache:varnish".to_owned(), owner);
+        // Where none runs, the user that varnishd takes for it.
+        let usual = || {
+            let known = ["vcache", "varnish"].into_iter().find(|name| is_user(name));
+            format!("{}:varnish", known.unwrap_or("vcache"))
+        };
+        let owner = child.map_or_else(usual, owner);
         let (user, group) = owner.split_once(':').unwrap_or((&owner, "varnish"));
         format!("install -d -m 700 -o {user} -g {group} {name}")
     };

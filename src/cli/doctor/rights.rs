@@ -35,6 +35,12 @@ pub(super) fn barred<'a>(process: &Process, path: &'a Path) -> Option<&'a Path> 
         .find(|folder| std::fs::metadata(folder).is_ok_and(|found| !may(process, &found, ENTER)))
 }
 
+/// Whether there is a user of this name.
+pub(super) fn is_user(name: &str) -> bool {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users.lines().any(|line| line.split(':').next() == Some(name))
+}
+
 /// The name of a user, or its number.
 pub(super) fn user(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
