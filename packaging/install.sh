@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `cargo build --release` has made: make install DESTDIR= PREFIX=.
+# Installs what `make build` or packaging/build.sh has made: make install DESTDIR= PREFIX=.
 #
 #   DESTDIR  is put before every path, for packages                     (nothing)
 #   PREFIX   command, manual pages, completions, documents, systemd     /usr/local
@@ -33,7 +33,8 @@ ZSHDIR=${ZSHDIR:-$PREFIX/share/zsh/site-functions}
 share=$DESTDIR$PREFIX/share
 documents=$share/doc/vmod-s3log
 for built in libvmod_s3log.so s3log; do
-  [ -e "$TARGET/$built" ] || die "$TARGET/$built is not there: run 'make build' first"
+  [ -e "$TARGET/$built" ] ||
+    die "$TARGET/$built is not there: run 'make build' first, or packaging/build.sh for the Varnish that pkg-config finds"
 done
 
 put() { # MODE DIRECTORY FILE...

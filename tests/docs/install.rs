@@ -130,7 +130,12 @@ fn without_a_build_it_says_what_to_do() {
     ]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(told.contains("libvmod_s3log.so is not there: run 'make build' first"), "{told}");
+    assert!(
+        told.contains(
+            "libvmod_s3log.so is not there: run 'make build' first, or packaging/build.sh "
+        ),
+        "{told}"
+    );
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 

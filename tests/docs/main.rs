@@ -21,6 +21,7 @@ mod format;
 mod gateways;
 mod install;
 mod names;
+mod vinyl;
 
 /// Makes shell scripts in a folder. Another process writes them: what one of this process's threads has open for
 /// writing while another one starts a program cannot be executed.
