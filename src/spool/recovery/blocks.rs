@@ -259,7 +259,7 @@ impl Recovery<'_> {
                 self.index.insert(number, Entry::of(sidecar));
             }
             Some(length) => {
-                let reason = format!("the file has {length} bytes and was sealed with {bytes}\n");
+                let reason = format!("the file has {length} bytes and was sealed with {bytes}");
                 move_to_quarantine(self.files, number, name, &reason)?;
                 self.index.quarantine(number, Entry::of(sidecar));
             }
