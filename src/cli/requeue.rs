@@ -24,11 +24,12 @@ use crate::spool::{self, Refused, Selection};
                   --from moves all that waits for a route, as s3log stats shows it, to another route of \
                   the stream: for a bucket or a key that will not come back. Encrypted blocks are moved \
                   only to a route with exactly the same keys. The blocks continue the chain of the other \
-                  route. No process may have the folder that they leave.\n\n\
+                  route. No process may have the folder that they leave. --dry-run reads every block and says \
+                  what would be moved and what would stay.\n\n\
                   A running varnishd uploads requeued blocks within seconds, a stopped one after its next \
                   start; s3log drain uploads them as well.\n\n\
                   Exit codes: 0 done, 1 no quarantined block matches --code or --block, or --from leaves a \
-                  block behind or finds its folder in use, 2 invalid arguments or settings."
+                  block behind, or would, or finds its folder in use, 2 invalid arguments or settings."
 )]
 pub(super) struct RequeueArgs {
     /// Requeue all quarantined blocks.
@@ -51,7 +52,7 @@ pub(super) struct RequeueArgs {
     /// Allow that the blocks are signed by another key than until now, or by none.
     #[arg(long, requires = "from")]
     change_signer: bool,
-    /// Only show what --from would move.
+    /// Only show what --from would do.
     #[arg(long, requires = "from")]
     dry_run: bool,
     /// Print one JSON object per block, or one in all with --from.

@@ -9,7 +9,7 @@ use super::node::{Terminal, environment};
 use super::spools::{RouteSpool, Spools};
 use super::terminal::output::{count, counted, json, size};
 use crate::block::sanitise;
-use crate::pipeline::{Move, Moved};
+use crate::pipeline::Move;
 use crate::printable::printable;
 use crate::settings::Saved;
 use crate::spool;
@@ -44,7 +44,7 @@ fn is_same_stream(one: &RouteSpool, other: &RouteSpool) -> bool {
     if say { one == other } else { sanitise(one) == sanitise(other) }
 }
 
-/// Moves what waits for a route.
+/// Moves what waits for a route, or only says what that would do.
 ///
 /// # Errors
 /// No such route or several, what must not be moved, and the file system's.
@@ -87,16 +87,11 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
         return Err(Error::InUse(format!("requeue --from {from}: {text}")));
     }
     let done = if arguments.dry_run {
-        let mut waits = glance.sealed;
-        for more in [glance.held, glance.moved, glance.quarantined] {
-            waits.blocks += more.blocks;
-            waits.records += more.records;
-            waits.bytes += more.bytes;
-        }
-        Moved { moved: waits, ..Moved::default() }
+        work.foretell()
     } else {
-        work.carry_out(&environment(Arc::new(Terminal))).map_err(usage)?
+        work.carry_out(&environment(Arc::new(Terminal)))
     };
+    let done = done.map_err(usage)?;
     let moved = done.moved;
     let to = route(target);
     if arguments.json {
@@ -118,7 +113,11 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             count(moved.records),
             size(moved.bytes)
         );
-        let verb = if arguments.dry_run { "would be moved" } else { "moved" };
+        let [verb, stay, stays] = if arguments.dry_run {
+            ["would be moved", "would stay", "would stay"]
+        } else {
+            ["moved", "stay", "stays"]
+        };
         let destination = target.destination().unwrap_or_default();
         let name = printable(stream(source));
         writeln!(
@@ -138,11 +137,12 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
         }
         if done.keyless > 0 {
             let blocks = counted(done.keyless, "block");
-            writeln!(out, "{name}: {blocks} stay in {}: their keys are not known", root.display())?;
+            let root = root.display();
+            writeln!(out, "{name}: {blocks} {stay} in {root}: their keys are not known")?;
         }
         for (block, why) in &done.failed {
             let (block, why) = (printable(block), printable(why));
-            writeln!(out, "{name}: block {block} stays in {}: {why}", root.display())?;
+            writeln!(out, "{name}: block {block} {stays} in {}: {why}", root.display())?;
         }
     }
     out.flush()?;

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use super::folder::{self, Folder};
 use super::take_up::Opening;
 use super::{Environment, Target};
-use crate::settings::Saved;
+use crate::ring;
+use crate::settings::{Saved, Settings};
 use crate::spool::{self, Disk, Selection, Tally, Uploading};
+
+/// Why nothing is moved while another process uploads.
+const UPLOADED: &str = "another process uploads from it: stop s3log ship first";
 
 /// From which folder to which.
 #[derive(Debug)]
@@ -88,6 +92,47 @@ impl Move<'_> {
         Ok(())
     }
 
+    /// What [`Move::carry_out`] would do with the blocks, without those that the ring and the open block hold
+    /// and without a look at the room on the disk. Changes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// Why nothing would be moved.
+    pub fn foretell(&self) -> Result<Moved, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let (settings, root) = (self.settings()?, &self.from.path);
+        if spool::uploader(root).is_some() {
+            return Err(UPLOADED.to_owned());
+        }
+        // A start makes a ring that cannot be read anew.
+        let ring = ring::glance(&root.join("ring")).ok();
+        let commit = ring.as_ref().map(|ring| &*ring.payload);
+        let found =
+            spool::forecast(root, commit, settings.codec.kind(), settings.sealing.is_some());
+        let found = found.map_err(|error| text(&error))?;
+        let failed = found.failed.iter().map(|(block, why)| (block.clone(), text(why)));
+        let refused = found.refused.iter().map(|(number, why)| in_quarantine(*number, why));
+        let failed = failed.chain(refused).collect();
+        Ok(Moved { moved: found.moved, keyless: found.keyless, failed })
+    }
+
+    /// The settings that the blocks are moved with.
+    fn settings(&self) -> Result<Settings, String> {
+        self.check()?;
+        for Folder { path, .. } in [self.from, self.to] {
+            spool::check_owner(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        let root = &self.from.path;
+        let directory = root.parent().unwrap_or(root);
+        let settings = self.from.saved.as_ref().or(self.to.saved.as_ref());
+        let settings = settings.ok_or("its settings are unknown")?.settings_to_move(directory);
+        let mut settings = settings.map_err(|error| error.to_string())?;
+        if self.from.saved.is_none() {
+            // The other route encrypts what it gets.
+            settings.sealing = None;
+        }
+        Ok(settings)
+    }
+
     /// Moves all blocks, those in quarantine and what is in the ring included, and removes the folder
     /// when nothing is left in it. One that cannot be moved stops none behind it. Whenever it is stopped,
     /// each block is sent by one of the two routes.
@@ -95,20 +140,9 @@ impl Move<'_> {
     /// # Errors
     /// Why nothing was moved.
     pub fn carry_out(&self, environment: &Environment) -> Result<Moved, String> {
-        self.check()?;
-        for Folder { path, .. } in [self.from, self.to] {
-            spool::check_owner(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut settings = self.settings()?;
         let root = &self.from.path;
-        let directory = root.parent().unwrap_or(root);
-        let settings = self.from.saved.as_ref().or(self.to.saved.as_ref());
-        let settings = settings.ok_or("its settings are unknown")?.settings_to_move(directory);
-        let mut settings = settings.map_err(|error| text(&error))?;
-        if self.from.saved.is_none() {
-            // The other route encrypts what it gets.
-            settings.sealing = None;
-        }
         // What is moved makes no room for itself.
         settings.spool_max = u64::MAX;
         let target = Arc::new(Target { settings, client: None });
@@ -119,9 +153,7 @@ impl Move<'_> {
         })?;
         self.check_again()?;
         let right = Uploading::take(root).map_err(|error| text(&error))?;
-        let Some(_right) = right else {
-            return Err("another process uploads from it: stop s3log ship first".to_owned());
-        };
+        let Some(_right) = right else { return Err(UPLOADED.to_owned()) };
         let damaged = opening.seal_all().map_err(|error| text(&error))?.to_vec();
         let store = Arc::clone(&opening.store);
         let noted = store.take_all_notes().map_err(|error| text(&error))?;
@@ -160,8 +192,7 @@ impl Move<'_> {
         let mut refused = spool::refused(root).map_err(|error| text(&error))?;
         refused.retain(|refused| !unfit.contains_key(&refused.meta.number));
         for refused in refused {
-            let why = format!("it is in quarantine and cannot be put back: {}", refused.reason);
-            done.failed.push((refused.meta.number.to_string(), why));
+            done.failed.push(in_quarantine(refused.meta.number, &refused.reason));
         }
         // What could not be forgotten is not to be found in both folders.
         spool::take_back(root).map_err(|error| text(&error))?;
@@ -180,4 +211,9 @@ impl Move<'_> {
         }
         Move { from: &from, to: &to, change_signer: self.change_signer }.check()
     }
+}
+
+/// A block that stays because it is not whole in quarantine, and why.
+fn in_quarantine(number: u64, reason: &str) -> (String, String) {
+    (number.to_string(), format!("it is in quarantine and cannot be put back: {reason}"))
 }

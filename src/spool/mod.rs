@@ -101,6 +101,7 @@ pub(crate) use notes::group_problem;
 pub use options::{OnSpoolFull, Options, SyncPolicy};
 pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
+pub(crate) use recovery::forecast;
 pub use shipper::{Look, Uploading};
 pub use store::{Counts, Noted, SealedBlock, SealedBlocks, Tally};
 pub use writer::{ChunkStats, Sealed, Spool};

@@ -272,14 +272,7 @@ impl Spool {
     /// # Errors
     /// It cannot be read, is damaged or of another release, or is encrypted while nothing is here.
     pub fn check_moved(&self, name: &str) -> Result<(), SpoolError> {
-        let files = &*self.store.files;
-        let source = load(files, &description(name))?;
-        if source.is_encrypted() && self.options.sealing.is_none() {
-            return Err(SpoolError::NoKey(source.meta.number));
-        }
-        let data = data(name);
-        let (_, digest, _) = hash(files, &data, u64::MAX).map_err(SpoolError::io("read", &data))?;
-        if digest == source.meta.sha256 { Ok(()) } else { Err(SpoolError::Damaged { name: data }) }
+        check(&*self.store.files, name, self.options.sealing.is_some()).map(drop)
     }
 
     /// Seals the block `name` of [`moved_here`] anew, with the number of the open block, which has to be
@@ -318,6 +311,21 @@ impl Spool {
         self.taken.push(name.to_owned());
         remove_taken(&*self.store.files, &mut self.taken);
         Ok(Some(self.enter(written, unsynced)))
+    }
+}
+
+/// The same for the block `name` among `files`, where there is something to encrypt to or not. What it is.
+pub(super) fn check(files: &dyn Files, name: &str, encrypts: bool) -> Result<Meta, SpoolError> {
+    let source = load(files, &description(name))?;
+    if source.is_encrypted() && !encrypts {
+        return Err(SpoolError::NoKey(source.meta.number));
+    }
+    let data = data(name);
+    let (_, digest, _) = hash(files, &data, u64::MAX).map_err(SpoolError::io("read", &data))?;
+    if digest == source.meta.sha256 {
+        Ok(source.meta)
+    } else {
+        Err(SpoolError::Damaged { name: data })
     }
 }
 

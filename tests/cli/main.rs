@@ -22,6 +22,7 @@ mod init;
 mod listing;
 mod node;
 mod read;
+mod requeue;
 mod ship;
 mod sizes;
 mod terminal;

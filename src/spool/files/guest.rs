@@ -31,6 +31,11 @@ impl Guest {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The spool in `root`, whoever has it, for who only looks at it.
+    pub(in crate::spool) fn looking(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// The path of a file that a guest may write.
     fn own(&self, name: &str) -> io::Result<PathBuf> {
         let own = name.strip_prefix(SHIP).is_some_and(|rest| rest.starts_with('/'));

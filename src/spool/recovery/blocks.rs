@@ -1,14 +1,14 @@
 //! Recovery of sealed blocks: each is whole, or is set aside, rebuilt or counted.
 
 use std::collections::BTreeMap;
-use std::io;
 
+use super::look::{Undescribed, came_too_early, undescribed};
 use super::{Recovery, SpoolFiles};
-use crate::block::{Drops, Kind, Meta};
+use crate::block::{Drops, Meta};
 use crate::spool::commit::OpenBlock;
 use crate::spool::files::names::{Name, QUARANTINE, Why};
-use crate::spool::files::{hash, read_small, remove_if_there};
-use crate::spool::moved::{is_there, some_wait};
+use crate::spool::files::remove_if_there;
+use crate::spool::moved::is_there;
 use crate::spool::quarantine::{move_to_quarantine, put_back, remove_refused, requested};
 use crate::spool::seal::{Origin, Written, write_sealed};
 use crate::spool::sidecar::Sidecar;
@@ -154,7 +154,7 @@ impl Recovery<'_> {
         }
         if sidecar {
             match load(self.files, &Name::Sidecar(number).to_string()) {
-                Ok(sidecar) if self.came_too_early(&sidecar, found)? => {
+                Ok(sidecar) if came_too_early(self.files, &sidecar, found)? => {
                     self.remove(true, Name::Sidecar(number))?;
                     if sidecar.moved.is_some_and(|name| is_there(self.files, &name)) {
                         // It is taken once more, and what is here of it is no block of its own.
@@ -167,74 +167,23 @@ impl Recovery<'_> {
                 Err(error) => return Err(error),
             }
         }
-        // No sidecar that can be read. `last` says whether this is the open block.
-        match self.last {
-            Some(last) if last.number < number => {
+        // No sidecar that can be read.
+        match undescribed(self.files, self.last, number, found)? {
+            Undescribed::Foreign => {
                 self.put_all_aside(found, number);
                 Ok(())
             }
-            // Taking a block from another folder was cut short, and it is still there.
-            last if sealed
-                && !data
-                && !sidecar
-                && last.is_none_or(|last| last.number == number && last.length == 0)
-                && some_wait(self.files)? =>
-            {
-                self.remove(sealed, sealed_name)
-            }
-            // The members went when the block was sealed.
-            _ if sealed && !data && self.is_plain(sealed_name)? => {
+            Undescribed::Moved | Undescribed::Open => self.remove(sealed, sealed_name),
+            Undescribed::Sealed => {
                 let (from, to) = (sealed_name.to_string(), data_name.to_string());
                 self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
                 self.rebuild(number)
             }
-            Some(last) if last.number == number => {
-                // An encryption that was not finished.
-                self.remove(sealed, sealed_name)
-            }
-            _ if data => {
+            Undescribed::Data => {
                 // A rebuilding that was cut short.
                 self.remove(sealed, sealed_name)?;
                 self.rebuild(number)
             }
-            _ => {
-                self.put_all_aside(found, number);
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether a transformed block is not encrypted.
-    fn is_plain(&self, sealed: Name) -> Result<bool, SpoolError> {
-        let name = sealed.to_string();
-        let start = read_small(self.files, &name, 4);
-        Ok(Kind::sniff(&start.map_err(SpoolError::io("read", name))?) != Kind::None)
-    }
-
-    /// Whether a power cut has kept a sidecar and not the encrypted block that it describes, or in its
-    /// place what an earlier attempt had left, while the members are still there. A file system that
-    /// logs its changes one by one may do that, and only before the directory's sync, so that the block
-    /// was never sent.
-    fn came_too_early(&self, sidecar: &Sidecar, found: SpoolFiles) -> Result<bool, SpoolError> {
-        let waits = match sidecar.held {
-            Some(number) => self.is_there(Name::Held(number))?,
-            None => false,
-        };
-        let moved = |name: &String| is_there(self.files, name);
-        let members = sidecar.transformed && (found.data || waits)
-            || sidecar.moved.as_ref().is_some_and(moved);
-        Ok(members && !self.is_whole(sidecar)?)
-    }
-
-    /// Whether the block that `sidecar` describes is there, byte by byte.
-    fn is_whole(&self, sidecar: &Sidecar) -> Result<bool, SpoolError> {
-        let Meta { number, sha256, .. } = sidecar.meta;
-        let name = if sidecar.transformed { Name::Sealed(number) } else { Name::Data(number) };
-        let name = name.to_string();
-        match hash(self.files, &name, u64::MAX) {
-            Ok((_, digest, _)) => Ok(digest == sha256),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(SpoolError::io("read", name)(error)),
         }
     }
 
@@ -259,8 +208,7 @@ impl Recovery<'_> {
                 self.index.insert(number, Entry::of(sidecar));
             }
             Some(length) => {
-                let reason = format!("the file has {length} bytes and was sealed with {bytes}");
-                move_to_quarantine(self.files, number, name, &reason)?;
+                move_to_quarantine(self.files, number, name, &other_length(length, bytes))?;
                 self.index.quarantine(number, Entry::of(sidecar));
             }
             None => {
@@ -349,4 +297,9 @@ impl Recovery<'_> {
             }
         }
     }
+}
+
+/// Why a sealed block is set aside whose file has another length than it was sealed with.
+pub(super) fn other_length(length: u64, bytes: u64) -> String {
+    format!("the file has {length} bytes and was sealed with {bytes}")
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::salvage::{Good, cut, good_members};
+use super::salvage::{Good, cut, members_of};
 use super::{HeldFiles, Recovery};
-use crate::block::Kind;
 use crate::spool::commit::{OpenBlock, Payload};
 use crate::spool::files::names::{Name, SECRET};
 use crate::spool::files::{hash, read_small, remove_if_there};
@@ -147,7 +146,9 @@ impl Recovery<'_> {
         name: Name,
         first: Option<u64>,
     ) -> Result<(), SpoolError> {
-        let Some((_, good)) = self.members_of(name)? else { return Ok(()) };
+        let Some((_, good)) = members_of(self.files, self.options.codec, name)? else {
+            return Ok(());
+        };
         let first = match first {
             Some(first) => first,
             None => self.files.modified(&name.to_string()).map_err(SpoolError::io("read", name))?,
@@ -195,27 +196,11 @@ impl Recovery<'_> {
         }
     }
 
-    /// The good members of a file of which nothing else tells, and their codec; `None` when it has none.
-    pub(super) fn members_of(&self, name: Name) -> Result<Option<(Kind, Good)>, SpoolError> {
-        let name = name.to_string();
-        let mut start = [0; 4];
-        let mut source = self.files.read(&name).map_err(SpoolError::io("read", &name))?;
-        let codec = match std::io::Read::read_exact(&mut source, &mut start) {
-            Ok(()) => Kind::sniff(&start),
-            Err(_) => Kind::None,
-        };
-        // A file whose start is torn has no magic number either, and is not lines.
-        let torn = start.iter().any(|byte| byte.is_ascii_control());
-        if codec == Kind::None && self.options.codec != Kind::None && torn {
-            return Ok(None);
-        }
-        let good = good_members(self.files, &name, codec, u64::MAX)?;
-        Ok(Some((codec, good)).filter(|(_, good)| good.length > 0))
-    }
-
     /// What the members of a file tell of themselves; `None` when it has none.
     pub(super) fn look_into(&mut self, name: Name) -> Result<Option<OpenBlock>, SpoolError> {
-        let Some((codec, good)) = self.members_of(name)? else { return Ok(None) };
+        let Some((codec, good)) = members_of(self.files, self.options.codec, name)? else {
+            return Ok(None);
+        };
         let name = name.to_string();
         let io = |doing| SpoolError::io(doing, name.clone());
         if let Some(copy) = cut(self.files, &name, good.length)? {

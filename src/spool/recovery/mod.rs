@@ -6,13 +6,16 @@
 //! [`Recovered::payload`].
 
 mod blocks;
+mod forecast;
 mod held;
+mod look;
 mod open_block;
 mod salvage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use self::forecast::forecast;
 use self::salvage::set_aside;
 use super::commit::{self, BadPayload, OpenBlock};
 use super::files::names::{FORMAT, FORMAT_NEW, Name, Why, is_not_ours};
@@ -302,7 +305,7 @@ impl Recovery<'_> {
     /// Everything but the open block.
     fn run(&mut self) -> Result<(), SpoolError> {
         self.take_requests()?;
-        let Scanned { blocks: mut found, held, foreign, leftovers } = self.scan()?;
+        let Scanned { blocks: mut found, held, foreign, leftovers } = scan(self.files)?;
         for name in leftovers {
             remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
         }
@@ -317,32 +320,6 @@ impl Recovery<'_> {
         let held = self.forget_released(held)?;
         self.take_up_held(held)?;
         self.hold_unknown()
-    }
-
-    /// Sorts the names of the directory.
-    fn scan(&self) -> Result<Scanned, SpoolError> {
-        let mut scanned = Scanned::default();
-        let Scanned { blocks, held, foreign, leftovers } = &mut scanned;
-        let mut each = |text: &str| match Name::parse(text) {
-            Some(Name::Data(number)) => blocks.entry(number).or_default().data = true,
-            Some(Name::Sealed(number)) => blocks.entry(number).or_default().sealed = true,
-            Some(Name::Sidecar(number)) => blocks.entry(number).or_default().sidecar = true,
-            Some(Name::Done(number)) => blocks.entry(number).or_default().done = true,
-            Some(Name::Gone { sequence, number, why }) => {
-                blocks.entry(number).or_default().gone = Some((sequence, why));
-            }
-            Some(Name::Held(number)) => held.entry(number).or_default().members = true,
-            Some(Name::Hold(number)) => held.entry(number).or_default().description = true,
-            Some(Name::New(_)) => leftovers.push(text.to_owned()),
-            _ if text == FORMAT_NEW => leftovers.push(text.to_owned()),
-            Some(Name::Reason(_) | Name::Requeue(_)) | None => {
-                if !is_not_ours(text) && foreign.len() < NAMES_MAX {
-                    foreign.push(text.to_owned());
-                }
-            }
-        };
-        self.files.list("", &mut each).map_err(SpoolError::io("list", "its directory"))?;
-        Ok(scanned)
     }
 
     /// Above every sequence that was ever given.
@@ -383,6 +360,32 @@ impl Recovery<'_> {
             self.set_aside.push(name);
         }
     }
+}
+
+/// Sorts the names of a directory.
+fn scan(files: &dyn Files) -> Result<Scanned, SpoolError> {
+    let mut scanned = Scanned::default();
+    let Scanned { blocks, held, foreign, leftovers } = &mut scanned;
+    let mut each = |text: &str| match Name::parse(text) {
+        Some(Name::Data(number)) => blocks.entry(number).or_default().data = true,
+        Some(Name::Sealed(number)) => blocks.entry(number).or_default().sealed = true,
+        Some(Name::Sidecar(number)) => blocks.entry(number).or_default().sidecar = true,
+        Some(Name::Done(number)) => blocks.entry(number).or_default().done = true,
+        Some(Name::Gone { sequence, number, why }) => {
+            blocks.entry(number).or_default().gone = Some((sequence, why));
+        }
+        Some(Name::Held(number)) => held.entry(number).or_default().members = true,
+        Some(Name::Hold(number)) => held.entry(number).or_default().description = true,
+        Some(Name::New(_)) => leftovers.push(text.to_owned()),
+        _ if text == FORMAT_NEW => leftovers.push(text.to_owned()),
+        Some(Name::Reason(_) | Name::Requeue(_)) | None => {
+            if !is_not_ours(text) && foreign.len() < NAMES_MAX {
+                foreign.push(text.to_owned());
+            }
+        }
+    };
+    files.list("", &mut each).map_err(SpoolError::io("list", "its directory"))?;
+    Ok(scanned)
 }
 
 /// The state that a commit holds, and whether it is damaged.

@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::block::{Kind, members};
-use crate::spool::files::names::FOREIGN;
+use crate::spool::files::names::{FOREIGN, Name};
 use crate::spool::files::{for_each_buffer, remove_if_there};
 use crate::spool::{Files, SpoolError};
 
@@ -37,6 +37,29 @@ pub(super) fn good_members(
     .map_err(SpoolError::io("read", name))?;
     good.whole = bad.is_none();
     Ok(good)
+}
+
+/// The good members of a file of which nothing else tells, and their codec; `None` when it has none.
+/// `usual` is the codec of the settings.
+pub(super) fn members_of(
+    files: &dyn Files,
+    usual: Kind,
+    name: Name,
+) -> Result<Option<(Kind, Good)>, SpoolError> {
+    let name = name.to_string();
+    let mut start = [0; 4];
+    let mut source = files.read(&name).map_err(SpoolError::io("read", &name))?;
+    let codec = match io::Read::read_exact(&mut source, &mut start) {
+        Ok(()) => Kind::sniff(&start),
+        Err(_) => Kind::None,
+    };
+    // A file whose start is torn has no magic number either, and is not lines.
+    let torn = start.iter().any(|byte| byte.is_ascii_control());
+    if codec == Kind::None && usual != Kind::None && torn {
+        return Ok(None);
+    }
+    let good = good_members(files, &name, codec, u64::MAX)?;
+    Ok(Some((codec, good)).filter(|(_, good)| good.length > 0))
 }
 
 /// Cuts `name` to `length`, after a copy of all of it was put into `foreign/`.
