@@ -166,7 +166,7 @@ fn a_dry_run_of_requeue_says_what_becomes_of_damaged_blocks_that_are_encrypted()
 
 #[test]
 fn a_dry_run_of_requeue_says_what_becomes_of_damaged_blocks_that_came_from_another_route() {
-    for [before, now] in [[PLAIN, PLAIN], [ENCRYPTED, ENCRYPTED]] {
+    for [before, now] in [[PLAIN, PLAIN], [ENCRYPTED, ENCRYPTED], [PLAIN, ENCRYPTED]] {
         moved_on(before, now);
     }
 }

@@ -419,6 +419,8 @@ impl Opening {
         for name in names {
             let take = |spool: &mut Spool, drops: &Drops| {
                 spool::check_left(folder, &name)?;
+                // Encrypted as they are, damaged bytes would be found by nobody but the reader.
+                spool.check_moved(&name)?;
                 spool.take_moved(&name, drops)
             };
             if let Err(error) = ledger.seal(take, &Drops::default()) {
