@@ -1,7 +1,9 @@
 """The spool's disk runs full, and turns read-only, under load; then it is repaired.
 
 The cache answers every request with 200, the counters say what is wrong, and when there is room
-again everything arrives that was not counted as dropped. Needs root for mount(8).
+again everything arrives that was not counted as dropped. What a running stream cannot write damages
+no block: `damaged_blocks` counts what a start finds damaged on a full disk, from then on to the start
+that has room for it, which sends it. Needs root for mount(8).
 """
 
 import contextlib
@@ -61,6 +63,41 @@ class Disk:
         run("umount", "-l", self.path)
 
 
+def damaged(place, disk, varnish):
+    """A power cut takes a block's description, and the start after it finds the disk full; what is wrong then."""
+    descriptions = lambda: list((disk.path / "access").glob("*.json"))
+
+    def count(what, **expected):
+        """Waits for counters."""
+        expected = {f"access.{name}": value for name, value in expected.items()}
+        rig.wait_for(what, lambda: expected.items() <= varnish.counters("access").items(), step=0.1)
+
+    place.s3.kill()
+    traffic.each(varnish.port, ["/s/damaged"])
+    rig.wait_for("a sealed block", descriptions, step=0.1)
+    varnish.stop()
+    for path in descriptions():
+        path.unlink()
+    disk.fill()
+    varnish.start()
+    count("a damaged block", damaged_blocks=1, spooled_blocks=1)
+    # With room and a gateway all else is sent.
+    disk.free()
+    place.s3.start()
+    traffic.each(varnish.port, ["/s/whole"])
+    count("an upload", uploaded_records=1, damaged_blocks=1, spooled_blocks=1)
+    varnish.stop()
+    varnish.start()
+    count("the block that is mended", uploaded_records=1, damaged_blocks=0, spooled_blocks=0)
+    found = sorted({"damaged", "whole"} & set(traffic.ids_of(place.patient_cat())))
+    say(
+        "disk-full: damaged_blocks is 1 after a start on the full disk, 1 with room, 0 after the next start; in the "
+        f"bucket then: {', '.join(found)}"
+    )
+    if found != ["damaged", "whole"]:
+        yield "a block that was mended, or one beside it, is not in the bucket"
+
+
 def prove(place, options):
     failures = []
     disk = Disk(place.directory / "disk")
@@ -116,6 +153,8 @@ def prove(place, options):
         )
         if bad or failed:
             failures.append(f"{name}: the cache did not serve on")
+        if blocks := during["access.damaged_blocks"]:
+            failures.append(f"{name}: {blocks} blocks of the running stream count as damaged")
         return answered
 
     answered = phase("full disk", disk.fill, disk.free)
@@ -147,4 +186,4 @@ def prove(place, options):
         say(f"disk-full: varnishd said: {line}")
     if "S3LOG" not in text:
         failures.append("varnishd's standard error says nothing")
-    return failures
+    return failures + list(damaged(place, disk, varnish))

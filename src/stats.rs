@@ -176,7 +176,8 @@ macro_rules! stats_table {
             #[gauge]
             /// Damaged blocks that wait for room on the disk
             ///
-            /// The start that finds room mends them, and sends what is whole of them.
+            /// Counted when the stream starts, and the same until it starts again. The start that finds room mends
+            /// them, and sends what is whole of them.
             damaged_blocks,
             #[gauge]
             /// Blocks in quarantine

@@ -2,7 +2,7 @@
 //! and what is left in clear in the directory.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::common::stream::{Process, expected, wait_for};
 use age::secrecy::ExposeSecret as _;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Kind};
 use vmod_s3log::seal::{Identities, Recipients, Sealing};
-use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool};
+use vmod_s3log::spool::{ChunkStats, Files, Options, Payload, Recovered, Spool, Tally};
 
 const MARKER: &str = "unmistakable";
 
@@ -100,6 +100,34 @@ fn a_kill_at_any_operation_of_a_seal_ends_in_one_encrypted_block_and_nothing_in_
             return;
         }
         operations += 1;
+    }
+}
+
+/// Only a start counts damaged blocks: what cannot be written whole is not left where it would be one.
+#[test]
+fn a_disk_that_runs_full_in_the_middle_of_an_encrypted_block_leaves_it_open_and_damages_none() {
+    let key = Key::new();
+    let (line, one) = line();
+    // Several pieces of an encrypted block.
+    let lines = line.repeat(20_000);
+    let stats = ChunkStats { records: 20_000, raw_bytes: one.raw_bytes * 20_000, ..one };
+    for operation in 0.. {
+        let sim = Arc::new(Sim::new());
+        let (mut spool, _) = open(&sim, &key, None).unwrap();
+        spool.append(lines.as_bytes(), stats).unwrap();
+        let names = sim.names("");
+        sim.fail_in(operation, 1, io::ErrorKind::StorageFull);
+        if spool.seal(&Drops::default()).is_ok() {
+            assert!(operation >= 8, "a seal has {operation} operations only");
+            return;
+        }
+        let counts = spool.store().counts();
+        assert_eq!((counts.damaged, counts.sealed), (Tally::default(), Tally::default()));
+        assert_eq!((spool.open_records(), sim.names("")), (20_000, names), "{operation}");
+        spool.seal(&Drops::default()).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        spool.store().open_block(1).unwrap().content.read_to_end(&mut bytes).unwrap();
+        assert!(key.lines(&bytes).unwrap() == lines, "{operation}");
     }
 }
 
