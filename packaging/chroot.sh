@@ -16,7 +16,8 @@
 #
 # Each run has its own mount and process namespaces: what it mounts and what it starts is gone when
 # its command ends, however it ends. Seen from outside, a tree never has anything mounted in it.
-# The network is this machine's. Not for anything that needs a running systemd.
+# Several trees may be made at a time, and several commands run in them. The network is this machine's.
+# Not for anything that needs a running systemd.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 trees=${S3LOG_CHROOTS:-$PWD/.deps/chroots}
@@ -34,29 +35,37 @@ apt_settings() {
   apt-config dump | grep -E '^Acquire::(https?|Retries|Check-Date|Check-Valid-Until)\b' || true
 }
 
+# Installs packages on this machine, whose apt does one thing at a time.
+install_here() { flock "$trees/.here.lock" apt-get install -y -qq "$@" >/dev/null; }
+
+# The tree that those of a suite begin as. Whoever wants it while it is made waits for it.
+make_base() ( # SUITE
+  suite=$1 base=$trees/$1.base script=
+  exec 9>"$trees/.$suite.lock"
+  flock 9
+  [ ! -e "$base/.complete" ] || return 0
+  command -v debootstrap >/dev/null || install_here debootstrap
+  from=$(mirror)
+  [ -n "$from" ] || die "apt knows no Debian mirror: run 'apt-get update' and try again"
+  say "debootstrap $suite"
+  rm -rf "$base"
+  # A suite that this machine's debootstrap does not know yet is made as its elder was.
+  [ -e "/usr/share/debootstrap/scripts/$suite" ] || script=/usr/share/debootstrap/scripts/sid
+  debootstrap --variant=minbase --include=ca-certificates "$suite" "$base" "$from" $script \
+    >"$trees/$suite.log" 2>&1 || { tail -n 20 "$trees/$suite.log" >&2; die "debootstrap failed; the whole output is in $trees/$suite.log"; }
+  apt_settings >"$base/etc/apt/apt.conf.d/99host"
+  # Nothing is started by its installation.
+  printf '#!/bin/sh\nexit 101\n' >"$base/usr/sbin/policy-rc.d"
+  chmod 755 "$base/usr/sbin/policy-rc.d"
+  run "$suite.base" apt-get update -qq
+  touch "$base/.complete"
+)
+
 make_tree() {
-  local name=$1 suite=$2 tree=$trees/$1 base=$trees/$2.base from
+  local name=$1 suite=$2 tree=$trees/$1
   shift 2
-  printf '%s\n' "$@" >"$trees/.wanted"
-  if [ -e "$tree/.complete" ] && cmp -s "$trees/.wanted" "$tree/.complete"; then return; fi
-  command -v debootstrap >/dev/null || apt-get install -y -qq debootstrap >/dev/null
-  if [ ! -e "$base/.complete" ]; then
-    from=$(mirror)
-    [ -n "$from" ] || die "apt knows no Debian mirror: run 'apt-get update' and try again"
-    say "debootstrap $suite"
-    rm -rf "$base"
-    # A suite that this machine's debootstrap does not know yet is made as its elder was.
-    local script=
-    [ -e "/usr/share/debootstrap/scripts/$suite" ] || script=/usr/share/debootstrap/scripts/sid
-    debootstrap --variant=minbase --include=ca-certificates "$suite" "$base" "$from" $script \
-      >"$trees/$suite.log" 2>&1 || { tail -n 20 "$trees/$suite.log" >&2; die "debootstrap failed; the whole output is in $trees/$suite.log"; }
-    apt_settings >"$base/etc/apt/apt.conf.d/99host"
-    # Nothing is started by its installation.
-    printf '#!/bin/sh\nexit 101\n' >"$base/usr/sbin/policy-rc.d"
-    chmod 755 "$base/usr/sbin/policy-rc.d"
-    run "$suite.base" apt-get update -qq
-    touch "$base/.complete"
-  fi
+  if [ -e "$tree/.complete" ] && printf '%s\n' "$@" | cmp -s - "$tree/.complete"; then return; fi
+  make_base "$suite"
   if [ "$name" = "$suite.base" ]; then return; fi
   # Other packages than before: what was built in the tree stays.
   if [ ! -e "$tree/.complete" ]; then copy_tree "$suite.base" "$name"; fi
@@ -84,7 +93,7 @@ emulate() { # ARCHITECTURE
   [ -e "$register/register" ] || mount -t binfmt_misc binfmt_misc $register ||
     die "this kernel takes no emulator (binfmt_misc): the programs of $1 do not run here"
   [ ! -e "$register/$name" ] || return 0
-  [ -e "/usr/lib/binfmt.d/$name.conf" ] || apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null
+  [ -e "/usr/lib/binfmt.d/$name.conf" ] || install_here --no-install-recommends qemu-user-static
   [ -e "$register/$name" ] || tr -d '\n' <"/usr/lib/binfmt.d/$name.conf" >$register/register
   say "programs of $1 run under qemu-user"
 }
@@ -94,8 +103,17 @@ copy_tree() {
   cp -a --reflink=auto "$trees/$1" "$trees/$2"
 }
 
-run() {
-  local tree=$trees/$1
+# Gives a folder the packages of another one: more names of the same files.
+share_packages() ( # FROM TO
+  to=$2
+  shopt -s nullglob
+  set -- "$1"/*.deb
+  [ $# = 0 ] || cp -lft "$to" "$@"
+)
+
+# A subshell, whose end takes away what the run has left outside of its namespaces.
+run() (
+  tree=$trees/$1
   shift
   if [ "${1-}" = -r ]; then
     shift
@@ -104,15 +122,20 @@ run() {
   fi
   [ -x "$tree/usr/bin/env" ] || die "$tree is no Debian tree: make it first"
   # The tree's architectures; there is no such file where it has its own alone.
-  local architecture
   while read -r architecture; do
     if [ "$architecture" != "$(dpkg --print-architecture)" ]; then emulate "$architecture"; fi
   done < <(cat "$tree/var/lib/dpkg/arch" 2>/dev/null)
   cp /etc/resolv.conf /etc/hosts "$tree/etc/"
-  mkdir -p "$trees/archives/partial"
+  mkdir -p "$trees/archives"
+  # Each run has a folder of its own for downloaded packages: apt locks it, does not wait for another apt's lock, and
+  # DPkg::Lock::Timeout is about dpkg's.
+  archives=$(mktemp -d "$trees/archives/run.XXXXXX")
+  trap 'share_packages "$archives" "$trees/archives" || true; rm -rf "$archives"' EXIT
+  chmod 755 "$archives"
+  share_packages "$trees/archives" "$archives"
   unshare --mount --propagation private --pid --fork --kill-child \
-    bash -euo pipefail -c "$inside" chroot "$tree" "$trees/archives" "$@"
-}
+    bash -euo pipefail -c "$inside" chroot "$tree" "$archives" "$@"
+)
 
 # This machine's compiler, crates, and the certificates and proxy that it fetches crates with.
 rust_words() {
@@ -130,7 +153,7 @@ rust_words() {
   done
 }
 
-# Runs as process 1 of the namespaces. The downloaded packages are kept for the next tree.
+# Runs as process 1 of the namespaces. The downloaded packages are kept for the next run in any tree.
 inside='
 tree=$1 archives=$2 user= variables=(HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)
 shift 2
