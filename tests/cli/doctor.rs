@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vmod_s3log::built_for;
@@ -127,14 +126,21 @@ fn doctor_takes_streams_and_settings_from_the_spool_where_there_is_no_settings_f
     assert!(ran.out.contains("things to fix"), "{}", ran.out);
 }
 
-/// A varnishd from a copy of its file. It has no VCL, and so no cache process.
+/// A process that is called varnishd, in `work`.
 struct Running(Child);
 
 impl Running {
-    fn start(file: &Path, workdir: &Path) -> Self {
+    /// It runs a copy of the first program of this name on PATH.
+    fn start(logs: &Logs, program: &str, arguments: &[&str]) -> Self {
+        let path = std::env::var_os("PATH").unwrap();
+        let mut files = std::env::split_paths(&path).map(|folder| folder.join(program));
+        let original = files.find(|file| file.exists()).expect("the program on PATH");
+        let file = logs.path("varnishd");
+        // Copied by another process: what one of this process's threads writes while another one starts a
+        // program cannot be executed.
+        assert!(Command::new("cp").arg(original).arg(&file).status().unwrap().success());
         let mut command = Command::new(file);
-        command.args(["-F", "-f", "", "-a", "127.0.0.1:0", "-j", "none"]);
-        command.args(["-s", "malloc,1m", "-n"]).arg(workdir);
+        command.args(arguments).arg("-n").arg(logs.path("work"));
         let running = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(running.spawn().unwrap())
     }
@@ -163,19 +169,13 @@ fn doctor_asks_for_a_restart_where_varnish_was_upgraded_together_with_the_module
     let logs = Logs::start();
     let module = Path::new(env!("CARGO_BIN_EXE_s3log")).with_file_name("libvmod_s3log.so");
     let old = built_for::of(&module).unwrap().abi().to_owned();
-    let path = std::env::var_os("PATH").unwrap();
-    let varnishd = std::env::split_paths(&path).map(|folder| folder.join("varnishd"));
-    let varnishd = varnishd.into_iter().find(|file| file.exists()).expect("varnishd on PATH");
     let file = logs.path("varnishd");
-    // Copied by another process: what one of this process's threads writes while another one starts a program
-    // cannot be executed.
-    assert!(Command::new("cp").arg(varnishd).arg(&file).status().unwrap().success());
-    let _running = Running::start(&file, &logs.path("work"));
-    // Its name is varnishd from the moment that it is executed.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while of_module(&logs, &old)["result"] != "ok" {
-        assert!(Instant::now() < deadline, "{}", of_module(&logs, &old));
-    }
+    // Without a VCL it has no cache process, and without -T nobody but its file says which Varnish it is.
+    let given =
+        ["-F", "-f", "", "-a", "127.0.0.1:0", "-j", "none", "-T", "none", "-s", "malloc,1m"];
+    let _running = Running::start(&logs, "varnishd", &given);
+    let found = of_module(&logs, &old);
+    assert_eq!(found["result"], "ok", "{found}");
     // As long as the old one, so that it fits into the file.
     let new = format!("{}~", &old[..old.len() - 1]);
     let found = of_module(&logs, &new);
@@ -203,4 +203,20 @@ fn doctor_asks_for_a_restart_where_varnish_was_upgraded_together_with_the_module
         let action = "Install the module for the Varnish that is installed: ";
         assert!(found["action"].as_str().unwrap().starts_with(action), "{found}");
     }
+}
+
+#[test]
+fn doctor_runs_no_program_that_somebody_has_called_varnishd() {
+    let logs = Logs::start();
+    // Any perl that is run from here leaves a file.
+    let ran = logs.path("ran");
+    let trace = format!("package Trace; open(my $file, '>', '{}'); 1;\n", ran.display());
+    std::fs::write(logs.path("Trace.pm"), trace).unwrap();
+    let _running = Running::start(&logs, "perl", &["-e", "sleep 60", "--"]);
+    let work = logs.path("work").display().to_string();
+    let mut command = logs.command(&["doctor", "access", "--json", "--offline", "-n", &work]);
+    command.env("PERL5OPT", "-MTrace").env("PERL5LIB", logs.directory.path());
+    let doctor = crate::common::logs::run(&mut command);
+    assert!(doctor.out.contains("its file says no version"), "{doctor:?}");
+    assert!(!ran.exists(), "{doctor:?}");
 }

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use memchr::memmem;
 use serde_json::Value;
+
+/// More than a product, a version or a commit has, in bytes.
+const AROUND: usize = 128;
 
 /// A varnishd's parameters, as `param.show -j` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub(super) fn abi(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
     words.windows(3).find_map(|three| {
         let [name, "revision", hash] = three else { return None };
-        let (name, version) = name.rsplit_once('-')?;
+        let (name, version) = name.rsplit_once('-').filter(|_| !hash.is_empty())?;
         // As `VMOD_ABI_Version` of `vmod_abi.h` has it; Vinyl Cache's read from 9.0.1.
         let name = match name {
             "varnish" => "Varnish",
@@ -62,6 +66,15 @@ pub(super) fn abi(text: &str) -> Option<String> {
             other => other,
         };
         Some(format!("{name} {version} {hash}"))
+    })
+}
+
+/// The same from varnishd's file, which has what `varnishd -V` prints among its texts.
+pub(super) fn abi_within(program: &[u8]) -> Option<String> {
+    memmem::find_iter(program, b" revision ").find_map(|at| {
+        let around = program.get(at.saturating_sub(AROUND)..program.len().min(at + AROUND))?;
+        let printable = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { ' ' };
+        abi(&around.iter().map(printable).collect::<String>())
     })
 }
 
@@ -116,6 +129,17 @@ mod tests {
         let vinyl = abi("vinyld (vinyl-cache-9.0.1 revision abc123)\n");
         assert_eq!(vinyl.as_deref(), Some("Vinyl Cache 9.0.1 abc123"));
         assert_eq!(abi("Copyright"), None);
+    }
+
+    #[test]
+    fn the_abi_is_read_from_the_texts_of_a_program() {
+        let program = b"\x7fELF\0a revision of it\0%s (%s revision %s)\n\0\xffvarnish-6.0.16 revision cc92\0(x";
+        assert_eq!(abi_within(program).as_deref(), Some("Varnish 6.0.16 cc92"));
+        let program = b"\0(vinyl-cache-9.0.1 revision 4236)\0";
+        assert_eq!(abi_within(program).as_deref(), Some("Vinyl Cache 9.0.1 4236"));
+        for program in [&b" revision "[..], b"varnish-7.7.0 revision", b"-a revision \0", b""] {
+            assert_eq!(abi_within(program), None, "{program:?}");
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Varnishd {
     /// Which Varnish it is, as its modules are asked for: `Varnish 7.7.0 HASH`.
     ///
     /// # Errors
-    /// Neither `varnishadm` nor the program of the process says it to this user.
+    /// Neither `varnishadm` nor the file of the process's program says it to this user.
     pub(super) fn abi(&self) -> Result<String, Error> {
         let banner = self.ask("adm", &["banner"]);
         if let Some(abi) = banner.as_deref().ok().and_then(cli::abi) {
@@ -153,12 +153,13 @@ impl Varnishd {
         let Some(manager) = &self.manager else {
             return Err(program::failed("varnishd", "is not running"));
         };
-        // Through /proc, because the file may have been replaced since.
-        let said = Command::new(format!("/proc/{}/exe", manager.pid)).arg("-V").output();
-        let said = said.map_err(|error| program::failed("varnishd -V", error))?;
-        // Varnish says it on standard error.
-        cli::abi(&String::from_utf8_lossy(&said.stderr))
-            .ok_or_else(|| program::failed("varnishd -V", "printed no version"))
+        // Through /proc, because the file may have been replaced since. It is read and not run: any user may call a
+        // program varnishd, and it is root who looks.
+        let file = PathBuf::from(format!("/proc/{}/exe", manager.pid));
+        let program = regular_file::read(&file, PROGRAM_MAX)
+            .map_err(|error| program::failed("varnishd", error))?;
+        cli::abi_within(&program)
+            .ok_or_else(|| program::failed("varnishd", "its file says no version"))
     }
 
     /// Whether the varnishd that was installed in place of the one that runs loads modules of this ABI; `None`
