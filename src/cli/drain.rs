@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Use it on a node that goes out of service, or whose Varnish cannot start. Run it as the \
-                  user that owns the spool. It runs until everything is uploaded; blocks that the \
+                  user that owns the spool; another one, root included, is refused. It runs until everything is uploaded; blocks that the \
                   gateway refuses for good are quarantined in the spool (see s3log requeue).\n\n\
                   Exit codes: 0 everything is in the bucket, 1 blocks are left in the spool or \
                   quarantined, 2 invalid arguments or settings."
@@ -174,6 +174,9 @@ fn drain_folder(
     out: &mut dyn Write,
 ) -> Result<bool, Error> {
     let root = &folder.path;
+    // What root packs and seals, varnishd's user could not read.
+    spool::check_owner(root)
+        .map_err(|error| Error::Usage(format!("{}: {error}", root.display())))?;
     let stream = root
         .file_name()
         .map_or_else(|| settings.stream.clone(), |name| name.to_string_lossy().into_owned());

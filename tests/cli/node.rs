@@ -112,6 +112,30 @@ fn drain_refuses_a_spool_in_use_and_one_that_is_not_there() {
 }
 
 #[test]
+fn drain_refuses_the_spool_of_another_user_and_leaves_it_as_it_is() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let root = logs.path("spool/access");
+    // Only root may give it away.
+    if std::os::unix::fs::chown(&root, Some(54321), None).is_err() {
+        return;
+    }
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let ran = logs.s3log(&["drain", "access", "--set", "ring=1MB"]);
+    assert_eq!((ran.code, &*ran.out), (2, ""), "{ran:?}");
+    let who =
+        format!("{}: it belongs to the user with id 54321: run the command as", root.display());
+    assert!(ran.err.contains(&who) && ran.err.contains("sudo -u '#54321'"), "{}", ran.err);
+    assert_eq!(names(), before);
+}
+
+#[test]
 fn stats_shows_ring_and_spool_and_touches_nothing() {
     let logs = Logs::start();
     left_behind(&logs);
