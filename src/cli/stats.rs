@@ -129,7 +129,7 @@ fn show(
     let damaged = glance.damaged(open);
     if damaged.blocks > 0 {
         let text = format!(
-            "{}, {}; a start that finds room on the disk mends them",
+            "{}, {}; a start that can read them and finds room on the disk mends them",
             counted(damaged.blocks, "block"),
             size(damaged.bytes)
         );

@@ -154,7 +154,7 @@ impl Move<'_> {
         self.check_again()?;
         let right = Uploading::take(root).map_err(|error| text(&error))?;
         let Some(_right) = right else { return Err(UPLOADED.to_owned()) };
-        let damaged = opening.seal_all().map_err(|error| text(&error))?.to_vec();
+        let left = opening.seal_all().map_err(|error| text(&error))?.to_vec();
         let store = Arc::clone(&opening.store);
         let noted = store.take_all_notes().map_err(|error| text(&error))?;
         // Also what the notes have set aside.
@@ -166,11 +166,7 @@ impl Move<'_> {
         let failed = opening.take_moved().into_iter().map(|(name, error)| (name, text(&error)));
         let failed = failed.collect();
         let mut done = Moved { failed, keyless: store.counts().held.blocks, ..Moved::default() };
-        done.failed.extend(damaged.iter().map(|number| {
-            let why = "it is damaged, and the disk has no room to mend it: make room, and run the command \
-                       again";
-            (number.to_string(), why.to_owned())
-        }));
+        done.failed.extend(left.into_iter().map(|(number, why)| (number.to_string(), why)));
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {
                 // To which keys is not known here.

@@ -69,6 +69,25 @@ impl SpoolError {
         matches!(self, Self::Io { source, .. } if [QuotaExceeded, StorageFull].contains(&source.kind()))
     }
 
+    /// Whether one file is what is wrong, so that the others can be seen to: it may not be opened, or what the
+    /// disk has of it cannot be read. Not a lack of room, or of what every file needs. Nor a sync, which is
+    /// repeated: the kernel tells of a write that failed once.
+    pub(super) fn is_of_one_file(&self) -> bool {
+        use io::ErrorKind::{Interrupted, NotFound, OutOfMemory, ReadOnlyFilesystem, WouldBlock};
+        let Self::Io { doing, source, .. } = self else { return false };
+        let of_all = [NotFound, ReadOnlyFilesystem, OutOfMemory, Interrupted, WouldBlock];
+        let handles = [libc::EMFILE, libc::ENFILE].map(Some);
+        !["sync", "list"].contains(doing)
+            && !self.is_no_room()
+            && !of_all.contains(&source.kind())
+            && !handles.contains(&source.raw_os_error())
+    }
+
+    /// Whether a start may leave the block that it was dealing with to a later one, and go on.
+    pub(super) fn is_of_one_block(&self) -> bool {
+        self.is_no_room() || self.is_of_one_file()
+    }
+
     /// What turns an error of the system into this one: `doing` what, to which file.
     pub(crate) fn io(doing: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, name: name.to_string(), source }

@@ -65,7 +65,8 @@ pub struct Counts {
     pub held: Tally,
     /// Time of the first record of the oldest of those, ns since 1970.
     pub(crate) held_since: Option<u64>,
-    /// Damaged, and waiting for a start that finds room on the disk to mend them.
+    /// Damaged, and waiting for a start that finds room on the disk to mend them; or not to be read, and
+    /// waiting for one that can. What is in one that cannot be read may not be known: it counts no records.
     pub damaged: Tally,
     /// Time of the first record of the oldest of those, ns since 1970.
     pub(crate) damaged_since: Option<u64>,

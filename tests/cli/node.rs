@@ -136,6 +136,32 @@ fn drain_refuses_the_spool_of_another_user_and_leaves_it_as_it_is() {
 }
 
 #[test]
+fn drain_sends_the_others_where_a_description_cannot_be_read_and_says_what_is_left() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    let description = logs.path("spool/access/0000000001.json");
+    let (before, aside) = (std::fs::read(&description).unwrap(), logs.path("aside"));
+    std::fs::rename(&description, &aside).unwrap();
+    // Root, too, cannot read that as a file.
+    std::fs::create_dir(&description).unwrap();
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("access: 2 blocks with 9 records uploaded, "), "{}", ran.out);
+    assert!(ran.out.contains("access: NOT DRAINED: 1 block with 0 records and "), "{}", ran.out);
+    assert!(ran.err.contains("blocks [1] stay in the spool, "), "{}", ran.err);
+    assert!(
+        ran.err.contains("the spool cannot read 0000000001.json: Is a directory"),
+        "{}",
+        ran.err
+    );
+    std::fs::remove_dir(&description).unwrap();
+    std::fs::write(&description, before).unwrap();
+    assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+    assert_eq!(logs.s3log(&["verify", "access", "--deep"]).code, 0);
+}
+
+#[test]
 fn stats_shows_ring_and_spool_and_touches_nothing() {
     let logs = Logs::start();
     left_behind(&logs);

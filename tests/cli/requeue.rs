@@ -145,6 +145,25 @@ fn a_dry_run_of_requeue_says_what_becomes_of_damaged_blocks() {
 }
 
 #[test]
+fn a_dry_run_of_requeue_says_what_becomes_of_blocks_that_cannot_be_read() {
+    let (_process, from) = two_routes(4, [PLAIN; 2]);
+    // Root, too, cannot read these as files.
+    let hide = |name: &str| {
+        let _ = fs::remove_file(from.join(name));
+        fs::create_dir(from.join(name)).unwrap();
+    };
+    hide("0000000001.json");
+    fs::remove_file(from.join("0000000002.json")).unwrap();
+    hide("0000000002.data");
+    fs::write(from.join("0000000020.held"), "line one\n").unwrap();
+    hide("0000000020.hold");
+    hide("0000000021.held");
+    let [dry, real] = both(&from);
+    assert_eq!(dry, real);
+    assert_eq!((&dry.0["blocks"], &dry.0["left"], dry.1), (&2.into(), &4.into(), 1));
+}
+
+#[test]
 fn a_dry_run_of_requeue_says_what_becomes_of_damaged_blocks_that_are_encrypted() {
     let (process, from) = two_routes(4, [ENCRYPTED; 2]);
     let file = |number: u32, end: &str| from.join(format!("{number:010}.{end}"));

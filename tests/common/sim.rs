@@ -3,6 +3,7 @@
 //! A stop is a killed process: what was written stays, a write that was under way is there in part,
 //! and every later operation fails until [`Sim::restart`].
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,6 +25,17 @@ pub struct Sim<F = Memory> {
     files: F,
     plan: Arc<Mutex<Plan>>,
     log: Mutex<Vec<String>>,
+    /// Files that cannot be opened or read, with the system's number for why.
+    refused: Mutex<BTreeMap<String, i32>>,
+}
+
+/// The file has a bad sector where it begins.
+struct BadSector;
+
+impl Read for BadSector {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    }
 }
 
 enum Verdict {
@@ -40,12 +52,13 @@ impl Sim {
 impl<F: Files> Sim<F> {
     /// Stops what is done with these files.
     pub fn over(files: F) -> Self {
-        Self { files, plan: Arc::default(), log: Mutex::default() }
+        Self { files, plan: Arc::default(), log: Mutex::default(), refused: Mutex::default() }
     }
 
     /// Other files of the same process.
     pub fn beside<G>(&self, files: G) -> Sim<G> {
-        Sim { files, plan: Arc::clone(&self.plan), log: Mutex::default() }
+        let plan = Arc::clone(&self.plan);
+        Sim { files, plan, log: Mutex::default(), refused: Mutex::default() }
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -60,6 +73,29 @@ impl<F: Files> Sim<F> {
     /// After `operations` changing operations, `count` of them fail with `kind`.
     pub fn fail_in(&self, operations: u32, count: u32, kind: io::ErrorKind) {
         self.plan().fault = Some((operations, count, kind));
+    }
+
+    /// From now on, whatever its name becomes, the file cannot be read (`EIO`), or not be opened at all
+    /// (any other error).
+    pub fn refuse(&self, name: &str, error: i32) {
+        self.refused.lock().unwrap().insert(name.to_owned(), error);
+    }
+
+    /// What was refused is not any more.
+    pub fn allow_all(&self) {
+        self.refused.lock().unwrap().clear();
+    }
+
+    fn refusal(&self, name: &str) -> Option<i32> {
+        self.refused.lock().unwrap().get(name).copied()
+    }
+
+    /// As the system does for who may not open the file.
+    fn openable(&self, name: &str) -> io::Result<()> {
+        match self.refusal(name).filter(|error| *error != libc::EIO) {
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => Ok(()),
+        }
     }
 
     pub fn stopped(&self) -> bool {
@@ -153,22 +189,30 @@ impl<F: Files> Sim<F> {
 impl<F: Files> Files for Sim<F> {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.note(format!("create {name}"));
+        self.openable(name)?;
         self.write(bytes, |bytes| self.files.create(name, bytes))
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.note(format!("append {name}"));
+        self.openable(name)?;
         self.write(bytes, |bytes| self.files.append(name, bytes))
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         self.note(format!("truncate {name} {length}"));
+        self.openable(name)?;
         self.atomic(|| self.files.truncate(name, length))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.note(format!("rename {from} {to}"));
-        self.atomic(|| self.files.rename(from, to))
+        self.atomic(|| self.files.rename(from, to))?;
+        let mut refused = self.refused.lock().unwrap();
+        if let Some(error) = refused.remove(from) {
+            refused.insert(to.to_owned(), error);
+        }
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -183,7 +227,10 @@ impl<F: Files> Files for Sim<F> {
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
         self.alive()?;
-        self.files.read(name)
+        match self.refusal(name) {
+            Some(libc::EIO) => Ok(Box::new(BadSector)),
+            _ => self.openable(name).and_then(|()| self.files.read(name)),
+        }
     }
 
     fn length(&self, name: &str) -> io::Result<Option<u64>> {

@@ -130,6 +130,23 @@ fn a_damaged_block_stays_and_those_behind_it_are_moved() {
     assert_eq!(lines(&server), expected(&[("b", 0..10), ("more", 0..10)]));
 }
 
+#[test]
+fn a_block_whose_description_cannot_be_read_stays_and_those_behind_it_are_moved() {
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    a_and_b(&mut process, &gate);
+    another_block(&process, &gate, "a/", "more");
+    let [from, to] = pair(&process);
+    let description = from.path.join("0000000001.json");
+    fs::remove_file(&description).unwrap();
+    fs::create_dir(&description).unwrap();
+    let moved = move_all(&process, &from, &to).unwrap();
+    assert_eq!((moved.moved.blocks, moved.stay()), (1, 1));
+    let [(number, why)] = &moved.failed[..] else { panic!("{:?}", moved.failed) };
+    assert!(number == "1" && why.contains("cannot read 0000000001.json: Is a directory"), "{why}");
+    assert!(from.path.join("0000000001.data").exists());
+}
+
 /// Two blocks of the route `a/` that were moved to the route `b/`, the first of them damaged since.
 fn one_of_two_is_damaged(process: &mut Process, gate: &Gate) -> Folder {
     a_and_b(process, gate);

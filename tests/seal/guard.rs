@@ -16,13 +16,13 @@ use vmod_s3log::ring::{Backing, Capacity, Opened, Ring};
 use vmod_s3log::seal::{Identities, Recipients, Sealing};
 use vmod_s3log::spool::{ChunkStats, Disk, Files, Options, Payload, Recovered, Spool};
 
-struct Key {
+pub(crate) struct Key {
     public: String,
     file: tempfile::NamedTempFile,
 }
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let secret = age::x25519::Identity::generate();
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), secret.to_string().expose_secret()).unwrap();
@@ -42,15 +42,15 @@ impl Key {
     }
 }
 
-const SECRET: &str = "secret line\n";
-const CLEAR: &str = "clear line\n";
+pub(crate) const SECRET: &str = "secret line\n";
+pub(crate) const CLEAR: &str = "clear line\n";
 
 /// A start of a process, blocks not compressed.
 fn open(sim: &Arc<Sim>, key: Option<&Key>, last: Option<&Payload>) -> Option<(Spool, Recovered)> {
     open_as(Kind::None, sim, key, last)
 }
 
-fn open_as(
+pub(crate) fn open_as(
     codec: Kind,
     sim: &Arc<Sim>,
     key: Option<&Key>,
@@ -63,13 +63,13 @@ fn open_as(
     Spool::open(files, options, last.map(Payload::as_bytes)).ok()
 }
 
-fn stats(line: &str) -> ChunkStats {
+pub(crate) fn stats(line: &str) -> ChunkStats {
     let raw_bytes = line.len() as u64;
     ChunkStats { records: 1, raw_bytes, first: 5, last: 6, cut: 0 }
 }
 
 /// Sets aside what lacks a key, as a start does; the payload that is committed last.
-fn keep_secrets(sim: &Sim, spool: &mut Spool, last: Payload) -> Payload {
+pub(crate) fn keep_secrets(sim: &Sim, spool: &mut Spool, last: Payload) -> Payload {
     if !spool.lacks_key() {
         return last;
     }
@@ -242,7 +242,7 @@ fn of_a_block_that_waits_for_a_key_what_is_damaged_is_not_encrypted_and_is_count
     }
 }
 
-fn zstd(line: &str) -> Vec<u8> {
+pub(crate) fn zstd(line: &str) -> Vec<u8> {
     let mut member = Vec::new();
     ChunkEncoder::new(Codec::Zstd(1)).unwrap().encode(line.as_bytes(), &mut member).unwrap();
     member
@@ -263,7 +263,7 @@ fn torn(key: &Key) -> (Arc<Sim>, Payload) {
 }
 
 /// The lines of what is sealed, all of it encrypted.
-fn encrypted(spool: &Spool, key: &Key) -> Vec<String> {
+pub(crate) fn encrypted(spool: &Spool, key: &Key) -> Vec<String> {
     blocks(spool).iter().map(|(_, bytes)| key.lines(bytes).expect("it is encrypted")).collect()
 }
 

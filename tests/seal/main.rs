@@ -18,3 +18,4 @@ mod gpg;
 mod guard;
 mod minisign;
 mod spool;
+mod unreadable;

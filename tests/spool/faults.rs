@@ -13,7 +13,7 @@ use vmod_s3log::spool::{
     ChunkStats, Files, OnSpoolFull, Options, Payload, Recovered, Spool, SpoolError, SyncPolicy,
 };
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::new("access", "node-1", BootId::new(1_800_000_000, 1))
 }
 
@@ -26,12 +26,16 @@ fn is_full(error: &SpoolError) -> bool {
     }
 }
 
-fn open_with(sim: &Arc<Sim>, options: Options, last: Option<&[u8]>) -> (Spool, Recovered) {
+pub(crate) fn open_with(
+    sim: &Arc<Sim>,
+    options: Options,
+    last: Option<&[u8]>,
+) -> (Spool, Recovered) {
     sim.restart();
     Spool::open(Arc::clone(sim) as Arc<dyn Files>, options, last).unwrap()
 }
 
-fn open(sim: &Arc<Sim>, last: Option<&Payload>) -> (Spool, Recovered) {
+pub(crate) fn open(sim: &Arc<Sim>, last: Option<&Payload>) -> (Spool, Recovered) {
     open_with(sim, options(), last.map(Payload::as_bytes))
 }
 
@@ -49,31 +53,31 @@ fn chunk(lines: &[&str]) -> (Vec<u8>, ChunkStats) {
     (bytes, stats)
 }
 
-fn append(spool: &mut Spool, lines: &[&str]) -> Payload {
+pub(crate) fn append(spool: &mut Spool, lines: &[&str]) -> Payload {
     let (bytes, stats) = chunk(lines);
     spool.append(&bytes, stats).unwrap()
 }
 
-fn seal(spool: &mut Spool) -> (Meta, Payload) {
+pub(crate) fn seal(spool: &mut Spool) -> (Meta, Payload) {
     let (sealed, payload) = spool.seal(&Drops::default()).unwrap().unwrap();
     (sealed.meta, payload)
 }
 
-fn text(spool: &Spool, number: u64) -> String {
+pub(crate) fn text(spool: &Spool, number: u64) -> String {
     let block = spool.store().open_block(number).unwrap();
     let mut text = String::new();
     Decoder::new(block.content, block.meta.codec).unwrap().read_to_string(&mut text).unwrap();
     text
 }
 
-fn overwrite(sim: &Sim, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn overwrite(sim: &Sim, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = sim.contents(name).unwrap();
     change(&mut bytes);
     sim.create(name, &bytes).unwrap();
 }
 
 /// Two sealed blocks and an open one of two chunks.
-fn three(sim: &Arc<Sim>) -> Payload {
+pub(crate) fn three(sim: &Arc<Sim>) -> Payload {
     let (mut spool, _) = open(sim, None);
     append(&mut spool, &["a", "b"]);
     seal(&mut spool);

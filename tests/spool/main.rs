@@ -19,4 +19,5 @@ mod moved;
 mod one_member;
 mod quarantine;
 mod ship;
+mod unreadable;
 mod upgrade;

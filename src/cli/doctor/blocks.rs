@@ -156,8 +156,8 @@ fn damaged(spool: &RouteSpool, glance: &Glance, ring: Option<&ring::Glance>) -> 
     }
     let are = if damaged == 1 { "is" } else { "are" };
     let text = format!("{} {are} damaged and not mended yet", counted(damaged, "block"));
-    let action =
-        "Make room on the spool's disk and restart Varnish, which sends what is whole of it.";
+    let action = "Make room on the spool's disk, see that its files are its owner's, and restart Varnish, which sends \
+         what is whole of it.";
     Some(Finding::fix("blocks", text, action).of(&spool.name))
 }
 

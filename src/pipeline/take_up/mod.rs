@@ -40,6 +40,10 @@ use crate::units;
 /// Between two attempts to take up a spool.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// Why a damaged block is not mended.
+const NO_ROOM: &str = "it is damaged, and the disk has no room to mend it: make room, and run the command \
+                       again";
+
 /// Between two looks for the end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -70,8 +74,8 @@ pub(super) struct Opening {
     recovered: u64,
     /// Blocks that were sealed here and keep many members, though one is asked for.
     kept_members: u64,
-    /// Damaged blocks for which the disk has no room to be mended.
-    not_mended: Vec<u64>,
+    /// Blocks that stay as they are until another start, and why.
+    left: Vec<(u64, String)>,
     /// Another user's process uploads from the folder, or did when it was last opened.
     shared: bool,
     /// The folder says whose it is.
@@ -142,7 +146,7 @@ impl Opening {
             packing,
             recovered: 0,
             kept_members: 0,
-            not_mended: Vec::new(),
+            left: Vec::new(),
             shared,
             noted,
             notes,
@@ -268,6 +272,16 @@ impl Opening {
 
     /// What the spool's recovery found besides blocks.
     fn note_spool(&mut self, found: &Recovered) {
+        let no_room = |number: &u64| (*number, NO_ROOM.to_owned());
+        self.left = found.not_mended.iter().map(no_room).chain(found.unreadable.clone()).collect();
+        if let Some((_, error)) = found.unreadable.first() {
+            let numbers: Vec<u64> = found.unreadable.iter().map(|(number, _)| *number).collect();
+            let note = format!(
+                "blocks {numbers:?} stay in the spool, and are sent after the next start that can read \
+                 and write their files: {error}"
+            );
+            self.notes.push((Level::Error, note));
+        }
         let mut warn = |note: String| self.notes.push((Level::Warn, note));
         if !found.rebuilt.is_empty() {
             warn(format!(
@@ -275,7 +289,6 @@ impl Opening {
                 found.rebuilt
             ));
         }
-        self.not_mended.clone_from(&found.not_mended);
         if !found.not_mended.is_empty() {
             warn(format!(
                 "blocks {:?} are damaged, and the disk has no room to mend them: they stay in the spool, \
@@ -289,7 +302,7 @@ impl Opening {
         }
         if found.left_in_place > 0 {
             let count = found.left_in_place;
-            warn(format!("{count} files that are not the spool's could not be moved"));
+            warn(format!("{count} files of no use to the spool could not be moved or removed"));
         }
         if let Some(error) = found.kept_members.first() {
             let count = found.kept_members.len();
@@ -392,9 +405,9 @@ impl Opening {
         align.map_or(now, |align| align.window(reading).clamp(now))
     }
 
-    /// Seals all that ring and spool hold, for who takes the blocks elsewhere. Damaged blocks for which the
-    /// disk has no room to be mended.
-    pub(super) fn seal_all(&mut self) -> Result<&[u64], SpoolError> {
+    /// Seals all that ring and spool hold, for who takes the blocks elsewhere. Blocks that have to stay as they
+    /// are, and why.
+    pub(super) fn seal_all(&mut self) -> Result<&[(u64, String)], SpoolError> {
         self.take_up()?;
         self.pack_all()?;
         if let Some(ledger) = &mut self.ledger {
@@ -402,7 +415,7 @@ impl Opening {
                 while ledger.seal(seal, &Drops::default())?.is_some() {}
             }
         }
-        Ok(&self.not_mended)
+        Ok(&self.left)
     }
 
     /// Seals anew what has come from other routes' folders, once all else is sealed. Which blocks could not

@@ -1,4 +1,4 @@
-//! Recovery of sealed blocks: each is whole, or is set aside, rebuilt or counted.
+//! Recovery of sealed blocks: each is whole, or is set aside, rebuilt, counted, or left for another start.
 
 use std::collections::BTreeMap;
 
@@ -81,13 +81,17 @@ impl Recovery<'_> {
                 continue;
             }
             *there = false;
+            let (from, to) = (name.to_string(), name.quarantined());
             if superseded {
                 // The members of an encrypted block, or an encryption not finished.
-                remove_if_there(self.files, &name.to_string())
-                    .map_err(SpoolError::io("remove", name))?;
-            } else {
-                let (from, to) = (name.to_string(), name.quarantined());
-                self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
+                self.remove_or_leave(&from)?;
+                continue;
+            }
+            match self.files.rename(&from, &to).map_err(SpoolError::io("rename", from)) {
+                Err(error) if error.is_of_one_block() => {
+                    self.left_in_place += 1;
+                }
+                done => done?,
             }
         }
         Ok(())
@@ -107,12 +111,22 @@ impl Recovery<'_> {
                     (&mut found.data, Name::Data(number), files.data),
                     (&mut found.sealed, Name::Sealed(number), files.sealed),
                 ];
+                let mut moved = Ok(());
                 for (there, name, aside) in names {
-                    if aside && !*there {
+                    if aside && !*there && moved.is_ok() {
                         let (from, to) = (name.quarantined(), name.to_string());
-                        self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
-                        *there = true;
+                        moved =
+                            self.files.rename(&from, &to).map_err(SpoolError::io("rename", from));
+                        *there = moved.is_ok();
                     }
+                }
+                match moved {
+                    Err(error) if error.is_of_one_block() => {
+                        // Without its data it would be taken for lost.
+                        let found = std::mem::take(found);
+                        return self.leave_found(number, found, error);
+                    }
+                    done => done?,
                 }
             }
             Some(found) if found.done || found.gone.is_some() => {}
@@ -155,11 +169,15 @@ impl Recovery<'_> {
         if sidecar {
             match load(self.files, &Name::Sidecar(number).to_string()) {
                 Ok(sidecar) if came_too_early(self.files, &sidecar, found)? => {
-                    self.remove(true, Name::Sidecar(number))?;
-                    if sidecar.moved.is_some_and(|name| is_there(self.files, &name)) {
+                    let moved = sidecar.moved.is_some_and(|name| is_there(self.files, &name));
+                    if moved {
                         // It is taken once more, and what is here of it is no block of its own.
                         self.remove(data, data_name)?;
-                        return self.remove(sealed, sealed_name);
+                        self.remove(sealed, sealed_name)?;
+                    }
+                    self.remove(true, Name::Sidecar(number))?;
+                    if moved {
+                        return Ok(());
                     }
                 }
                 Ok(sidecar) => return self.sealed(number, &sidecar, found),
@@ -173,7 +191,9 @@ impl Recovery<'_> {
                 self.put_all_aside(found, number);
                 Ok(())
             }
-            Undescribed::Moved | Undescribed::Open => self.remove(sealed, sealed_name),
+            Undescribed::Moved => self.remove(sealed, sealed_name),
+            Undescribed::Open if sealed => self.remove_or_leave(&sealed_name.to_string()),
+            Undescribed::Open => Ok(()),
             Undescribed::Sealed => {
                 let (from, to) = (sealed_name.to_string(), data_name.to_string());
                 self.files.rename(&from, &to).map_err(SpoolError::io("rename", from))?;
@@ -225,21 +245,15 @@ impl Recovery<'_> {
     }
 
     /// Makes a sidecar for a block that has none, from its data. Where the disk has no room for that it
-    /// waits for another start: the others have to be sent, or there will never be any.
+    /// waits for another start: the others have to be sent, or there will never be any. So does one whose
+    /// data cannot be read.
     fn rebuild(&mut self, number: u64) -> Result<(), SpoolError> {
         match self.make_anew(number) {
-            Err(error) if error.is_no_room() && self.may_wait(false)? => self.leave_rebuilt(number),
+            Err(error) if error.is_of_one_block() && self.may_wait(false)? => {
+                self.leave_rebuilt(number, &error)
+            }
             done => done,
         }
-    }
-
-    /// Leaves a block that has no sidecar for another start.
-    pub(super) fn leave_rebuilt(&mut self, number: u64) -> Result<(), SpoolError> {
-        for name in [Name::Sidecar(number), Name::New(number), Name::Sealed(number)] {
-            self.remove(true, name)?;
-        }
-        self.see(number, None);
-        self.leave_members(number, Name::Data(number), None)
     }
 
     fn make_anew(&mut self, number: u64) -> Result<(), SpoolError> {

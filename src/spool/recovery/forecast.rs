@@ -9,6 +9,7 @@
 //! | members that nothing describes | move as far as they are whole |
 //! | a block that waits for a key | moves likewise if there is one, else stays |
 //! | a block from another folder | moves if it is whole, else stays |
+//! | a block with a file that cannot be read | stays |
 //!
 //! Non-goals: the open block, the ring, and whether the disk has room. What a start encrypts counts with the
 //! bytes that it has before.
@@ -69,11 +70,13 @@ pub(crate) fn forecast(
     };
     let Scanned { blocks, held, .. } = scan(files)?;
     for (number, found) in blocks {
-        look.block(number, found)?;
+        let looked = look.block(number, found);
+        look.or_stays(number, looked)?;
     }
     look.quarantine()?;
     for (number, found) in held {
-        look.held(number, found)?;
+        let looked = look.held(number, found);
+        look.or_stays(number, looked)?;
     }
     for name in moved_here(root)? {
         look.moved(root, name);
@@ -95,6 +98,17 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// A block with a file that cannot be read stays.
+    fn or_stays(&mut self, number: u64, looked: Result<(), SpoolError>) -> Result<(), SpoolError> {
+        match looked {
+            Err(error) if error.is_of_one_file() => {
+                self.found.failed.push((number.to_string(), error));
+                Ok(())
+            }
+            looked => looked,
+        }
+    }
+
     fn block(&mut self, number: u64, found: SpoolFiles) -> Result<(), SpoolError> {
         if found.done || found.gone.is_some() {
             let gone = |(sequence, why)| Name::Gone { sequence, number, why };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::salvage::{Good, cut, members_of};
+use super::salvage::{cut, members_of};
 use super::{HeldFiles, Recovery};
 use crate::spool::commit::{OpenBlock, Payload};
 use crate::spool::files::names::{Name, SECRET};
@@ -16,57 +16,94 @@ impl Recovery<'_> {
         &mut self,
         found: BTreeMap<u64, HeldFiles>,
     ) -> Result<(), SpoolError> {
-        for (number, HeldFiles { members, description }) in found {
-            let (name, hold) = (Name::Held(number).to_string(), Name::Hold(number).to_string());
-            let told = if description {
-                let bytes = read_small(self.files, &hold, 2 * Payload::LENGTH as u64)
-                    .map_err(SpoolError::io("read", &hold))?;
-                OpenBlock::decode(&bytes).ok()
-            } else {
-                None
-            };
-            if !members {
-                // Never set aside, or taken away from outside.
-                if let Some(told) = told.filter(|told| self.last != Some(*told)) {
-                    self.held_lost = self.held_lost.saturating_add(told.records);
-                    self.index.counts.lost.add(told.records, told.length);
-                }
-                remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
-                continue;
-            }
-            self.held_free = self.held_free.max(number + 1);
-            // Whatever is left of it.
-            self.last_waits |= told.is_some() && told == self.last;
+        for (number, files) in found {
             let lost = self.index.counts.lost;
-            let state = match told {
-                Some(told) => self.check_held(number, told),
-                None => self.look_into(Name::Held(number)),
-            };
-            match state {
-                Ok(Some(mut state)) => {
-                    if told.is_none() {
-                        // A power cut may have kept its new name and not its description's.
-                        if let Some(last) = self.last.filter(|last| last.has_content_of(&state))
-                            && !self.is_there(Name::Data(last.number))?
-                        {
-                            (state, self.last_waits) = (last, true);
-                        }
-                        self.describe_unknown(number, &state)?;
-                    }
-                    self.held.push((number, state));
-                }
-                Ok(None) if told.is_some() => {}
-                Ok(None) => self.put_aside(&name),
+            match self.take_up_one(number, files) {
                 // As in `rebuild`; the start that mends it counts what is lost of it.
-                Err(error) if error.is_no_room() => {
+                Err(error) if error.is_of_one_block() => {
                     self.index.counts.lost = lost;
-                    self.leave_members(number, Name::Held(number), told.map(|told| told.first))?;
+                    self.leave_held(number, files, &error)?;
                 }
-                Err(error) => return Err(error),
+                done => done?,
             }
         }
         count(&mut self.index.counts, &self.held);
         Ok(())
+    }
+
+    fn description(&self, number: u64) -> Result<Option<OpenBlock>, SpoolError> {
+        let hold = Name::Hold(number).to_string();
+        let bytes = read_small(self.files, &hold, 2 * Payload::LENGTH as u64)
+            .map_err(SpoolError::io("read", &hold))?;
+        Ok(OpenBlock::decode(&bytes).ok())
+    }
+
+    fn take_up_one(
+        &mut self,
+        number: u64,
+        HeldFiles { members, description }: HeldFiles,
+    ) -> Result<(), SpoolError> {
+        let told = if description { self.description(number)? } else { None };
+        if !members {
+            let hold = Name::Hold(number).to_string();
+            remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
+            // Never set aside, or taken away from outside.
+            if let Some(told) = told.filter(|told| self.last != Some(*told)) {
+                self.held_lost = self.held_lost.saturating_add(told.records);
+                self.index.counts.lost.add(told.records, told.length);
+            }
+            return Ok(());
+        }
+        self.held_free = self.held_free.max(number + 1);
+        // Whatever is left of it.
+        self.last_waits |= told.is_some() && told == self.last;
+        let state = match told {
+            Some(told) => self.check_held(number, told)?,
+            None => self.look_into(Name::Held(number))?,
+        };
+        match state {
+            Some(mut state) => {
+                if told.is_none() {
+                    // A power cut may have kept its new name and not its description's.
+                    if let Some(last) = self.last.filter(|last| last.has_content_of(&state))
+                        && !self.is_there(Name::Data(last.number))?
+                    {
+                        (state, self.last_waits) = (last, true);
+                    }
+                    self.describe_unknown(number, &state)?;
+                }
+                self.held.push((number, state));
+            }
+            None if told.is_some() => {}
+            None => self.put_aside(&Name::Held(number).to_string()),
+        }
+        Ok(())
+    }
+
+    /// Leaves a block that waits for a key to another start, after `why`.
+    fn leave_held(
+        &mut self,
+        number: u64,
+        HeldFiles { members, description }: HeldFiles,
+        why: &SpoolError,
+    ) -> Result<(), SpoolError> {
+        if !members {
+            self.left_in_place += 1;
+            return Ok(());
+        }
+        self.held_free = self.held_free.max(number + 1);
+        let name = Name::Held(number);
+        let told = if description { self.description(number).ok().flatten() } else { None };
+        if told.is_none()
+            && let Some(last) = self.last.filter(|last| last.length > 0)
+            && !self.is_there(Name::Data(last.number))?
+        {
+            // Else it would be counted as lost.
+            let length =
+                self.files.length(&name.to_string()).map_err(SpoolError::io("read", name))?;
+            self.last_waits |= length == Some(last.length);
+        }
+        self.leave_members(number, name, told.map(|told| told.first), why)
     }
 
     pub(super) fn is_there(&self, name: impl ToString) -> Result<bool, SpoolError> {
@@ -120,52 +157,6 @@ impl Recovery<'_> {
         self.is_there(SECRET)
     }
 
-    /// Whether a damaged block may wait for another start to mend it. Nothing but its members tells of it
-    /// then. Where it is to be encrypted, of which the ring says that it is `secret`, the mark has to tell so:
-    /// a later start may have no keys.
-    pub(super) fn may_wait(&mut self, secret: bool) -> Result<bool, SpoolError> {
-        if self.is_marked()? {
-            self.secrets_wait = true;
-        } else if secret || self.options.sealing.is_some() {
-            if self.files.create(SECRET, &[]).is_err() {
-                return Ok(false);
-            }
-            if self.options.sync != SyncPolicy::None {
-                self.files.sync_directory().map_err(SpoolError::io("sync", "its directory"))?;
-            }
-            self.secrets_wait = true;
-        }
-        Ok(true)
-    }
-
-    /// Leaves the block whose members are in the file `name` for another start to mend it. `first` is the time
-    /// of its first record, ns since 1970, or that of the file if nothing tells of it.
-    pub(super) fn leave_members(
-        &mut self,
-        number: u64,
-        name: Name,
-        first: Option<u64>,
-    ) -> Result<(), SpoolError> {
-        let Some((_, good)) = members_of(self.files, self.options.codec, name)? else {
-            return Ok(());
-        };
-        let first = match first {
-            Some(first) => first,
-            None => self.files.modified(&name.to_string()).map_err(SpoolError::io("read", name))?,
-        };
-        self.leave(number, &good, first);
-        Ok(())
-    }
-
-    /// Counts a block that waits for another start to mend it: what is whole of it, `good`, whose first
-    /// record is of `first`, ns since 1970.
-    pub(super) fn leave(&mut self, number: u64, good: &Good, first: u64) {
-        let counts = &mut self.index.counts;
-        counts.damaged.add(good.records, good.length);
-        counts.damaged_since = counts.damaged_since.into_iter().chain([first]).min();
-        self.not_mended.push(number);
-    }
-
     /// Sets those blocks aside of which nothing tells but their members.
     pub(super) fn hold_unknown(&mut self) -> Result<(), SpoolError> {
         for (number, state) in std::mem::take(&mut self.unknown) {
@@ -173,8 +164,8 @@ impl Recovery<'_> {
             let free = self.held_free.max(number);
             let held = Name::Held(free).to_string();
             match self.files.rename(&data, &held).map_err(SpoolError::io("rename", &data)) {
-                Err(error) if error.is_no_room() && self.may_wait(true)? => {
-                    self.leave_rebuilt(number)?;
+                Err(error) if error.is_of_one_block() && self.may_wait(true)? => {
+                    self.leave_rebuilt(number, &error)?;
                     continue;
                 }
                 done => done?,
@@ -187,11 +178,11 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Writes what the members of a block tell of it. After a kill before that, and without room for it, the
-    /// next start looks into them once more.
+    /// Writes what the members of a block tell of it. After a kill before that, and where it cannot be written,
+    /// the next start looks into them once more.
     fn describe_unknown(&self, number: u64, state: &OpenBlock) -> Result<(), SpoolError> {
         match describe(self.files, number, state, self.options.sync != SyncPolicy::None) {
-            Err(error) if !error.is_no_room() => Err(error),
+            Err(error) if !error.is_of_one_block() => Err(error),
             _ => Ok(()),
         }
     }

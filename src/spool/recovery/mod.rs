@@ -8,6 +8,7 @@
 mod blocks;
 mod forecast;
 mod held;
+mod left;
 mod look;
 mod open_block;
 mod salvage;
@@ -51,11 +52,14 @@ pub struct Recovered {
     pub rebuilt: Vec<u64>,
     /// Files that were moved or copied to `foreign/`, under their names there; at most 1,000.
     pub set_aside: Vec<String>,
-    /// Files that should have been and could not be; they stay where they are.
-    pub(crate) left_in_place: u64,
+    /// Files that should have been moved there, or removed, and could not be; they stay where they are.
+    pub left_in_place: u64,
     /// Damaged blocks that a full disk has no room to mend. They stay as they are, and are sent after the
     /// next start that has room.
     pub not_mended: Vec<u64>,
+    /// Blocks with a file that cannot be read, or not be dealt with otherwise, each with why. They stay as
+    /// they are, and are sent after the next start that can.
+    pub unreadable: Vec<(u64, String)>,
     /// Why each block that was sealed here and keeps its members does so although one was asked for.
     pub(crate) kept_members: Vec<String>,
     /// The ring's payload was damaged, or older than the spool: records that the ring still holds
@@ -129,6 +133,7 @@ impl Spool {
             held_lost: 0,
             kept_members: Vec::new(),
             not_mended: Vec::new(),
+            unreadable: Vec::new(),
             secrets_wait: false,
         };
         recovery.run()?;
@@ -137,7 +142,7 @@ impl Spool {
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
         let mut kept_members = recovery.kept_members;
-        let not_mended = recovery.not_mended;
+        let (not_mended, unreadable) = (recovery.not_mended, recovery.unreadable);
         let (secrets_wait, held_free) = (recovery.secrets_wait, recovery.held_free);
         let mut taken = recovery.taken;
         remove_taken(&*files, &mut taken);
@@ -209,6 +214,7 @@ impl Spool {
             set_aside,
             left_in_place,
             not_mended,
+            unreadable,
             kept_members,
             stale_payload: damaged || stale,
         };
@@ -297,6 +303,8 @@ pub(super) struct Recovery<'a> {
     pub(super) kept_members: Vec<String>,
     /// See [`Recovered`].
     pub(super) not_mended: Vec<u64>,
+    /// See [`Recovered`].
+    pub(super) unreadable: Vec<(u64, String)>,
     /// Some of those may have to be encrypted.
     pub(super) secrets_wait: bool,
 }
@@ -307,14 +315,19 @@ impl Recovery<'_> {
         self.take_requests()?;
         let Scanned { blocks: mut found, held, foreign, leftovers } = scan(self.files)?;
         for name in leftovers {
-            remove_if_there(self.files, &name).map_err(SpoolError::io("remove", &name))?;
+            self.remove_or_leave(&name)?;
         }
         for name in foreign {
             self.put_aside(&name);
         }
         self.quarantined(&mut found)?;
         for (number, found) in found {
-            self.block(number, found)?;
+            match self.block(number, found) {
+                Err(error) if error.is_of_one_block() => {
+                    self.leave_found(number, found, error)?;
+                }
+                done => done?,
+            }
         }
         // After the blocks: only their sidecars tell which of these are sealed, and which numbers were theirs.
         let held = self.forget_released(held)?;
@@ -341,7 +354,8 @@ impl Recovery<'_> {
         }
         self.taken.extend(sidecar.and_then(|sidecar| sidecar.moved.clone()));
         if self.newest.is_none_or(|newest| newest.number < number) {
-            let sequence = sidecar.map_or(0, |sidecar| sidecar.sequence);
+            let before = self.newest.map_or(0, |newest| newest.sequence);
+            let sequence = sidecar.map_or(before, |sidecar| sidecar.sequence);
             let sha256 = sidecar.map(|sidecar| sidecar.meta.sha256);
             self.newest = Some(Newest { number, sequence, sha256 });
         }

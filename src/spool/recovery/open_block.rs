@@ -16,7 +16,7 @@ impl Recovery<'_> {
         let mut state = match (self.last, self.newest) {
             (Some(last), Some(newest)) if last.number <= newest.number => OpenBlock {
                 number: newest.number + 1,
-                sequence: newest.sequence,
+                sequence: newest.sequence.max(last.sequence),
                 previous: newest.sha256,
                 secret: last.secret,
                 ..empty
@@ -37,8 +37,8 @@ impl Recovery<'_> {
         if state.length > 0 {
             let records = state.records;
             match self.check_members(Name::Data(state.number), state) {
-                Err(error) if error.is_no_room() => {
-                    (state, hasher) = self.leave_open(state, error)?
+                Err(error) if error.is_of_one_block() => {
+                    (state, hasher) = self.leave_open(state, error)?;
                 }
                 checked => {
                     (state, hasher, uncommitted) = checked?;
@@ -60,29 +60,6 @@ impl Recovery<'_> {
         state.reading = self.last.map_or(0, |last| last.reading);
         self.count_gone(&mut state)?;
         Ok((state, hasher, uncommitted))
-    }
-
-    /// Leaves the open block as it is, with its number, because the disk has no room to mend it: the sealed
-    /// ones have to be sent, or there will never be any. A start that has room makes it a sealed one. What
-    /// is not there any more of `state` is counted now.
-    fn leave_open(
-        &mut self,
-        state: OpenBlock,
-        no_room: SpoolError,
-    ) -> Result<(OpenBlock, Hasher), SpoolError> {
-        let name = Name::Data(state.number).to_string();
-        let good = good_members(self.files, &name, state.codec, state.length)?;
-        // One that is whole would be sent with what comes behind it, which comes from the ring as well.
-        if good.length >= state.length || !self.may_wait(state.secret)? {
-            return Err(no_room);
-        }
-        let lost = state.records.saturating_sub(good.records);
-        self.index.counts.lost.add(lost, state.length.saturating_sub(good.length));
-        self.leave(state.number, &good, state.first);
-        let mut next = OpenBlock { number: state.number + 1, previous: None, ..state };
-        next = next.begun_anew(self.options);
-        next.drops.add(&Drops { lost, ..Drops::default() });
-        Ok((next, Hasher::default()))
     }
 
     /// Makes the file `name` what `state` says of it, or `state` what is left: whole members, the rest

@@ -51,7 +51,8 @@ pub(super) fn members_of(
     let mut source = files.read(&name).map_err(SpoolError::io("read", &name))?;
     let codec = match io::Read::read_exact(&mut source, &mut start) {
         Ok(()) => Kind::sniff(&start),
-        Err(_) => Kind::None,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Kind::None,
+        Err(error) => return Err(SpoolError::io("read", name)(error)),
     };
     // A file whose start is torn has no magic number either, and is not lines.
     let torn = start.iter().any(|byte| byte.is_ascii_control());
