@@ -158,6 +158,42 @@ fn a_block_without_its_ring_is_encrypted_at_the_start_whenever_that_is_killed() 
     }
 }
 
+/// Without syncs a power cut may take the description of a block and keep the rest: nothing else has what is
+/// in it, and so it was deleted where the ring still said that it was open.
+#[test]
+fn an_encrypted_block_without_its_description_is_set_aside_and_counted() {
+    let key = Key::new();
+    for is_torn in [false, true] {
+        // What the ring says: from before the seal, from after it, and nothing.
+        for (ring, lost, number) in [(0, 2, 1), (1, 1, 2), (2, 1, 2)] {
+            let sim = Arc::new(Sim::new());
+            let (mut spool, _) = open(&sim, &key, None).unwrap();
+            let (line, stats) = line();
+            spool.append(line.as_bytes(), stats).unwrap();
+            let before = spool.append(line.as_bytes(), stats).unwrap();
+            let (_, after) = spool.seal(&Drops::default()).unwrap().unwrap();
+            drop(spool);
+            assert!(sim.contents("0000000001.data").is_none());
+            let sealed = sim.contents("0000000001.sealed").unwrap();
+            if is_torn {
+                sim.place("0000000001.json", b"{");
+            } else {
+                sim.remove("0000000001.json").unwrap();
+            }
+            let last = [Some(&before), Some(&after), None][ring];
+            let (mut spool, found) = open(&sim, &key, last).unwrap();
+            assert_eq!(sim.contents("foreign/0000000001.sealed").unwrap(), sealed, "{ring}");
+            assert_eq!(found.counts.lost.records, lost, "{ring}");
+            spool.append(line.as_bytes(), stats).unwrap();
+            let (next, last) = spool.seal(&Drops::default()).unwrap().unwrap();
+            assert_eq!((next.number, next.meta.dropped.lost), (number, lost), "{ring}");
+            drop(spool);
+            let (_, found) = open(&sim, &key, Some(&last)).unwrap();
+            assert_eq!((found.counts.lost.records, found.counts.sealed.blocks), (0, 1));
+        }
+    }
+}
+
 #[test]
 fn a_block_of_one_member_is_encrypted_whenever_its_seal_is_killed() {
     let key = Key::new();

@@ -361,6 +361,28 @@ fn a_zeroed_first_page_of_the_open_block_loses_it_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_block_of_which_nothing_is_left_counts_as_one_record_and_no_other_has_its_number() {
+    for with_ring in [true, false] {
+        for number in [2, 3] {
+            let sim = Arc::new(Sim::new());
+            let last = three(&sim);
+            let _ = sim.remove(&format!("{number:010}.json"));
+            let name = format!("{number:010}.data");
+            overwrite(&sim, &name, |bytes| bytes.fill(0));
+            let (mut spool, found) = open(&sim, Some(&last).filter(|_| with_ring));
+            // What the ring tells of the open block is better known.
+            let lost = if with_ring && number == 3 { 3 } else { 1 };
+            assert_eq!(found.counts.lost.records, lost, "{number}");
+            assert_eq!(found.set_aside, [format!("foreign/{name}")]);
+            append(&mut spool, &["g"]);
+            let (meta, _) = seal(&mut spool);
+            assert_eq!(meta.dropped.lost, lost);
+            assert_eq!(meta.number, if with_ring { 3 } else { 4 });
+        }
+    }
+}
+
+#[test]
 fn a_new_ring_beside_an_old_spool_keeps_the_members_of_the_open_block() {
     let sim = Arc::new(Sim::new());
     three(&sim);

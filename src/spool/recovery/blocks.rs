@@ -181,7 +181,9 @@ impl Recovery<'_> {
                     }
                 }
                 Ok(sidecar) => return self.sealed(number, &sidecar, found),
-                Err(SpoolError::Damaged { name }) => self.put_aside(&name),
+                Err(SpoolError::Damaged { name }) => {
+                    self.put_aside(&name);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -192,6 +194,14 @@ impl Recovery<'_> {
                 Ok(())
             }
             Undescribed::Moved => self.remove(sealed, sealed_name),
+            // Its members went when it was sealed and its description since, so that nothing else has what is
+            // in it. What the ring tells of it is counted as lost with the open block.
+            Undescribed::Open
+                if sealed && !data && self.last.is_some_and(|last| last.length > 0) =>
+            {
+                self.put_aside(&sealed_name.to_string());
+                Ok(())
+            }
             Undescribed::Open if sealed => self.remove_or_leave(&sealed_name.to_string()),
             Undescribed::Open => Ok(()),
             Undescribed::Sealed => {
@@ -259,7 +269,13 @@ impl Recovery<'_> {
     fn make_anew(&mut self, number: u64) -> Result<(), SpoolError> {
         let data = Name::Data(number);
         let Some(state) = self.look_into(data)? else {
-            self.put_aside(&data.to_string());
+            let name = data.to_string();
+            if self.last.is_some_and(|last| last.number == number) {
+                // Its records are counted with the open block.
+                self.put_aside(&name);
+            } else if self.lose(&name) {
+                self.see(number, None);
+            }
             return Ok(());
         };
         if self.options.sealing.is_none() && self.is_marked()? {
@@ -302,13 +318,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Sets aside what is there of a block without a description that is not made anew.
     fn put_all_aside(&mut self, found: SpoolFiles, number: u64) {
-        for (there, name) in
-            [(found.data, Name::Data(number)), (found.sealed, Name::Sealed(number))]
-        {
-            if there {
-                self.put_aside(&name.to_string());
-            }
+        if found.data {
+            self.put_aside(&Name::Data(number).to_string());
+        }
+        // One of a higher number than the open block's does not end that, unless another one does.
+        let newest = self.newest.map(|newest| newest.number);
+        let is_older =
+            self.last.is_none_or(|last| number < last.number || newest >= Some(last.number));
+        if found.sealed && self.lose(&Name::Sealed(number).to_string()) && is_older {
+            self.see(number, None);
         }
     }
 }

@@ -49,7 +49,7 @@ impl Recovery<'_> {
             remove_if_there(self.files, &hold).map_err(SpoolError::io("remove", &hold))?;
             // Never set aside, or taken away from outside.
             if let Some(told) = told.filter(|told| self.last != Some(*told)) {
-                self.held_lost = self.held_lost.saturating_add(told.records);
+                self.untold_lost = self.untold_lost.saturating_add(told.records);
                 self.index.counts.lost.add(told.records, told.length);
             }
             return Ok(());
@@ -75,7 +75,9 @@ impl Recovery<'_> {
                 self.held.push((number, state));
             }
             None if told.is_some() => {}
-            None => self.put_aside(&Name::Held(number).to_string()),
+            None => {
+                self.lose(&Name::Held(number).to_string());
+            }
         }
         Ok(())
     }
@@ -131,7 +133,7 @@ impl Recovery<'_> {
         } else {
             describe(self.files, number, &state, self.options.sync != SyncPolicy::None)?;
         }
-        self.held_lost = self.held_lost.saturating_add(lost);
+        self.untold_lost = self.untold_lost.saturating_add(lost);
         Ok(Some(state).filter(|state| state.length > 0))
     }
 

@@ -130,7 +130,7 @@ impl Spool {
             last_waits: false,
             released: Vec::new(),
             taken: Vec::new(),
-            held_lost: 0,
+            untold_lost: 0,
             kept_members: Vec::new(),
             not_mended: Vec::new(),
             unreadable: Vec::new(),
@@ -297,8 +297,9 @@ pub(super) struct Recovery<'a> {
     pub(super) released: Vec<u64>,
     /// Blocks of other folders that a sealed block was made of.
     pub(super) taken: Vec<String>,
-    /// Records of those whose members are gone.
-    pub(super) held_lost: u64,
+    /// Lost records of which no file tells: of blocks that waited for a key and are gone, and one for each
+    /// block that was set aside and of which nothing is known.
+    pub(super) untold_lost: u64,
     /// See [`Recovered`].
     pub(super) kept_members: Vec<String>,
     /// See [`Recovered`].
@@ -361,12 +362,30 @@ impl Recovery<'_> {
         }
     }
 
-    /// Never fatal: what cannot be moved stays and is counted.
-    pub(super) fn put_aside(&mut self, name: &str) {
+    /// Never fatal: what cannot be moved stays and is counted. Whether it was moved.
+    pub(super) fn put_aside(&mut self, name: &str) -> bool {
         match set_aside(self.files, name) {
-            Ok(copy) => self.note_aside(copy),
-            Err(_) => self.left_in_place += 1,
+            Ok(copy) => {
+                self.note_aside(copy);
+                true
+            }
+            Err(_) => {
+                self.left_in_place += 1;
+                false
+            }
         }
+    }
+
+    /// Sets a file aside that had a block, or a part of one, of which nothing is known any more. As a damaged
+    /// place of the ring does, it counts as one record. Whether there was something in it.
+    pub(super) fn lose(&mut self, name: &str) -> bool {
+        let bytes = self.files.length(name).ok().flatten().unwrap_or(0);
+        let lost = self.put_aside(name) && bytes > 0;
+        if lost {
+            self.untold_lost = self.untold_lost.saturating_add(1);
+            self.index.counts.lost.add(1, bytes);
+        }
+        lost
     }
 
     pub(super) fn note_aside(&mut self, name: String) {

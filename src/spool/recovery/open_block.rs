@@ -55,7 +55,7 @@ impl Recovery<'_> {
             state.kernel = self.options.kernel;
             state.boot = self.options.boot;
         }
-        state.drops.lost = state.drops.lost.saturating_add(self.held_lost);
+        state.drops.lost = state.drops.lost.saturating_add(self.untold_lost);
         state.secret |= self.options.sealing.is_some();
         state.reading = self.last.map_or(0, |last| last.reading);
         self.count_gone(&mut state)?;
