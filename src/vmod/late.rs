@@ -1,7 +1,8 @@
 //! What a VCL leaves while a task still has a part of it: it is freed by a thread of ours.
 //!
-//! A value that is carried past a switch to another VCL has a reference to its stream. Were that the
-//! last one, the worker that finishes the task would free the stream, which takes the registry's lock
+//! A value that is carried past a switch to another VCL has a reference to its stream, and before Varnish 6.2
+//! each value of a request has one ([`FRAGMENTS_TAKE_THE_VCL`](super::version::FRAGMENTS_TAKE_THE_VCL)). Were that
+//! the last one, the worker that finishes the task would free the stream, which takes the registry's lock
 //! and reads the spool. So the VCL's own reference waits here until no task has one.
 //!
 //! Limits: a reference waits up to [`LOOK`] longer than it has to. Where no thread can be started, it

@@ -19,7 +19,7 @@ use crate::stats;
 /// The VCL object `s3log.stream`.
 #[allow(non_camel_case_types, unreachable_pub)]
 pub struct stream {
-    // With a count, for what outlives its VCL by a moment; tasks keep the address alone.
+    // With a count, for what outlives its VCL by a moment; tasks keep the address alone as a rule.
     pub(super) stream: Arc<Stream>,
 }
 

@@ -16,7 +16,7 @@ use crate::stats;
 static PROGRAMS: Shared<Program> = Shared::new();
 
 /// One VCL's view of a stream: its format and the pipeline it feeds. Held by the VCL object, which
-/// outlives every task that has a record pending.
+/// outlives every task that has a record pending, but for tasks that hold it, too (`pending`).
 pub(super) struct Stream {
     /// The compiled format, the same one in all streams that have it.
     pub program: Arc<Program>,

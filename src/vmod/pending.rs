@@ -66,8 +66,10 @@ thread_local! {
 /// request. A task holds on to its VCL until its destructors have run: `CNT_Request` and
 /// `ved_include` leave the task before `Req_Cleanup` and `VCL_Rel` release `req->vcl`, and
 /// `vbf_fetch_thread` before `VBO_ReleaseBusyObj`. A VCL's objects are finished when nobody refers
-/// to it (`VCL_Poll`). What is carried past a change of VCL has a reference, see [`Pending::hold`];
-/// it is never the last one (`late`), so that letting go of it frees nothing on a worker.
+/// to it (`VCL_Poll`). What is carried past a change of VCL has a reference, see [`Pending::hold`], and
+/// so has each value of a request where a fragment may let go of its VCL
+/// ([`FRAGMENTS_TAKE_THE_VCL`](super::version::FRAGMENTS_TAKE_THE_VCL)). A reference is never the last
+/// one (`late`), so that letting go of it frees nothing on a worker: both are atomic additions.
 enum To {
     Borrowed(*const Stream),
     Held(Arc<Stream>),
@@ -291,7 +293,7 @@ impl Pending {
         }
     }
 
-    /// Takes a reference to the stream, so that it outlives the VCL that it comes from:
+    /// Takes a reference to the stream if there is none, so that it outlives the VCL that it comes from:
     /// `CNT_Request` releases the VCL that a label was called from (`top->vcl0`, `VCL_Recache`)
     /// before it leaves the task.
     pub(super) fn hold(&mut self) {

@@ -97,6 +97,9 @@ fn pending<T>(
     // SAFETY: valid until the task's end; the task's thread alone has it, and only here.
     let pending = unsafe { pending.as_mut() }?;
     pending.meant_for(stream);
+    if version::FRAGMENTS_TAKE_THE_VCL && !ctx.req.is_null() {
+        pending.hold();
+    }
     Some(with(pending))
 }
 

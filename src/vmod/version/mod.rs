@@ -123,6 +123,14 @@ pub(super) fn top(req: &ffi::req) -> Option<*mut ffi::req> {
     Some(top)
 }
 
+/// Whether a fragment may let go of the VCL of the request that includes it, which goes on without: before 6.2
+/// `ved_include` of `bin/varnishd/cache/cache_esi_deliver.c` hands that request's one reference to the fragment, and a
+/// switch to a label releases it there (`VRT_vcl_select`). From 6.2 on a fragment has a reference of its own.
+#[cfg(not(varnish_before_6_2))]
+pub(super) const FRAGMENTS_TAKE_THE_VCL: bool = false;
+#[cfg(varnish_before_6_2)]
+pub(super) const FRAGMENTS_TAKE_THE_VCL: bool = true;
+
 /// The response that VCL sees: a struct around the pointer from 6.2 on, `VCL_HTTP` of `include/vrt.h`.
 pub(super) fn response(ctx: &ffi::vrt_ctx) -> *const ffi::http {
     #[cfg(not(varnish_before_6_2))]
