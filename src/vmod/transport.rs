@@ -23,8 +23,9 @@
 //! upgrade leaves them, each leads what the other one has led. So no call looks there for what it stands for.
 //!
 //! What the struct is on each version is in `version/transport.rs`. Where it has no `poll`, a value waits for the
-//! delivery or for VCL's next call, also past a rollback. Where the magic number differs, or Varnish has another
-//! transport there (`version::knows_transport`), nothing is led either.
+//! delivery or for VCL's next call, also past a rollback. Where the magic number or the layout differs, or Varnish has
+//! another transport there (`version::known`), nothing is led: then a value waits for VCL's next call alone, and has
+//! what `.log()` found.
 //!
 //! Not here: the transport of an ESI fragment, but for one that the client has reset.
 //! `ved_vdp_esi_init` asserts that it is Varnish's own, where a fragment includes another one; what is
@@ -38,7 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, fence};
 use varnish::ffi;
 
 use super::guarded::guarded;
-use super::version::{self, Between, Call, Deliver, Minimal, Poll, TRANSPORT_MAGIC, Transport};
+use super::version::{self, Between, Call, Deliver, Minimal, Poll, Transport};
 
 impl Transport {
     /// Whether both call the same.
@@ -240,14 +241,7 @@ fn pair(at: *const Transport, make: impl Fn(&Calls) -> Option<Pair>) -> Option<&
 impl Pair {
     /// By copies of it. `None` where it is not known, or is not led by copies.
     fn copy(at: *const Transport, hooks: &'static Hooks, calls: &Calls) -> Option<Self> {
-        // SAFETY: a request has a transport for as long as it lives.
-        let now = *unsafe { at.as_ref() }?;
-        if now.magic != TRANSPORT_MAGIC {
-            return None;
-        }
-        if !version::knows_transport(at.cast(), now.number, now.name) {
-            return None;
-        }
+        let now = version::known(at)?;
         if now.is_http2() && version::is_registered(at.cast(), now.number) {
             return None;
         }

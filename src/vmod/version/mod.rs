@@ -15,8 +15,7 @@ use std::ffi::{c_int, c_uint};
 use varnish::ffi;
 
 pub(super) use self::transport::{
-    Between, Call, Deliver, Minimal, Poll, TRANSPORT_MAGIC, Transport, change, deliver, http2,
-    is_registered, knows_transport,
+    Between, Call, Deliver, Minimal, Poll, Transport, change, deliver, http2, is_registered, known,
 };
 pub(super) use self::values::{Destroy, Owner, place, put};
 

@@ -1,19 +1,54 @@
 //! What each version has for `struct transport`, whose calls `src/vmod/transport.rs` leads.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::mem::offset_of;
 use std::ptr::null_mut;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use varnish::ffi;
 
-/// Whether the transport at `at`, with what `transport.rs` takes for its number and name, is what Varnish has
-/// there: VCL's `req.transport` is the name from 7.1 on (`include/vrt_obj.h`); before, `XPORT_ByNumber` of
-/// `bin/varnishd/cache/cache_transport.h` finds a transport. What is at `at` begins with [`TRANSPORT_MAGIC`].
-pub(crate) fn knows_transport(at: *const c_void, number: u16, name: *const c_char) -> bool {
+/// The transport at `at`, if Varnish has one there that is laid out as it is here.
+pub(crate) fn known(at: *const Transport) -> Option<Transport> {
+    if !is_layout(by_number) {
+        return None;
+    }
+    // SAFETY: the callers' transports are there, and all of Varnish's and its modules' are laid out alike.
+    let now = *unsafe { at.as_ref() }?;
+    (now.magic == TRANSPORT_MAGIC && is_varnishs(at.cast(), &now)).then_some(now)
+}
+
+/// Whether the list that Varnish has its transports in goes through them as [`Transport`] says. No installed header
+/// has the struct, and what `vcl.load` compares need not change where a distribution adds a call to it. Varnish numbers
+/// them in their order (`XPORT_Init`, from 7.1 on `XPORT_Register`). The list follows all of the calls, so that it is
+/// elsewhere where Varnish has one call more or less than there is here.
+fn is_layout(by_number: impl Fn(u16) -> *const Transport) -> bool {
+    let mut at = by_number(1);
+    for number in 2..=u16::MAX {
+        if at.is_null() {
+            return false;
+        }
+        let next = by_number(number);
+        let list = at.wrapping_byte_add(offset_of!(Transport, list));
+        // SAFETY: what Varnish has in its list stands for ever. Only this field is looked at, and what is there is
+        // only compared.
+        let after = unsafe { list.cast::<*const Transport>().read() };
+        if after != next {
+            return false;
+        }
+        if next.is_null() {
+            return true;
+        }
+        at = next;
+    }
+    false
+}
+
+/// Whether the transport at `at`, which is `now`, is what Varnish has there: VCL's `req.transport` is the name from 7.1
+/// on (`include/vrt_obj.h`); before, it is in Varnish's list. What is at `at` begins with [`TRANSPORT_MAGIC`].
+fn is_varnishs(at: *const c_void, now: &Transport) -> bool {
     #[cfg(not(varnish_before_7_1))]
     let known = {
-        let _ = number;
         unsafe extern "C" {
             /// The name in `req->transport`.
             fn VRT_r_req_transport(ctx: *const ffi::vrt_ctx) -> *const c_char;
@@ -24,13 +59,10 @@ pub(crate) fn knows_transport(at: *const c_void, number: u16, name: *const c_cha
         let req = &raw mut request;
         let ctx = ffi::vrt_ctx { magic: ffi::VRT_CTX_MAGIC, req, ..Default::default() };
         // SAFETY: looks at the request's transport alone, whose magic number is right.
-        name == unsafe { VRT_r_req_transport(&raw const ctx) }
+        now.name == unsafe { VRT_r_req_transport(&raw const ctx) }
     };
     #[cfg(varnish_before_7_1)]
-    let known = {
-        let _ = name;
-        is_registered(at, number)
-    };
+    let known = is_registered(at, now.number);
     known
 }
 
@@ -53,19 +85,12 @@ fn by_number(number: u16) -> *const Transport {
 pub(crate) fn http2() -> Option<*mut Transport> {
     let all = (1..=u16::MAX).map(by_number).take_while(|at| !at.is_null());
     all.zip(1..)
-        .find(|(at, number)| {
-            // SAFETY: what Varnish has in its list stands for ever.
-            let Some(now) = (unsafe { at.as_ref() }) else { return false };
-            now.magic == TRANSPORT_MAGIC
-                && now.number == *number
-                && knows_transport(at.cast(), now.number, now.name)
-                && now.is_http2()
-        })
+        .find(|(at, number)| known(*at).is_some_and(|now| now.number == *number && now.is_http2()))
         .map(|(at, _)| at.cast_mut())
 }
 
 /// `TRANSPORT_MAGIC` of `bin/varnishd/cache/cache_transport.h`.
-pub(crate) const TRANSPORT_MAGIC: c_uint = 0xf157_f32f;
+const TRANSPORT_MAGIC: c_uint = 0xf157_f32f;
 
 /// A call that is not led.
 pub(crate) type Call = *const c_void;
@@ -219,4 +244,44 @@ pub(crate) unsafe extern "C" fn deliver<B: Between>(
     // SAFETY: the call that this one stands for, with its arguments.
     unsafe { call(request, boc, send_body) };
     between.end(request);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::null;
+
+    use super::*;
+
+    /// The transports of a Varnish whose struct has `more` calls than there are here, in its list. As in Varnish, the
+    /// first one has no calls.
+    fn transports(count: usize, more: isize) -> Vec<Vec<*const c_void>> {
+        static CALL: u8 = 0;
+        let words = size_of::<Transport>() / size_of::<*const c_void>();
+        let list = (words - 2).checked_add_signed(more).unwrap();
+        let call: *const c_void = (&raw const CALL).cast();
+        let mut all = vec![vec![null(); words + 1]; count];
+        all.iter_mut().skip(1).for_each(|one| one[..list].fill(call));
+        for at in 0..count {
+            all[at][list] = all.get(at + 1).map_or(null(), |next| next.as_ptr().cast());
+            all[at][list + 1] = match at.checked_sub(1) {
+                Some(before) => (&raw const all[before][list]).cast(),
+                None => call,
+            };
+        }
+        all
+    }
+
+    #[test]
+    fn transports_with_a_call_more_or_less_than_here_are_not_known() {
+        for (more, known) in [(-1, false), (0, true), (1, false)] {
+            for count in 2..5 {
+                let all = transports(count, more);
+                let by_number = |number: u16| {
+                    all.get(usize::from(number) - 1).map_or(null(), |one| one.as_ptr().cast())
+                };
+                assert_eq!(is_layout(by_number), known, "{count} with {more} more");
+            }
+        }
+        assert!(!is_layout(|_| null()));
+    }
 }
