@@ -330,6 +330,12 @@ unsafe extern "C" fn poll<const N: usize>(request: *mut ffi::req) -> c_int {
     }
 }
 
+/// Whether the connection of an HTTP/1 request has not been closed by Varnish yet.
+fn is_open(req: &ffi::req) -> bool {
+    // SAFETY: a request has a session for as long as it lives.
+    unsafe { req.sp.as_ref() }.is_some_and(|session| session.fd >= 0)
+}
+
 /// A request as a delivery begins.
 struct Before {
     ready: f64,
@@ -364,8 +370,10 @@ impl Before {
                 return None;
             }
             Answered::Response
-        } else if req.esi_level == 0 && req.acct.resp_hdrbytes == self.headers {
-            // `v1d_error`, which counts nothing. Of a fragment no headers are sent (`ved_deliver`).
+        } else if req.esi_level == 0 && req.acct.resp_hdrbytes == self.headers && is_open(req) {
+            // `v1d_error`, which counts nothing and leaves the connection open. Of a fragment no headers are sent
+            // (`ved_deliver`). Before 6.6, headers count once they are written: where the client was gone before
+            // that, the connection is closed (`Req_Fail`).
             Answered::Status(500)
         } else {
             Answered::Response
