@@ -5,8 +5,10 @@
 //! nothing: what is not uploaded stays where it is.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use super::node::{Terminal, environment};
 use super::settings::Connection;
 use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
-use super::{Error, spools};
+use super::{Error, program, spools};
 use crate::events::{Events, Level};
 use crate::pipeline::{FOREVER, Folder, Registry, StartError, folders, may_be_of};
 use crate::settings::table::ARGUMENTS;
@@ -32,8 +34,9 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Use it on a node that goes out of service, or whose Varnish cannot start. Run it as the \
-                  user that owns the spool; another one, root included, is refused. It runs until everything is uploaded; blocks that the \
-                  gateway refuses for good are quarantined in the spool (see s3log requeue).\n\n\
+                  user that owns the spool; root becomes that user, and another one is refused. It runs until \
+                  everything is uploaded; blocks that the gateway refuses for good are quarantined in the spool \
+                  (see s3log requeue).\n\n\
                   Exit codes: 0 everything is in the bucket, 1 blocks are left in the spool or \
                   quarantined, 2 invalid arguments or settings."
 )]
@@ -71,9 +74,39 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     let streams = arguments.connection.streams(&arguments.streams)?;
     let all = streams.iter().map(|stream| arguments.connection.settings(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
+    become_owner(&all)?;
     let start = Instant::now();
     let whole = each(&all, |settings| drain(arguments, settings, start, out))?;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Goes on as the user that all these spools belong to, if root runs this: what root packs and seals,
+/// varnishd's user could not read. The same command starts anew, and reads settings and credentials as that
+/// user. Where there are several owners, `drain_folder` refuses what is another one's.
+fn become_owner(all: &[Settings]) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let directories = all.iter().filter_map(|settings| match &settings.place {
+        Place::Directory(directory) => Some(folders(directory, &settings.stream)),
+        Place::Memory => None,
+    });
+    let mut owners = directories.flatten().filter_map(|folder| {
+        let found = folder.path.metadata().ok()?;
+        Some((found.uid(), found.gid()))
+    });
+    let Some(owner) = owners.next() else { return Ok(()) };
+    if owner.0 == 0 || owners.any(|other| other != owner) {
+        return Ok(());
+    }
+    // Through /proc: that user may not see where the program's file is. The other groups of root go as well.
+    let error = Command::new("/proc/self/exe")
+        .arg0("s3log")
+        .args(std::env::args_os().skip(1))
+        .uid(owner.0)
+        .gid(owner.1)
+        .exec();
+    Err(program::failed("s3log as the spool's user", error))
 }
 
 /// Whether all of a stream is in the bucket, whichever routes it is for.
