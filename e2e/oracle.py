@@ -112,6 +112,8 @@ def fit(version, env):
     """Leaves out the fields that this Varnish's varnishncsa does not have."""
     global FORMAT
     left = [name for name in FIELDS if version >= SINCE.get(name, ())]
+    if takes(env, "-F", "%{Vinyl:vxid}x"):
+        FIELDS.update({name: field.replace("Varnish:", "Vinyl:") for name, field in FIELDS.items()})
     NAMES[:] = [name for name in left if takes(env, "-F", FIELDS[name])]
     FORMAT = r"\t".join(FIELDS[name] for name in NAMES)
     if len(NAMES) < len(FIELDS):

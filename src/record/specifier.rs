@@ -226,6 +226,9 @@ impl Specifier<'_, '_> {
 
     /// Gives the format that takes the specifier's place, where it has one.
     fn extension(&mut self, argument: &str) -> Result<Option<String>> {
+        // As vinylncsa has it (Vinyl Cache 9.0).
+        let renamed = argument.strip_prefix("Vinyl:").map(|key| format!("Varnish:{key}"));
+        let argument = renamed.as_deref().unwrap_or(argument);
         match argument {
             "Varnish:time_firstbyte" => {
                 self.builder.used |= 1 << slot::FIRST_BYTE;

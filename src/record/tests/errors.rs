@@ -34,6 +34,7 @@ fn every_mistake_has_its_sentence() {
         ("%{}i", "not the name of a header"),
         ("%{a:b}i", "may end in :first or :last"),
         ("%{Varnish:foo}x", "Varnish: takes time_firstbyte"),
+        ("%{Vinyl:foo}x", "Varnish: takes time_firstbyte"),
         ("%{s3log:foo}x", "s3log: takes sample or incomplete"),
         ("%{VSL:}x", "a tag is missing"),
         ("%{VSL:Nope}x", "no such log tag"),

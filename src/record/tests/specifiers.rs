@@ -359,3 +359,14 @@ fn what_stands_around_a_times_conversions_is_jsons_own() {
     // No line is JSON there, and so nothing in it has to be.
     assert_eq!(line("%{%H\"%M%t}t", &apache(), &task), "22\"13\t");
 }
+
+#[test]
+fn vinyl_caches_name_of_a_value_is_the_same_as_varnishs() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    for key in ["time_firstbyte", "hitmiss", "handling", "side", "vxid", "default_format"] {
+        let [varnish, vinyl] = ["Varnish", "Vinyl"].map(|name| format!("%{{{name}:{key}}}x"));
+        assert_ne!(line(&vinyl, &apache(), &task), "-", "{vinyl}");
+        assert_eq!(line(&vinyl, &apache(), &task), line(&varnish, &apache(), &task));
+    }
+}
