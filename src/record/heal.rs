@@ -284,7 +284,8 @@ impl<'a> Healer<'_, '_, '_, 'a> {
         let via = values(self.structs, Message::Request, name).next()?;
         // `http_ViaHeader`, and not what VCL made of it.
         let own = via.starts_with(b"1.1 ") && via.ends_with(b")");
-        (own && memchr::memmem::find(via, b" (Varnish/").is_some()).then_some(via)
+        let names: [&[u8]; 2] = [b" (Varnish/", b" (Vinyl-Cache/"];
+        (own && names.iter().any(|name| memchr::memmem::find(via, name).is_some())).then_some(via)
     }
 
     /// Whether a message of which `lines` lines are known has no others that the format prints. A

@@ -109,19 +109,21 @@ fn a_flushed_log_is_answered_by_the_structs() {
 #[test]
 fn a_header_that_varnish_added_is_found_where_varnish_put_it() {
     let log = Log::new().rec("VCL_call", "DELIVER");
-    let known = Known {
-        received: vec![b"Host: h.example".to_vec(), b"X: 1".to_vec()],
-        request: vec![b"via: 1.1 edge (Varnish/7.7)".to_vec(), b"X: 2".to_vec(), b"Y: 2".to_vec()],
-        ..Known::default()
-    };
-    let task = Task { structs: &known, ..task(&log, Side::Client) };
-    let (line, rendered) = full("%{Via}i %{X}i %{Y}i", &apache(), &task);
-    assert_eq!(String::from_utf8_lossy(&line), "1.1 edge (Varnish/7.7) 1 -");
-    assert!(!rendered.incomplete);
+    for via in ["1.1 edge (Varnish/7.7)", "1.1 edge (Vinyl-Cache/9.0)"] {
+        let known = Known {
+            received: vec![b"Host: h.example".to_vec(), b"X: 1".to_vec()],
+            request: vec![format!("via: {via}").into_bytes(), b"X: 2".to_vec(), b"Y: 2".to_vec()],
+            ..Known::default()
+        };
+        let task = Task { structs: &known, ..task(&log, Side::Client) };
+        let (line, rendered) = full("%{Via}i %{X}i %{Y}i", &apache(), &task);
+        assert_eq!(String::from_utf8_lossy(&line), format!("{via} 1 -"));
+        assert!(!rendered.incomplete);
+    }
     // Whatever VCL has made of it since.
     let request = vec![b"X-Forwarded-For: of VCL".to_vec(), b"Via: of VCL".to_vec()];
     let known = Known { received: vec![b"Host: h.example".to_vec()], request, ..Known::default() };
-    let task = Task { structs: &known, ..task };
+    let task = Task { structs: &known, ..task(&log, Side::Client) };
     let (line, rendered) = full("%{X-Forwarded-For}i", &apache(), &task);
     assert_eq!(line, b"192.0.2.7");
     assert!(!rendered.incomplete);
