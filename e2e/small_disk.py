@@ -5,6 +5,7 @@ ring and an open block on a disk with a few pages left. Needs root for mount(8).
 """
 
 import base64
+import json
 import os
 import random
 import signal
@@ -88,6 +89,43 @@ def drain(place):
         yield "drain: nothing was in the ring"
 
 
+def requeue(place):
+    """Blocks of a route that is gone, and its ring, on a disk with room for some of them only: they are moved, and the
+    ring when there is room."""
+    node = SmallDisk(place, "requeue", "4m", period="200ms", bucket="edge-lgos", path="gone/")
+    node.start().load("gone", recv=node.calls)
+    for number in range(3):
+        node.request()
+        node.until("a block", lambda: node.counters()["blocks_sealed"] > number)
+    node.values |= {"bucket": rig.BUCKET, "path": "here/"}
+    node.write()
+    node.load("here", recv=node.calls).request()
+    node.until("an upload", lambda: node.counters()["uploaded_records"])
+    node.varnish.cli("vcl.use", "gone")
+    filler = node.disk / "filler"
+    rig.fill(filler)
+    node.lines(8)
+    node.until("a failed write", lambda: node.counters()["spool_errors"])
+    node.stop()
+    os.truncate(filler, filler.stat().st_size - 24 * PAGE)
+    routes = json.loads((node.disk / "access/route").read_text())["route"]
+    again = lambda: node.command("requeue", "--from", routes, "--spool", node.disk, "access")
+    first, text = again()
+    rig.say(f"small-disk: requeue: exit code {first}: {' '.join(text.split())}")
+    if first != 1 or "3 blocks with 3 records" not in text or "records stay in the ring" not in text:
+        yield "requeue: the blocks were not moved, or the ring was not named"
+    filler.unlink()
+    second, text = again()
+    rig.say(f"small-disk: requeue: exit code {second}: {' '.join(text.split())}")
+    if second:
+        yield "requeue: with room all is to be moved"
+    code, text = node.command("drain", "--timeout", "60s", "--config", node.settings)
+    found = len(place.patient_cat("access", "--path", "here/"))
+    rig.say(f"small-disk: requeue: {found} lines in the bucket of 13")
+    if code or found != 13:
+        yield "requeue: not all lines are in the bucket"
+
+
 def prove(place, options):
     place.s3.start()
-    return [problem for phase in (burst, drain) for problem in phase(place)]
+    return [problem for phase in (burst, drain, requeue) for problem in phase(place)]

@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             &serde_json::json!({
                 "stream": stream(source), "from": from, "to": to, "dry_run": arguments.dry_run,
                 "blocks": moved.blocks, "records": moved.records, "stored_bytes": moved.bytes,
-                "left": done.stay(),
+                "left": done.stay(), "ring": done.ring,
                 "failed": done.failed.iter().map(|(block, why)| {
                     serde_json::json!({ "block": block, "problem": why })
                 }).collect::<Vec<_>>(),
@@ -139,6 +139,13 @@ pub(super) fn run(arguments: &Shift<'_>, out: &mut dyn Write) -> Result<ExitCode
             let blocks = counted(done.keyless, "block");
             let root = root.display();
             writeln!(out, "{name}: {blocks} {stay} in {root}: their keys are not known")?;
+        }
+        if let Some(why) = &done.ring {
+            let (root, why) = (root.display(), printable(why));
+            writeln!(
+                out,
+                "{name}: records stay in the ring in {root}: {why}; make room, and run the command again"
+            )?;
         }
         for (block, why) in &done.failed {
             let (block, why) = (printable(block), printable(why));

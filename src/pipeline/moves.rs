@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::folder::{self, Folder};
-use super::take_up::Opening;
+use super::take_up::{Left, Opening};
 use super::{Environment, Target};
 use crate::ring;
 use crate::settings::{Saved, Settings};
@@ -36,13 +36,16 @@ pub struct Moved {
     pub keyless: u64,
     /// Those that could not be moved, by number or by the name that they came here with, and why.
     pub failed: Vec<(String, String)>,
+    /// Why records stay in the ring, if they do.
+    pub ring: Option<String>,
 }
 
 impl Moved {
-    /// How many blocks stay where they were.
+    /// How many blocks stay where they were; what stays in the ring counts as one.
     #[must_use]
     pub const fn stay(&self) -> u64 {
-        self.keyless + self.failed.len() as u64
+        let ring = if self.ring.is_some() { 1 } else { 0 };
+        self.keyless + self.failed.len() as u64 + ring
     }
 }
 
@@ -112,7 +115,7 @@ impl Move<'_> {
         let failed = found.failed.iter().map(|(block, why)| (block.clone(), text(why)));
         let refused = found.refused.iter().map(|(number, why)| in_quarantine(*number, why));
         let failed = failed.chain(refused).collect();
-        Ok(Moved { moved: found.moved, keyless: found.keyless, failed })
+        Ok(Moved { moved: found.moved, keyless: found.keyless, failed, ring: None })
     }
 
     /// The settings that the blocks are moved with.
@@ -154,7 +157,8 @@ impl Move<'_> {
         self.check_again()?;
         let right = Uploading::take(root).map_err(|error| text(&error))?;
         let Some(_right) = right else { return Err(UPLOADED.to_owned()) };
-        let left = opening.seal_all().map_err(|error| text(&error))?.to_vec();
+        let Left { blocks, ring } = opening.seal_all().map_err(|error| text(&error))?;
+        let (left, ring) = (blocks.to_vec(), ring.map(|error| text(&error)));
         let store = Arc::clone(&opening.store);
         let noted = store.take_all_notes().map_err(|error| text(&error))?;
         // Also what the notes have set aside.
@@ -165,7 +169,8 @@ impl Move<'_> {
             root.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let failed = opening.take_moved().into_iter().map(|(name, error)| (name, text(&error)));
         let failed = failed.collect();
-        let mut done = Moved { failed, keyless: store.counts().held.blocks, ..Moved::default() };
+        let keyless = store.counts().held.blocks;
+        let mut done = Moved { failed, keyless, ring, ..Moved::default() };
         done.failed.extend(left.into_iter().map(|(number, why)| (number.to_string(), why)));
         for number in store.sealed() {
             if store.is_encrypted(number) && !encrypts {

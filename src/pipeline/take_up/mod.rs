@@ -86,6 +86,14 @@ pub(super) struct Opening {
     limit: RateLimit,
 }
 
+/// What stays as it is where all is taken elsewhere.
+pub(super) struct Left<'a> {
+    /// Blocks by number, and why.
+    pub(super) blocks: &'a [(u64, String)],
+    /// Why records stay in the ring, for which the disk has no room in a block.
+    pub(super) ring: Option<SpoolError>,
+}
+
 impl Opening {
     /// Takes the folder's lock and opens the ring; with `keeps` the folder is to say whose it is.
     pub(super) fn new(
@@ -405,17 +413,20 @@ impl Opening {
         align.map_or(now, |align| align.window(reading).clamp(now))
     }
 
-    /// Seals all that ring and spool hold, for who takes the blocks elsewhere. Blocks that have to stay as they
-    /// are, and why.
-    pub(super) fn seal_all(&mut self) -> Result<&[(u64, String)], SpoolError> {
+    /// Seals all that ring and spool hold, for who takes the blocks elsewhere. What has to stay as it is
+    /// holds up nothing else; where that is for want of room, taking blocks elsewhere may make some.
+    pub(super) fn seal_all(&mut self) -> Result<Left<'_>, SpoolError> {
         self.take_up()?;
-        self.pack_all()?;
+        let ring = match self.pack_all() {
+            Err(error) if error.is_no_room() => Some(error),
+            done => done.map(|()| None)?,
+        };
         if let Some(ledger) = &mut self.ledger {
             for seal in [Spool::seal, Spool::release] {
                 while ledger.seal(seal, &Drops::default())?.is_some() {}
             }
         }
-        Ok(&self.left)
+        Ok(Left { blocks: &self.left, ring })
     }
 
     /// Seals anew what has come from other routes' folders, once all else is sealed. Which blocks could not
