@@ -113,6 +113,12 @@ impl Spool {
         self.high_water
     }
 
+    /// Bytes that its disk has room for; `None` where that is not known.
+    #[must_use]
+    pub(crate) fn room(&self) -> Option<u64> {
+        self.store.files.room()
+    }
+
     /// Records in the open block.
     #[must_use]
     pub const fn open_records(&self) -> u64 {

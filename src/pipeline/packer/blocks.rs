@@ -18,6 +18,12 @@ use crate::stats::{add, get};
 /// How long a block that was moved here and cannot be taken is left alone.
 const UNFIT_RETRY: Duration = Duration::from_secs(60);
 
+/// More than a block's description takes on a disk, and what its name adds to the directory.
+const SEAL_BYTES: u64 = 64 * 1024;
+
+/// A block that is encrypted grows by less than this part of it.
+const COPY_MORE: u64 = 64;
+
 impl Packer {
     /// Compresses the chunk, appends it to the open block and commits both ends.
     pub(super) fn close_chunk(&mut self) -> Result<(), SpoolError> {
@@ -31,9 +37,12 @@ impl Packer {
     /// The same for the open block as it is.
     pub(super) fn store_chunk(&mut self) -> Result<(), SpoolError> {
         let open = self.ledger.spool().open_len();
-        if open > 0 && open + self.packing.encode()? > self.target.settings.block_bytes() {
-            // The chunk is read again, for the next block.
-            return self.seal();
+        if open > 0 {
+            let chunk = self.packing.encode()?;
+            if open + chunk > self.target.settings.block_bytes() || !self.leaves_room(open, chunk) {
+                // The chunk is read again, for the next block.
+                return self.seal();
+            }
         }
         let packed = match self.packing.store(&mut self.ledger) {
             Ok(packed) => packed,
@@ -53,6 +62,19 @@ impl Packer {
         add(&self.pipeline.stats.raw_bytes, packed.raw_bytes);
         add(&self.pipeline.stats.stored_bytes, packed.stored_bytes);
         Ok(())
+    }
+
+    /// Whether the disk has room for so many bytes more in the open block, and then for what its seal takes:
+    /// a description, and a copy of what is encrypted or made one member of. A block that could not be
+    /// sealed could not make room.
+    fn leaves_room(&self, open: u64, chunk: u64) -> bool {
+        let settings = &self.target.settings;
+        let sealing = self.sealing.is_some() || settings.sealing.is_some();
+        let copied = sealing || settings.one_member().is_some();
+        let copy = if copied { open.saturating_add(chunk) } else { 0 };
+        let wanted = [chunk, copy, copy / COPY_MORE, SEAL_BYTES];
+        let wanted = wanted.into_iter().fold(0, u64::saturating_add);
+        self.ledger.spool().room().is_none_or(|room| room >= wanted)
     }
 
     /// The spool is at its limit and may not make room: the chunk's records are dropped and told.

@@ -6,28 +6,19 @@ use std::time::Duration;
 
 use super::{Packer, Parts};
 use crate::block::BootId;
-use crate::clock::System;
-use crate::events::{Events, Level};
 use crate::pipeline::ledger::Ledger;
 use crate::pipeline::packing::Packing;
 use crate::pipeline::right::Right;
 use crate::pipeline::start::{self, assemble};
 use crate::pipeline::tests::disk::Disk;
-use crate::pipeline::{Environment, Identity, Observer, Pipeline, Target};
+use crate::pipeline::tests::given::{Nobody, environment, settings};
+use crate::pipeline::{Identity, Pipeline, Target};
 use crate::ring::{Backing, Capacity, Opened, Ring};
-use crate::settings::{Arguments, Settings};
+use crate::settings::Settings;
 use crate::spool::{Options, Spool};
-use crate::stats::{Stats, get};
+use crate::stats::get;
 
-struct Nobody;
-
-impl Events for Nobody {
-    fn event(&self, _: Level, _: &str) {}
-}
-
-impl Observer for Nobody {
-    fn observe(&mut self, _: &Stats) {}
-}
+const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// A stream on a disk of so many pages, and its packer, whose rounds the test makes.
 struct Stream {
@@ -39,18 +30,7 @@ struct Stream {
 }
 
 fn stream(pages: usize, more: &[(&'static str, &str)]) -> Stream {
-    let mut arguments = Arguments::new("access");
-    let all = [
-        ("endpoint", "http://127.0.0.1:1"),
-        ("bucket", "logs"),
-        ("hostname", "node"),
-        ("period", "10s"),
-        ("max_bytes", "1MB"),
-    ];
-    for (name, value) in all.iter().chain(more) {
-        arguments.set(name, Some((*value).to_owned()));
-    }
-    let settings = Settings::read(&arguments).unwrap();
+    let settings = settings(&[&[("period", "10s"), ("max_bytes", "1MB")], more].concat());
     let disk = Disk::default();
     let options = Options {
         codec: settings.codec.kind(),
@@ -70,18 +50,12 @@ fn stream(pages: usize, more: &[(&'static str, &str)]) -> Stream {
         fresh: false,
         keeps: false,
     };
-    let environment = Environment {
-        clock: Arc::new(System::new()),
-        events: Arc::new(Nobody),
-        observer: Arc::new(|_| Box::new(Nobody)),
-        grace: Duration::ZERO,
-    };
     let packing = Packing::new(settings.codec).unwrap();
     let target = Arc::new(Target { settings, client: None });
     let store = spool.store();
     let parts = start::Parts { right: Right::default(), ring, store, wakers: Vec::new() };
     let pipeline =
-        Arc::new(assemble(Arc::clone(&target), identity, &environment, Box::new(Nobody), parts));
+        Arc::new(assemble(Arc::clone(&target), identity, &environment(), Box::new(Nobody), parts));
     let ledger = Ledger::new(reader, spool);
     let packer = Packer::new(&pipeline, Parts { target, ledger, packing, told: 0, noted: true });
     Stream { packer, pipeline, disk, pushed: 0, now: Duration::from_secs(1) }
@@ -138,12 +112,42 @@ impl Stream {
 
 #[test]
 fn a_stream_that_has_filled_its_disk_seals_what_is_open_and_goes_on() {
+    // Of which it is not told how full it is.
     let mut stream = stream(60, &[]);
     stream.delivers(2000);
     let errors = get(&stream.pipeline.stats.spool_errors);
     assert!(errors > 0, "the disk was never full");
     // No more than a description, and what tells of the last one that went.
     assert!(stream.disk.used() <= 2, "{} pages", stream.disk.used());
+}
+
+#[test]
+fn a_block_ends_while_its_disk_has_room_for_what_its_seal_takes() {
+    for more in [&[][..], &[("encrypt_to", KEY)], &[("members", "one")]] {
+        let mut stream = stream(100, more);
+        stream.disk.tells_room(true);
+        stream.delivers(2000);
+        // Nor does a block that was to be made one member of keep its members.
+        assert_eq!(get(&stream.pipeline.stats.spool_errors), 0, "{more:?}");
+        assert!(get(&stream.pipeline.stats.blocks_sealed) > 3, "{more:?}");
+    }
+}
+
+#[test]
+fn a_stream_whose_key_goes_while_its_disk_is_full_seals_what_was_logged_under_it() {
+    let mut stream = stream(100, &[("encrypt_to", KEY)]);
+    stream.disk.tells_room(true);
+    stream.push(u64::MAX);
+    stream.round();
+    let before = stream.pushed;
+    // Room for the copy of what is open, and for no chunk.
+    let open = usize::try_from(stream.packer.ledger.spool().open_len()).unwrap();
+    stream.disk.resize(stream.disk.used() + open.div_ceil(4096) + 2);
+    let mut arguments = stream.packer.target.settings.arguments.clone();
+    arguments.unset("encrypt_to");
+    let settings = Settings::read(&arguments).unwrap();
+    stream.packer.target = Arc::new(Target { settings, client: None });
+    stream.delivers(before);
 }
 
 #[test]

@@ -47,7 +47,7 @@ enum Named {
 
 /// How everything ends before an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(in crate::pipeline) enum Stop {
     /// The process is killed.
     Kill,
     /// The power is cut.
@@ -69,6 +69,8 @@ struct State {
     full_in: Option<u32>,
     /// How many pages all files together may have.
     pages: Option<usize>,
+    /// It tells how many of them are left.
+    tells: bool,
     /// Syncs that have failed.
     failed: u32,
 }
@@ -78,21 +80,21 @@ struct State {
 pub(in crate::pipeline) struct Disk(Arc<Mutex<State>>);
 
 /// What decides about each thing that a power cut finds half done.
-pub(super) struct Chance {
+pub(in crate::pipeline) struct Chance {
     random: fastrand::Rng,
     /// Of 8.
     kept: u8,
 }
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::pipeline) fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         // Nothing, all, or a mixture.
         let kept = random.choice([0, 0, 1, 4, 4, 7, 8]).unwrap();
         Self { random, kept }
     }
 
-    pub(super) fn keeps(&mut self) -> bool {
+    pub(in crate::pipeline) fn keeps(&mut self) -> bool {
         self.random.u8(0..8) < self.kept
     }
 
@@ -106,11 +108,11 @@ impl Chance {
     }
 
     /// Some of `length`, or all of it.
-    pub(super) fn some(&mut self, length: usize) -> usize {
+    pub(in crate::pipeline) fn some(&mut self, length: usize) -> usize {
         if self.random.bool() { length } else { self.random.usize(0..=length) }
     }
 
-    pub(super) fn flip(&mut self) -> bool {
+    pub(in crate::pipeline) fn flip(&mut self) -> bool {
         self.random.bool()
     }
 }
@@ -140,17 +142,17 @@ impl Disk {
     }
 
     /// Everything ends before the operation after the next `operations`.
-    pub(super) fn stop_in(&self, operations: u32, stop: Stop) {
+    pub(in crate::pipeline) fn stop_in(&self, operations: u32, stop: Stop) {
         self.lock().stop_in = Some((operations, stop));
     }
 
     /// The sync after the next `syncs` fails.
-    pub(super) fn fail_in(&self, syncs: u32, drops_memory: bool) {
+    pub(in crate::pipeline) fn fail_in(&self, syncs: u32, drops_memory: bool) {
         self.lock().fail_in = Some((syncs, drops_memory));
     }
 
     /// The write after the next `writes` finds the disk full half way.
-    pub(super) fn full_in(&self, writes: u32) {
+    pub(in crate::pipeline) fn full_in(&self, writes: u32) {
         self.lock().full_in = Some(writes);
     }
 
@@ -159,23 +161,28 @@ impl Disk {
         self.lock().pages = Some(pages);
     }
 
+    /// It tells how much room there is, or does not, as where a user's quota is what there is.
+    pub(in crate::pipeline) fn tells_room(&self, tells: bool) {
+        self.lock().tells = tells;
+    }
+
     /// Pages that files have.
     pub(in crate::pipeline) fn used(&self) -> usize {
         self.lock().used()
     }
 
     /// Nothing fails or ends any more.
-    pub(super) fn behave(&self) {
+    pub(in crate::pipeline) fn behave(&self) {
         let mut state = self.lock();
         (state.stop_in, state.fail_in, state.full_in) = (None, None, None);
     }
 
-    pub(super) fn failed(&self) -> u32 {
+    pub(in crate::pipeline) fn failed(&self) -> u32 {
         self.lock().failed
     }
 
     /// Counts an operation.
-    pub(super) fn ask(&self) {
+    pub(in crate::pipeline) fn ask(&self) {
         let stop = {
             let mut state = self.lock();
             match state.stop_in {
@@ -231,7 +238,7 @@ impl Disk {
     }
 
     /// Whether a sync fails now; with whether the memory is dropped.
-    pub(super) fn sync_fails(&self) -> Option<bool> {
+    pub(in crate::pipeline) fn sync_fails(&self) -> Option<bool> {
         let mut state = self.lock();
         match state.fail_in {
             Some((0, drops)) => {
@@ -248,7 +255,7 @@ impl Disk {
     }
 
     /// The machine comes back with what the disk has.
-    pub(super) fn come_back(&self, chance: &mut Chance) {
+    pub(in crate::pipeline) fn come_back(&self, chance: &mut Chance) {
         let mut state = self.lock();
         for inode in state.inodes.values_mut() {
             inode.write_some(chance);
@@ -291,7 +298,7 @@ impl Disk {
         Ok(act(state.inodes.get_mut(&inode).unwrap()))
     }
 
-    pub(super) fn contents(&self, name: &str) -> Option<Vec<u8>> {
+    pub(in crate::pipeline) fn contents(&self, name: &str) -> Option<Vec<u8>> {
         self.with(name, |inode| inode.memory.clone()).ok()
     }
 }
@@ -400,6 +407,12 @@ impl Files for Disk {
 
     fn length(&self, name: &str) -> io::Result<Option<u64>> {
         Ok(self.contents(name).map(|bytes| bytes.len() as u64))
+    }
+
+    fn room(&self) -> Option<u64> {
+        let state = self.lock();
+        let pages = state.pages.filter(|_| state.tells)?;
+        Some((pages.saturating_sub(state.used()) * PAGE) as u64)
     }
 
     fn modified(&self, _: &str) -> io::Result<u64> {

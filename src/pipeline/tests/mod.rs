@@ -1,2 +1,3 @@
 pub(super) mod disk;
+pub(super) mod given;
 mod power;

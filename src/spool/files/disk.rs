@@ -300,6 +300,12 @@ impl Files for Disk {
         File::open(&self.root)?.sync_all()
     }
 
+    fn room(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        // There are file systems that say nothing of themselves.
+        (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn share(&self, name: &str) -> io::Result<()> {
         let share = |path: &Path| {
             // Through the file, so that no link is followed; whatever the umask is.
@@ -342,6 +348,14 @@ mod tests {
         drop(Disk::open(&spool).unwrap());
         assert_eq!(missing(&spool), Vec::<PathBuf>::new());
         sync_folder(Path::new("/proc")).unwrap();
+    }
+
+    #[test]
+    fn a_disk_tells_its_room() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = Disk::open(root.path()).unwrap();
+        let stat = rustix::fs::statvfs(root.path()).unwrap();
+        assert!(disk.room().unwrap() <= stat.f_blocks * stat.f_frsize);
     }
 
     #[test]

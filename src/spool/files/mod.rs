@@ -98,6 +98,11 @@ pub trait Files: Send + Sync {
     /// The file system's.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// Bytes that there is room for; `None` where that is not known.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     /// Lets the directory's group read a file; `""` is the directory itself, with a folder for what
     /// the group has to say.
     ///
