@@ -7,7 +7,7 @@
 //! The spool may hold records for other routes of the stream than the one that the settings describe. Each is
 //! sent as the file in its folder says, so each is tested as well.
 
-use std::io::{self, Cursor, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -183,16 +183,17 @@ impl Report<'_> {
     /// The folders of the stream with records for another route than that of `node`.
     fn other_routes(&mut self, node: &Settings) -> Result<Vec<Folder>, Error> {
         let Place::Directory(directory) = &node.place else { return Ok(Vec::new()) };
-        if let Err(error) = std::fs::read_dir(directory)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            let text = format!(
-                "{}: {error}; run check as the spool's owner to test other routes whose records wait",
-                directory.display()
-            );
-            self.say("spool", Mark::Note, &text)?;
-        }
-        let mut folders = folders(directory, &node.stream);
+        let mut folders = match folders(directory, &node.stream) {
+            Ok(folders) => folders,
+            Err(error) => {
+                let text = format!(
+                    "{}: {error}; run check as the spool's owner to test other routes whose records wait",
+                    directory.display()
+                );
+                self.say("spool", Mark::Note, &text)?;
+                return Ok(Vec::new());
+            }
+        };
         let own = node.route();
         // Of a release that had one folder a stream; these settings adopt it.
         let adopted = |folder: &Folder| {

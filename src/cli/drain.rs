@@ -88,7 +88,8 @@ fn become_owner(all: &[Settings]) -> Result<(), Error> {
         return Ok(());
     }
     let directories = all.iter().filter_map(|settings| match &settings.place {
-        Place::Directory(directory) => Some(folders(directory, &settings.stream)),
+        // What cannot be read is refused a moment later, with the reason.
+        Place::Directory(directory) => folders(directory, &settings.stream).ok(),
         Place::Memory => None,
     });
     let mut owners = directories.flatten().filter_map(|folder| {
@@ -121,7 +122,7 @@ fn drain(
         let text = format!("stream {stream}: spool is \"none\", so there is nothing to upload");
         return Err(Error::Usage(text));
     };
-    let folders = folders(directory, stream);
+    let folders = folders(directory, stream).map_err(spools::unread(directory))?;
     if folders.is_empty() {
         return Err(spools::none(stream, directory));
     }

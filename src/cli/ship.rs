@@ -151,16 +151,19 @@ impl<'a> Ship<'a> {
         };
         for (stream, given) in streams {
             let directory = PathBuf::from(given.get("spool").unwrap_or(DEFAULT_SPOOL));
-            if let Err(error) = std::fs::read_dir(&directory) {
-                let text = format!("{}: {error}; it is looked for again", directory.display());
-                self.say(&directory, Level::Warn, text);
-                continue;
-            }
-            self.said.remove(&directory);
-            let found = match &stream {
+            let found = std::fs::read_dir(&directory).and_then(|_| match &stream {
                 Some(stream) => folders(&directory, stream),
                 None => all(&directory),
+            });
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    let text = format!("{}: {error}; it is looked for again", directory.display());
+                    self.say(&directory, Level::Warn, text);
+                    continue;
+                }
             };
+            self.said.remove(&directory);
             for folder in found {
                 if !self.open.contains_key(&folder.path) {
                     self.open_folder(&folder, &given);
@@ -250,10 +253,11 @@ impl<'a> Ship<'a> {
 }
 
 /// All spools in a directory.
-fn all(directory: &Path) -> Vec<Folder> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+fn all(directory: &Path) -> io::Result<Vec<Folder>> {
+    let entries = std::fs::read_dir(directory)?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
     paths.retain(|path| path.is_dir());
     paths.sort();
-    paths.into_iter().map(Folder::read).collect()
+    Ok(paths.into_iter().map(Folder::read).collect())
 }

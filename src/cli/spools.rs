@@ -107,7 +107,7 @@ impl Spools {
         let mut found = Vec::new();
         for stream in streams {
             let directory = self.directory(Some(&stream))?;
-            let folders = folders(&directory, &stream);
+            let folders = folders(&directory, &stream).map_err(unread(&directory))?;
             if folders.is_empty() {
                 return Err(none(&stream, &directory));
             }
@@ -119,10 +119,9 @@ impl Spools {
     /// All that are in the directory.
     fn all(&self) -> Result<Vec<RouteSpool>, Error> {
         let directory = self.directory(None)?;
-        let failed = |source| Error::File { path: directory.display().to_string(), source };
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(&directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+        for entry in std::fs::read_dir(&directory).map_err(unread(&directory))? {
+            let path = entry.map_err(unread(&directory))?.path();
             if path.join("lock").exists() {
                 found.push(path);
             }
@@ -134,6 +133,12 @@ impl Spools {
         found.sort();
         Ok(found.into_iter().map(Folder::read).map(RouteSpool::of).collect())
     }
+}
+
+/// Why nothing can be done with a spool directory that cannot be read.
+pub(super) fn unread(directory: &Path) -> impl Fn(std::io::Error) -> Error {
+    let path = directory.display().to_string();
+    move |source| Error::File { path: path.clone(), source }
 }
 
 /// Why nothing can be done for a stream without a spool.

@@ -3,6 +3,7 @@
 //! Opening a spool may take as long as its disk does. Only whoever wants that folder waits for it: a
 //! `vcl.load` does not wait for what is taken up of other routes.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -70,11 +71,14 @@ impl Claims {
     /// Claims the folder that `choose` picks for `id`, which is told whether another pipeline has
     /// claimed a folder. Waits for whoever has claimed the same. `choose` reads the disk, so nobody is
     /// kept waiting for it; it is asked again when claims have changed meanwhile.
+    ///
+    /// # Errors
+    /// Those of `choose`.
     pub(super) fn wait(
         &self,
         id: &Id,
-        choose: impl Fn(&dyn Fn(&Path) -> bool) -> Option<PathBuf>,
-    ) -> Claim {
+        choose: impl Fn(&dyn Fn(&Path) -> bool) -> io::Result<Option<PathBuf>>,
+    ) -> io::Result<Claim> {
         let mut claimed = lock(&self.0);
         loop {
             let (all, seen) = (claimed.all.clone(), claimed.changes);
@@ -82,7 +86,7 @@ impl Claims {
             let taken = |path: &Path| {
                 all.iter().any(|(other, folder)| other != id && folder.as_deref() == Some(path))
             };
-            let folder = choose(&taken);
+            let folder = choose(&taken)?;
             claimed = lock(&self.0);
             if claimed.changes != seen {
                 continue;
@@ -91,7 +95,7 @@ impl Claims {
                 other == id || folder.is_some() && *at == folder
             };
             if !claimed.all.iter().any(same) {
-                return self.claim(&mut claimed, id, folder);
+                return Ok(self.claim(&mut claimed, id, folder));
             }
             claimed = self.0.changed.wait(claimed).unwrap_or_else(PoisonError::into_inner);
         }
@@ -130,9 +134,9 @@ mod tests {
                 reads.send(()).unwrap();
                 let _ = hangs.lock().unwrap().recv();
                 let first = PathBuf::from("/spool/first");
-                Some(if taken(&first) { PathBuf::from("/spool/other") } else { first })
+                Ok(Some(if taken(&first) { PathBuf::from("/spool/other") } else { first }))
             });
-            done.send(claim.folder().cloned()).unwrap();
+            done.send(claim.unwrap().folder().cloned()).unwrap();
         });
         reading.recv().unwrap();
         let (got, claimed) = channel();
@@ -153,14 +157,14 @@ mod tests {
         let claims = Claims::default();
         let id = |name: &str| (name.to_owned(), None, "0123456789abcdef".parse().unwrap());
         let [first, other] = ["/spool/first", "/spool/other"].map(PathBuf::from);
-        let opens = claims.wait(&id("one"), |_| Some(first.clone()));
+        let opens = claims.wait(&id("one"), |_| Ok(Some(first.clone())));
         assert!(claims.try_folder(&id("two"), &first).is_none(), "the folder is being opened");
         assert!(claims.try_folder(&id("one"), &other).is_none(), "a pipeline of the id is");
         let removes = claims.try_folder(&id("two"), &other).unwrap();
         drop(opens);
         let taken = claims.wait(&id("one"), |taken| {
             assert!(taken(&other) && !taken(&first));
-            Some(first.clone())
+            Ok(Some(first.clone()))
         });
         drop((removes, taken));
         assert!(claims.try_folder(&id("one"), &other).is_some());

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::block::RouteId;
 use crate::ring::OpenError;
 use crate::s3::SetupError;
 use crate::s3::credentials::CredentialsError;
@@ -34,6 +35,36 @@ pub enum StartError {
         stream: String,
         /// Why.
         source: DiskError,
+    },
+    /// Which folders the spool has, and whose they are, cannot be told.
+    #[error(
+        "s3log: stream {stream}: spool {} cannot be read: {source}; make it a directory that varnishd's \
+         cache user may read and write",
+        path.display()
+    )]
+    Unread {
+        /// The stream.
+        stream: String,
+        /// The spool's directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder has become another route's.
+    #[error(
+        "s3log: stream {stream}: {} belongs to the route {found}, and this VCL's is {route}: load the VCL \
+         again",
+        path.display()
+    )]
+    Route {
+        /// The stream.
+        stream: String,
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: RouteId,
+        /// Whose it was to be.
+        route: RouteId,
     },
     /// What is in the spool cannot be taken up.
     #[error("s3log: stream {stream}: {source}")]
@@ -88,6 +119,8 @@ impl StartError {
             Self::Client { source, .. } => source.blames_file(),
             Self::Credentials { .. }
             | Self::Disk { .. }
+            | Self::Unread { .. }
+            | Self::Route { .. }
             | Self::Spool { .. }
             | Self::Ring { .. }
             | Self::System { .. }

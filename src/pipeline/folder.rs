@@ -44,6 +44,16 @@ impl Folder {
         Self { path, saved }
     }
 
+    /// The same, but for what may tell whose it is at another time and does not now.
+    pub(super) fn try_read(path: PathBuf) -> io::Result<Self> {
+        match read_saved(&path) {
+            Err(error) if is_passing(&error) => Some(Self { path, saved: None })
+                .filter(|folder| folder.route().is_some())
+                .ok_or(error),
+            saved => Ok(Self { path, saved: saved.ok() }),
+        }
+    }
+
     /// The route that the folder belongs to.
     #[must_use]
     pub fn route(&self) -> Option<RouteId> {
@@ -92,6 +102,14 @@ fn read_saved(folder: &Path) -> io::Result<Saved> {
     serde_json::from_str(&text).map_err(io::Error::other)
 }
 
+/// Whether the process or the machine has too little of something just now, or the file system does not
+/// answer: that says nothing about the file.
+fn is_passing(error: &io::Error) -> bool {
+    let lacks = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN];
+    error.kind() == io::ErrorKind::TimedOut
+        || error.raw_os_error().is_some_and(|code| lacks.contains(&code))
+}
+
 /// Writes into `folder` whose it is, unless it says so already. Who may list the folder may read it:
 /// where another user's process uploads or did, that process has to learn which of the two it is.
 ///
@@ -118,59 +136,66 @@ pub(super) fn save(folder: &Path, settings: &Settings) -> io::Result<()> {
     fs::rename(&path, folder.join(ROUTE))
 }
 
-/// The folders of `stream` in `directory`, that of its name first.
-#[must_use]
-pub fn all(directory: &Path, stream: &str) -> Vec<Folder> {
-    let mut folders = named(directory, stream);
+/// The folders of `stream` in `directory`, that of its name first; none where there is no directory.
+///
+/// # Errors
+/// Which folders there are, or whose, cannot be told now.
+pub fn all(directory: &Path, stream: &str) -> io::Result<Vec<Folder>> {
+    let mut folders = named(directory, stream)?;
     folders.retain(|folder| folder.is_of(stream));
-    folders
+    Ok(folders)
 }
 
 /// The folders with names of `stream`.
-fn named(directory: &Path, stream: &str) -> Vec<Folder> {
+fn named(directory: &Path, stream: &str) -> io::Result<Vec<Folder>> {
     let name = sanitise(stream);
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            let found = entry.file_name();
-            let Some(found) = found.to_str() else { return false };
-            let of_route = |rest: &str| {
-                rest.strip_prefix(SEPARATOR).is_some_and(|id| id.parse::<RouteId>().is_ok())
-            };
-            found == name || found.strip_prefix(&*name).is_some_and(of_route)
-        })
-        .map(|entry| entry.path())
-        .collect();
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let found = entry.file_name();
+        let Some(found) = found.to_str() else { continue };
+        let of_route = |rest: &str| {
+            rest.strip_prefix(SEPARATOR).is_some_and(|id| id.parse::<RouteId>().is_ok())
+        };
+        if found == name || found.strip_prefix(&*name).is_some_and(of_route) {
+            paths.push(entry.path());
+        }
+    }
     paths.sort();
-    paths.into_iter().map(Folder::read).collect()
+    paths.into_iter().map(Folder::try_read).collect()
 }
 
 /// The folder for these settings, which need not be there yet. `taken` says whether another route is
 /// just opening or closing a folder.
+///
+/// # Errors
+/// Which folders there are, or whose, cannot be told now: one may be another route's, or this one's own.
 pub(super) fn choose(
     directory: &Path,
     settings: &Settings,
     taken: &dyn Fn(&Path) -> bool,
-) -> PathBuf {
+) -> io::Result<PathBuf> {
     let route = settings.route();
-    let folders = named(directory, &settings.stream);
+    let folders = named(directory, &settings.stream)?;
     let own = |folder: &&Folder| folder.route() == Some(route) && folder.is_of(&settings.stream);
     if let Some(own) = folders.iter().find(own) {
-        return own.path.clone();
+        return Ok(own.path.clone());
     }
     let first = directory.join(sanitise(&settings.stream));
     let other = || directory.join(format!("{}{SEPARATOR}{route}", sanitise(&settings.stream)));
-    match folders.iter().find(|folder| folder.path == first) {
+    Ok(match folders.iter().find(|folder| folder.path == first) {
         _ if taken(&first) => other(),
         None => first,
         Some(folder) if folder.route().is_some() => other(),
         // One that could be damaged is nobody's to adopt.
-        Some(folder) if folder.path.join(ROUTE).exists() => other(),
+        Some(folder) if folder.path.join(ROUTE).try_exists()? => other(),
         Some(folder) if may_adopt(&folder.path, settings) => first,
         Some(_) => other(),
-    }
+    })
 }
 
 /// Whether a folder that does not say its route may become that of `settings`. Who loads a VCL waits for
@@ -229,12 +254,29 @@ mod tests {
         let settings = Settings::read(&arguments).unwrap();
         let (first, other) = (root.path().join("access"), format!("access@{}", settings.route()));
         let other = root.path().join(other);
-        assert_eq!(choose(root.path(), &settings, &|_| false), first);
-        assert_eq!(choose(root.path(), &settings, &|path| path == first), other);
+        let choose = |taken: &dyn Fn(&Path) -> bool| choose(root.path(), &settings, taken).unwrap();
+        assert_eq!(choose(&|_| false), first);
+        assert_eq!(choose(&|path| path == first), other);
         // Its own is its own, whoever has it.
         fs::create_dir(&first).unwrap();
         save(&first, &settings).unwrap();
-        assert_eq!(choose(root.path(), &settings, &|path| path == first), first);
+        assert_eq!(choose(&|path| path == first), first);
+    }
+
+    #[test]
+    fn a_spool_that_cannot_be_listed_is_not_taken_for_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let mut arguments = Arguments::new("access");
+        for (name, value) in [("endpoint", "https://gateway.example"), ("bucket", "logs")] {
+            arguments.set(name, Some(value.to_owned()));
+        }
+        let settings = Settings::read(&arguments).unwrap();
+        let (none, file) = (root.path().join("none"), root.path().join("file"));
+        fs::write(&file, "").unwrap();
+        assert_eq!(choose(&none, &settings, &|_| false).unwrap(), none.join("access"));
+        assert!(all(&none, "access").unwrap().is_empty());
+        assert!(choose(&file, &settings, &|_| false).is_err());
+        assert!(all(&file, "access").is_err());
     }
 
     /// A folder as an older release left it, with `more` names.
@@ -281,7 +323,7 @@ mod tests {
         left_behind(&folder, &its, spool::AT_ONCE + 1000);
         let chosen = |settings: &Settings| {
             let before = spool::NAMES_READ.get();
-            let chosen = choose(root.path(), settings, &|_| false);
+            let chosen = choose(root.path(), settings, &|_| false).unwrap();
             let read = spool::NAMES_READ.get() - before;
             assert!(read <= spool::AT_ONCE + 1, "{read} names read");
             chosen

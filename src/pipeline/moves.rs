@@ -149,7 +149,7 @@ impl Move<'_> {
         // What is moved makes no room for itself.
         settings.spool_max = u64::MAX;
         let target = Arc::new(Target { settings, client: None });
-        let mut opening = Opening::new(&target, environment, Some(root.clone()), false)
+        let mut opening = Opening::new(&target, environment, Some(root.clone()), None)
             .map_err(|error| text(&error))?;
         let beside = Disk::beside(&self.to.path).map_err(|error| {
             format!("{}: {error}; run the command again", self.to.path.display())

@@ -138,9 +138,15 @@ impl Registry {
                 environment.clock.sleep(Duration::from_millis(5));
                 continue;
             }
-            let claim = self.claims.wait(&id, |taken| {
-                place.as_deref().map(|directory| folder::choose(directory, settings, taken))
-            });
+            let chosen = |taken: &dyn Fn(&Path) -> bool| {
+                let directory = place.as_deref();
+                directory.map(|place| folder::choose(place, settings, taken)).transpose()
+            };
+            let claim = self.claims.wait(&id, chosen).map_err(|source| StartError::Unread {
+                stream: id.0.clone(),
+                path: place.clone().unwrap_or_default(),
+                source,
+            })?;
             if self.lock().contains_key(&id) {
                 // Opened since, for what waits in its folder.
                 continue;

@@ -14,6 +14,7 @@ use super::panics::{MOST, Panics};
 use super::{Environment, FOREVER, Pipeline, Registry, Target};
 use crate::events::Level;
 use crate::spool::Disk;
+use crate::stats::add;
 use crate::thread;
 
 /// Between two attempts to start what waits for a route that no VCL has.
@@ -93,7 +94,22 @@ impl Registry {
         let Some(directory) = pipeline.identity.directory() else { return true };
         let stream = &pipeline.identity.stream;
         let mut all = true;
-        let folders = folder::all(directory, stream);
+        let folders = match folder::all(directory, stream) {
+            Ok(folders) => folders,
+            Err(error) => {
+                add(&pipeline.stats.spool_errors, 1);
+                let text = format!(
+                    "spool {} cannot be read: {error}; what waits in it for other routes is looked for \
+                     again every {} s",
+                    directory.display(),
+                    AGAIN.as_secs()
+                );
+                if told.insert(text.clone()) {
+                    pipeline.tell(Level::Error, &text);
+                }
+                return false;
+            }
+        };
         self.stuck().keep(directory, stream, &folders);
         for folder in folders {
             let route = folder.route().unwrap_or(pipeline.identity.route);

@@ -130,8 +130,8 @@ pub(super) fn start(
     let settings = &target.settings;
     let stream = settings.stream.clone();
     let folder = identity.folder.clone();
-    let keeps = identity.keeps;
-    let mut opening = Opening::new(&target, environment, folder, keeps)?;
+    let owner = identity.keeps.then_some(identity.route);
+    let mut opening = Opening::new(&target, environment, folder, owner)?;
     let woken = Parker::new();
     let wakers = vec![woken.unparker().clone()];
     let parts = Parts {

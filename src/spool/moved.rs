@@ -176,8 +176,9 @@ fn list_moved(root: &Path) -> Result<Vec<String>, SpoolError> {
 /// A folder that cannot be listed or a file that cannot be removed: the block must not be sent from here.
 pub fn take_back(root: &Path) -> Result<(), SpoolError> {
     let (Some(spool), Some(own)) = (root.parent(), root.file_name()) else { return Ok(()) };
-    let sibling = |entry: fs::DirEntry| entry.path();
-    for sibling in fs::read_dir(spool).into_iter().flatten().flatten().map(sibling) {
+    let unlisted = |error| SpoolError::io("list", spool.display())(error);
+    for entry in fs::read_dir(spool).map_err(unlisted)? {
+        let sibling = entry.map_err(unlisted)?.path();
         // Not what is no spool, or is another user's altogether.
         if !sibling.join(MOVED).is_dir() {
             continue;

@@ -2,6 +2,7 @@
 //! no VCL has is sent as that route says.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,6 +193,92 @@ fn a_route_that_comes_back_takes_up_its_own_folder() {
     b.wait_stat("uploaded_records", 5);
     a.wait_stat("uploaded_records", 5);
     assert_eq!(folders(&process), before);
+}
+
+/// Runs that test without the right to pass by a directory's mode, which root has.
+fn as_nobody_special(test: &str) {
+    assert!(std::env::var_os("S3LOG_TEST_AGAIN").is_none(), "every directory can be listed");
+    let without = "-dac_override,-dac_read_search";
+    let output = std::process::Command::new("setpriv")
+        .args(["--bounding-set", without, "--inh-caps", without])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("S3LOG_TEST_AGAIN", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_spool_that_cannot_be_listed_gives_no_route_the_folder_of_another() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), ("exit_timeout", "100ms")]);
+    a.push("a", 0..10);
+    drop(a);
+    process.wait_closed();
+    let spool = process.spool();
+    let mode = |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o300);
+    if fs::read_dir(&spool).is_ok() {
+        return as_nobody_special(
+            "routes::a_spool_that_cannot_be_listed_gives_no_route_the_folder_of_another",
+        );
+    }
+    let route = spool.join("access/route");
+    let before = fs::read(&route).unwrap();
+    let refused = process.refused(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    assert!(refused.contains("cannot be read: Permission denied"), "{refused}");
+    assert_eq!(fs::read(&route).unwrap(), before);
+    // Nor is it taken for one with nothing of this folder's beside it.
+    assert!(vmod_s3log::spool::take_back(&spool.join("access")).is_err());
+    mode(0o700);
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    b.push("b", 0..10);
+    gate.open(&server);
+    wait_for("all lines", || lines(&server) == expected(&[("a", 0..10), ("b", 0..10)]));
+    for (key, lines) in objects(&server) {
+        assert!(lines.iter().all(|line| key.starts_with(line.get(..1).unwrap())), "{key}");
+    }
+}
+
+#[test]
+fn a_spool_that_cannot_be_listed_for_a_while_is_looked_at_again_for_what_waits_in_it() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let again =
+        "routes::a_spool_that_cannot_be_listed_for_a_while_is_looked_at_again_for_what_waits_in_it";
+    let spool = process.spool();
+    let mode = |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o300);
+    if fs::read_dir(&spool).is_ok() {
+        return as_nobody_special(again);
+    }
+    mode(0o700);
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), ("exit_timeout", "100ms")]);
+    a.push("a", 0..10);
+    drop(a);
+    process.wait_closed();
+    // Its own folder is chosen by then, and nothing is looked for yet.
+    let (quiet, barred) = (Arc::clone(&process.environment.observer), spool.clone());
+    let once = AtomicBool::new(true);
+    process.environment.observer = Arc::new(move |name| {
+        if once.swap(false, Ordering::SeqCst) {
+            fs::set_permissions(&barred, fs::Permissions::from_mode(0o300)).unwrap();
+        }
+        quiet(name)
+    });
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    b.push("b", 0..10);
+    for what in ["cannot be read: Permission denied", "cannot list"] {
+        wait_for(what, || process.messages().iter().any(|text| text.contains(what)));
+    }
+    mode(0o700);
+    gate.open(&server);
+    wait_for("all lines", || lines(&server) == expected(&[("a", 0..10), ("b", 0..10)]));
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn an_old_spool_that_no_route_was_made_for_waits_and_can_be_moved() {
         let other = process.attach(&server.endpoint(), &other);
         let waits = |text: &String| text.contains("and they wait");
         wait_for("the message", || process.messages().iter().any(waits));
-        let folders = folders(&process.spool(), "access");
+        let folders = folders(&process.spool(), "access").unwrap();
         let to = folders.iter().find(|folder| folder.path != old.path).unwrap();
         let work = Move { from: &old, to, change_signer: false };
         let moved = work.carry_out(&process.environment);

@@ -53,7 +53,9 @@ impl<'a> Node<'a> {
         }
         for name in &names {
             let directory = given.directory(Some(name))?;
-            spools.extend(folders(&directory, name).into_iter().map(RouteSpool::of));
+            // What is wrong with the directory is a finding of its own.
+            let found = folders(&directory, name).unwrap_or_default();
+            spools.extend(found.into_iter().map(RouteSpool::of));
             if !directories.contains(&directory) {
                 directories.push(directory);
             }

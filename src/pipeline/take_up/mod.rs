@@ -26,11 +26,11 @@ use super::packer::Parts;
 use super::packing::Packing;
 use super::view::milliseconds;
 use super::{Environment, Folder, Pipeline, Target, folder};
-use crate::block::{BootId, Drops};
+use crate::block::{BootId, Drops, RouteId};
 use crate::clock::{Clock, nanoseconds};
 use crate::events::{Level, RateLimit};
 use crate::ring::{Opened, Reader, Ring};
-use crate::settings::Upload;
+use crate::settings::{Settings, Upload};
 use crate::spool::{
     self, Disk, Files, Memory, Options, Recovered, SealedBlocks, Spool, SpoolError,
 };
@@ -95,12 +95,13 @@ pub(super) struct Left<'a> {
 }
 
 impl Opening {
-    /// Takes the folder's lock and opens the ring; with `keeps` the folder is to say whose it is.
+    /// Takes the folder's lock and opens the ring. The folder is to say from now on that it is `owner`'s,
+    /// which it may do already; without one it says what it said.
     pub(super) fn new(
         target: &Arc<Target>,
         environment: &Environment,
         folder: Option<PathBuf>,
-        keeps: bool,
+        owner: Option<RouteId>,
     ) -> Result<Self, StartError> {
         let settings = &target.settings;
         let stream = || settings.stream.clone();
@@ -115,6 +116,9 @@ impl Opening {
                     open(root).map_err(|source| StartError::Disk { stream: stream(), source })?;
                 if let Some(warning) = disk.warning() {
                     notes.push((Level::Warn, format!("the spool {} {warning}", root.display())));
+                }
+                if let Some(owner) = owner {
+                    check_owner(root, settings, owner)?;
                 }
                 (Arc::new(disk), Some(root.join("ring")))
             }
@@ -132,7 +136,8 @@ impl Opening {
             doing: "prepare compression",
             source,
         })?;
-        let saved = folder.as_ref().filter(|_| keeps).map(|folder| folder::save(folder, settings));
+        let own = folder.as_ref().filter(|_| owner.is_some());
+        let saved = own.map(|folder| folder::save(folder, settings));
         let noted = !matches!(saved, Some(Err(_)));
         if let Some(Err(error)) = saved {
             let note = format!("its route cannot be noted in the spool: {error}");
@@ -469,6 +474,22 @@ impl Opening {
     }
 }
 
+/// Refuses a folder that is another route's: since it was chosen, a process that is gone by now has had it,
+/// or whose it is could not be told then. With its lock nobody else changes that.
+fn check_owner(root: &Path, settings: &Settings, owner: RouteId) -> Result<(), StartError> {
+    let (stream, path) = (settings.stream.clone(), root.to_owned());
+    let folder = match Folder::try_read(path.clone()) {
+        Ok(folder) => folder,
+        Err(source) => return Err(StartError::Unread { stream, path, source }),
+    };
+    match folder.saved.and_then(|saved| saved.route()) {
+        Some(found) if found != owner => {
+            Err(StartError::Route { stream, path, found, route: owner })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// This start of a spool. Routes of one stream may be started in one second and store under one path:
 /// no two of this process have one number.
 fn boot(clock: &dyn Clock) -> BootId {
@@ -482,4 +503,38 @@ fn kernel_boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits = text.trim().replace('-', "");
     u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
+}
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::given::{environment, settings};
+
+    fn target(path: &str) -> Arc<Target> {
+        Arc::new(Target { settings: settings(&[("path", path)]), client: None })
+    }
+
+    #[test]
+    fn a_folder_that_has_become_another_routes_is_refused_and_stays_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("access");
+        let open = |path: &str, keeps: bool| {
+            let target = target(path);
+            let owner = keeps.then(|| target.settings.route());
+            Opening::new(&target, &environment(), Some(folder.clone()), owner).map(drop)
+        };
+        open("a/", true).unwrap();
+        let before = std::fs::read(folder.join("route")).unwrap();
+        let refused = open("b/", true).unwrap_err();
+        assert!(matches!(refused, StartError::Route { .. }) && refused.blames_place(), "{refused}");
+        assert_eq!(std::fs::read(folder.join("route")).unwrap(), before);
+        open("a/", true).unwrap();
+        // Who only empties it may have other settings.
+        open("b/", false).unwrap();
+        // One that does not say whose it is is adopted by who has chosen it.
+        std::fs::write(folder.join("route"), "damaged").unwrap();
+        open("b/", true).unwrap();
+        assert_ne!(std::fs::read(folder.join("route")).unwrap(), before);
+    }
 }
