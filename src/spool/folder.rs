@@ -26,30 +26,34 @@ thread_local! {
     pub(crate) static NAMES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Names in `root`; none if it cannot be read.
-fn names(root: &Path) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    entries.map(|entry| {
+/// Names in `root`.
+fn names(root: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    Ok(fs::read_dir(root)?.map(|entry| {
         #[cfg(test)]
         NAMES_READ.set(NAMES_READ.get() + 1);
-        entry.file_name().to_string_lossy().into_owned()
-    })
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    }))
+}
+
+/// Whether there is such a name in `root`, or may be: it cannot be listed. Stops at the first.
+fn has_name(root: &Path, such: impl Fn(&str) -> bool) -> bool {
+    match names(root) {
+        Ok(mut names) => names.any(|name| name.map_or(true, |name| such(&name))),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Whether there are blocks in `root` that are not sent, the open one and those that wait for a key
-/// included, those in quarantine not. Stops at the first.
+/// included, those in quarantine not; or may be: of what cannot be listed a start says why.
 #[must_use]
 pub(crate) fn has_blocks(root: &Path) -> bool {
-    names(root).any(|name| {
+    let is_block = |name: &str| {
         matches!(
-            Name::parse(&name),
+            Name::parse(name),
             Some(Name::Data(_) | Name::Sidecar(_) | Name::Held(_) | Name::Hold(_))
         )
-    }) || match fs::read_dir(root.join(MOVED)) {
-        Ok(mut entries) => entries.next().is_some(),
-        // A start says why.
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
+    };
+    has_name(root, is_block) || has_name(&root.join(MOVED), |_| true)
 }
 
 /// Refuses a folder of another user: what this process makes in it, root's included, its owner could not
@@ -71,13 +75,13 @@ pub(crate) fn check_owner(root: &Path) -> io::Result<()> {
 /// Whether there is so much in `root` that nobody should wait for it to be read.
 #[must_use]
 pub(crate) fn is_large(root: &Path) -> bool {
-    names(root).nth(AT_ONCE).is_some()
+    names(root).is_ok_and(|mut names| names.nth(AT_ONCE).is_some())
 }
 
-/// Whether records in `root` must not be uploaded unencrypted.
+/// Whether records in `root` must not be uploaded unencrypted, or may be such: it cannot be listed.
 #[must_use]
 pub(crate) fn has_secrets(root: &Path) -> bool {
-    root.join(SECRET).exists() || names(root).any(|name| is_held(&name))
+    root.join(SECRET).exists() || has_name(root, is_held)
 }
 
 /// Whether a block that waits for a key has this name.
@@ -99,7 +103,7 @@ pub(crate) struct SealedBy {
 
 /// Reads that of the newest block in `root` whose description is there, uploaded or not.
 pub(crate) fn sealed_by(root: &Path) -> Option<SealedBy> {
-    newest(root, names(root))
+    newest(root, names(root).ok()?.flatten())
 }
 
 /// The same of the newest of `names`.
@@ -132,7 +136,7 @@ pub(crate) struct Told {
 /// Tells it of `root`, whose ring says that `open` is the number of the open block; `None` where it
 /// cannot be told. Reads up to [`AT_ONCE`] names, and then tries those next to that number.
 pub(crate) fn tell_at_once(root: &Path, open: Option<u64>) -> Option<Told> {
-    let names: Vec<String> = names(root).take(AT_ONCE + 1).collect();
+    let names: Vec<String> = names(root).ok()?.take(AT_ONCE + 1).collect::<io::Result<_>>().ok()?;
     let secrets = root.join(SECRET).exists() || names.iter().any(|name| is_held(name));
     if names.len() <= AT_ONCE {
         return Some(Told { secrets, newest: newest(root, names.into_iter()) });
@@ -159,7 +163,7 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
     let Some(_alone) = Flock::take(root)? else {
         return Err(io::ErrorKind::DirectoryNotEmpty.into());
     };
-    let all: Vec<String> = names(root).collect();
+    let all: Vec<String> = names(root)?.collect::<io::Result<_>>()?;
     let ours = |name: &String| {
         [FORMAT, FORMAT_NEW, LOCK, SECRET, "ring"].contains(&&**name)
             || matches!(Name::parse(name), Some(Name::Done(_)))
@@ -167,7 +171,7 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
     let folder = |name: &String| [QUARANTINE, FOREIGN, MOVED].contains(&&**name);
     let known =
         |name: &&String| ours(name) || folder(name) || *name == SHIP || more.contains(&&***name);
-    let empty = |name: &&str| names(&root.join(name)).next().is_none();
+    let empty = |name: &&str| !has_name(&root.join(name), |_| true);
     if !all.iter().all(|name| known(&name)) || ![QUARANTINE, FOREIGN, MOVED].iter().all(empty) {
         return Err(io::ErrorKind::DirectoryNotEmpty.into());
     }
@@ -240,11 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_moved_blocks_cannot_be_listed_is_not_without_blocks() {
+    fn what_cannot_be_listed_is_not_without_blocks_nor_anybodys() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(!has_blocks(directory.path()));
-        fs::write(directory.path().join(MOVED), "not a folder").unwrap();
-        assert!(has_blocks(directory.path()));
+        let (root, file) = (directory.path(), directory.path().join("file"));
+        assert!(!has_blocks(root) && !has_secrets(root) && tell_at_once(root, None).is_some());
+        assert!(!has_blocks(&root.join("none")));
+        fs::write(root.join(MOVED), "not a folder").unwrap();
+        assert!(has_blocks(root));
+        fs::write(&file, "not a folder").unwrap();
+        assert!(has_blocks(&file) && has_secrets(&file) && tell_at_once(&file, None).is_none());
     }
 
     #[test]
