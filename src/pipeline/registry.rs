@@ -98,6 +98,11 @@ impl Registry {
         self.lock().values().any(|one| one.identity.label == label)
     }
 
+    /// Whether there is a pipeline of this id.
+    pub(super) fn has(&self, id: &Id) -> bool {
+        self.lock().contains_key(id)
+    }
+
     /// Whether a pipeline has this folder open.
     pub(super) fn has_open(&self, folder: &Path) -> bool {
         self.lock().values().any(|one| one.identity.folder.as_deref() == Some(folder))
@@ -147,7 +152,7 @@ impl Registry {
                 path: place.clone().unwrap_or_default(),
                 source,
             })?;
-            if self.lock().contains_key(&id) {
+            if self.has(&id) {
                 // Opened since, for what waits in its folder.
                 continue;
             }

@@ -170,6 +170,13 @@ impl Registry {
         let destination = settings.destination();
         let target = Target::new(settings, environment).map_err(|error| text(&error))?;
         let id = (stream.to_owned(), Some(directory.to_owned()), route);
+        if self.has(&id) {
+            // Its file could not be read when a VCL with the route was loaded.
+            return Err(format!(
+                "the route {route} is at work in another folder; s3log drain sends what is in this one, \
+                 once varnishd is stopped"
+            ));
+        }
         let pipeline = self
             .open(id, Some(folder.path.clone()), &Arc::new(target), environment, true)
             .map_err(|error| text(&error))?;

@@ -173,6 +173,40 @@ fn a_route_that_cannot_be_started_is_tried_again_until_it_can() {
 }
 
 #[test]
+fn a_second_folder_of_a_route_that_is_at_work_waits_and_disturbs_nobody() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let route = |more: (&'static str, &str)| process.attach(&gate.endpoint(), &[more]);
+    let old = route(("exit_timeout", "100ms"));
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    gate.open(&server);
+    // It cannot be told whose the folder is.
+    let file = process.spool().join("access/route");
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, "damaged").unwrap();
+    let new = route(SHORT);
+    let waits = |what: &str| {
+        let said = |text: &String| text.contains("and they wait") && text.contains(what);
+        wait_for(what, || process.messages().iter().any(said));
+    };
+    waits("the file route in it cannot be read");
+    fs::write(&file, good).unwrap();
+    waits("is at work in another folder");
+    assert_eq!(process.registry.len(), 1);
+    new.push("new", 0..10);
+    new.wait_stat("uploaded_records", 10);
+    drop(new);
+    process.wait_closed();
+    let next = route(SHORT);
+    next.wait_stat("uploaded_records", 10);
+    assert_eq!(lines(&server), expected(&[("new", 0..10), ("old", 0..10)]));
+    wait_for("the other folder to go", || folders(&process).len() == 1);
+}
+
+#[test]
 fn a_route_that_comes_back_takes_up_its_own_folder() {
     let server = S3Server::start();
     let gate = Gate::shut();
