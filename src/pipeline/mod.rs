@@ -363,10 +363,10 @@ impl Pipeline {
         };
     }
 
-    /// Adds a holder, whose settings are in force once it has written a record. `None` when it is
-    /// too late: the pipeline is closed.
-    fn attach(&self, target: Arc<Target>) -> Option<u64> {
-        let ticket = {
+    /// Adds a holder, whose settings are in force once it has written a record; its ticket, and whether it
+    /// is the only one. `None` when it is too late: the pipeline is closed.
+    fn attach(&self, target: Arc<Target>) -> Option<(u64, bool)> {
+        let attached = {
             let mut control = self.control();
             if control.closed {
                 return None;
@@ -380,10 +380,10 @@ impl Pipeline {
             control.attached.push(Attached { ticket, target, used: 0 });
             control.holders += 1;
             control.deadline = None;
-            ticket
+            (ticket, control.holders == 1)
         };
         self.changed();
-        Some(ticket)
+        Some(attached)
     }
 
     /// Takes a holder away. With the last one draining begins, for `exit_timeout` or, if the stream
@@ -437,6 +437,13 @@ impl Pipeline {
     /// Whether nobody holds on.
     fn is_left(&self) -> bool {
         self.control().holders == 0
+    }
+
+    /// Whether it closes at some time even if not all is uploaded.
+    fn is_ending(&self) -> bool {
+        let control = self.control();
+        let limited = control.deadline.is_some_and(|deadline| deadline < FOREVER);
+        control.closed || control.holders == 0 && limited
     }
 
     /// Whether the settings in force have no use for this uploader.

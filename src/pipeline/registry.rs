@@ -13,7 +13,7 @@ use super::folder::{self, Folder};
 use super::labels::Labels;
 use super::start::{self, start};
 use super::stuck::StuckRoutes;
-use super::{Environment, Identity, Pipeline, Target};
+use super::{Environment, FOREVER, Identity, Pipeline, Target};
 use crate::clock::Clock;
 use crate::events::Level;
 use crate::priority::Priority;
@@ -103,9 +103,10 @@ impl Registry {
         self.lock().contains_key(id)
     }
 
-    /// Whether a pipeline has this folder open.
-    pub(super) fn has_open(&self, folder: &Path) -> bool {
-        self.lock().values().any(|one| one.identity.folder.as_deref() == Some(folder))
+    /// The pipeline that has this folder open.
+    pub(super) fn opened(&self, folder: &Path) -> Option<Arc<Pipeline>> {
+        let pipelines = self.lock();
+        pipelines.values().find(|one| one.identity.folder.as_deref() == Some(folder)).cloned()
     }
 
     /// Joins the pipeline of this stream, spool and route, or starts it. What waits in the stream's
@@ -133,7 +134,10 @@ impl Registry {
         loop {
             let running = self.lock().get(&id).cloned();
             if let Some(pipeline) = running {
-                if let Some(ticket) = pipeline.attach(Arc::clone(&target)) {
+                if let Some((ticket, alone)) = pipeline.attach(Arc::clone(&target)) {
+                    if alone {
+                        self.go_on(&pipeline, environment);
+                    }
                     return Ok(Attachment { pipeline, target, ticket, wait });
                 }
                 drop(pipeline);
@@ -157,13 +161,27 @@ impl Registry {
                 continue;
             }
             let pipeline = self.open_when_free(&id, &claim, &target, environment, end)?;
-            let ticket = pipeline
+            let (ticket, _) = pipeline
                 .attach(Arc::clone(&target))
                 .ok_or_else(|| StartError::Closing { stream: pipeline.identity.stream.clone() })?;
             drop(claim);
-            self.resume_later(&pipeline, environment);
+            self.go_on(&pipeline, environment);
             return Ok(Attachment { pipeline, target, ticket, wait });
         }
+    }
+
+    /// Has the stream's other routes sent to their end for as long as this pipeline has a holder: those that
+    /// were to close when the stream was gone, and what waits in folders.
+    fn go_on(&self, pipeline: &Arc<Pipeline>, environment: &Environment) {
+        for sibling in self.siblings(pipeline) {
+            sibling.leave(FOREVER);
+        }
+        self.resume_later(pipeline, environment);
+    }
+
+    /// The other pipelines of the stream in its spool.
+    fn siblings(&self, pipeline: &Arc<Pipeline>) -> Vec<Arc<Pipeline>> {
+        self.lock().values().filter(|one| is_sibling(one, pipeline)).cloned().collect()
     }
 
     /// Opens what was claimed, until `end` again where somebody still looks at the pipeline that has
@@ -314,8 +332,7 @@ impl Registry {
     /// Lets go of a pipeline; with the last one it drains, and ends by itself. Never blocks.
     pub fn detach(&self, attachment: &Attachment) {
         let pipeline = &attachment.pipeline;
-        let siblings: Vec<_> =
-            self.lock().values().filter(|one| is_sibling(one, pipeline)).cloned().collect();
+        let siblings = self.siblings(pipeline);
         let goes_on = siblings.iter().any(|one| !one.is_left());
         // Asked first: once it drains, what waits is on its way from one place to the next.
         let waits = pipeline.waits();

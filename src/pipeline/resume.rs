@@ -80,7 +80,10 @@ impl Registry {
             clock.sleep(left.min(Duration::from_millis(100)));
         }
         let pipeline = pipeline.upgrade().filter(|pipeline| !pipeline.is_closed());
-        pipeline.is_none_or(|pipeline| self.resume(&pipeline, environment, told))
+        // Where the whole stream goes, nothing is begun any more.
+        pipeline.is_none_or(|pipeline| {
+            !pipeline.is_ending() && self.resume(&pipeline, environment, told)
+        })
     }
 
     /// Starts what waits in folders of the stream whose routes no VCL has, and removes those in which
@@ -119,7 +122,9 @@ impl Registry {
                 all = false;
                 continue;
             };
-            if self.has_open(&folder.path) {
+            if let Some(opened) = self.opened(&folder.path) {
+                // What it may leave behind is to be taken up.
+                all &= !opened.is_ending();
                 continue;
             }
             if !folder.has_records() {

@@ -54,6 +54,11 @@ impl Trouble {
         self.panic_in.store(questions, Ordering::SeqCst);
     }
 
+    /// All clocks are so many seconds ahead.
+    pub(crate) fn go_ahead(&self, seconds: u64) {
+        self.ahead.store(seconds, Ordering::SeqCst);
+    }
+
     fn hold(&self, hold: bool) {
         *self.held.lock().unwrap() = hold;
         self.freed.notify_all();
@@ -220,7 +225,7 @@ fn a_block_that_makes_an_uploader_panic_twice_is_set_aside() {
     holder.push("touchy", 0..1);
     wait_for("the first panic", || touchy.said.load(Ordering::SeqCst) == 1);
     // A failure of one kind is told once a minute.
-    clock.ahead.store(120, Ordering::SeqCst);
+    clock.go_ahead(120);
     wait_for("the second one", || touchy.said.load(Ordering::SeqCst) == 2);
     holder.wait_stat("blocks_quarantined", 1);
     holder.wait_stat("quarantined_records", 1);
@@ -354,7 +359,7 @@ fn a_start_that_panics_is_tried_again_and_no_line_is_lost_or_repeated() {
         push(&outlet, "waited", 0..100);
         world.unblock();
         clock.panic_in(questions);
-        clock.ahead.store(20, Ordering::SeqCst);
+        clock.go_ahead(20);
         wait_for("the panic", || clock.panicked.load(Ordering::SeqCst) == 1);
         push(&outlet, "after", 0..100);
         wait_for("the counters", || published.get("uploaded_records") == 200);
@@ -380,7 +385,7 @@ fn a_start_that_panics_with_all_lines_handed_over_counts_none_of_them_twice() {
         (get(&outlet.stats().records_unspooled), get(&outlet.stats().dropped_ring));
     assert!(waited > 100 && dropped > 0, "{waited} {dropped}");
     world.unblock();
-    clock.ahead.store(20, Ordering::SeqCst);
+    clock.go_ahead(20);
     wait_for("another word", || touchy.said.load(Ordering::SeqCst) == 2);
     wait_for("the counters", || published.get("uploaded_records") == waited);
     assert_eq!(get(&outlet.stats().records_unspooled), waited);

@@ -20,6 +20,7 @@ use crate::common::gate::Gate;
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, expected, lines, objects, wait_for};
 use crate::faults::promptly;
+use crate::panics::{Trouble, process};
 
 const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 const SHORT: (&str, &str) = ("period", "100ms");
@@ -451,6 +452,90 @@ fn streams_whose_names_are_equal_in_keys_have_folders_of_their_own() {
     let again = streams.map(|name| process.hold(of_stream(&process, &server.endpoint(), name)));
     assert_eq!(folders(&process), before);
     drop(again);
+}
+
+/// Two routes wait for a gateway and the last VCL is gone; what the one would leave behind when its
+/// `exit_timeout` is over, while `back` has the stream, is sent.
+fn sent_when_the_stream_is_back(back: &'static str) {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let clock = Trouble::of("none of ours");
+    let (process, _) = process(&clock);
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), ("exit_timeout", "10s")]);
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), ("exit_timeout", "10m"), SHORT]);
+    a.push("a", 0..10);
+    b.push("b", 0..10);
+    drop(a);
+    drop(b);
+    let known = back == "b/";
+    let endpoint = if known { gate.endpoint() } else { server.endpoint() };
+    let back = process.attach(&endpoint, &[("path", back), SHORT]);
+    if !known {
+        // It has looked at what there is by then.
+        back.push("c", 0..1);
+        back.wait_stat("uploaded_records", 1);
+    }
+    clock.go_ahead(60);
+    gate.open(&server);
+    let all = expected(&[("a", 0..10), ("b", 0..10), ("c", 0..usize::from(!known))]);
+    wait_for("all lines", || lines(&server) == all);
+    drop(back);
+    process.wait_closed();
+}
+
+#[test]
+fn a_route_that_no_vcl_has_is_sent_to_its_end_when_a_route_that_drains_has_a_vcl_again() {
+    sent_when_the_stream_is_back("b/");
+}
+
+#[test]
+fn routes_that_no_vcl_has_are_sent_to_their_end_when_a_vcl_brings_another_one() {
+    sent_when_the_stream_is_back("c/");
+}
+
+#[test]
+fn what_a_route_leaves_that_is_just_closing_is_taken_up() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let process = Process::new();
+    let a = process.attach(&gate.endpoint(), &[("path", "a/"), ("exit_timeout", "100ms")]);
+    a.push("a", 0..10);
+    let held = Arc::clone(&a.pipeline);
+    drop(a);
+    let closed = |text: &String| text.contains("closed with 1 blocks with 10 records left");
+    wait_for("the end", || process.messages().iter().any(closed));
+    // Whoever looks at it holds up its end.
+    let b = process.attach(&server.endpoint(), &[("path", "b/"), SHORT]);
+    b.push("b", 0..10);
+    b.wait_stat("uploaded_records", 10);
+    drop(held);
+    gate.open(&server);
+    wait_for("all lines", || lines(&server) == expected(&[("a", 0..10), ("b", 0..10)]));
+}
+
+#[test]
+fn a_route_that_cannot_be_started_is_tried_again_for_whichever_route_has_a_vcl() {
+    let server = S3Server::start();
+    let gate = Gate::shut();
+    let mut process = Process::new();
+    let own = process.directory.path().join("own");
+    let keys = fs::read_to_string(process.directory.path().join("credentials")).unwrap();
+    fs::write(&own, &keys).unwrap();
+    let c = [("path", "c/"), ("credentials", own.to_str().unwrap())];
+    two_that_wait(&mut process, &gate, [("b", &[("path", "b/")]), ("c", &c)]);
+    process.environment.grace = Duration::ZERO;
+    fs::remove_file(&own).unwrap();
+    let a = process.attach(&gate.endpoint(), &[("path", "a/")]);
+    wait_for("b to be taken up", || process.registry.len() == 2);
+    let waits = |text: &String| text.contains("and they wait");
+    wait_for("c to wait", || process.messages().iter().any(waits));
+    let b = process.attach(&gate.endpoint(), &[("path", "b/"), SHORT]);
+    drop(a);
+    wait_for("a to close", || process.registry.len() == 1);
+    fs::write(&own, &keys).unwrap();
+    gate.open(&server);
+    wait_for("all lines", || lines(&server) == expected(&[("b", 0..10), ("c", 0..10)]));
+    drop(b);
 }
 
 /// Holds up whoever makes an observer of this name.
