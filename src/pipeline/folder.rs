@@ -7,13 +7,13 @@
 //! encrypts if there is anything in it that must be encrypted.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::block::{RouteId, sanitise};
 use crate::settings::{Saved, Settings};
-use crate::spool::SealedBy;
+use crate::spool::{Files, SealedBy};
 use crate::{regular_file, ring, spool};
 
 /// The file that says whose folder it is.
@@ -110,30 +110,31 @@ fn is_passing(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(|code| lacks.contains(&code))
 }
 
-/// Writes into `folder` whose it is, unless it says so already. Who may list the folder may read it:
-/// where another user's process uploads or did, that process has to learn which of the two it is.
+/// Writes into `folder`, whose `files` these are, whose it is, unless it says so already. Under every
+/// `sync` it is on the disk before anything is logged there: a folder that had records and did not say
+/// whose they are would be anybody's. Who may list the folder may read it: where another user's process
+/// uploads or did, that process has to learn which of the two it is.
 ///
 /// # Errors
 /// The file system's.
-pub(super) fn save(folder: &Path, settings: &Settings) -> io::Result<()> {
+pub(super) fn save(folder: &Path, files: &dyn Files, settings: &Settings) -> io::Result<()> {
     let text = serde_json::to_string_pretty(&Saved::of(settings)).map_err(io::Error::other)?;
-    if fs::read_to_string(folder.join(ROUTE)).is_ok_and(|before| before == text) {
-        return Ok(());
+    let mut before = String::new();
+    let read = files.read(ROUTE).and_then(|mut file| file.read_to_string(&mut before));
+    if read.is_err() || before != text {
+        files.create(ROUTE_NEW, text.as_bytes())?;
+        if fs::metadata(folder)?.permissions().mode() & 0o040 != 0 {
+            files.share(ROUTE_NEW)?;
+        }
+        files.sync_file(ROUTE_NEW)?;
+        files.rename(ROUTE_NEW, ROUTE)?;
     }
-    let path = folder.join(ROUTE_NEW);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)?;
-    let shared = fs::metadata(folder)?.permissions().mode() & 0o040;
-    // Whatever the umask is, and before anybody can see it.
-    file.set_permissions(fs::Permissions::from_mode(0o600 | shared))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&path, folder.join(ROUTE))
+    // Also what a call before could not sync.
+    match files.sync_directory() {
+        // There are file systems that cannot.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// The folders of `stream` in `directory`, that of its name first; none where there is no directory.
@@ -236,10 +237,12 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
 
     use super::*;
     use crate::block::{BootId, ChunkEncoder, Drops};
+    use crate::pipeline::tests::disk::{self, Chance, Stop};
     use crate::ring::{Backing, Capacity, Ring};
     use crate::settings::Arguments;
     use crate::spool::{ChunkStats, Disk, Options, Spool};
@@ -258,8 +261,8 @@ mod tests {
         assert_eq!(choose(&|_| false), first);
         assert_eq!(choose(&|path| path == first), other);
         // Its own is its own, whoever has it.
-        fs::create_dir(&first).unwrap();
-        save(&first, &settings).unwrap();
+        let files = Disk::open(&first).unwrap();
+        save(&first, &files, &settings).unwrap();
         assert_eq!(choose(&|path| path == first), first);
     }
 
@@ -277,6 +280,38 @@ mod tests {
         assert!(all(&none, "access").unwrap().is_empty());
         assert!(choose(&file, &settings, &|_| false).is_err());
         assert!(all(&file, "access").is_err());
+    }
+
+    #[test]
+    fn whose_a_folder_is_outlives_a_power_cut_once_it_was_saved_and_is_never_half_there() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = |path: &str| {
+            let mut arguments = Arguments::new("access");
+            let all = [("endpoint", "https://gateway.example"), ("bucket", "logs"), ("path", path)];
+            for (name, value) in all {
+                arguments.set(name, Some(value.to_owned()));
+            }
+            Settings::read(&arguments).unwrap()
+        };
+        let (one, two) = (settings("one/"), settings("two/"));
+        let text = |settings: &Settings| serde_json::to_vec_pretty(&Saved::of(settings)).unwrap();
+        for seed in 0..200 {
+            let disk = disk::Disk::default();
+            save(root.path(), &disk, &one).unwrap();
+            disk.come_back(&mut Chance::new(seed));
+            assert_eq!(disk.contents(ROUTE), Some(text(&one)), "seed {seed}");
+            for stop in 0.. {
+                disk.stop_in(stop, Stop::Cut);
+                let saved = catch_unwind(AssertUnwindSafe(|| save(root.path(), &disk, &two)));
+                disk.come_back(&mut Chance::new(seed + stop as u64));
+                let found = disk.contents(ROUTE);
+                assert!(found == Some(text(&one)) || found == Some(text(&two)), "{seed}, {stop}");
+                if saved.is_ok() {
+                    assert_eq!(found, Some(text(&two)), "seed {seed}");
+                    break;
+                }
+            }
+        }
     }
 
     /// A folder as an older release left it, with `more` names.

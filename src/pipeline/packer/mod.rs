@@ -37,7 +37,7 @@ use crate::priority::presses;
 use crate::ring::Usage;
 use crate::seal::{Sealing, Signer};
 use crate::settings::Upload;
-use crate::spool::{SpoolError, SyncPolicy};
+use crate::spool::{Files, SpoolError, SyncPolicy};
 
 /// How long a spool that cannot be written is left alone.
 const SPOOL_RETRY: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ const OBSERVE: Duration = Duration::from_millis(100);
 /// What a start hands over.
 pub(super) struct Parts {
     pub(super) target: Arc<Target>,
+    /// Those of the folder.
+    pub(super) files: Arc<dyn Files>,
     pub(super) ledger: Ledger,
     pub(super) packing: Packing,
     /// Records dropped by a full ring that the operator was told of.
@@ -64,6 +66,7 @@ pub(super) struct Packer {
     pipeline: Arc<Pipeline>,
     /// The settings in force.
     target: Arc<Target>,
+    files: Arc<dyn Files>,
     ledger: Ledger,
     packing: Packing,
     /// How the spool encrypts.
@@ -98,7 +101,7 @@ enum Round {
 impl Packer {
     /// Of a ring and a spool that a start has brought into step, with the target's keys.
     pub(super) fn new(pipeline: &Arc<Pipeline>, parts: Parts) -> Self {
-        let Parts { target, ledger, packing, told, noted } = parts;
+        let Parts { target, files, ledger, packing, told, noted } = parts;
         let open = ledger.spool().open_len() > 0;
         Self {
             pipeline: Arc::clone(pipeline),
@@ -107,6 +110,7 @@ impl Packer {
             upload: noted.then_some(target.settings.upload),
             reading: Reading::ALL,
             target,
+            files,
             since: open.then(|| pipeline.environment.clock.monotonic()),
             share: spread::first_share(),
             ledger,

@@ -57,7 +57,10 @@ fn stream(pages: usize, more: &[(&'static str, &str)]) -> Stream {
     let pipeline =
         Arc::new(assemble(Arc::clone(&target), identity, &environment(), Box::new(Nobody), parts));
     let ledger = Ledger::new(reader, spool);
-    let packer = Packer::new(&pipeline, Parts { target, ledger, packing, told: 0, noted: true });
+    let packer = Packer::new(
+        &pipeline,
+        Parts { target, files: Arc::new(disk.clone()), ledger, packing, told: 0, noted: true },
+    );
     Stream { packer, pipeline, disk, pushed: 0, now: Duration::from_secs(1) }
 }
 

@@ -51,6 +51,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Opening {
     target: Arc<Target>,
     environment: Environment,
+    files: Arc<dyn Files>,
     pub(super) store: Arc<SealedBlocks>,
     pub(super) ring: Arc<Ring>,
     /// Records of the ring that were there when it was opened and are in no block yet.
@@ -137,7 +138,7 @@ impl Opening {
             source,
         })?;
         let own = folder.as_ref().filter(|_| owner.is_some());
-        let saved = own.map(|folder| folder::save(folder, settings));
+        let saved = own.map(|folder| folder::save(folder, &*files, settings));
         let noted = !matches!(saved, Some(Err(_)));
         if let Some(Err(error)) = saved {
             let note = format!("its route cannot be noted in the spool: {error}");
@@ -146,7 +147,8 @@ impl Opening {
         let mut opening = Self {
             target: Arc::clone(target),
             environment: environment.clone(),
-            store: Arc::new(SealedBlocks::empty(files)),
+            store: Arc::new(SealedBlocks::empty(Arc::clone(&files))),
+            files,
             ring,
             waiting: recovered.records,
             torn: recovered.torn,
@@ -238,8 +240,8 @@ impl Opening {
 
     /// What the packer goes on with, once the spool is taken up.
     pub(super) fn into_parts(self) -> Option<Parts> {
-        let Self { target, packing, told, noted, .. } = self;
-        self.ledger.map(|ledger| Parts { target, ledger, packing, told, noted })
+        let Self { target, files, packing, told, noted, .. } = self;
+        self.ledger.map(|ledger| Parts { target, files, ledger, packing, told, noted })
     }
 
     /// All that a start does with the spool, from where it was.
