@@ -287,11 +287,11 @@ impl Spool {
         name: &str,
         drops: &Drops,
     ) -> Result<Option<(Sealed, Payload)>, SpoolError> {
+        let is_taken = self.taken.iter().any(|taken| taken == name);
         self.heal()?;
         self.forget_gone();
-        if self.state.length > 0 || self.taken.iter().any(|taken| taken == name) {
+        if self.state.length > 0 || is_taken {
             self.state.drops.add(drops);
-            remove_taken(&*self.store.files, &mut self.taken);
             return Ok(None);
         }
         let source = load(&*self.store.files, &description(name))?;
@@ -310,8 +310,13 @@ impl Spool {
         })?;
         self.heal.tail = false;
         self.taken.push(name.to_owned());
-        remove_taken(&*self.store.files, &mut self.taken);
+        self.forget_taken();
         Ok(Some(self.enter(written, unsynced)))
+    }
+
+    /// Removes what sealed blocks were made of, and what could not be removed before.
+    pub(super) fn forget_taken(&mut self) {
+        remove_taken(&*self.store.files, &mut self.taken, self.options.sync);
     }
 }
 
@@ -330,13 +335,22 @@ pub(super) fn check(files: &dyn Files, name: &str, encrypts: bool) -> Result<Met
     }
 }
 
-/// Removes what sealed blocks were made of, as far as it can be removed.
-pub(super) fn remove_taken(files: &dyn Files, taken: &mut Vec<String>) {
-    taken.retain(|name| {
-        let gone = |name: &str| remove_if_there(files, name).is_ok();
-        // The data last: what has no description is nobody's.
-        !(gone(&description(name)) && gone(&data(name)))
-    });
+/// Removes what sealed blocks were made of, as far as it can be removed for good: once their sidecars are gone,
+/// nothing tells that what a power cut brings back was taken.
+pub(super) fn remove_taken(files: &dyn Files, taken: &mut Vec<String>, sync: SyncPolicy) {
+    let gone = |name: &str| remove_if_there(files, name).is_ok();
+    // The data last: what has no description is nobody's.
+    let is_removed = |name: &String| gone(&description(name)) && gone(&data(name));
+    let (removed, left): (Vec<_>, Vec<_>) = taken.drain(..).partition(is_removed);
+    *taken = left;
+    let synced = || match files.sync_file(MOVED) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced,
+    };
+    // Once more after a failure, as at a seal.
+    if !removed.is_empty() && sync != SyncPolicy::None && synced().or_else(|_| synced()).is_err() {
+        taken.extend(removed);
+    }
 }
 
 /// Whether the block that another one is made of is still there.

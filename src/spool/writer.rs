@@ -506,9 +506,12 @@ impl Spool {
         self.payload()
     }
 
-    /// Drops the last files of those that a payload counts which was handed out before, and which
+    /// Removes what is left of taken blocks. Drops the last files of those that a payload counts which was handed out before, and which
     /// is therefore committed: see [`Spool`].
     pub(super) fn forget_gone(&mut self) {
+        if !self.taken.is_empty() {
+            self.forget_taken();
+        }
         if self.gone.is_empty() {
             return;
         }

@@ -1,14 +1,14 @@
 //! A block that comes from another route's folder is sealed anew exactly once, wherever it stops.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, ChunkEncoder, Codec, Decoder, Drops};
 use vmod_s3log::spool::{
-    ChunkStats, Disk, Files, Options, Spool, check_left, moved_here, take_back,
+    ChunkStats, Disk, Files, Options, Spool, SyncPolicy, check_left, moved_here, take_back,
 };
 
 fn options(boot: u64) -> Options {
@@ -64,6 +64,42 @@ fn what_is_still_where_it_was_has_not_moved() {
 #[test]
 fn a_stop_after_any_operation_neither_loses_nor_repeats_a_block_that_was_moved() {
     take_with_stops(None, true);
+}
+
+/// Else a power cut may bring it back when the block that was made of it is sent and forgotten.
+#[test]
+fn the_removal_of_what_was_taken_is_on_the_disk_before_the_block_can_be_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = handed_over(directory.path(), Codec::default(), false);
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let [description, data] = ["json", "data"].map(|end| format!("moved/{name}.{end}"));
+    let taken = |sync: SyncPolicy, failures: u32| {
+        let sim = Arc::new(Sim::new());
+        let files = Arc::clone(&sim) as Arc<dyn Files>;
+        let (mut spool, _) = Spool::open(files, Options { sync, ..options(2) }, None).unwrap();
+        for file in [&description, &data] {
+            sim.place(file, &fs::read(directory.path().join("other").join(file)).unwrap());
+        }
+        sim.take_log();
+        // After those of a block that is copied and sealed, and the two removals.
+        sim.fail_in(if failures > 0 { 10 } else { u32::MAX }, failures, ErrorKind::Other);
+        spool.take_moved(name, &Drops::default()).unwrap().unwrap();
+        (sim, spool)
+    };
+    let removed = [format!("remove {description}"), format!("remove {data}")];
+    let (sim, _) = taken(SyncPolicy::None, 0);
+    assert!(sim.take_log().ends_with(&removed));
+    let (sim, _) = taken(SyncPolicy::Block, 0);
+    let log = sim.take_log();
+    let synced = "sync moved".to_owned();
+    assert_eq!((log.len(), &log[8..10], &log[10]), (11, &removed[..], &synced), "{log:?}");
+    // It fails: once more, and then with whatever is done next.
+    let (sim, mut spool) = taken(SyncPolicy::Block, 2);
+    assert_eq!(sim.take_log()[10..], [&*synced, &*synced]);
+    assert!(spool.take_moved(name, &Drops::default()).unwrap().is_none());
+    assert_eq!(sim.take_log()[2], synced);
+    spool.seal(&Drops::default()).unwrap();
+    assert_eq!(sim.take_log(), [""; 0]);
 }
 
 #[test]

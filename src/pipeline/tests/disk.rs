@@ -4,7 +4,8 @@
 //! cut keeps any subset of the writes, and tears them. Of the changes of names it keeps, independently
 //! of the writes, those up to any one of them, as the journals of ext4 and XFS do, or any subset in
 //! which no removal comes before what was done before it: the log of btrfs keeps the names of the files
-//! that were synced. A sync that fails has written nothing, or some of it, and what it failed to
+//! that were synced. The names in the folder `moved` are on the disk once that was synced, whatever becomes of
+//! the directory's. A sync that fails has written nothing, or some of it, and what it failed to
 //! write counts as written from then on, as in Linux; the memory may then be dropped. A failed sync of
 //! the directory lies about nothing: a journal that cannot be written takes the file system down.
 //!
@@ -45,6 +46,21 @@ enum Named {
     Remove(u64),
 }
 
+/// A change of names that is not on the disk.
+#[derive(Debug, Clone)]
+struct Pending {
+    change: Named,
+    /// In that folder.
+    moved: bool,
+}
+
+/// The folder whose names are synced by themselves.
+const MOVED: &str = "moved";
+
+fn is_moved(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(folder, _)| folder == MOVED)
+}
+
 /// How everything ends before an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::pipeline) enum Stop {
@@ -60,7 +76,7 @@ struct State {
     next: u64,
     memory: BTreeMap<String, u64>,
     disk: BTreeMap<String, u64>,
-    pending: Vec<Named>,
+    pending: Vec<Pending>,
     /// Operations until the end.
     stop_in: Option<(u32, Stop)>,
     /// Syncs until one fails, and whether the memory is dropped then.
@@ -266,13 +282,13 @@ impl Disk {
             pending.truncate(chance.up_to(pending.len()));
         } else {
             let mut all = true;
-            pending.retain(|change| {
-                let kept = chance.keeps() && (all || matches!(change, Named::Link(..)));
+            pending.retain(|pending| {
+                let kept = chance.keeps() && (all || matches!(pending.change, Named::Link(..)));
                 all &= kept;
                 kept
             });
         }
-        for change in &pending {
+        for Pending { change, .. } in &pending {
             apply_name(&mut state.disk, change);
         }
         state.memory = state.disk.clone();
@@ -284,8 +300,42 @@ impl Disk {
 
     fn name(&self, change: Named) {
         let mut state = self.lock();
+        let moved = match &change {
+            Named::Link(_, name) => is_moved(name),
+            Named::Remove(inode) => {
+                state.memory.iter().any(|(name, named)| named == inode && is_moved(name))
+            }
+        };
         apply_name(&mut state.memory, &change);
-        state.pending.push(change);
+        state.pending.push(Pending { change, moved });
+    }
+
+    /// Brings names to the disk: those in that folder, or all others.
+    fn sync_names(&self, moved: bool) -> io::Result<()> {
+        self.ask();
+        if self.sync_fails().is_some() {
+            return Err(io::Error::other("input/output error"));
+        }
+        let mut state = self.lock();
+        let (done, left) = std::mem::take(&mut state.pending)
+            .into_iter()
+            .partition(|pending: &Pending| pending.moved == moved);
+        state.pending = left;
+        let done: Vec<Pending> = done;
+        for Pending { change, .. } in &done {
+            apply_name(&mut state.disk, change);
+        }
+        Ok(())
+    }
+
+    /// What another process does, of which only the result is looked at.
+    pub(super) fn elsewhere(&self, act: impl FnOnce(&Self)) {
+        let mut state = self.lock();
+        let plan = (state.stop_in.take(), state.fail_in.take(), state.full_in.take());
+        drop(state);
+        act(self);
+        let mut state = self.lock();
+        (state.stop_in, state.fail_in, state.full_in) = plan;
     }
 
     fn inode(&self, name: &str) -> io::Result<u64> {
@@ -420,6 +470,9 @@ impl Files for Disk {
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
+        if name == MOVED {
+            return self.sync_names(true);
+        }
         self.ask();
         let fails = self.sync_fails();
         self.with(name, |inode| match fails {
@@ -440,13 +493,6 @@ impl Files for Disk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.ask();
-        if self.sync_fails().is_some() {
-            return Err(io::Error::other("input/output error"));
-        }
-        let mut state = self.lock();
-        state.disk = state.memory.clone();
-        state.pending.clear();
-        Ok(())
+        self.sync_names(false)
     }
 }

@@ -28,7 +28,9 @@ use crate::pipeline::packing::Packing;
 use crate::pipeline::take_up::secrets::set_aside;
 use crate::ring::{Backing, Capacity, Opened, Ring, Until};
 use crate::seal::{Identities, Recipients, Sealing};
-use crate::spool::{ChunkStats, Files, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy};
+use crate::spool::{
+    ChunkStats, Files, Memory, OnSpoolFull, Options, Spool, SpoolError, SyncPolicy,
+};
 
 const PAGE: usize = 4096;
 
@@ -51,6 +53,10 @@ enum Action {
     Upload(bool),
     Quarantine,
     Requeue,
+    /// A block of so many records comes from another folder.
+    Come(u8),
+    /// The oldest of these is sealed anew.
+    Take,
     Kill,
     /// The key is taken out of the settings, or comes back: a start without it sets what is to be
     /// encrypted aside.
@@ -76,6 +82,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => prop::bool::weighted(0.8).prop_map(Action::Upload),
         1 => Just(Action::Quarantine),
         1 => Just(Action::Requeue),
+        1 => (1..4_u8).prop_map(Action::Come),
+        2 => Just(Action::Take),
         1 => Just(Action::Kill),
         1 => Just(Action::Key),
         1 => any::<u64>().prop_map(Action::Writeback),
@@ -168,6 +176,8 @@ struct World {
     ring: Option<Arc<Ring>>,
     ledger: Option<Ledger>,
     pushed: u64,
+    /// Blocks that came from another folder.
+    came: u16,
     /// Pushed when a sync began that has succeeded.
     synced: u64,
     /// In blocks of which the seal has succeeded.
@@ -197,6 +207,7 @@ impl World {
             ring: None,
             ledger: None,
             pushed: 0,
+            came: 0,
             synced: 0,
             sealed: BTreeSet::new(),
             bucket: BTreeMap::new(),
@@ -425,6 +436,44 @@ impl World {
         true
     }
 
+    /// What `s3log requeue --from` does, in another folder that has nothing else.
+    fn come(&mut self, count: u8) {
+        self.came += 1;
+        let mut options = Options::new("access", "node-1", BootId::new(1_700_000_000, self.came));
+        options.codec = self.setup.codec.kind();
+        let (mut other, _) = Spool::open(Arc::new(Memory::new()), options, None).unwrap();
+        let mut stats = ChunkStats { first: 7, last: 8, ..ChunkStats::default() };
+        let mut raw = Vec::new();
+        for _ in 0..count {
+            self.pushed += 1;
+            self.sealed.insert(self.pushed);
+            raw.extend_from_slice(format!("{}\n", self.pushed).as_bytes());
+        }
+        (stats.records, stats.raw_bytes) = (count.into(), raw.len() as u64);
+        let mut chunk = Vec::new();
+        ChunkEncoder::new(self.setup.codec).unwrap().encode(&raw, &mut chunk).unwrap();
+        other.append(&chunk, stats).unwrap();
+        other.seal(&Drops::default()).unwrap();
+        self.disk.elsewhere(|disk| {
+            other.store().hand_over(1, "other", disk).unwrap();
+        });
+    }
+
+    /// The blocks that have come, by name.
+    fn came(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.disk.list("moved", &mut |name| names.push(name.to_owned())).unwrap();
+        names.iter().filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect()
+    }
+
+    /// As the packer does once nothing is open.
+    fn take(&mut self) {
+        self.seal();
+        if let Some(name) = self.came().into_iter().min() {
+            self.seal_by(|spool, drops| spool.take_moved(&name, drops));
+        }
+    }
+
     /// As the packer does on time.
     fn sync(&mut self) {
         if !matches!(self.sync, SyncPolicy::Every(_)) || !self.set_secrets_aside() {
@@ -550,6 +599,8 @@ impl World {
                 }
                 let _ = self.ledger().spool().store().take_requests();
             }
+            Action::Come(count) => self.come(count),
+            Action::Take => self.take(),
             Action::Kill => {
                 self.kill();
                 self.check(false);
@@ -658,6 +709,10 @@ impl World {
         }
         let open = lines(&open, self.setup.codec.kind());
         let held = self.held();
+        let codec = self.setup.codec.kind();
+        let data = |name| self.disk.contents(&format!("moved/{name}.data")).unwrap();
+        let came = self.came().into_iter().flat_map(|name| lines(&data(name), codec));
+        let held: Vec<u64> = came.chain(held).collect();
         let mut ring = Vec::new();
         let ledger = self.ledger();
         let mut raw = Vec::new();
@@ -716,6 +771,9 @@ fn lives(sync: SyncPolicy, setup: &Setup, actions: &[Action]) {
         }
     }
     world.run(&Action::Seal);
+    while !world.came().is_empty() {
+        world.run(&Action::Take);
+    }
     world.run(&Action::Requeue);
     while let Some(number) = world.ledger().spool().store().claim(Duration::ZERO) {
         if world.put(number) {
@@ -900,4 +958,20 @@ fn of_a_block_that_waits_for_a_key_what_a_power_cut_has_left_is_sealed() {
     ];
     let encrypted = Setup { codec: Codec::Zstd(1), encrypted: true, ..Setup::PLAIN };
     lives(SyncPolicy::None, &encrypted, &actions);
+}
+
+/// A block that had come from another folder was sealed anew, sent and forgotten, and then a power cut undid
+/// that it was removed where it came to: it was taken and sent once more.
+#[test]
+fn a_block_that_came_and_was_sent_does_not_come_back() {
+    let next = [Action::Push(1), Action::Pack(1), Action::Seal, Action::Upload(true)];
+    for seed in 0..32 {
+        let actions: Vec<Action> = [Action::Come(1), Action::Take, Action::Upload(true)]
+            .into_iter()
+            .chain(next.clone())
+            .chain(next.clone())
+            .chain([Action::PowerCut(seed)])
+            .collect();
+        lives(SyncPolicy::Block, &Setup::PLAIN, &actions);
+    }
 }

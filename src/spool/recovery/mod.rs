@@ -145,7 +145,7 @@ impl Spool {
         let (not_mended, unreadable) = (recovery.not_mended, recovery.unreadable);
         let (secrets_wait, held_free) = (recovery.secrets_wait, recovery.held_free);
         let mut taken = recovery.taken;
-        remove_taken(&*files, &mut taken);
+        remove_taken(&*files, &mut taken, options.sync);
         let stale = newest.is_some_and(|n| last.is_some_and(|last| last.number < n.number));
         if state.length == 0 {
             // The first chunk of a block, written and not committed.
