@@ -69,18 +69,24 @@ impl SpoolError {
         matches!(self, Self::Io { source, .. } if [QuotaExceeded, StorageFull].contains(&source.kind()))
     }
 
+    /// Whether descriptors or memory are what the process or the machine lacks: nothing is wrong with the file.
+    pub(super) fn is_lack(&self) -> bool {
+        use io::ErrorKind::{Interrupted, OutOfMemory, WouldBlock};
+        let Self::Io { source, .. } = self else { return false };
+        [OutOfMemory, Interrupted, WouldBlock].contains(&source.kind())
+            || [libc::EMFILE, libc::ENFILE].map(Some).contains(&source.raw_os_error())
+    }
+
     /// Whether one file is what is wrong, so that the others can be seen to: it may not be opened, or what the
     /// disk has of it cannot be read. Not a lack of room, or of what every file needs. Nor a sync, which is
     /// repeated: the kernel tells of a write that failed once.
     pub(super) fn is_of_one_file(&self) -> bool {
-        use io::ErrorKind::{Interrupted, NotFound, OutOfMemory, ReadOnlyFilesystem, WouldBlock};
+        use io::ErrorKind::{NotFound, ReadOnlyFilesystem};
         let Self::Io { doing, source, .. } = self else { return false };
-        let of_all = [NotFound, ReadOnlyFilesystem, OutOfMemory, Interrupted, WouldBlock];
-        let handles = [libc::EMFILE, libc::ENFILE].map(Some);
         !["sync", "list"].contains(doing)
+            && ![NotFound, ReadOnlyFilesystem].contains(&source.kind())
             && !self.is_no_room()
-            && !of_all.contains(&source.kind())
-            && !handles.contains(&source.raw_os_error())
+            && !self.is_lack()
     }
 
     /// Whether a start may leave the block that it was dealing with to a later one, and go on.

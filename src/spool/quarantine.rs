@@ -117,6 +117,8 @@ impl SealedBlocks {
                 return Ok(Oldest::Noted);
             }
             Ok(sidecar) => sidecar.meta.dropped,
+            // Whether there is a note cannot be told now.
+            Err(error) if error.is_lack() => return Err(error),
             Err(_) => Drops::default(),
         };
         drops.add(&Drops { spool: entry.records, ..Drops::default() });
@@ -146,27 +148,33 @@ impl SealedBlocks {
             if refused.is_some_and(|(first, _)| first < *number) {
                 break;
             }
-            if past_notes
-                && load(&*self.files, &Name::Sidecar(*number).to_string())
-                    .is_ok_and(|sidecar| self.has_note(*number, sidecar.meta.sha256))
-            {
+            let sidecar = || load(&*self.files, &Name::Sidecar(*number).to_string());
+            let may_have_note = || match sidecar() {
+                Ok(sidecar) => self.has_note(*number, sidecar.meta.sha256),
+                Err(error) => error.is_lack(),
+            };
+            if past_notes && may_have_note() {
                 continue;
             }
             match self.files.try_hold(&entry.data(*number).to_string()) {
                 Ok(None) => {}
                 Ok(hold) => return Some((*number, *entry, hold)),
                 // Nobody can upload what is not there.
-                Err(_) => return Some((*number, *entry, None)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Some((*number, *entry, None));
+                }
+                // Perhaps it is just being sent.
+                Err(_) => {}
             }
         }
         refused.map(|(number, entry)| (number, entry, None))
     }
 
-    /// Whether another process has left a note of the block, as far as can be determined.
+    /// Whether another process has left a note of the block, or that cannot be told.
     fn has_note(&self, number: u64, sha256: Digest) -> bool {
         [Verdict::Sent, Verdict::Refused].into_iter().any(|verdict| {
             let path = Note::new(number, sha256, verdict).path();
-            self.files.length(&path).is_ok_and(|length| length.is_some())
+            self.files.length(&path).map_or(true, |length| length.is_some())
         })
     }
 }

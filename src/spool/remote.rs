@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::files::names::Name;
-use super::{Files, Hold};
+use super::{Files, Hold, SpoolError};
 
 /// What the store of a shipper knows besides blocks.
 #[derive(Default)]
@@ -49,5 +49,20 @@ impl Remote {
             // Whoever opens it says why it cannot be read.
             Err(_) => true,
         }
+    }
+
+    /// Sees to it that a block is held before it is sent: what kept it from that may be over by now.
+    pub(super) fn keep(
+        &mut self,
+        files: &dyn Files,
+        number: u64,
+        data: Name,
+    ) -> Result<(), SpoolError> {
+        if self.holds.contains_key(&number) {
+            return Ok(());
+        }
+        let hold = files.try_hold(&data.to_string()).map_err(SpoolError::io("read", data))?;
+        self.holds.insert(number, hold.ok_or(SpoolError::NoBlock(number))?);
+        Ok(())
     }
 }

@@ -337,7 +337,12 @@ impl SealedBlocks {
     /// # Errors
     /// [`SpoolError::NoBlock`], or a file that cannot be read.
     pub fn open_block(&self, number: u64) -> Result<SealedBlock, SpoolError> {
-        let entry = self.lock().blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        let mut index = self.lock();
+        let entry = index.blocks.get(&number).copied().ok_or(SpoolError::NoBlock(number))?;
+        if let Some(remote) = &mut index.remote {
+            remote.keep(&*self.files, number, entry.data(number))?;
+        }
+        drop(index);
         let name = Name::Sidecar(number);
         let Sidecar { key, meta, .. } = load(&*self.files, &name.to_string())?;
         let data = entry.data(number);

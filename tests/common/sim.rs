@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use vmod_s3log::spool::{Files, Memory};
+use vmod_s3log::spool::{Files, Hold, Memory};
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Plan {
@@ -250,5 +250,14 @@ impl<F: Files> Files for Sim<F> {
     fn sync_directory(&self) -> io::Result<()> {
         self.note("sync the directory".to_owned());
         self.atomic(|| self.files.sync_directory())
+    }
+
+    fn share(&self, name: &str) -> io::Result<()> {
+        self.files.share(name)
+    }
+
+    fn try_hold(&self, name: &str) -> io::Result<Option<Hold>> {
+        self.openable(name)?;
+        self.files.try_hold(name)
     }
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, Drops, Kind};
 use vmod_s3log::seal::{Recipients, Sealing};
 use vmod_s3log::spool::{
-    self, ChunkStats, Disk, Options, SealedBlocks, Selection, Spool, Tally, Uploading,
+    self, ChunkStats, Disk, Files, Options, SealedBlocks, Selection, Spool, Tally, Uploading,
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -157,6 +158,75 @@ fn spool_max_drops_neither_a_block_that_is_being_sent_nor_one_that_was() {
     block(&mut spool, 7);
     assert_eq!(store.sealed(), [4, 5, 6, 7]);
     assert_eq!(store.counts().dropped, tally(2));
+}
+
+/// A spool with blocks 1 to 4 and room for no other, whose files can be refused.
+fn full(root: &Path) -> (Arc<Sim<Disk>>, Spool) {
+    let sim = Arc::new(Sim::over(Disk::open_shared(root).unwrap()));
+    let limited = Options { spool_max: 40, ..options() };
+    let (mut spool, _) = Spool::open(Arc::clone(&sim) as Arc<dyn Files>, limited, None).unwrap();
+    for n in 1..=4 {
+        block(&mut spool, n);
+    }
+    (sim, spool)
+}
+
+/// Whether it was being sent could not be told, and so it was taken for a block that is not there.
+#[test]
+fn spool_max_drops_no_block_that_is_being_sent_while_a_descriptor_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sim, mut spool) = full(directory.path());
+    let store = spool.store();
+    let shipper = SealedBlocks::of_another(directory.path()).unwrap();
+    shipper.follow(NOW, DATE).unwrap();
+    assert_eq!(shipper.claim(NOW), Some(1));
+    sim.refuse("0000000001.data", libc::EMFILE);
+    block(&mut spool, 5);
+    assert_eq!((store.sealed(), store.counts().dropped), (vec![1, 3, 4, 5], tally(1)));
+    sim.allow_all();
+    shipper.uploaded(1).unwrap();
+    block(&mut spool, 6);
+    assert_eq!((store.sealed(), store.noted().sent), (vec![3, 4, 5, 6], tally(1)));
+}
+
+#[test]
+fn spool_max_drops_no_block_that_was_sent_while_a_descriptor_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sim, mut spool) = full(directory.path());
+    let store = spool.store();
+    let shipper = SealedBlocks::of_another(directory.path()).unwrap();
+    shipper.follow(NOW, DATE).unwrap();
+    assert_eq!(shipper.claim(NOW), Some(1));
+    shipper.uploaded(1).unwrap();
+    sim.refuse("0000000001.json", libc::EMFILE);
+    let stats = ChunkStats { records: 1, raw_bytes: 10, first: 5, last: 6, cut: 0 };
+    spool.append(b"000000005\n", stats).unwrap_err();
+    assert_eq!((store.sealed(), store.counts().dropped), (vec![1, 2, 3, 4], tally(0)));
+    sim.allow_all();
+    block(&mut spool, 5);
+    assert_eq!((store.sealed(), store.noted().sent), (vec![2, 3, 4, 5], tally(1)));
+}
+
+#[test]
+fn a_block_that_the_shipper_could_not_hold_is_held_before_it_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (_, mut spool) = full(root);
+    let data = root.join("0000000001.data");
+    let shipper = SealedBlocks::of_another(root).unwrap();
+    shipper.follow(NOW, DATE).unwrap();
+    // It cannot be opened when it is claimed, and can when it is read.
+    let aside = root.join("aside");
+    std::fs::rename(&data, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &data).unwrap();
+    assert_eq!(shipper.claim(NOW), Some(1));
+    shipper.open_block(1).unwrap_err();
+    std::fs::rename(&aside, &data).unwrap();
+    let block_1 = shipper.open_block(1).unwrap();
+    block(&mut spool, 5);
+    assert_eq!(spool.store().sealed(), [1, 3, 4, 5], "1 is being sent");
+    drop(block_1);
+    shipper.release(1);
 }
 
 #[test]
