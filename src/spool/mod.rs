@@ -61,7 +61,7 @@
 //!
 //! # Limits
 //!
-//! 2^64 blocks and bytes; some 60 bytes of memory a sealed block; one open block of any length.
+//! 2^64 blocks, less 2^32, and bytes; some 60 bytes of memory a sealed block; one open block of any length.
 //! Files are read in pieces of 64 KiB.
 
 mod commit;

@@ -239,6 +239,28 @@ fn a_foreign_file_is_set_aside_under_a_free_name_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn a_file_whose_number_none_can_follow_is_foreign() {
+    let highest = u64::MAX;
+    let names: Vec<String> = ["data", "done", "held", "hold", "json", "sealed"]
+        .iter()
+        .map(|end| format!("{highest}.{end}"))
+        .chain([format!("{highest}-0000000001.dropped"), format!("0000000001-{highest}.lost")])
+        .collect();
+    for with_ring in [true, false] {
+        for name in &names {
+            let sim = Arc::new(Sim::new());
+            let last = three(&sim);
+            sim.place(name, b"x");
+            let (mut spool, found) = open(&sim, Some(&last).filter(|_| with_ring));
+            assert_eq!(found.set_aside, [format!("foreign/{name}")]);
+            append(&mut spool, &["g"]);
+            let number = if with_ring { 3 } else { 4 };
+            assert_eq!((seal(&mut spool).0.number, spool.open_number()), (number, number + 1));
+        }
+    }
+}
+
+#[test]
 fn a_spool_of_a_newer_or_an_older_release_is_refused_and_left_as_it_is() {
     for (version, name) in [("2", "newer"), ("0", "older")] {
         let sim = Arc::new(Sim::new());

@@ -14,6 +14,10 @@ pub(in crate::spool) const SHIP: &str = "ship";
 /// While it is there, an open block that nothing else tells of is to be encrypted.
 pub(in crate::spool) const SECRET: &str = "secret";
 
+/// The highest number that a name may have. Numbers count up from 1 and never come near it. Behind one that a
+/// person has made up there is room for 2^32 more.
+const MOST: u64 = u64::MAX - (1 << 32);
+
 /// A file that the spool made, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::spool) enum Name {
@@ -74,15 +78,16 @@ impl Name {
     /// The file that a name stands for; `None` for a name that the spool does not give.
     pub(in crate::spool) fn parse(text: &str) -> Option<Self> {
         let (stem, suffix) = text.rsplit_once('.')?;
-        let name = if let Some((sequence, number)) = stem.split_once('-') {
+        let number = |text: &str| text.parse().ok().filter(|number| *number <= MOST);
+        let name = if let Some((sequence, of)) = stem.split_once('-') {
             let why = match suffix {
                 "dropped" => Why::Dropped,
                 "lost" => Why::Lost,
                 _ => return None,
             };
-            Self::Gone { sequence: sequence.parse().ok()?, number: number.parse().ok()?, why }
+            Self::Gone { sequence: number(sequence)?, number: number(of)?, why }
         } else {
-            let number = stem.parse().ok()?;
+            let number = number(stem)?;
             match suffix {
                 "data" => Self::Data(number),
                 "sealed" => Self::Sealed(number),
