@@ -38,9 +38,9 @@ pub enum StartError {
     },
     /// Which folders the spool has, and whose they are, cannot be told.
     #[error(
-        "s3log: stream {stream}: spool {} cannot be read: {source}; make it a directory that varnishd's \
-         cache user may read and write",
-        path.display()
+        "s3log: stream {stream}: spool {} cannot be used: {source}; make it a directory that varnishd's \
+         cache user may write",
+        path.join(stream).display()
     )]
     Unread {
         /// The stream.

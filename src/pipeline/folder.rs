@@ -151,12 +151,7 @@ pub fn all(directory: &Path, stream: &str) -> io::Result<Vec<Folder>> {
 fn named(directory: &Path, stream: &str) -> io::Result<Vec<Folder>> {
     let name = sanitise(stream);
     let entries = match fs::read_dir(directory) {
-        // Nor has anything that is no directory; whoever makes a folder there says what is wrong.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            return Ok(Vec::new());
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut paths = Vec::new();

@@ -265,7 +265,7 @@ fn a_spool_that_cannot_be_listed_gives_no_route_the_folder_of_another() {
     let route = spool.join("access/route");
     let before = fs::read(&route).unwrap();
     let refused = process.refused(&gate.endpoint(), &[("path", "b/"), SHORT]);
-    assert!(refused.contains("cannot be read: Permission denied"), "{refused}");
+    assert!(refused.contains("cannot be used: Permission denied"), "{refused}");
     assert_eq!(fs::read(&route).unwrap(), before);
     // Nor is it taken for one with nothing of this folder's beside it.
     assert!(vmod_s3log::spool::take_back(&spool.join("access")).is_err());
