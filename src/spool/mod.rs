@@ -86,7 +86,7 @@ mod writer;
 pub use commit::Payload;
 pub use error::SpoolError;
 pub(crate) use files::file_system_warning;
-pub use files::{Disk, DiskError, Files, Hold, Memory};
+pub use files::{Disk, DiskError, Files, Guest, Hold, Memory};
 pub use folder::remove_empty;
 #[cfg(test)]
 pub(crate) use folder::{AT_ONCE, NAMES_READ};

@@ -10,13 +10,16 @@
 //! | `ship/N-D.sent` | empty: block N, whose SHA-256 begins with the 16 digits D, is in the bucket |
 //! | `ship/N-D.refused` | why the block belongs into quarantine, in words |
 //! | `ship/state` | what the shipper counts, see [`ShipperState`] |
+//! | `ship/spare` | empty: what becomes a `.sent` on a full disk |
 //! | `ship/*.new` | not yet renamed |
 //!
 //! A block that is being uploaded is held by the flock of its data, from before the first byte is
 //! sent until its note is there. `spool_max` drops no block that is held or noted.
 //!
-//! A `.sent` has no content, so that it needs no room on a full disk. Notes are not synced: what a
-//! power cut takes is sent again under the same key, and found to be there.
+//! A `.sent` needs no room on a full disk. It has no content; where there is not even room for a new
+//! file (XFS makes room for 64 at a time, ext4 has only so many), the spare one gets its name, and a note
+//! that was taken becomes the next spare one. The block that goes with it makes room for more. Notes are
+//! not synced: what a power cut takes is sent again under the same key, and found to be there.
 //!
 //! Limits: what the shipper wrote is not trusted. A note counts for a block that is there and has that
 //! hash, at most [`NOTES_MAX`] are in memory and taken at a time, and a reason is cut at 64 KiB. A note
@@ -39,6 +42,7 @@ use crate::stats::Stats;
 
 /// Most notes that are taken in one call, between two of which the packer does its other work.
 const NOTES_MAX: usize = 1_000;
+const SPARE: &str = "ship/spare";
 const STATE: &str = "ship/state";
 const STATE_NEW: &str = "ship/state.new";
 
@@ -157,7 +161,12 @@ impl SealedBlocks {
             };
             tally.add(entry.records, entry.bytes);
         }
-        remove_if_there(&*self.files, &note.path()).map_err(SpoolError::io("remove", note.path()))
+        // A spare file for the next one, if it can be one; a refusal has content, and so takes up room.
+        let path = note.path();
+        if note.verdict == Verdict::Sent && self.files.rename(&path, SPARE).is_ok() {
+            return Ok(());
+        }
+        remove_if_there(&*self.files, &path).map_err(SpoolError::io("remove", path))
     }
 
     /// Why a block was refused, as far as the note can be read: that it was is in its name.
@@ -184,6 +193,23 @@ impl SealedBlocks {
                 Ok(true)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that a block is in the bucket, also on a full disk.
+    pub(super) fn note_sent(&self, note: Note) -> Result<(), SpoolError> {
+        let path = note.path();
+        self.files
+            .create(&path, &[])
+            .or_else(|error| self.files.rename(SPARE, &path).map_err(|_| error))
+            .map_err(SpoolError::io("write", path))
+    }
+
+    /// Makes the spare file while there is room, for the shipper. Without one a note takes what a full disk
+    /// has.
+    pub(super) fn make_spare(&self) {
+        if matches!(self.files.length(SPARE), Ok(None)) {
+            let _ = self.files.create(SPARE, &[]);
         }
     }
 

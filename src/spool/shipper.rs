@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::SpoolError;
 use super::files::names::{FORMAT, Name};
-use super::files::{Flock, Guest, remove_if_there};
+use super::files::{Files, Flock, Guest, remove_if_there};
 use super::note::{Note, Verdict};
 use super::notes;
 use super::remote::Remote;
@@ -72,9 +72,16 @@ impl SealedBlocks {
     /// # Errors
     /// The folder is not there, or not shared with this user.
     pub fn of_another(root: &Path) -> io::Result<Self> {
-        let store = Self::empty(Arc::new(Guest::open(root)?));
+        Ok(Self::of_anothers(Arc::new(Guest::open(root)?)))
+    }
+
+    /// The same of files that are a [`Guest`]'s.
+    #[must_use]
+    pub fn of_anothers(files: Arc<dyn Files>) -> Self {
+        let store = Self::empty(files);
         store.lock().remote = Some(Remote::default());
-        Ok(store)
+        store.make_spare();
+        store
     }
 
     /// Looks for blocks that have come or gone. One whose description cannot be read keeps none of the
@@ -159,10 +166,10 @@ impl SealedBlocks {
         let files = &*self.files;
         let sidecar = load(files, &Name::Sidecar(number).to_string())?;
         let note = Note::new(number, sidecar.meta.sha256, verdict);
-        let path = note.path();
         if verdict == Verdict::Sent {
-            files.create(&path, &[]).map_err(SpoolError::io("write", &path))?;
+            self.note_sent(note)?;
         } else {
+            let path = note.path();
             let new = format!("{path}.new");
             let written =
                 files.create(&new, reason.as_bytes()).and_then(|()| files.rename(&new, &path));

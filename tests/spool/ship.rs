@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::sim::Sim;
-use vmod_s3log::block::{BootId, Drops, Kind};
+use vmod_s3log::block::{BootId, Digest, Drops, Kind};
 use vmod_s3log::seal::{Recipients, Sealing};
 use vmod_s3log::spool::{
-    self, ChunkStats, Disk, Files, Options, SealedBlocks, Selection, Spool, Tally, Uploading,
+    self, ChunkStats, Disk, Files, Guest, Options, SealedBlocks, Selection, Spool, Tally, Uploading,
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -55,8 +55,8 @@ fn tally(blocks: u64) -> Tally {
 
 fn notes(root: &Path) -> Vec<String> {
     let names = std::fs::read_dir(root.join("ship")).unwrap();
-    let mut names: Vec<_> =
-        names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| name != "spare").collect();
     names.sort();
     names
 }
@@ -414,6 +414,37 @@ fn a_note_that_cannot_be_taken_keeps_no_other_back_nor_a_start_nor_a_chunk() {
     store.take_notes().unwrap();
     assert_eq!(store.sealed(), [5, 6, 7]);
     assert_eq!(spool::refused(root).unwrap()[0].reason, "refused");
+}
+
+/// A full XFS refuses an empty file, as soon as it has none left of the last 64 that it made room for; a full
+/// ext4 that has no inode left.
+#[test]
+fn what_is_sent_from_a_disk_that_takes_no_new_file_is_noted_and_makes_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (mut spool, shipper) = both(root, 3, options());
+    drop(shipper);
+    let sim = Arc::new(Sim::over(Guest::open(root).unwrap()));
+    let shipper = SealedBlocks::of_anothers(Arc::clone(&sim) as Arc<dyn Files>);
+    shipper.follow(NOW, DATE).unwrap();
+    let store = spool.store();
+    for number in 1..=3 {
+        assert_eq!(shipper.claim(NOW), Some(number));
+        // Each name that the shipper may give to a new file.
+        sim.allow_all();
+        let block = std::fs::read(root.join(format!("{number:010}.data"))).unwrap();
+        let digest = &Digest::of(&block).to_string()[..16];
+        sim.refuse(&format!("ship/{number:010}-{digest}.sent"), libc::ENOSPC);
+        sim.refuse("ship/spare", libc::ENOSPC);
+        shipper.uploaded(number).unwrap();
+        assert!(!root.join("ship/spare").exists(), "it is the note");
+        store.take_notes().unwrap();
+        assert_eq!(store.noted().sent, tally(1));
+    }
+    assert_eq!((store.sealed(), notes(root)), (vec![], vec![]));
+    block(&mut spool, 4);
+    shipper.follow(NOW, DATE).unwrap();
+    assert_eq!(shipper.claim(NOW), Some(4));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{Files, Hold};
 
 /// See the module.
 #[derive(Debug)]
-pub(in crate::spool) struct Guest {
+pub struct Guest {
     root: PathBuf,
 }
 
@@ -23,7 +23,7 @@ impl Guest {
     ///
     /// # Errors
     /// It is not there, is no directory, or cannot be read.
-    pub(in crate::spool) fn open(root: &Path) -> io::Result<Self> {
+    pub fn open(root: &Path) -> io::Result<Self> {
         if !fs::symlink_metadata(root.join(SHIP))?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }

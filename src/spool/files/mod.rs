@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use crate::block::{Digest, Hasher};
 
 pub use disk::{Disk, DiskError};
-pub(super) use guest::Guest;
+pub use guest::Guest;
 pub use memory::Memory;
 pub(in crate::spool) use open::{Flock, group_problem};
 pub(crate) use system::warning as file_system_warning;
