@@ -131,14 +131,20 @@ fn another_codec_holds_from_the_next_block_on() {
     second.push(&"zstd ".repeat(300), 0..3);
     second.wait_stat("records", 4);
     // The block is of zstd already, and takes the last record that belongs into it.
-    let third = process.attach(&server.endpoint(), &[("compression", "none"), ("period", "200ms")]);
+    let third =
+        process.attach(&server.endpoint(), &[("compression", "none"), ("max_bytes", "1KB")]);
     drop(second);
-    third.push("still zstd", 0..1);
-    third.wait_stat("uploaded_records", 5);
-    third.push("none", 0..1);
-    third.wait_stat("uploaded_records", 6);
-    let fourth = process.attach(&server.endpoint(), &[("compression", "snappy")]);
+    third.push(&"still zstd ".repeat(200), 0..1);
+    third.wait_stat("records", 5);
+    // It is due only now that it has the record.
+    let prompt =
+        process.attach(&server.endpoint(), &[("compression", "none"), ("period", "200ms")]);
     drop(third);
+    prompt.wait_stat("uploaded_records", 5);
+    prompt.push("none", 0..1);
+    prompt.wait_stat("uploaded_records", 6);
+    let fourth = process.attach(&server.endpoint(), &[("compression", "snappy")]);
+    drop(prompt);
     fourth.push("snappy", 0..1);
     drop(fourth);
     process.wait_closed();
