@@ -285,6 +285,14 @@ impl Pending {
         unsafe { stream.as_ref() }
     }
 
+    /// Its own reference to the stream, where it has one: for who needs the stream after this value is gone.
+    pub(super) fn held(&self) -> Option<Arc<Stream>> {
+        match &self.to {
+            To::Held(stream) => Some(Arc::clone(stream)),
+            To::Borrowed(_) => None,
+        }
+    }
+
     /// Whose format the record has: that of the VCL that called last.
     pub(super) fn meant_for(&mut self, stream: &Stream) {
         let stream = std::ptr::from_ref(stream);

@@ -185,6 +185,8 @@ pub(super) fn set(ctx: &ffi::vrt_ctx, stream: &Stream, key: &[u8], value: &[u8])
 pub(super) fn enter_again(ctx: &ffi::vrt_ctx, pending: Box<Pending>) -> Option<*mut Pending> {
     let stream = pending.lend()?;
     let counts = pending.counts();
+    // What cannot be entered is let go of, and may have had the last reference.
+    let _held = pending.held();
     let entered = guarded(|| enter(ctx, pending));
     if counts && !matches!(entered, Some(Some(_))) {
         let stats = stream.outlet.stats();
