@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(2);
                   everything is uploaded; blocks that the gateway refuses for good are quarantined in the spool \
                   (see s3log requeue).\n\n\
                   Exit codes: 0 everything is in the bucket, 1 blocks are left in the spool or \
-                  quarantined, 2 invalid arguments or settings."
+                  quarantined, or the spool could not be read, 2 invalid arguments or settings."
 )]
 pub(super) struct DrainArgs {
     /// Stream names as in VCL. Default: all streams in the settings file.
@@ -218,8 +218,9 @@ fn drain_folder(
     let environment = environment(Arc::new(Aside(Arc::clone(&progress))));
     let timeout = arguments.timeout.map(|_| settings.exit_timeout);
     let registry = Registry::default();
-    let stats = registry.take_up(folder, settings, &environment).map_err(in_use)?;
-    watch(&registry, &stats, &progress, timeout);
+    let taken = registry.take_up(folder, settings, &environment).map_err(in_use)?;
+    let stats = &taken.stats;
+    watch(&registry, stats, &progress, timeout);
     let (blocks, records) = (get(&stats.blocks_uploaded), get(&stats.uploaded_records));
     let (left, left_records) = (get(&stats.spooled_blocks), get(&stats.spooled_records));
     let (aside, aside_records) = (get(&stats.quarantined_blocks), get(&stats.quarantined_records));
@@ -228,16 +229,26 @@ fn drain_folder(
     let moved = spool::moved_here(root)
         .map_err(|source| StartError::Spool { stream: stream.clone(), source })?
         .len() as u64;
-    let whole = left == 0 && aside == 0 && in_ring == 0 && moved == 0;
+    let read = taken.is_read();
+    let whole = read && left == 0 && aside == 0 && in_ring == 0 && moved == 0;
     if arguments.json {
         json(
             out,
             &serde_json::json!({
-                "stream": stream, "drained": whole, "moved_blocks": moved,
+                "stream": stream, "drained": whole, "spool_read": read, "moved_blocks": moved,
                 "counters": stats.to_json(),
             }),
         )?;
         return Ok(whole);
+    }
+    if !read {
+        let root = root.display();
+        writeln!(
+            out,
+            "{stream}: NOT DRAINED: {root} was not read: what waits there, and in its ring, stays there; the \
+             messages say why, or the time was too short"
+        )?;
+        return Ok(false);
     }
     writeln!(
         out,

@@ -47,7 +47,7 @@ mod view;
 mod windows;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -181,6 +181,9 @@ pub struct Pipeline {
     /// The generation that the packer last saw drained: nothing in ring and spool, everything in
     /// the bucket. It says nothing about later generations.
     drained: AtomicU64,
+    /// What is in the spool is known: until then its counters are those of an empty one. May be held on
+    /// to as the counters may.
+    taken_up: Arc<AtomicBool>,
     /// Uploaders that have a block in hand.
     busy: AtomicUsize,
     uploads: uploads::Uploads,

@@ -58,6 +58,22 @@ impl Attachment {
     }
 }
 
+/// How far a folder is that is sent and closed.
+#[derive(Debug)]
+pub(crate) struct TakenUp {
+    /// Its counters.
+    pub(crate) stats: Arc<Stats>,
+    spool: Arc<AtomicBool>,
+}
+
+impl TakenUp {
+    /// Whether its spool was read, so that the counters tell of all that is in it.
+    pub(crate) fn is_read(&self) -> bool {
+        // Relaxed: the pipeline has ended, or it is late anyway.
+        self.spool.load(Ordering::Relaxed)
+    }
+}
+
 type Pipelines = HashMap<Id, Arc<Pipeline>>;
 
 /// The pipelines of this process. Called by Varnish's CLI thread; only [`Registry::drain`] waits.
@@ -282,7 +298,7 @@ impl Registry {
     }
 
     /// Takes up a folder whoever its records are for, sends them as `settings` say, for at most
-    /// their `exit_timeout`, and closes it; the counters tell how far it is.
+    /// their `exit_timeout`, and closes it.
     ///
     /// # Errors
     /// The spool cannot be used, or the client cannot be made.
@@ -291,7 +307,7 @@ impl Registry {
         folder: &Folder,
         settings: Settings,
         environment: &Environment,
-    ) -> Result<Arc<Stats>, StartError> {
+    ) -> Result<TakenUp, StartError> {
         let directory = folder.path.parent().map(PathBuf::from);
         let route = folder.route().unwrap_or_else(|| settings.route());
         let id = (settings.stream.clone(), directory, route);
@@ -299,8 +315,9 @@ impl Registry {
         let target = Arc::new(Target::new(settings, environment)?);
         let pipeline = self.open(id, Some(folder.path.clone()), &target, environment, false)?;
         let stats = Arc::clone(pipeline.stats());
+        let spool = Arc::clone(&pipeline.taken_up);
         pipeline.leave(timeout);
-        Ok(stats)
+        Ok(TakenUp { stats, spool })
     }
 
     /// Says so when a stream is loaded with fewer readers than one of the same name that is at work,

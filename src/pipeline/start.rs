@@ -105,6 +105,7 @@ pub(super) fn assemble(
         news: AtomicU64::new(0),
         latest: AtomicU64::new(0),
         drained: AtomicU64::new(0),
+        taken_up: Arc::default(),
         busy: AtomicUsize::new(0),
         uploads: Uploads::default(),
         wakers: Mutex::new(parts.wakers),

@@ -101,6 +101,38 @@ fn drain_that_gives_up_says_what_is_left_and_leaves_it() {
 }
 
 #[test]
+fn drain_of_a_spool_that_cannot_be_read_in_time_does_not_call_it_drained() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    // The folder is not root's, for which no mode counts.
+    give(&logs.path(""), 54321);
+    // What the ring holds goes into blocks, so that nothing tells of them but the folder.
+    logs.credentials("wrong-secret");
+    assert_eq!(logs.s3log(&["drain", "access", "--timeout", "2s"]).code, 1);
+    logs.credentials(SECRET_KEY);
+    let root = logs.path("spool/access");
+    let quarantine = root.join("quarantine");
+    let allow = |mode| fs::set_permissions(&quarantine, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o000);
+    let ran = logs.s3log(&["drain", "access", "--timeout", "1s"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let left = format!("access: NOT DRAINED: {} was not read: ", root.display());
+    assert!(ran.out.contains(&left), "{ran:?}");
+    assert!(!ran.out.contains("uploaded"), "nobody knows how much is left: {ran:?}");
+    assert!(ran.err.contains("list quarantine"), "{ran:?}");
+    let ran = logs.s3log(&["drain", "access", "--timeout", "1s", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&json["drained"], &json["spool_read"]), (&false.into(), &false.into()), "{ran:?}");
+    allow(0o700);
+    let ran = logs.s3log(&["drain", "access", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&json["drained"], &json["spool_read"]), (&true.into(), &true.into()), "{ran:?}");
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+#[test]
 fn drain_refuses_a_spool_in_use_and_one_that_is_not_there() {
     let logs = Logs::start();
     let ran = logs.s3log(&["drain", "access"]);

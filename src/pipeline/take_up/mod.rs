@@ -198,6 +198,8 @@ impl Opening {
                         add(&pipeline.stats.spool_errors, std::mem::take(&mut self.kept_members));
                         self.resume_window(pipeline);
                         pipeline.look_at_group();
+                        // Relaxed: read once the pipeline has ended, or for a message.
+                        pipeline.taken_up.store(true, Ordering::Relaxed);
                         return true;
                     }
                     Err(error) => {
