@@ -28,3 +28,4 @@ mod sizes;
 mod terminal;
 mod top;
 mod verify;
+mod verify_checkpoint;

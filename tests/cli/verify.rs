@@ -5,7 +5,7 @@ use crate::common::logs::{Logs, Ran, pairs};
 use vmod_s3log::block::{Digest, RouteId};
 
 /// A finding has this word and all of these texts in its lines.
-fn found(ran: &Ran, word: &str, texts: &[&str]) {
+pub(crate) fn found(ran: &Ran, word: &str, texts: &[&str]) {
     assert_eq!(ran.code, 1, "{ran:?}");
     let mut findings = Vec::new();
     for line in ran.out.lines() {
@@ -23,7 +23,7 @@ fn found(ran: &Ran, word: &str, texts: &[&str]) {
 }
 
 /// How many findings there are.
-fn findings(ran: &Ran) -> usize {
+pub(crate) fn findings(ran: &Ran) -> usize {
     let capital = |line: &&str| line.starts_with(|c: char| c.is_ascii_uppercase());
     ran.out.lines().filter(capital).filter(|line| !line.starts_with("NOT COMPLETE")).count()
 }

@@ -183,6 +183,12 @@ impl Logs {
         written
     }
 
+    /// The next block of each host begins a chain, as with a new spool.
+    pub fn new_spools(&mut self) {
+        std::fs::remove_dir_all(self.path("hosts")).unwrap();
+        self.payloads.clear();
+    }
+
     /// The blocks of a host, by number from 1.
     pub fn of(&self, host: &str) -> Vec<Written> {
         self.blocks.iter().filter(|block| block.meta.host == host).cloned().collect()

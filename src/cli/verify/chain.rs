@@ -38,6 +38,31 @@ pub(super) struct Chain {
     pub(super) last: u64,
     /// What the blocks tell of records that are in none.
     pub(super) dropped: Drops,
+    /// Its blocks, by number.
+    #[serde(skip)]
+    links: Vec<Link>,
+}
+
+/// A block's place in a chain.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    number: u64,
+    boot: BootId,
+    sha256: Digest,
+}
+
+impl Chain {
+    /// The hash of the chain's block with this boot and number.
+    pub(super) fn sha256_of(&self, boot: BootId, number: u64) -> Option<Digest> {
+        self.with(number).find(|link| link.boot == boot).map(|link| link.sha256)
+    }
+
+    /// Its blocks with this number: one, if nobody tampered with it.
+    fn with(&self, number: u64) -> impl Iterator<Item = &Link> {
+        let first = self.links.partition_point(|link| link.number < number);
+        let links = self.links.get(first..).unwrap_or_default();
+        links.iter().take_while(move |link| link.number == number)
+    }
 }
 
 /// A chain that is being walked.
@@ -66,6 +91,7 @@ impl<'a> Walk<'a> {
             first: meta.first,
             last: meta.last,
             dropped: Drops::default(),
+            links: Vec::new(),
         };
         let mut walk = Self { chain, tail: member, boots: HashSet::new() };
         walk.take(member);
@@ -89,6 +115,7 @@ impl<'a> Walk<'a> {
         chain.first = chain.first.min(meta.first);
         chain.last = chain.last.max(meta.last);
         chain.dropped.add(&meta.dropped);
+        chain.links.push(Link { number: meta.number, boot: meta.boot, sha256: meta.sha256 });
         self.tail = member;
     }
 

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::super::Error;
 use super::chain::{Chain, may_be_one};
 use super::finding::{Finding, FindingKind};
-use super::inspect::Inspected;
 use crate::block::{BootId, Digest, RouteId};
 use crate::regular_file;
 
@@ -56,17 +55,12 @@ impl Checkpoint {
     }
 
     /// What was there at an earlier run and is not any more; and remembers what is there now.
-    pub(super) fn compare(
-        &mut self,
-        stream: &str,
-        chains: &[Chain],
-        blocks: &[Inspected<'_>],
-    ) -> Vec<Finding> {
+    pub(super) fn compare(&mut self, stream: &str, chains: &[Chain]) -> Vec<Finding> {
         let mut findings = Vec::new();
         let hosts = self.ends.entry(stream.to_owned()).or_default();
         for (host, ends) in hosts.iter() {
             for end in ends {
-                findings.extend(missing(host, end, chains, blocks));
+                findings.extend(missing(host, end, chains));
             }
         }
         let mut now: BTreeMap<String, Vec<End>> = BTreeMap::new();
@@ -102,14 +96,13 @@ impl Checkpoint {
 }
 
 /// What became of a block that ended a chain.
-fn missing(host: &str, end: &End, chains: &[Chain], blocks: &[Inspected<'_>]) -> Option<Finding> {
+fn missing(host: &str, end: &End, chains: &[Chain]) -> Option<Finding> {
     let theirs = |chain: &&Chain| chain.host == host && may_be_one(end.route, chain.route);
-    let same = blocks.iter().find_map(|block| {
-        let meta = block.meta.as_ref().ok()?;
-        (meta.host == host && meta.boot == end.boot && meta.number == end.number).then_some(meta)
-    });
-    if let Some(meta) = same {
-        return (meta.sha256 != end.sha256).then(|| {
+    // Only what stands in a chain: objects of other streams may have any metadata.
+    let of_host = chains.iter().filter(|chain| chain.host == host);
+    let same = of_host.filter_map(|chain| chain.sha256_of(end.boot, end.number)).next();
+    if let Some(sha256) = same {
+        return (sha256 != end.sha256).then(|| {
             let text = "the content differs from what an earlier run saw: the block was replaced";
             Finding::new(FindingKind::Altered, text).at(host, end.number, end.number)
         });
