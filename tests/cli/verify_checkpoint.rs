@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use vmod_s3log::block::{BootId, Digest, Meta, Naming, RouteId};
 use vmod_s3log::seal::Signer;
 
-use crate::common::logs::{Logs, Ran, Written, pairs};
+use crate::common::logs::{Logs, PATH, Ran, START, Written, pairs};
 use crate::verify::{findings, found};
 
 /// Runs `verify --checkpoint` with these arguments.
@@ -60,4 +61,106 @@ fn a_block_of_another_stream_does_not_stand_for_the_end_of_a_chain() {
         assert_eq!(findings(&ran), 1, "{}", ran.out);
     }
     assert_eq!(remembered(&logs), before);
+}
+
+/// Stores a block as one does who has no key: another boot and other lines, chained to the block before.
+fn forged(logs: &Logs, like: &Meta, boot: BootId, number: u64, previous: Option<Digest>) -> Meta {
+    let bytes = logs.get(&logs.of("edge-2")[0].key).0;
+    let mut meta = like.clone();
+    (meta.boot, meta.number, meta.previous) = (boot, number, previous);
+    (meta.sha256, meta.bytes) = (Digest::of(&bytes), bytes.len() as u64);
+    meta.first += 1_000_000_000 * number;
+    meta.last = meta.first;
+    let naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
+    logs.put(&naming.key(&meta, ""), &bytes, &pairs(&meta));
+    meta
+}
+
+#[test]
+fn a_longer_chain_does_not_hide_that_the_end_was_replaced() {
+    let altered = ("ALTERED", "it was replaced");
+    // Of the end's boot nothing is left.
+    let alone = ("MISSING", "an earlier run saw this block");
+    let other = Some(RouteId::new([7; 8]));
+    for (boots, forger, route, (word, text)) in [
+        ([2, 2, 2, 2], (9, 9), None, altered),
+        ([2, 2, 2, 2], (1, 2), None, altered),
+        ([2, 2, 3, 3], (1, 3), other, altered),
+        ([2, 2, 3, 3], (9, 9), other, altered),
+        ([2, 2, 2, 3], (9, 9), None, alone),
+    ] {
+        let mut logs = Logs::start();
+        for boot in boots {
+            logs.block("access", "edge-1", boot, 5);
+            logs.block("access", "edge-2", boot, 5);
+        }
+        assert_eq!(checked(&logs, &[]).code, 0);
+        let before = remembered(&logs);
+        let blocks = logs.of("edge-1");
+        logs.delete(&blocks[3].key);
+        let mut like = blocks[3].meta.clone();
+        like.route = route;
+        let (one, two) = (BootId::new(START + forger.0, 7), BootId::new(START + forger.1, 7));
+        let four = forged(&logs, &like, one, 4, Some(blocks[2].meta.sha256));
+        forged(&logs, &like, two, 5, Some(four.sha256));
+        assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "every link holds");
+        for arguments in [&[][..], &["--allow-expired"]] {
+            let ran = checked(&logs, arguments);
+            found(&ran, word, &["edge-1 block 4: ", text]);
+            assert_eq!(findings(&ran), 1, "{boots:?} {forger:?}: {}", ran.out);
+            assert_eq!(remembered(&logs), before);
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_goes_on_behind_an_expired_end_is_linked_to_it() {
+    let start = || {
+        let mut logs = Logs::start();
+        for _ in 0..3 {
+            logs.block("access", "edge-1", 2, 5);
+        }
+        logs.block("access", "edge-2", 2, 5);
+        assert_eq!(checked(&logs, &[]).code, 0);
+        logs
+    };
+    let mut logs = start();
+    logs.block("access", "edge-1", 2, 5);
+    let blocks = logs.of("edge-1");
+    blocks[..3].iter().for_each(|block| logs.delete(&block.key));
+    let ran = checked(&logs, &[]);
+    found(&ran, "MISSING", &["edge-1 blocks 1 to 3: ", "does not start with block 1"]);
+    assert_eq!(findings(&ran), 1, "{}", ran.out);
+    let ran = checked(&logs, &["--allow-expired"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    let logs = start();
+    let blocks = logs.of("edge-1");
+    blocks.iter().for_each(|block| logs.delete(&block.key));
+    let meta = &blocks[2].meta;
+    forged(&logs, meta, meta.boot, 4, Some(Digest::of(b"another")));
+    let ran = checked(&logs, &["--allow-expired"]);
+    found(&ran, "ALTERED", &["edge-1 block 4: ", "does not follow block 3"]);
+}
+
+#[test]
+fn a_chain_that_was_forged_from_the_start_lacks_the_end() {
+    let mut logs = Logs::start();
+    for _ in 0..3 {
+        logs.block("access", "edge-1", 2, 5);
+        logs.block("access", "edge-2", 2, 5);
+    }
+    assert_eq!(checked(&logs, &[]).code, 0);
+    let blocks = logs.of("edge-1");
+    blocks.iter().for_each(|block| logs.delete(&block.key));
+    let mut previous = None;
+    for number in 1..=4 {
+        let boot = BootId::new(START + 9, 7);
+        previous = Some(forged(&logs, &blocks[0].meta, boot, number, previous).sha256);
+    }
+    assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "every link holds");
+    for arguments in [&[][..], &["--allow-expired"]] {
+        let ran = checked(&logs, arguments);
+        found(&ran, "MISSING", &["edge-1 block 3: an earlier run saw this block"]);
+    }
 }

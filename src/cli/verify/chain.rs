@@ -38,9 +38,14 @@ pub(super) struct Chain {
     pub(super) last: u64,
     /// What the blocks tell of records that are in none.
     pub(super) dropped: Drops,
+    /// What the first block names as its predecessor.
+    #[serde(skip)]
+    pub(super) previous: Option<Digest>,
     /// Its blocks, by number.
     #[serde(skip)]
     links: Vec<Link>,
+    #[serde(skip)]
+    boot_ids: HashSet<BootId>,
 }
 
 /// A block's place in a chain.
@@ -57,6 +62,16 @@ impl Chain {
         self.with(number).find(|link| link.boot == boot).map(|link| link.sha256)
     }
 
+    /// Whether it has a block with this number.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.with(number).next().is_some()
+    }
+
+    /// Whether it has a block of this boot.
+    pub(super) fn is_of(&self, boot: BootId) -> bool {
+        self.boot_ids.contains(&boot)
+    }
+
     /// Its blocks with this number: one, if nobody tampered with it.
     fn with(&self, number: u64) -> impl Iterator<Item = &Link> {
         let first = self.links.partition_point(|link| link.number < number);
@@ -69,7 +84,6 @@ impl Chain {
 struct Walk<'a> {
     chain: Chain,
     tail: Member<'a>,
-    boots: HashSet<BootId>,
 }
 
 impl<'a> Walk<'a> {
@@ -91,9 +105,11 @@ impl<'a> Walk<'a> {
             first: meta.first,
             last: meta.last,
             dropped: Drops::default(),
+            previous: meta.previous,
             links: Vec::new(),
+            boot_ids: HashSet::new(),
         };
-        let mut walk = Self { chain, tail: member, boots: HashSet::new() };
+        let mut walk = Self { chain, tail: member };
         walk.take(member);
         walk
     }
@@ -106,8 +122,8 @@ impl<'a> Walk<'a> {
         chain.last_sha256 = meta.sha256;
         chain.last_boot = meta.boot;
         chain.blocks += 1;
-        self.boots.insert(meta.boot);
-        chain.boots = self.boots.len() as u64;
+        chain.boot_ids.insert(meta.boot);
+        chain.boots = chain.boot_ids.len() as u64;
         // What metadata says may be anything.
         chain.records = chain.records.saturating_add(meta.records);
         chain.raw_bytes = chain.raw_bytes.saturating_add(meta.raw_bytes);
@@ -173,7 +189,7 @@ fn step<'a>(
 ) {
     let meta = member.meta;
     if let Some(walk) = walks.iter_mut().find(|walk| walk.links(&member)) {
-        if walk.tail.meta.boot > meta.boot && walk.boots.contains(&meta.boot) {
+        if walk.tail.meta.boot > meta.boot && walk.chain.is_of(meta.boot) {
             let text =
                 format!("boot {} appears again after boot {}", meta.boot, walk.tail.meta.boot);
             let finding = Finding::new(FindingKind::Altered, text);

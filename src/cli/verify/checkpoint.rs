@@ -54,13 +54,22 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), ends })
     }
 
-    /// What was there at an earlier run and is not any more; and remembers what is there now.
-    pub(super) fn compare(&mut self, stream: &str, chains: &[Chain]) -> Vec<Finding> {
+    /// What was there at an earlier run and is not any more; and remembers what is there now. `told` is what
+    /// was found without the file. With `expired`, the first blocks of a chain may be gone.
+    pub(super) fn compare(
+        &mut self,
+        stream: &str,
+        chains: &[Chain],
+        told: &[Finding],
+        expired: bool,
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
         let hosts = self.ends.entry(stream.to_owned()).or_default();
         for (host, ends) in hosts.iter() {
+            let theirs: Vec<&Chain> = chains.iter().filter(|chain| chain.host == *host).collect();
             for end in ends {
-                findings.extend(missing(host, end, chains));
+                let then = Then { host, end, theirs: &theirs };
+                findings.extend(then.finding(told, expired));
             }
         }
         let mut now: BTreeMap<String, Vec<End>> = BTreeMap::new();
@@ -95,37 +104,92 @@ impl Checkpoint {
     }
 }
 
-/// What became of a block that ended a chain.
-fn missing(host: &str, end: &End, chains: &[Chain]) -> Option<Finding> {
-    let theirs = |chain: &&Chain| chain.host == host && may_be_one(end.route, chain.route);
-    // Only what stands in a chain: objects of other streams may have any metadata.
-    let of_host = chains.iter().filter(|chain| chain.host == host);
-    let same = of_host.filter_map(|chain| chain.sha256_of(end.boot, end.number)).next();
-    if let Some(sha256) = same {
-        return (sha256 != end.sha256).then(|| {
-            let text = "the content differs from what an earlier run saw: the block was replaced";
-            Finding::new(FindingKind::Altered, text).at(host, end.number, end.number)
-        });
+/// The end of a chain, and the chains of its host as they are now. Only blocks that stand in a chain count:
+/// objects of other streams may have any metadata.
+struct Then<'a> {
+    host: &'a str,
+    end: &'a End,
+    theirs: &'a [&'a Chain],
+}
+
+impl Then<'_> {
+    /// What became of the block.
+    fn finding(&self, told: &[Finding], expired: bool) -> Option<Finding> {
+        let end = self.end;
+        match self.theirs.iter().find_map(|chain| chain.sha256_of(end.boot, end.number)) {
+            Some(sha256) => (sha256 != end.sha256).then(|| {
+                let text =
+                    "the content differs from what an earlier run saw: the block was replaced";
+                self.say(FindingKind::Altered, text, end.number, end.number)
+            }),
+            None => self.replaced().or_else(|| self.lost(told, expired)),
+        }
     }
-    let reached = chains
-        .iter()
-        .filter(theirs)
-        .filter(|chain| chain.last_boot == end.boot || chain.first_boot == end.boot)
-        .map(|chain| chain.last_number)
-        .max();
-    let first = match reached {
-        // In the middle of a chain: the walk has said so already, or it expired.
-        Some(last) if last > end.number => return None,
-        Some(last) => last.saturating_add(1),
-        None if chains.iter().filter(theirs).any(|chain| chain.last > end.last) => end.number,
-        None => chains
+
+    /// Another block has its place, or follows it.
+    fn replaced(&self) -> Option<Finding> {
+        let number = self.end.number;
+        if self.own().any(|chain| chain.has(number)) {
+            let text = "another block than the one that an earlier run saw at the end of the chain: it was replaced";
+            return Some(self.say(FindingKind::Altered, text, number, number));
+        }
+        let next = number.checked_add(1)?;
+        let follows = |chain: &Chain| chain.previous == Some(self.end.sha256);
+        self.own().find(|chain| chain.first_number == next && !follows(chain)).map(|_| {
+            let text = format!(
+                "the block does not follow block {number}, the one that an earlier run saw at the end of the chain"
+            );
+            self.say(FindingKind::Altered, text, next, next)
+        })
+    }
+
+    /// Nothing has its place.
+    fn lost(&self, told: &[Finding], expired: bool) -> Option<Finding> {
+        let end = self.end;
+        let first = match self.own().map(|chain| chain.last_number).max() {
+            Some(last) if last > end.number => {
+                let longer = |chain: &&Chain| chain.last_number > end.number;
+                let behind = |chain: &Chain| chain.first_number > end.number;
+                let expired = expired && self.own().filter(longer).all(behind);
+                if expired || self.is_told(told) {
+                    return None;
+                }
+                end.number
+            }
+            Some(last) => last.saturating_add(1),
+            None => {
+                let of_route = |chain: &&&Chain| may_be_one(end.route, chain.route);
+                let theirs = || self.theirs.iter().filter(of_route);
+                if theirs().any(|chain| chain.last > end.last) {
+                    end.number
+                } else {
+                    let behind = theirs().map(|chain| chain.last_number.saturating_add(1));
+                    behind.filter(|first| *first <= end.number).max().unwrap_or(end.number)
+                }
+            }
+        };
+        let text = "an earlier run saw this block at the end of the chain; it is gone";
+        Some(self.say(FindingKind::Missing, text, first, end.number))
+    }
+
+    /// The chains that have a block of the same boot, which is of one chain.
+    fn own(&self) -> impl Iterator<Item = &Chain> {
+        self.theirs.iter().copied().filter(|chain| chain.is_of(self.end.boot))
+    }
+
+    /// Whether the walk misses the block, too.
+    fn is_told(&self, told: &[Finding]) -> bool {
+        let missing = told
             .iter()
-            .filter(theirs)
-            .map(|chain| chain.last_number.saturating_add(1))
-            .filter(|first| *first <= end.number)
-            .max()
-            .unwrap_or(end.number),
-    };
-    let text = "an earlier run saw this block at the end of the chain; it is gone";
-    Some(Finding::new(FindingKind::Missing, text).at(host, first, end.number))
+            .filter(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Gap));
+        let numbers = missing
+            .filter(|finding| finding.host.as_deref() == Some(self.host))
+            .filter_map(|finding| finding.numbers);
+        let mut numbers = numbers.map(|(first, last)| first..=last);
+        numbers.any(|numbers| numbers.contains(&self.end.number))
+    }
+
+    fn say(&self, kind: FindingKind, text: impl Into<String>, first: u64, last: u64) -> Finding {
+        Finding::new(kind, text).at(self.host, first, last)
+    }
 }

@@ -159,7 +159,9 @@ fn verify(arguments: &VerifyArgs, out: &mut dyn Write) -> Result<ExitCode, Error
         let holds = result.blocks.iter().filter(|block| block.signed == Signed::Holds);
         sum.signed += holds.count() as u64;
         if let Some(checkpoint) = &mut checkpoint {
-            findings.extend(checkpoint.compare(name, &result.chains));
+            let expired = arguments.allow_expired;
+            let lost = checkpoint.compare(name, &result.chains, &findings, expired);
+            findings.extend(lost);
         }
         findings.sort_by(|a, b| a.place().cmp(&b.place()));
         tell(arguments.json, out, paint, name, &result.chains, &findings, result.others)?;
