@@ -1,12 +1,14 @@
 //! What is done to compacted objects and their manifests after the blocks are gone: each is found.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use super::compact::{FOLDER, PARQUET, compact, keys, parts};
 use crate::common::cut_off::CutOff;
-use crate::common::logs::{Logs, Ran};
-use vmod_s3log::block::Digest;
-use vmod_s3log::seal::Signer;
+use crate::common::logs::{Logs, Ran, START, pairs};
+use vmod_s3log::block::{ChunkEncoder, Codec, Digest};
+use vmod_s3log::seal::{Recipients, Sealing, Signer};
 
 /// Two manifests: twelve blocks in several objects, and two blocks of another hour. No block is left.
 fn compacted() -> Logs {
@@ -304,16 +306,144 @@ fn blocks_are_not_deleted_when_an_object_is_not_what_was_written() {
     assert_eq!(keys(&logs, "varnish/2026/").len(), 12);
 }
 
+/// A pair of keys that minisign makes: the files with the secret one and the public one.
+fn pair(logs: &Logs, name: &str) -> (String, String) {
+    let [secret, public] = ["sec", "pub"].map(|ending| logs.path(&format!("{name}.{ending}")));
+    let [secret, public] = [secret, public].map(|path| path.to_str().unwrap().to_owned());
+    let made =
+        Command::new("minisign").args(["-G", "-W", "-s", &secret, "-p", &public]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    (secret, public)
+}
+
+/// What somebody does who may put objects under new keys and no more: an object with other lines of the same
+/// length, and a manifest that names the blocks that are there, with their own metadata and the hashes of the other
+/// lines.
+fn plant(logs: &Logs) {
+    let forged: Vec<String> =
+        logs.blocks.iter().map(|block| block.lines.replace(" line ", " fake ")).collect();
+    let mut object = Vec::new();
+    let mut encoder = ChunkEncoder::new(Codec::Gzip(3)).unwrap();
+    encoder.encode(forged.concat().as_bytes(), &mut object).unwrap();
+    let sha256 = Digest::of(&object).to_string();
+    let key = format!("{FOLDER}hour=10/part-0001-{}.log.gz", &sha256[..16]);
+    let blocks = logs.blocks.iter().zip(&forged).map(|(block, forged)| {
+        let metadata: BTreeMap<_, _> = pairs(&block.meta).into_iter().collect();
+        let lines = Digest::of(forged.as_bytes()).to_string();
+        serde_json::json!({ "key": block.key, "lines": lines, "metadata": metadata })
+    });
+    let records: u64 = logs.blocks.iter().map(|block| block.meta.records).sum();
+    let manifest_of = serde_json::json!({
+        "format": 1, "stream": "access", "day": "2026-11-22", "number": 1,
+        "since": START * 1_000_000_000, "until": (START + 3_600) * 1_000_000_000,
+        "parts": [{
+            "key": key, "sha256": sha256, "bytes": object.len(), "records": records,
+            "raw-bytes": logs.lines().len(), "blocks": blocks.collect::<Vec<_>>(),
+        }],
+    });
+    let text = manifest_of.to_string();
+    logs.put(&key, &object, &[("sha256".to_owned(), sha256)]);
+    let sha256 = Digest::of(text.as_bytes()).to_string();
+    logs.put(&manifest(1), text.as_bytes(), &[("sha256".to_owned(), sha256)]);
+}
+
+#[test]
+fn no_block_is_deleted_on_the_word_of_a_manifest_that_others_have_put_there() {
+    for signed in [false, true] {
+        let mut logs = Logs::start();
+        let (secret, public) = pair(&logs, "key");
+        let keys_of = ["--public-key", &public, "--sign-key", &secret];
+        if signed {
+            logs.signer = Some(Signer::read(Path::new(&secret)).unwrap());
+        }
+        (0..4).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+        plant(&logs);
+        let ran = logs.s3log(&["verify", "access", "--download"]);
+        assert_eq!(ran.code, 0, "the object is what the manifest says: {ran:?}");
+        let arguments = [&["--delete"][..], if signed { &keys_of } else { &[] }].concat();
+        let ran = compact(&logs, &arguments);
+        assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, 4), "{ran:?}");
+        let why =
+            if signed { "the manifest is not signed" } else { "not the lines that the manifest" };
+        assert!(ran.err.contains(why), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_manifest_that_no_key_vouches_for_is_neither_written_nor_gone_by() {
+    let mut logs = Logs::start();
+    let (secret, public) = pair(&logs, "key");
+    let (_, other) = pair(&logs, "other");
+    logs.signer = Some(Signer::read(Path::new(&secret)).unwrap());
+    (0..2).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+    let ran = compact(&logs, &["--public-key", &public]);
+    assert!(ran.code == 2 && ran.err.contains("give --sign-key"), "{ran:?}");
+    let ran = compact(&logs, &["--public-key", &other, "--sign-key", &secret]);
+    assert!(ran.code == 2 && ran.err.contains("--public-key of the key that signs"), "{ran:?}");
+    assert_eq!(keys(&logs, FOLDER).len(), 0);
+    let ran = compact(&logs, &["--public-key", &public, "--dry-run"]);
+    assert_eq!(ran.code, 0, "nothing is written: {ran:?}");
+
+    // The run that wrote it was ended before it deleted: whoever asks for signatures asks for this one as well.
+    let keys_of = ["--public-key", &public, "--sign-key", &secret];
+    assert_eq!(compact(&logs, &[]).code, 0);
+    let ran = compact(&logs, &[&keys_of[..], &["--delete"]].concat());
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, 2), "{ran:?}");
+    assert!(ran.err.contains("manifest-0001.json: the manifest is not signed"), "{ran:?}");
+    let (text, metadata) = logs.get(&manifest(1));
+    logs.delete(&manifest(1));
+    assert_eq!(compact(&logs, &keys_of).code, 0);
+    let (signed, of_signed) = logs.get(&manifest(1));
+    let ran = compact(&logs, &[&keys_of[..], &["--delete"]].concat());
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
+
+    // Of blocks that are gone already only what is asked for is said.
+    assert_ne!(metadata, of_signed);
+    assert_eq!(text, signed);
+}
+
+#[test]
+fn blocks_whose_object_cannot_be_read_are_kept_unless_their_run_or_a_signature_vouches_for_it() {
+    let key = age::x25519::Identity::generate();
+    let recipient = key.to_public().to_string();
+    let mut logs = Logs::usual();
+    assert_eq!(compact(&logs, &["--encrypt-to", &recipient]).code, 0);
+    let ran = compact(&logs, &["--encrypt-to", &recipient, "--delete"]);
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, 12), "{ran:?}");
+    assert!(ran.err.contains("--identity FILE; 12 blocks are kept"), "{ran:?}");
+    let file = logs.path("identity");
+    let secret = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let identity = ["--encrypt-to", &recipient, "--delete", "--identity", file.to_str().unwrap()];
+    let ran = compact(&logs, &identity);
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
+
+    logs = Logs::usual();
+    let ran = compact(&logs, &["--encrypt-to", &recipient, "--delete"]);
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
+
+    logs = Logs::start();
+    let (secret, public) = pair(&logs, "key");
+    logs.signer = Some(Signer::read(Path::new(&secret)).unwrap());
+    logs.sealing = Some(Sealing::Age(Recipients::read(&recipient).unwrap()));
+    (0..2).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+    let file = logs.path("identity");
+    let own = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+    std::fs::write(&file, format!("{own}\n")).unwrap();
+    let to = age::x25519::Identity::generate().to_public().to_string();
+    let arguments = ["--encrypt-to", &to, "--public-key", &public, "--sign-key", &secret];
+    let identity = ["--identity", file.to_str().unwrap()];
+    assert_eq!(compact(&logs, &[&arguments[..], &identity].concat()).code, 0);
+    let ran = compact(&logs, &[&arguments[..], &["--delete"]].concat());
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
+}
+
 #[test]
 fn a_signed_manifest_is_what_minisign_verifies_and_a_forged_one_is_found() {
     let mut logs = Logs::start();
-    let (secret, public) = (logs.path("key.sec"), logs.path("key.pub"));
-    let made = Command::new("minisign")
-        .args(["-G", "-W", "-s", secret.to_str().unwrap(), "-p", public.to_str().unwrap()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    logs.signer = Some(Signer::read(&secret).unwrap());
+    let (secret, public) = pair(&logs, "key");
+    let (secret, public) = (Path::new(&secret), Path::new(&public));
+    logs.signer = Some(Signer::read(secret).unwrap());
     for _ in 0..4 {
         logs.block("access", "edge-1", 1, 5);
     }
@@ -340,7 +470,7 @@ fn a_signed_manifest_is_what_minisign_verifies_and_a_forged_one_is_found() {
     );
     std::fs::write(logs.path("manifest.json.minisig"), signature).unwrap();
     let checked =
-        Command::new("minisign").arg("-Vm").arg(&file).arg("-p").arg(&public).output().unwrap();
+        Command::new("minisign").arg("-Vm").arg(&file).arg("-p").arg(public).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
 
     // A lower count of records everywhere, with right hashes: only the signature tells.

@@ -52,6 +52,9 @@ pub(super) struct Compacted {
     pub(super) stored_bytes: u64,
     pub(super) objects: u64,
     pub(super) object_bytes: u64,
+    /// Of the manifest's bytes.
+    #[serde(skip)]
+    pub(super) sha256: Digest,
 }
 
 /// Why the objects of an attempt are of no use.
@@ -229,9 +232,9 @@ impl Batcher {
             }
             if upload::manifest(source, &key, &text, &metadata)? {
                 ledger.add(&manifest, sha256);
-                return Ok(Some(Compacted::of(key, &manifest)));
+                return Ok(Some(Compacted::of(key, sha256, &manifest)));
             }
-            *ledger = Ledger::read(source, day)?;
+            *ledger = Ledger::read(source, day, &self.keys)?;
             let blocks = manifest.parts.iter().flat_map(|part| &part.blocks);
             if blocks.clone().any(|block| ledger.names(&block.key)) {
                 complaints.say(&format!(
@@ -246,7 +249,7 @@ impl Batcher {
 }
 
 impl Compacted {
-    fn of(key: String, manifest: &Manifest) -> Self {
+    fn of(key: String, sha256: Digest, manifest: &Manifest) -> Self {
         let mut done = Self {
             manifest: key,
             blocks: 0,
@@ -257,6 +260,7 @@ impl Compacted {
             stored_bytes: 0,
             objects: manifest.parts.len() as u64,
             object_bytes: 0,
+            sha256,
         };
         let mut hosts = HashSet::new();
         for part in &manifest.parts {

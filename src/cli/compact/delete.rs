@@ -3,154 +3,228 @@
 //! Goes by the manifests in the bucket alone, so that a run that was ended is continued by the next.
 //! A block is deleted when every object that its manifest names has the hash that the manifest says, and a
 //! Parquet object the lines of each block, and the block itself is the one that the manifest names.
+//!
+//! That the lines of an object are those of the blocks is the word of whoever wrote the manifest, and anyone who can
+//! write to the bucket could have. It is believed of the manifests that this run has written, and of those that a
+//! key has signed, if signatures are asked for: others are not gone by then. Of any other manifest the lines are
+//! read on both sides, of the object and of each block, and both have the hash that the manifest says.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 
+use super::batch::Batcher;
 use super::ledger::Keys;
+use super::lines::{Item, checked};
 use super::plan::Plan;
-use crate::block::Hasher;
+use crate::block::{Decoder, Digest, Hasher};
 use crate::cli::Error;
 use crate::cli::blocks::{Listing, each, pages, patiently};
 use crate::cli::compacted::{self, Form, Input, Manifest, Part, Place, forms, manifests, read};
 use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::cli::verify::wrong_blocks;
-use crate::s3::{Answer, Outcome};
+use crate::s3::Outcome;
 
 /// How often a connection may break within an object.
 const BREAKS: u32 = 4;
 
-/// Deletes what can be deleted of the stretches of `plan`; how many blocks it were.
-///
-/// # Errors
-/// The listing, or a manifest that cannot be used.
-pub(super) fn delete(
-    source: &Source,
-    plan: &Plan,
-    jobs: u8,
-    complaints: &mut Complaints,
-) -> Result<u64, Error> {
-    let listed = manifests(source, plan.times(), &Progress::hidden())?;
-    if listed.manifests.is_empty() {
-        return Ok(0);
+/// Of whose blocks those can be deleted that manifests name.
+pub(super) struct Deleter<'a> {
+    pub(super) source: &'a Source,
+    pub(super) plan: &'a Plan,
+    /// How they were compacted.
+    pub(super) batcher: &'a Batcher,
+    /// SHA-256 of the manifests that this run has written.
+    pub(super) written: HashSet<Digest>,
+}
+
+impl Deleter<'_> {
+    /// Deletes what can be deleted of the stretches of the plan; how many blocks it were.
+    ///
+    /// # Errors
+    /// The listing, or a manifest that cannot be used.
+    pub(super) fn delete(&self, complaints: &mut Complaints) -> Result<u64, Error> {
+        let (source, keys) = (self.source, &self.batcher.keys);
+        let listed = manifests(source, self.plan.times(), &Progress::hidden())?;
+        if listed.manifests.is_empty() {
+            return Ok(0);
+        }
+        let there = self.there()?;
+        let mut deleted = 0;
+        for key in listed.manifests.values() {
+            let Some(loaded) = read(source, key)? else { continue };
+            let signed = loaded.signed(keys);
+            let believed = !keys.is_empty() || self.written.contains(&loaded.sha256);
+            let failed = |problem: String| Error::Block { key: key.clone(), problem };
+            let manifest = loaded.manifest.map_err(|problem| {
+                failed(format!("the manifest cannot be used: {problem}; run s3log verify"))
+            })?;
+            let left = self.left(&manifest, &there);
+            if left.is_empty() {
+                continue;
+            }
+            if let Err(not) = signed {
+                complaints.say(&format!("{key}: {not}; {} blocks are kept", left.len()));
+                continue;
+            }
+            deleted += self.of_manifest(&manifest, &left, believed, complaints);
+        }
+        Ok(deleted)
     }
-    let there = there(source, plan)?;
-    let mut deleted = 0;
-    for key in listed.manifests.values() {
-        let Some(loaded) = read(source, key)? else { continue };
-        let failed = |problem: String| Error::Block { key: key.clone(), problem };
-        let manifest = loaded.manifest.map_err(|problem| {
-            failed(format!("the manifest cannot be used: {problem}; run s3log verify"))
+
+    /// The keys of the stream's blocks that are in the bucket.
+    fn there(&self) -> Result<Keys, Error> {
+        let mut there = Keys::default();
+        let mut listing = Listing::default();
+        let progress = Progress::open("keys listed");
+        pages(self.source, self.plan.times(), &progress, &mut listing, |found| {
+            for block in found.drain(..) {
+                there.insert(&block.key);
+            }
+            Ok(())
         })?;
-        deleted += of_manifest(source, plan, &manifest, &there, jobs, complaints);
+        Ok(there)
     }
-    Ok(deleted)
-}
 
-/// The keys of the stream's blocks that are in the bucket.
-fn there(source: &Source, plan: &Plan) -> Result<Keys, Error> {
-    let mut there = Keys::default();
-    let mut listing = Listing::default();
-    let progress = Progress::open("keys listed");
-    pages(source, plan.times(), &progress, &mut listing, |found| {
-        for block in found.drain(..) {
-            there.insert(&block.key);
+    /// The blocks of a manifest of a stretch that is due, those that are there.
+    fn left<'m>(&self, manifest: &'m Manifest, there: &Keys) -> Vec<&'m Input> {
+        if !self.plan.has(manifest.since, manifest.until) {
+            return Vec::new();
         }
-        Ok(())
-    })?;
-    Ok(there)
-}
-
-fn of_manifest(
-    source: &Source,
-    plan: &Plan,
-    manifest: &Manifest,
-    there: &Keys,
-    jobs: u8,
-    complaints: &mut Complaints,
-) -> u64 {
-    let blocks = manifest.parts.iter().flat_map(|part| &part.blocks);
-    let left: Vec<&Input> = blocks.filter(|block| there.contains(&block.key)).collect();
-    if left.is_empty() || !plan.has(manifest.since, manifest.until) {
-        return 0;
+        let blocks = manifest.parts.iter().flat_map(|part| &part.blocks);
+        blocks.filter(|block| there.contains(&block.key)).collect()
     }
-    for part in &manifest.parts {
-        if let Err(why) = is_whole(source, part) {
-            let kept = left.len();
-            complaints.say(&format!("{}: {why}; {kept} blocks are kept", part.key));
-            return 0;
+
+    fn of_manifest(
+        &self,
+        manifest: &Manifest,
+        left: &[&Input],
+        believed: bool,
+        complaints: &mut Complaints,
+    ) -> u64 {
+        for part in &manifest.parts {
+            if let Err(why) = self.is_whole(part, believed) {
+                let kept = left.len();
+                complaints.say(&format!("{}: {why}; {kept} blocks are kept", part.key));
+                return 0;
+            }
+        }
+        let progress = Progress::of(left.len() as u64, "blocks deleted");
+        let mut failures = Vec::new();
+        let mut deleted = 0;
+        each(
+            left,
+            self.batcher.jobs,
+            |block| self.remove(block, believed),
+            |place, done| {
+                progress.add(1);
+                match (done, left.get(place)) {
+                    (Ok(()), _) => deleted += 1,
+                    (Err(why), Some(block)) => failures.push(format!("{}: {why}", block.key)),
+                    (Err(_), None) => {}
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        drop(progress);
+        failures.iter().for_each(|text| complaints.say(text));
+        deleted
+    }
+
+    /// Deletes a block, if it is the one that the manifest names.
+    fn remove(&self, block: &Input, believed: bool) -> Result<(), String> {
+        let there = if believed { self.is_named(block) } else { self.has_named_lines(block) };
+        if !there.map_err(|why| format!("not deleted: {why}"))? {
+            return Ok(());
+        }
+        patiently(|| self.source.client.delete(&block.key))
+            .map_err(|answer| format!("not deleted: {answer}"))
+    }
+
+    /// Whether the block is there; and then it says to be the one that the manifest names.
+    fn is_named(&self, block: &Input) -> Result<bool, String> {
+        let head = match patiently(|| self.source.client.head(&block.key)) {
+            Ok(head) => head,
+            Err(answer) if answer.outcome == Outcome::NoObject => return Ok(false),
+            Err(answer) => return Err(answer.to_string()),
+        };
+        let sha256 =
+            head.metadata.iter().find(|(name, _)| name == "sha256").map(|(_, value)| value);
+        if sha256 != block.metadata.get("sha256") {
+            return Err("it is not the block that the manifest names".to_owned());
+        }
+        Ok(true)
+    }
+
+    /// Whether the block is there; and then its bytes and its lines are those that the manifest names.
+    fn has_named_lines(&self, block: &Input) -> Result<bool, String> {
+        let batcher = self.batcher;
+        let checked = match checked(self.source, &block.key, &batcher.opener, &batcher.temp_dir) {
+            Ok(checked) => checked,
+            Err(Item::Failed(Error::Block { problem, .. }) | Item::Bad(problem)) => {
+                return Err(problem);
+            }
+            Err(Item::Failed(error)) => return Err(error.to_string()),
+            Err(_) => return Ok(false),
+        };
+        if checked.metadata.get("sha256") != block.metadata.get("sha256") {
+            return Err("it is not the block that the manifest names".to_owned());
+        }
+        if checked.lines != block.lines {
+            return Err("it has not the lines that the manifest names; one of the two was altered"
+                .to_owned());
+        }
+        Ok(true)
+    }
+
+    /// Reads an object back and compares its hash with the manifest's, and its lines with those of its blocks.
+    fn is_whole(&self, part: &Part, believed: bool) -> Result<(), String> {
+        let mut breaks = 0;
+        loop {
+            let got = patiently(|| self.source.client.get(&part.key)).map_err(unread)?;
+            let mut body = got.body.take(part.bytes.saturating_add(1));
+            let mut hasher = Hasher::default();
+            match std::io::copy(&mut body, &mut hasher) {
+                Ok(len) if (len, hasher.digest()) == (part.bytes, part.sha256) => {
+                    return self.has_lines(part, believed);
+                }
+                Ok(len) if got.len.is_none_or(|all| all == len) || len > part.bytes => {
+                    return Err("it does not have the hash that its manifest says".to_owned());
+                }
+                _ if breaks < BREAKS => breaks += 1,
+                Ok(_) => return Err(unread("the connection ended early")),
+                Err(error) => return Err(unread(error)),
+            }
         }
     }
-    let progress = Progress::of(left.len() as u64, "blocks deleted");
-    let mut failures = Vec::new();
-    let mut deleted = 0;
-    each(
-        &left,
-        usize::from(jobs),
-        |block| remove(source, block),
-        |place, done| {
-            progress.add(1);
-            match (done, left.get(place)) {
-                (Ok(()), _) => deleted += 1,
-                (Err(why), Some(block)) => failures.push(format!("{}: {why}", block.key)),
-                (Err(_), None) => {}
-            }
-            ControlFlow::Continue(())
-        },
-    );
-    drop(progress);
-    failures.iter().for_each(|text| complaints.say(text));
-    deleted
-}
 
-/// Deletes a block, if it is the one that the manifest names.
-fn remove(source: &Source, block: &Input) -> Result<(), String> {
-    let told = |answer: Answer| format!("not deleted: {answer}");
-    let head = match patiently(|| source.client.head(&block.key)) {
-        Ok(head) => head,
-        Err(answer) if answer.outcome == Outcome::NoObject => return Ok(()),
-        Err(answer) => return Err(told(answer)),
-    };
-    let sha256 = head.metadata.iter().find(|(name, _)| name == "sha256").map(|(_, value)| value);
-    if sha256 != block.metadata.get("sha256") {
-        return Err("not deleted: it is not the block that the manifest names".to_owned());
-    }
-    patiently(|| source.client.delete(&block.key)).map_err(told)
-}
-
-/// Reads an object back and compares its hash with the manifest's.
-fn is_whole(source: &Source, part: &Part) -> Result<(), String> {
-    let mut breaks = 0;
-    loop {
-        let got = patiently(|| source.client.get(&part.key))
-            .map_err(|answer| format!("it cannot be read back: {answer}"))?;
-        let mut body = got.body.take(part.bytes.saturating_add(1));
-        let mut hasher = Hasher::default();
-        match std::io::copy(&mut body, &mut hasher) {
-            Ok(len) if (len, hasher.digest()) == (part.bytes, part.sha256) => {
-                return has_lines(source, part);
+    /// Whether the lines of an object are those of its blocks. Those of a Parquet object are written again from its
+    /// columns; compressed lines are what was hashed, if whoever wrote the manifest is believed.
+    fn has_lines(&self, part: &Part, believed: bool) -> Result<(), String> {
+        let Some((form, seal)) = forms(&part.key) else { return Ok(()) };
+        let wrong = match form {
+            Form::Columns => {
+                let place = Place { key: part.key.as_str().into(), size: part.bytes, form, seal };
+                let lines = compacted::lines(self.source, &place, None);
+                lines.and_then(|lines| wrong_blocks(part, lines))
             }
-            Ok(len) if got.len.is_none_or(|all| all == len) || len > part.bytes => {
-                return Err("it does not have the hash that its manifest says".to_owned());
+            Form::Lines(_) if believed => return Ok(()),
+            Form::Lines(codec) => {
+                let got = patiently(|| self.source.client.get(&part.key)).map_err(unread)?;
+                let opened = self.batcher.opener.open(seal, got.body);
+                let lines = opened.and_then(|body| Decoder::expecting(body, codec));
+                lines.and_then(|lines| wrong_blocks(part, lines))
             }
-            _ if breaks < BREAKS => breaks += 1,
-            Ok(_) => return Err("it cannot be read back: the connection ended early".to_owned()),
-            Err(error) => return Err(format!("it cannot be read back: {error}")),
+        };
+        match wrong {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("it does not have the lines of its blocks".to_owned()),
+            Err(error) => Err(unread(error)),
         }
     }
 }
 
-/// Whether the lines of a Parquet object, written again from its columns, are those of its blocks. Compressed
-/// lines are what was hashed.
-fn has_lines(source: &Source, part: &Part) -> Result<(), String> {
-    let Some((Form::Columns, seal)) = forms(&part.key) else { return Ok(()) };
-    let place =
-        Place { key: part.key.as_str().into(), size: part.bytes, form: Form::Columns, seal };
-    let wrong = compacted::lines(source, &place, None).and_then(|lines| wrong_blocks(part, lines));
-    match wrong {
-        Ok(0) => Ok(()),
-        Ok(_) => Err("its rows do not give the lines of its blocks".to_owned()),
-        Err(error) => Err(format!("it cannot be read back: {error}")),
-    }
+fn unread(why: impl std::fmt::Display) -> String {
+    format!("it cannot be read back: {why}")
 }

@@ -9,6 +9,7 @@ use crate::cli::Error;
 use crate::cli::compacted::{Day, Manifest, manifests, read};
 use crate::cli::settings::Source;
 use crate::cli::terminal::Progress;
+use crate::seal::Verifier;
 
 /// The manifests of a stream's day.
 #[derive(Debug)]
@@ -46,14 +47,16 @@ impl Ledger {
     /// Reads all manifests of a day.
     ///
     /// # Errors
-    /// One that cannot be fetched or used: what it names could be compacted twice.
-    pub(super) fn read(source: &Source, day: Day) -> Result<Self, Error> {
+    /// One that cannot be fetched or used: what it names could be compacted twice. One that no key of `keys` has
+    /// signed, if there are any: what it names may be in no object.
+    pub(super) fn read(source: &Source, day: Day, keys: &[Verifier]) -> Result<Self, Error> {
         let listed = manifests(source, (Some(day.start()), day.start()), &Progress::hidden())?;
         let mut ledger = Self { day, named: Keys::default(), next: 1, previous: None };
         for key in listed.manifests.values() {
             let failed = |problem: String| Error::Block { key: key.clone(), problem };
             let loaded = read(source, key)?
                 .ok_or_else(|| failed("the manifest was deleted while this command ran".into()))?;
+            loaded.signed(keys).map_err(|not| failed(not.to_string()))?;
             let manifest = loaded.manifest.map_err(|problem| {
                 failed(format!("the manifest cannot be used: {problem}; run s3log verify"))
             })?;

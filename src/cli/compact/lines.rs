@@ -13,6 +13,7 @@ use super::scratch::Scratch;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::cli::Error;
 use crate::cli::blocks::{Breaks, FoundBlock, Opener, meta, patiently};
+use crate::cli::settings::Source;
 use crate::s3::Outcome;
 
 /// Bytes of a block that are held in memory.
@@ -77,7 +78,8 @@ pub(super) fn pump(
     longest: Option<usize>,
     send: &Sender<Item>,
 ) {
-    let last = match check(found, opener, temp, longest, send) {
+    let give = |item| send.send(item).map_err(|_| Stop::Unwanted);
+    let last = match check(found.source, &found.key, opener, temp, longest, give) {
         Ok(checked) => Item::End(Box::new(checked)),
         Err(Stop::Unwanted) => return,
         Err(Stop::Item(item)) => item,
@@ -86,23 +88,39 @@ pub(super) fn pump(
     let _ = send.send(last);
 }
 
+/// What is pumped of the block under `key`, without its lines.
+///
+/// # Errors
+/// How it ended otherwise.
+pub(super) fn checked(
+    source: &Source,
+    key: &str,
+    opener: &Opener,
+    temp: &Path,
+) -> Result<Checked, Item> {
+    check(source, key, opener, temp, None, |_| Ok(())).map_err(|stop| match stop {
+        Stop::Item(item) => item,
+        Stop::Unwanted => Item::Gone,
+    })
+}
+
 fn check(
-    found: &FoundBlock<'_>,
+    source: &Source,
+    key: &str,
     opener: &Opener,
     temp: &Path,
     longest: Option<usize>,
-    send: &Sender<Item>,
+    mut give: impl FnMut(Item) -> Result<(), Stop>,
 ) -> Result<Checked, Stop> {
     let bad = |text: String| Stop::Item(Item::Bad(text));
-    let failed = |problem: String| {
-        Stop::Item(Item::Failed(Error::Block { key: found.key.to_string(), problem }))
-    };
-    let (stored, sha256, len, metadata) = fetch(found, temp)?;
+    let failed =
+        |problem: String| Stop::Item(Item::Failed(Error::Block { key: key.to_owned(), problem }));
+    let (stored, sha256, len, metadata) = fetch(source, key, temp)?;
     let told = meta(&metadata).map_err(|error| bad(error.to_string()))?;
     if (sha256, len) != (told.sha256, told.bytes) {
         return Err(bad("the content is not what was sealed".to_owned()));
     }
-    let parts = KeyParts::parse(&found.key);
+    let parts = KeyParts::parse(key);
     let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
     let stored = stored.reader().map_err(|error| failed(error.to_string()))?;
     let opened = opener.open(seal, stored).and_then(|body| Decoder::expecting(body, codec));
@@ -112,7 +130,7 @@ fn check(
         _ => bad(format!("the block cannot be decompressed: {error}")),
     };
     let mut decoder = opened.map_err(unusable)?;
-    send.send(Item::Start(Box::new(told.clone()))).map_err(|_| Stop::Unwanted)?;
+    give(Item::Start(Box::new(told.clone())))?;
     let (mut hasher, mut records, mut bytes, mut ended) = (Hasher::default(), 0, 0, true);
     let mut begun = 0;
     loop {
@@ -138,7 +156,7 @@ fn check(
                  the module's has"
             )));
         }
-        send.send(Item::Lines(piece)).map_err(|_| Stop::Unwanted)?;
+        give(Item::Lines(piece))?;
     }
     if (records, bytes) != (told.records, told.raw_bytes) || !ended {
         return Err(bad(format!(
@@ -164,17 +182,14 @@ fn longest_line(begun: &mut usize, piece: &[u8]) -> usize {
 type Fetched = (Stored, Digest, u64, Vec<(String, String)>);
 
 /// A block's bytes, their hash and length, and its metadata.
-fn fetch(found: &FoundBlock<'_>, temp: &Path) -> Result<Fetched, Stop> {
+fn fetch(source: &Source, key: &str, temp: &Path) -> Result<Fetched, Stop> {
     let failed = |error| Stop::Item(Item::Failed(error));
     let mut breaks = Breaks::default();
     loop {
-        let got =
-            patiently(|| found.source.client.get(&found.key)).map_err(|answer| {
-                match answer.outcome {
-                    Outcome::NoObject => Stop::Item(Item::Gone),
-                    _ => failed(Error::Gateway { what: format!("get {}", found.key), answer }),
-                }
-            })?;
+        let got = patiently(|| source.client.get(key)).map_err(|answer| match answer.outcome {
+            Outcome::NoObject => Stop::Item(Item::Gone),
+            _ => failed(Error::Gateway { what: format!("get {key}"), answer }),
+        })?;
         let mut body = got.body;
         let room = got.len.unwrap_or(0).min(HELD) + 1;
         let mut held = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
@@ -207,7 +222,7 @@ fn fetch(found: &FoundBlock<'_>, temp: &Path) -> Result<Fetched, Stop> {
                     Err(Spill::Read(error)) => format!("the connection failed: {error}"),
                     _ => "the connection ended early".to_owned(),
                 };
-                return Err(failed(Error::Block { key: found.key.to_string(), problem }));
+                return Err(failed(Error::Block { key: key.to_owned(), problem }));
             }
         }
     }

@@ -34,11 +34,13 @@ mod scratch;
 mod target;
 mod upload;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::batch::{Batcher, Compacted};
+use self::delete::Deleter;
 use self::ledger::Ledger;
 use self::part::Target;
 use self::plan::{Every, Plan};
@@ -50,8 +52,8 @@ use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
 use super::terminal::{Complaints, when};
 use super::verify::verifiers;
-use crate::block::Codec;
-use crate::seal::{Recipients, Sealing, Signer};
+use crate::block::{Codec, Digest};
+use crate::seal::{Recipients, Sealing, Signer, Verifier, check};
 use crate::units;
 
 /// Largest object, bytes: gateways take 5 GiB in one request.
@@ -110,10 +112,12 @@ pub(super) struct CompactArgs {
     /// Sign the manifests with this secret key of minisign.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
-    /// Require that every block is signed with this key, as verify does; can be repeated.
+    /// Require that every block and every manifest is signed with this key, as verify does; can be repeated.
+    /// Needs --sign-key.
     #[arg(long, env = "S3LOG_VERIFY_KEY", value_name = "FILE|KEY")]
     public_key: Vec<String>,
-    /// Delete blocks that manifests name, after the objects with their lines were read back.
+    /// Delete blocks that manifests name, after the objects with their lines were read back. Blocks of a manifest
+    /// that this run has not written and no --public-key vouches for are read as well, and compared.
     #[arg(long)]
     delete: bool,
     /// Only say what would be compacted.
@@ -184,9 +188,13 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
         target(arguments.to, &settings, arguments.encrypt_to.is_some())
     };
     let targets = sources.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
+    let keys = verifiers(&arguments.public_key)?;
+    if !arguments.dry_run {
+        may_sign(signer.as_ref(), &keys)?;
+    }
     let mut batcher = Batcher {
         opener: arguments.keys.read()?,
-        keys: verifiers(&arguments.public_key)?,
+        keys,
         signer,
         sealing: sealing.map(Sealing::Age),
         unencrypted: arguments.unencrypted,
@@ -201,14 +209,38 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
     for (source, target) in sources.iter().zip(targets) {
         batcher.target = target;
         let mut report = Report { arguments, out, sum: &mut sum, complaints: &mut complaints };
-        compact(source, &batcher, plan.clone(), &mut report)?;
+        let written = compact(source, &batcher, plan.clone(), &mut report)?;
         if arguments.delete {
-            let deleted = delete::delete(source, &plan, arguments.jobs, &mut complaints)?;
-            sum.deleted += deleted;
+            let deleter = Deleter { source, plan: &plan, batcher: &batcher, written };
+            sum.deleted += deleter.delete(&mut complaints)?;
         }
     }
     conclude(arguments, &sum, out)?;
     Ok(complaints.code())
+}
+
+/// Whether the manifests will have what is asked of those that are there.
+///
+/// # Errors
+/// What to give.
+fn may_sign(signer: Option<&Signer>, keys: &[Verifier]) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let Some(signer) = signer else {
+        return Err(Error::Usage(
+            "--public-key: it requires a signature of manifests as well, and those that are written would have \
+             none: give --sign-key FILE"
+                .to_owned(),
+        ));
+    };
+    check(keys, &signer.sign("", ""), "", "").map(drop).map_err(|_| {
+        Error::Usage(
+            "--sign-key: no key of --public-key verifies what it signs, and the next run would refuse the \
+             manifests: give the --public-key of the key that signs as well"
+                .to_owned(),
+        )
+    })
 }
 
 /// What was done so far, and where it is told.
@@ -219,21 +251,22 @@ struct Report<'a> {
     complaints: &'a mut Complaints,
 }
 
-/// Compacts what is due of a stream.
+/// Compacts what is due of a stream. Gives the SHA-256 of the manifests that it wrote.
 fn compact(
     source: &Source,
     batcher: &Batcher,
     mut plan: Plan,
     report: &mut Report<'_>,
-) -> Result<(), Error> {
+) -> Result<HashSet<Digest>, Error> {
     let mut ledger: Option<Ledger> = None;
+    let mut written = HashSet::new();
     loop {
         let (stretches, more) = plan.due(source, report.complaints)?;
         for (start, blocks) in stretches {
             let day = Day::of(start);
             let known = match ledger.take().filter(|ledger| ledger.day() == day) {
                 Some(known) => known,
-                None => Ledger::read(source, day)?,
+                None => Ledger::read(source, day, &batcher.keys)?,
             };
             let known = ledger.insert(known);
             let left: Vec<FoundBlock<'_>> =
@@ -246,12 +279,13 @@ fn compact(
                 }
                 let done = batcher.run(source, known, stretch, blocks, report.complaints)?;
                 if let Some(done) = done {
+                    written.insert(done.sha256);
                     report.done(source, start, &done)?;
                 }
             }
         }
         if !more {
-            return Ok(());
+            return Ok(written);
         }
     }
 }

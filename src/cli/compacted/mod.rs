@@ -7,6 +7,7 @@
 //! | `place` | where in a compacted object the lines of a block are |
 //! | `ranges` | the lines of an object that is a Parquet file |
 //! | `load` | the manifests of a range of time, and the blocks that they name |
+//! | `signed` | who vouches for a manifest |
 //!
 //! An object without a manifest that names it does not exist for a reader: a run that was ended may
 //! have left it. A block that a manifest names is read from the compacted object, whether the block
@@ -22,9 +23,11 @@ mod load;
 mod manifest;
 mod place;
 mod ranges;
+mod signed;
 
 pub(in crate::cli) use self::key::{CompactKey, Day, Form, forms, part};
 pub(in crate::cli) use self::load::{Loaded, blocks, load, manifests, merge, read};
 pub(in crate::cli) use self::manifest::{FORMAT, INPUTS_MAX, Input, Manifest, Part, comment};
 pub(in crate::cli) use self::place::{Place, Within};
 pub(in crate::cli) use self::ranges::lines;
+pub(in crate::cli) use self::signed::NotSigned;

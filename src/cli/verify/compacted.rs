@@ -14,14 +14,13 @@ use super::inspect::{Inspected, Lens};
 use super::parts::{self, InspectedPart};
 use super::scope::Scope;
 use super::signed::Signed;
-use crate::block::{Digest, Signature, sanitise};
+use crate::block::Digest;
 use crate::cli::Error;
 use crate::cli::blocks::{FoundBlock, each};
-use crate::cli::compacted::{self, Input, Loaded, Manifest, Part, comment, manifests, read};
+use crate::cli::compacted::{self, Input, Loaded, Manifest, NotSigned, Part, manifests, read};
 use crate::cli::settings::Source;
 use crate::cli::terminal::Progress;
 use crate::cli::terminal::output::counted;
-use crate::seal::check;
 
 /// What compaction has left of a stream.
 #[derive(Debug, Default)]
@@ -66,7 +65,7 @@ pub(super) fn look<'a>(
             looked.findings.push(Finding::new(FindingKind::Missing, text).key(key));
             continue;
         };
-        looked.itself(source, &loaded, lens);
+        looked.itself(&loaded, lens);
         let follows = before.filter(|(in_folder, at, _)| (*in_folder, at + 1) == (folder, *number));
         before = Some((folder, *number, loaded.sha256));
         let manifest = match loaded.manifest {
@@ -111,7 +110,7 @@ impl<'a> CompactedStream<'a> {
     }
 
     /// Whether a manifest is what its own metadata says, and who vouches for it.
-    fn itself(&mut self, source: &Source, loaded: &Loaded, lens: Lens<'_>) {
+    fn itself(&mut self, loaded: &Loaded, lens: Lens<'_>) {
         let key = &loaded.key;
         let get = |wanted: &str| {
             let mut pairs = loaded.metadata.iter();
@@ -121,23 +120,10 @@ impl<'a> CompactedStream<'a> {
             let text = "the manifest does not have the hash that its metadata says";
             self.say(FindingKind::Altered, text, key);
         }
-        if lens.keys.is_empty() {
-            return;
-        }
-        let Ok(manifest) = &loaded.manifest else { return };
-        let comment = comment(&sanitise(&source.settings.stream), &manifest.day, manifest.number);
-        match get("signature").zip(get("global-signature")) {
-            None => {
-                let text = "the manifest is not signed: anyone who can write to the bucket could have \
-                            made it; see s3log compact --sign-key";
-                self.say(FindingKind::Unsigned, text, key);
-            }
-            Some((one, two)) => {
-                let signature = Signature { signature: one.to_owned(), global: two.to_owned() };
-                if let Err(bad) = check(lens.keys, &signature, &loaded.text, &comment) {
-                    self.say(FindingKind::Forged, bad.to_string(), key);
-                }
-            }
+        match loaded.signed(lens.keys) {
+            Ok(()) => {}
+            Err(not @ NotSigned::Not) => self.say(FindingKind::Unsigned, not.to_string(), key),
+            Err(NotSigned::Bad(bad)) => self.say(FindingKind::Forged, bad.to_string(), key),
         }
     }
 
