@@ -10,7 +10,9 @@ backend default {
 
 sub vcl_init {
     new access = s3log.stream(
+        # Plain HTTP to another host is refused otherwise. With a gateway on https:// leave allow_http out.
         endpoint = "http://s3:8333",
+        allow_http = true,
         bucket = "edge-logs",
         path = "varnish/%Y/%m/%d/",
         credentials = "/run/secrets/s3log/credentials",

@@ -1,5 +1,5 @@
-//! What the documentation tells to type is there: make targets, commands with their flags, and
-//! arguments. Only what stands in code (indented, fenced or between backticks) is looked at.
+//! What the documentation tells to type is there: make targets, commands with their flags,
+//! endpoints and arguments. Only what stands in code (indented, fenced or between backticks) is looked at.
 //!
 //! Non-goals: what the commands print (`make e2e T=troubles`, the tests of each), and links
 //! (`tools/lint.sh`).
@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vmod_s3log::s3::Endpoint;
 use vmod_s3log::settings::table::{ARGUMENTS, Accepts, Argument};
 
 fn root() -> &'static Path {
@@ -66,12 +67,40 @@ fn code(text: &str) -> Vec<String> {
     pieces
 }
 
+/// The files that are to be copied, whose comments tell what to type.
+fn examples() -> Vec<PathBuf> {
+    let files = |folder: &str| {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let mut all = [files("examples"), files("examples/containers"), files("vcl")].concat();
+    all.extend(["Dockerfile", "packaging/Dockerfile.official"].map(|name| root().join(name)));
+    let copied = |path: &PathBuf| {
+        let plain = |ending| ["vcl", "yaml", "yml", "conf", "service", "timer"].contains(&ending);
+        path.extension().and_then(|ending| ending.to_str()).is_some_and(plain)
+            || path.to_string_lossy().contains("Dockerfile")
+    };
+    all.retain(copied);
+    assert!(all.len() > 10, "{all:?}");
+    all
+}
+
+/// The comments of a file, as a page: what is indented by three is code.
+fn comments(text: &str) -> String {
+    let comment =
+        |line: &str| line.strip_prefix('#').map_or_else(String::new, |text| format!(" {text}"));
+    text.lines().map(|line| comment(line) + "\n").collect()
+}
+
 /// Every piece of code with the page it is from.
 fn all_code() -> Vec<(String, String)> {
     let mut all = Vec::new();
-    for page in pages() {
+    let (pages, examples) = (pages().into_iter(), examples().into_iter());
+    for (page, example) in pages.map(|page| (page, false)).chain(examples.map(|page| (page, true)))
+    {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
-        let pieces = code(&fs::read_to_string(&page).unwrap());
+        let text = fs::read_to_string(&page).unwrap();
+        let pieces = code(&if example { comments(&text) } else { text });
         all.extend(pieces.into_iter().map(|piece| (name.clone(), piece)));
     }
     all
@@ -188,6 +217,25 @@ fn each_command_and_flag_in_the_documentation_is_in_the_help() {
     }
     assert!(seen > 20, "only {seen} flags were found in the documentation");
     assert!(wrong.is_empty(), "not in the help: {wrong:#?}");
+}
+
+#[test]
+fn each_endpoint_in_the_documentation_is_one_that_its_command_takes() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (page, piece) in all_code() {
+        let flag = piece.split("--endpoint ").nth(1);
+        let flag = flag.and_then(|rest| rest.split_whitespace().next());
+        let setting = piece.split("endpoint = \"").nth(1).and_then(|rest| rest.split('"').next());
+        for endpoint in flag.into_iter().chain(setting).filter(|text| text.contains("://")) {
+            let allowed = piece.contains("--allow-http") || piece.contains("allow_http = true");
+            seen += 1;
+            if let Err(error) = Endpoint::parse(endpoint, allowed) {
+                wrong.push(format!("{page}: {error}"));
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} endpoints were found in the documentation");
+    assert!(wrong.is_empty(), "refused: {wrong:#?}");
 }
 
 /// The arguments of the constructor, from the generated reference.
