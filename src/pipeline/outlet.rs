@@ -16,8 +16,8 @@
 //! record, and lines that `vcl_init` logs are kept here until the whole VCL has loaded. A load that
 //! fails lets go, and a folder that was made for it goes.
 //!
-//! Non-goals: surviving the process. What waits in memory is lost with it; `records_unspooled` counts
-//! each such line as it comes, and an error says how many were lost.
+//! Non-goals: surviving the process, or the VCL. What waits in memory is lost with them; `records_unspooled`
+//! counts each such line as it comes, and an error says how many were lost.
 //!
 //! Limits: as many bytes wait as the stream's ring has; further lines count in `dropped_ring`.
 
@@ -177,7 +177,8 @@ impl Outlet {
             Level::Error,
             &format!(
                 "{why}; on_start_failure is serve: lines wait in memory until the start succeeds, \
-                 which is tried every {} s, and are lost if the cache process ends before that",
+                 which is tried every {} s, and are lost if the cache process ends or this VCL is \
+                 discarded before that",
                 AGAIN.as_secs()
             ),
         );

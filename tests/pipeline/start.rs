@@ -288,6 +288,8 @@ fn a_vcl_that_is_discarded_while_its_stream_waits_tries_once_more_or_says_what_i
     let world = World::new();
     world.block();
     let outlet = world.open(true, &[]).unwrap();
+    let when = "are lost if the cache process ends or this VCL is discarded before that";
+    assert!(world.process.messages().iter().any(|text| text.ends_with(when)));
     push(&outlet, "lost", 0..7);
     drop(outlet);
     let lost = "error: stream access: 7 records lost: the stream was never started: ";
