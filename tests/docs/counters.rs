@@ -109,6 +109,24 @@ fn each_series_of_the_prometheus_rules_is_a_counter_and_each_loss_has_an_alert()
 }
 
 #[test]
+fn no_alert_asks_what_a_counter_has_come_to_since_the_start_and_a_stream_that_waits_has_one() {
+    let rules = read("examples/prometheus-rules.yml");
+    let start = "{__name__=~\"varnish_main_s3log_.+_";
+    let mut seen = 0;
+    for (before, rest) in rules.match_indices(start).map(|(at, _)| rules.split_at(at)) {
+        let known = stat(name(&rest[start.len()..])).unwrap();
+        let grows = before.ends_with("increase(");
+        assert_eq!(grows, known.kind == "counter", "{}", known.name);
+        seen += 1;
+    }
+    assert!(seen > 8, "only {seen} series");
+    assert!(
+        rules.contains("_records_unspooled"),
+        "nothing alerts on a stream that has not started"
+    );
+}
+
+#[test]
 fn each_series_of_the_dashboard_is_one_counters_and_each_loss_has_a_line() {
     let dashboard = read("examples/grafana-dashboard.json");
     let pattern = "=~\\\"varnish_main_s3log_.+_";
