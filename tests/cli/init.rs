@@ -72,6 +72,17 @@ fn init_makes_what_a_node_needs_and_a_second_run_changes_nothing() {
 }
 
 #[test]
+fn init_says_which_programs_the_mask_blinds_when_it_makes_it_and_not_otherwise() {
+    const BLIND: &str =
+        "varnishncsa, varnishtop, varnishhist and varnishlog without -g raw show no request";
+    let logs = Logs::start();
+    assert!(init(&logs, &["--dry-run"]).out.contains(BLIND));
+    assert!(!init(&logs, &["--dry-run", "--keep-mask"]).out.contains(BLIND));
+    assert!(init(&logs, &[]).out.contains(BLIND));
+    assert!(!init(&logs, &[]).out.contains(BLIND), "it is told once");
+}
+
+#[test]
 fn init_with_a_key_in_the_file_tries_the_gateway_and_keeps_the_key() {
     let logs = Logs::start();
     init(&logs, &[]);

@@ -76,6 +76,10 @@ pub(super) struct InitArgs {
     no_check: bool,
 }
 
+/// What the drop-in with the mask takes from others.
+const HIDDEN: &str = "From the restart on, varnishncsa, varnishtop, varnishhist and varnishlog without -g raw show \
+                      no request.\nWhere one of them is needed, remove s3log-mask.conf, or leave it out with --keep-mask.";
+
 /// Writes the files, and says what comes next.
 ///
 /// # Errors
@@ -89,11 +93,16 @@ pub(super) fn run(arguments: &InitArgs, out: &mut dyn Write) -> Result<ExitCode,
     };
     let plan = plan(arguments, &answers)?;
     let paint = Paint::stdout();
-    let mut left = 0;
+    let (mut left, mut hides) = (0, false);
     for entry in &plan.entries {
         let done = place::put(entry, &owner, arguments.dry_run, arguments.force)?;
         left += u64::from(matches!(done, Done::Differs(_)));
+        let new = matches!(done, Done::Made(_) | Done::Replaced(_));
+        hides |= new && plan.mask.as_ref() == Some(&entry.path);
         show(out, paint, &entry.path, &done, arguments.dry_run)?;
+    }
+    if hides {
+        writeln!(out, "\n{HIDDEN}")?;
     }
     if left > 0 {
         writeln!(out, "\nWhat differs is left as it is; run the same with --force to replace it.")?;

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub(super) settings: PathBuf,
     pub(super) vcl: PathBuf,
     pub(super) credentials: PathBuf,
+    /// The drop-in that thins out Varnish's log.
+    pub(super) mask: Option<PathBuf>,
 }
 
 impl Plan {
@@ -77,15 +79,15 @@ impl Plan {
             file(&credentials, Content::Secret(KEY.to_owned())),
             file(&spool, Content::Directory),
         ];
+        let masked = systemd.filter(|_| mask).map(|folder| folder.join("s3log-mask.conf"));
         if let Some(folder) = systemd {
             let service = SERVICE.replace(SERVICE_SPOOL, &text(&spool)?);
             entries.push(file(&folder.join("s3log.conf"), Content::Text(service)));
-            if mask {
-                entries
-                    .push(file(&folder.join("s3log-mask.conf"), Content::Text(mask_of(&program))));
-            }
         }
-        Ok(Self { entries, settings, vcl, credentials })
+        if let Some(path) = &masked {
+            entries.push(file(path, Content::Text(mask_of(&program))));
+        }
+        Ok(Self { entries, settings, vcl, credentials, mask: masked })
     }
 }
 
