@@ -4,8 +4,8 @@
 #     include "/etc/varnish/health.vcl";
 #     sub vcl_recv { ... }    # and the rest of yours
 #
-# Behind the vcl_init with the stream, before your other subroutines: then these run first, and
-# `return` keeps the page out of the log. The page's fields: docs/operations.md.
+# Behind the vcl_init with the stream, so also behind the file that `s3log init` writes, and before your
+# other subroutines: then these run before yours return. The page's fields: docs/operations.md.
 #
 # client.ip is whoever opened the connection. Behind a TLS proxy on this machine that does not speak
 # the PROXY protocol everybody is "localhost": use a listener of its own for this page then.
@@ -17,6 +17,8 @@ acl s3log_health {
 
 sub vcl_recv {
     if (req.url == "/s3log") {
+        # It is no request of the site's.
+        access.nolog();
         if (client.ip !~ s3log_health) {
             return (synth(403));
         }
