@@ -138,8 +138,9 @@ mod s3log {
         /// Opens the stream, or joins the stream of another VCL if name, spool and route are the
         /// same. The route decides where records go and who can read them. It consists of
         /// `endpoint`, `bucket`, `path`, `path_timezone`, `timestamp_format`, `hostname`,
-        /// `encrypt_to`, `public_key`, `sign_key`, `gateway` and the object options. All other
-        /// arguments come from the VCL whose task wrote the latest record (`docs/operations.md`).
+        /// `encrypt_to`, `public_key`, `sign_key`, `gateway`, `expected_bucket_owner` and the object
+        /// options. All other arguments come from the VCL whose task wrote the latest record
+        /// (`docs/operations.md`).
         /// An unreachable gateway is no error: blocks wait in the spool until it is back.
         pub fn new(
             #[vcl_name] name: &CStr,
@@ -267,7 +268,9 @@ mod s3log {
             /// matters only after a power failure (`docs/guarantees.md`). Default: `block`.
             sync: Option<&CStr>,
             /// How long varnishd's exit may wait for the last upload, from 0s to 10m. What is not
-            /// uploaded by then waits in the spool. Default: 5s.
+            /// uploaded by then waits in the spool. varnishd kills the cache process after its
+            /// parameter `cli_timeout`, 60 seconds: for more than 50s raise that, and
+            /// `TimeoutStopSec=` of its unit, as well. Default: 5s.
             exit_timeout: Option<&CStr>,
             /// Which process uploads. `internal`: varnishd. `external`: varnishd opens no
             /// connection and reads no credentials; `s3log ship`, as another user, uploads from the

@@ -290,6 +290,25 @@ fn what_the_reference_says_of_an_argument_is_what_the_table_has() {
 }
 
 #[test]
+fn the_arguments_that_make_the_route_are_the_ones_that_the_documentation_names() {
+    let read = |page: &str| fs::read_to_string(root().join(page)).unwrap();
+    let words = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let page = read("docs/operations.md");
+    let said =
+        page.split_once("\n## Routes\n").unwrap().1.split_once("A record belongs").unwrap().0;
+    let named: BTreeSet<String> = words(said);
+    let routes = ARGUMENTS.iter().filter(|known| known.route).map(|known| known.name.to_owned());
+    assert_eq!(named, routes.collect(), "docs/operations.md");
+    // The reference has those that objects are stored with in a word.
+    let (first, objects) = said.split_once("and what objects are stored with").unwrap();
+    assert!(words(objects).is_subset(&named));
+    let api = read("API.md");
+    let (_, said) = api.split_once("The route decides where records go").unwrap();
+    let said = said.split_once("and the object\noptions").unwrap().0;
+    assert_eq!(words(said), words(first), "API.md");
+}
+
+#[test]
 fn each_setting_that_has_a_flag_is_in_the_table() {
     let help = help(&["check"]).unwrap();
     let variables = help.split("[env: S3LOG_").skip(1);
