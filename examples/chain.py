@@ -4,7 +4,7 @@ Nothing of the module or of its command is used: boto3 reads the bucket, hashlib
 program minisign checks signatures. It finds that something is wrong and where; `s3log verify`
 says more about what happened.
 
-    tools/chain.py --endpoint URL --bucket NAME [--prefix TEXT] [--public-key FILE] STREAM
+    examples/chain.py --endpoint URL --bucket NAME [--prefix TEXT] [--public-key FILE] STREAM
 
 Credentials come from where boto3 takes them. Exit code 1 when something is wrong.
 """

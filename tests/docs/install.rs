@@ -155,6 +155,25 @@ fn an_empty_folder_for_the_module_ends_it() {
 }
 
 #[test]
+fn the_examples_run_one_image_and_its_version_is_cargos() {
+    let image = concat!("image: varnish-s3log:", env!("CARGO_PKG_VERSION"));
+    let mut seen = 0;
+    for file in ["containers/compose.yaml", "containers/kubernetes.yaml", "s3log-compact.yaml"] {
+        let text =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file))
+                .unwrap();
+        for line in text.lines().map(str::trim).filter(|line| line.starts_with("image: ")) {
+            // The origin and the gateway of compose.yaml are others'.
+            if line.contains("s3log") {
+                assert_eq!(line, image, "{file}");
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
 fn the_packages_version_is_cargos() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let changelog = fs::read_to_string(root.join("debian/changelog")).unwrap();
