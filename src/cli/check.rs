@@ -483,6 +483,7 @@ fn write(source: &Source) -> (String, String, Answer) {
             Ok(Box::new(Cursor::new(body.clone().into_bytes())))
         },
         sending: PutObject::UNTOLD,
+        unanswered: 0,
     };
     let mut answer = source.client.put(&object);
     for _ in 0..2 {

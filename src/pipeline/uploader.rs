@@ -200,6 +200,7 @@ impl Upload<'_> {
             metadata: &metadata,
             open: &|| self.open(&first),
             sending: &|bytes| underway.sending(bytes),
+            unanswered: 0,
         };
         let clock = &*self.pipeline.environment.clock;
         let Some(client) = &self.target.client else {

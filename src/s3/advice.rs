@@ -47,6 +47,13 @@ fn advice(outcome: Outcome, status: Option<u16>, code: &str, message: &str) -> &
             "the proxy does not let this through; check its user, its password and its rules"
         }
         Outcome::Tls => "no trusted connection; check the certificate, ca_file and the clock",
+        Outcome::TimedOut if message.contains("receive response") => {
+            "the gateway has the whole request and does not answer in time; if it is only slow, raise timeout"
+        }
+        Outcome::TimedOut if message.contains("per write") => {
+            "the gateway, or what is in front of it, takes no more of the block; if it is only slow, \
+             raise timeout"
+        }
         Outcome::TimedOut => "no answer in time",
         Outcome::Broken => "the connection ended early",
         Outcome::Busy if code == "TemporaryRedirect" => {

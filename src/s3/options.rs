@@ -13,7 +13,8 @@ pub struct Options {
     pub region: String,
     /// Longest time for name, connection, proxy and TLS together. 5 s by default.
     pub connect_timeout: Duration,
-    /// Fixed part of the longest time for a whole request. 30 s by default.
+    /// Fixed part of the longest time for a whole request, and of the time in which a gateway that has
+    /// the whole body answers. 30 s by default.
     pub timeout: Duration,
     /// The slowest body that is waited for, in bytes a second: a request gets `timeout` and the
     /// body's length over this rate. 64 KiB/s by default; 0 counts as 1.
@@ -49,11 +50,25 @@ impl Default for Options {
     }
 }
 
+/// Most bytes of a body that are on their way when the connection has taken its last one: what Linux buffers
+/// at most for a socket, unless somebody has raised it (`net.ipv4.tcp_wmem`).
+const ON_THEIR_WAY: u64 = 4 * 1024 * 1024;
+
 impl Options {
     /// The longest time for a request with a body of `len` bytes.
     #[must_use]
     pub(crate) fn deadline(&self, len: u64) -> Duration {
         self.timeout.saturating_add(Duration::from_secs(len / self.floor_rate.max(1)))
+    }
+
+    /// How long a gateway is waited for that takes no more of a body of `len` bytes, or has all of it and
+    /// does not answer. Some are slow and honest, as one behind a proxy that passes the body on only when
+    /// it has it all. So each of the `unanswered` attempts before doubles it: what is stored in the end is
+    /// not sent for ever. [`Options::deadline`] ends all waits.
+    #[must_use]
+    pub(crate) fn silence(&self, len: u64, unanswered: u32) -> Duration {
+        let once = self.deadline(len.min(ON_THEIR_WAY));
+        once.saturating_mul(1_u32.checked_shl(unanswered).unwrap_or(u32::MAX))
     }
 
     /// The part that is about connections.
@@ -64,5 +79,24 @@ impl Options {
             client_certificate: self.client_certificate.clone(),
             proxy: self.proxy.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_take_as_long_as_what_is_on_its_way_and_twice_as_long_each_time() {
+        let options = Options::default();
+        let seconds = |len, unanswered| options.silence(len, unanswered).as_secs();
+        assert_eq!(seconds(1, 0), 30);
+        assert_eq!(seconds(1 << 20, 0), options.deadline(1 << 20).as_secs());
+        for len in [4 << 20, 64 << 20, 5 << 30] {
+            assert_eq!([0, 1, 2, 3].map(|times| seconds(len, times)), [94, 188, 376, 752], "{len}");
+        }
+        // Whoever answers before the deadline of a large block is heard in the end.
+        assert!(options.silence(5 << 30, 10) > options.deadline(5 << 30));
+        assert!(options.silence(5 << 30, u32::MAX) > options.deadline(5 << 30));
     }
 }

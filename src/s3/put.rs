@@ -53,7 +53,7 @@ impl Client {
             payload_sha256: &hash,
             body: Some(&mut body),
             deadline: self.options().deadline(object.len),
-            patience: Patience::Short,
+            patience: Patience::Short(self.options().silence(object.len, object.unanswered)),
             ask_first,
             cost: self.gateway().put_cost(object.len),
         });

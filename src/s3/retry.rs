@@ -44,6 +44,8 @@ pub struct Attempts {
     attempts: u32,
     /// Those of them that found the fault in the block.
     condemned: u32,
+    /// Those of them that ran out of time.
+    unanswered: u32,
     /// When the first one began, in monotonic time.
     since: Option<Duration>,
 }
@@ -52,7 +54,7 @@ impl Attempts {
     /// None yet; the waits come from `backoff`.
     #[must_use]
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, attempts: 0, condemned: 0, since: None }
+        Self { backoff, attempts: 0, condemned: 0, unanswered: 0, since: None }
     }
 
     /// One more attempt.
@@ -63,8 +65,11 @@ impl Attempts {
         clock: &dyn Clock,
     ) -> Attempted {
         let since = *self.since.get_or_insert_with(|| clock.monotonic());
-        let answer = store.put(object);
+        let answer = store.put(&PutObject { unanswered: self.unanswered, ..*object });
         self.attempts = self.attempts.saturating_add(1);
+        if answer.outcome == Outcome::TimedOut {
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
         let (attempts, elapsed) = (self.attempts, clock.monotonic().saturating_sub(since));
         let (action, outcome) = (answer.action(), answer.outcome);
         let failure =

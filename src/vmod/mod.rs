@@ -299,7 +299,9 @@ mod s3log {
             /// Default: 5s.
             connect_timeout: Option<&CStr>,
             /// The time limit for a request without its body, from 1s to 1h. A body adds one second
-            /// for every 64KB. Default: 30s.
+            /// for every 64KB. A gateway that has the whole body and does not answer, or reads no
+            /// more of it, gets at most 64 seconds more than `timeout`, and twice that after each
+            /// attempt for the block that ran out of time. Default: 30s.
             timeout: Option<&CStr>,
             /// An AWS STS role to assume with the credentials found. Default: none.
             role_arn: Option<&CStr>,

@@ -210,6 +210,7 @@ impl Logs {
             metadata,
             open: &open,
             sending: PutObject::UNTOLD,
+            unanswered: 0,
         });
         assert_eq!(answer.action(), Action::Done, "{answer}");
     }

@@ -58,6 +58,7 @@ pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T)
         metadata: &metadata,
         open: &open,
         sending: PutObject::UNTOLD,
+        unanswered: 0,
     })
 }
 

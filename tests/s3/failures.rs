@@ -719,6 +719,65 @@ fn an_answer_that_comes_after_our_timeout_is_settled_by_412_and_head() {
     assert_eq!(*waits.lock().unwrap(), 1);
 }
 
+/// A client whose deadline for a large block is far from the time in which an answer is expected.
+fn with_floor_rate(fake: &Fake, floor_rate: u64) -> Client {
+    let proxy = Proxy::None;
+    let options = Options { timeout: HASTE, floor_rate, proxy, ..Options::default() };
+    client(&fake.endpoint(), KEYS, options, System::new())
+}
+
+#[test]
+fn a_gateway_that_has_the_whole_block_and_never_answers_is_not_waited_for_until_the_deadline() {
+    // Who waits for another client keeps the silent connection.
+    let fake = Fake::start(vec![Play::Silence, Play::Store]);
+    // Deadline: a minute later.
+    let client = with_floor_rate(&fake, 1 << 20);
+    let silent = put(&client, "k", &vec![b'x'; 64 << 20]);
+    assert_eq!(silent.outcome, Outcome::TimedOut, "{silent:?}");
+    assert!(silent.message.contains("receive response"), "{silent}");
+    assert!(silent.to_string().contains("if it is only slow, raise timeout"), "{silent}");
+}
+
+#[test]
+fn a_gateway_that_reads_no_more_of_a_block_is_not_waited_for_until_the_deadline() {
+    let fake = Fake::start(vec![Play::SayUnread(String::new()), Play::Store]);
+    let begin = Instant::now();
+    let stalled = object("k", b"block", |object| {
+        let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(std::io::repeat(b'x'))) };
+        // Deadline: after more than an hour.
+        with_floor_rate(&fake, 1 << 20).put(&PutObject { len: 5 << 30, open: &open, ..*object })
+    });
+    assert_eq!(stalled.outcome, Outcome::TimedOut, "{stalled:?}");
+    assert!(stalled.to_string().contains("takes no more of the block"), "{stalled}");
+    assert!(begin.elapsed() < Duration::from_secs(1200), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_gateway_that_is_slow_and_honest_is_given_more_time_at_each_attempt_that_ran_out_of_it() {
+    /// Answers whoever has had the patience of two such attempts.
+    struct Slow(Mutex<Vec<(u32, Outcome)>>);
+    impl PutOnce for Slow {
+        fn put(&self, object: &PutObject<'_>) -> Answer {
+            let mut seen = self.0.lock().unwrap();
+            let outcome = match (object.unanswered, seen.len()) {
+                (_, 1) => Outcome::Busy,
+                (2.., _) => Outcome::Stored,
+                _ => Outcome::TimedOut,
+            };
+            seen.push((object.unanswered, outcome));
+            Answer::local(outcome, "")
+        }
+        fn reread_credentials(&self) {}
+    }
+    let slow = Slow(Mutex::new(Vec::new()));
+    object("k", b"block", |object| {
+        let backoff = Backoff::new(fastrand::Rng::with_seed(1));
+        upload(&slow, object, &Shifted::default(), backoff, &mut |_| true, &mut |_, _, _| ())
+    });
+    use Outcome::{Busy, Stored, TimedOut};
+    assert_eq!(*slow.0.lock().unwrap(), [(0, TimedOut), (1, Busy), (1, TimedOut), (2, Stored)]);
+}
+
 #[test]
 fn a_slow_drip_ends_at_the_deadline() {
     let text = reply("200 OK", &[("X-Padding", &"x".repeat(200))], "");

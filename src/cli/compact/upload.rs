@@ -48,6 +48,7 @@ pub(super) fn part(
         metadata,
         open: &open,
         sending: PutObject::UNTOLD,
+        unanswered: 0,
     };
     put(source, &object).map_err(|answer| Error::Gateway { what: format!("put {key}"), answer })
 }
@@ -75,7 +76,8 @@ pub(super) fn manifest(
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(bytes.to_vec()))) };
     let (len, sha256) = (bytes.len() as u64, Digest::of(bytes).0);
     let sending = PutObject::UNTOLD;
-    match put(source, &PutObject { key, len, sha256, metadata, open: &open, sending }) {
+    let unanswered = 0;
+    match put(source, &PutObject { key, len, sha256, metadata, open: &open, sending, unanswered }) {
         Ok(()) => Ok(true),
         Err(answer) if answer.outcome == Outcome::Conflict => Ok(false),
         Err(answer) => Err(failed(answer)),
@@ -83,8 +85,10 @@ pub(super) fn manifest(
 }
 
 fn put(source: &Source, object: &PutObject<'_>) -> Result<(), Answer> {
+    let mut unanswered = 0;
     patiently(|| {
-        let answer = source.client.put(object);
+        let answer = source.client.put(&PutObject { unanswered, ..*object });
+        unanswered += u32::from(answer.outcome == Outcome::TimedOut);
         if answer.action() == Action::Done { Ok(()) } else { Err(answer) }
     })
 }

@@ -1,7 +1,8 @@
 //! One HTTP/1.1 exchange, bounded in bytes and time. Knows nothing of S3.
 //!
 //! Limits: 64 KiB of response headers; the body is bounded by the caller; a response's body gets
-//! 10 s after its headers; everything together gets the request's deadline. Redirects are
+//! 10 s after its headers; a gateway that reads no more of a body, or has it and does not answer, gets what
+//! [`Patience`] says; everything together gets the request's deadline. Redirects are
 //! returned, never followed: a redirect to another region must be seen, and a signature is good
 //! for one host only.
 
@@ -77,11 +78,12 @@ pub(super) struct Request<'a, 'b> {
     pub(super) patience: Patience,
 }
 
-/// How long a response's body may take.
+/// How long a response's body may take, and a gateway that makes no progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// 10 s: its bytes do not matter.
-    Short,
+    /// 10 s: its bytes do not matter. So long is waited for a gateway that reads no more of the request's
+    /// body, and for its answer to the whole.
+    Short(Duration),
     /// What the request's deadline leaves.
     Deadline,
     /// The deadline for each read: the caller takes the bytes at his own pace. What
@@ -224,9 +226,11 @@ impl Http {
         let agent = self.agent();
         let config = agent.configure_request(built).proxy(tunnel);
         let config = match patience {
-            Patience::Short => {
-                config.timeout_global(Some(deadline)).timeout_recv_body(Some(BODY_TIME))
-            }
+            Patience::Short(silence) => config
+                .timeout_global(Some(deadline))
+                .timeout_per_write(Some(silence))
+                .timeout_recv_response(Some(silence))
+                .timeout_recv_body(Some(BODY_TIME)),
             Patience::Deadline => config.timeout_global(Some(deadline)),
             Patience::EachRead => config
                 .timeout_send_request(Some(deadline))

@@ -51,6 +51,9 @@ pub struct PutObject<'a> {
     pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
     /// Is told of each piece of the body that is handed to the connection: its bytes.
     pub sending: &'a dyn Fn(u64),
+    /// Attempts for it that have run out of time before: each doubles the time in which the gateway is to
+    /// answer.
+    pub unanswered: u32,
 }
 
 impl PutObject<'_> {
