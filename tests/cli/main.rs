@@ -28,4 +28,5 @@ mod sizes;
 mod terminal;
 mod top;
 mod verify;
+mod verify_chains;
 mod verify_checkpoint;

@@ -83,6 +83,7 @@ impl Chain {
 /// A chain that is being walked.
 struct Walk<'a> {
     chain: Chain,
+    head: Member<'a>,
     tail: Member<'a>,
 }
 
@@ -109,7 +110,7 @@ impl<'a> Walk<'a> {
             links: Vec::new(),
             boot_ids: HashSet::new(),
         };
-        let mut walk = Self { chain, tail: member };
+        let mut walk = Self { chain, head: member, tail: member };
         walk.take(member);
         walk
     }
@@ -140,6 +141,17 @@ impl<'a> Walk<'a> {
         may_be_one(self.chain.route, member.meta.route)
     }
 
+    /// Whether `member` is surely older than this chain's tail, so that it cannot follow it.
+    fn is_younger(&self, member: &Member<'_>) -> bool {
+        let (tail, meta) = (self.tail.meta, member.meta);
+        tail.boot > meta.boot && tail.first > meta.first
+    }
+
+    /// Whether this chain had ended before `after` began, on the same route.
+    fn is_before(&self, after: &Self) -> bool {
+        self.chain.route == after.chain.route && self.chain.last <= after.head.meta.first
+    }
+
     /// Whether `member` says that it follows this chain's tail.
     fn links(&self, member: &Member<'_>) -> bool {
         self.tail.meta.number.checked_add(1) == Some(member.meta.number)
@@ -159,6 +171,9 @@ pub(super) fn chains(members: &[Member<'_>], open_start: bool) -> (Vec<Chain>, V
         let mut walks: Vec<Walk<'_>> = Vec::new();
         for member in blocks.iter() {
             step(&mut walks, *member, open_start, &mut findings);
+        }
+        if open_start {
+            findings.extend(walks.iter().filter_map(|walk| no_expiry(walk, &walks)));
         }
         walks.sort_by_key(|walk| (walk.chain.first, walk.chain.first_boot));
         for (at, after) in walks.iter().enumerate() {
@@ -209,13 +224,15 @@ fn step<'a>(
         walks.push(Walk::begin(member));
         return;
     }
-    // The link is broken: the chain of the same boot, else the one of the route that has come furthest.
+    // The link is broken: the chain of the same boot, else the latest one of the route that is not younger.
     let before = |walk: &Walk<'_>| walk.tail.meta.number < meta.number;
     let same = walks.iter().position(|walk| before(walk) && walk.tail.meta.boot == meta.boot);
     let other = || {
         let fits = walks.iter().enumerate();
         let fits = fits.filter(|(_, walk)| before(walk) && walk.may_have(&member));
-        fits.max_by_key(|(_, walk)| walk.tail.meta.number).map(|(place, _)| place)
+        let fits = fits.filter(|(_, walk)| !walk.is_younger(&member));
+        fits.max_by_key(|(_, walk)| (walk.tail.meta.first, walk.tail.meta.number))
+            .map(|(place, _)| place)
     };
     match same.or_else(other).and_then(|place| walks.get_mut(place)) {
         Some(walk) => {
@@ -223,21 +240,39 @@ fn step<'a>(
             walk.take(member);
         }
         None => {
-            if !open_start {
-                let of = meta.route.map_or_else(String::new, |route| format!(" of route {route}"));
-                let mut text = format!("the chain{of} does not start with block 1");
-                if meta.number == 1 {
-                    "the first block names a predecessor: its metadata was altered"
-                        .clone_into(&mut text);
-                }
-                let last = meta.number.saturating_sub(1).max(1);
-                let kind =
-                    if meta.number == 1 { FindingKind::Altered } else { FindingKind::Missing };
-                findings.push(Finding::new(kind, text).at(&meta.host, 1, last).key(member.key));
+            if meta.number == 1 {
+                let text = "the first block names a predecessor: its metadata was altered";
+                let finding = Finding::new(FindingKind::Altered, text).at(&meta.host, 1, 1);
+                findings.push(finding.key(member.key));
+            } else if !open_start {
+                findings.push(no_start(member, ""));
             }
             walks.push(Walk::begin(member));
         }
     }
+}
+
+/// A chain whose first blocks are not there, and what tells that they did not expire.
+fn no_start(head: Member<'_>, why: &str) -> Finding {
+    let meta = head.meta;
+    let of = meta.route.map_or_else(String::new, |route| format!(" of route {route}"));
+    let text = format!("the chain{of} does not start with block 1{why}");
+    let last = meta.number.saturating_sub(1).max(1);
+    Finding::new(FindingKind::Missing, text).at(&meta.host, 1, last).key(head.key)
+}
+
+/// First blocks that are missing and are younger than a chain that is there: they have neither expired, nor are
+/// they older than the range of time that was asked for.
+fn no_expiry(walk: &Walk<'_>, walks: &[Walk<'_>]) -> Option<Finding> {
+    let older = || walks.iter().find(|other| !std::ptr::eq(*other, walk) && other.is_before(walk));
+    if walk.head.meta.number <= 1 {
+        return None;
+    }
+    let text = format!(
+        ", and an older chain, which ends with boot {}, is there",
+        older()?.chain.last_boot
+    );
+    Some(no_start(walk.head, &text))
 }
 
 /// What is wrong between two blocks that should follow one another and do not.
