@@ -63,14 +63,18 @@ impl Ledger {
     /// so that what was committed before cannot come back and describe bytes that were not there then.
     ///
     /// # Errors
-    /// It could not be brought to the disk; it holds for this process and its successors.
+    /// It could not be brought to the disk. Where what was there before could not either, that holds for
+    /// this process's successors until the next commit.
     pub fn begin(&mut self) -> Result<(), SyncError> {
         let payload = self.spool.payload();
         if self.sync == SyncPolicy::None {
-            return Ok(self.reader.commit(payload.as_bytes())?);
+            self.reader.commit(payload.as_bytes())?;
+        } else {
+            self.reader.commit_synced(payload.as_bytes())?;
+            self.reader.commit_synced(payload.as_bytes())?;
         }
-        self.reader.commit_synced(payload.as_bytes())?;
-        self.reader.commit_synced(payload.as_bytes())
+        self.spool.ring_tells();
+        Ok(())
     }
 
     /// Of the same spool and another ring, whose commit says what this one's would.

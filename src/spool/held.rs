@@ -7,15 +7,37 @@
 //!
 //! Non-goal: dropping any of them for room; `spool_max` does not count them.
 
+use std::io;
+
 use super::commit::{OpenBlock, Payload};
 use super::files::names::{Name, SECRET};
-use super::files::remove_if_there;
+use super::files::{Files, remove_if_there};
 use super::seal::{Origin, write_sealed};
 use super::writer::Sealed;
 use super::{Spool, SpoolError, SyncPolicy};
 use crate::block::{Drops, Hasher};
 
+/// What [`SECRET`] holds while what comes into the ring is secret and the ring's commit may not say so.
+const OF_THE_RING: &[u8] = b"ring\n";
+
 impl Spool {
+    /// Says that what comes into the ring from now on is to be encrypted. For a start, before anybody can push: until
+    /// [`Spool::ring_tells`] the ring's commit is that of the process before, and a kill leaves that.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(crate) fn expect_secrets(files: &dyn Files) -> io::Result<()> {
+        files.create(SECRET, OF_THE_RING)
+    }
+
+    /// The ring's commit says from now on whether what the ring holds is to be encrypted.
+    pub(crate) fn ring_tells(&mut self) {
+        if self.ring_is_marked {
+            // Left as it is it makes a start cautious, and nothing else.
+            self.ring_is_marked = self.store.files.create(SECRET, &[]).is_err();
+        }
+    }
+
     /// Whether the open block, and what the ring holds, is to be encrypted and cannot be: there is
     /// no [`Sealing`](crate::seal::Sealing).
     #[must_use]
@@ -134,17 +156,22 @@ impl Spool {
     /// Removes that file once nothing secret is in the open block, in the ring, or in a block that waits to
     /// be mended.
     pub(super) fn unmark(&mut self) {
-        if self.marked && !self.state.secret && !self.secrets_wait {
+        if self.state.secret {
+            return;
+        }
+        if self.marked && !self.secrets_wait {
             // Left there it makes a start cautious, and nothing else.
             self.marked = remove_if_there(&*self.store.files, SECRET).is_err();
+            self.ring_is_marked &= self.marked;
         }
+        self.ring_tells();
     }
 }
 
 /// Writes what is known of a block that waits for a key, whole or not at all: a full disk leaves what was
 /// there before.
 pub(super) fn describe(
-    files: &dyn super::Files,
+    files: &dyn Files,
     number: u64,
     state: &OpenBlock,
     sync: bool,

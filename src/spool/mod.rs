@@ -28,7 +28,7 @@
 //! | `N.new`, `format.new` | not yet renamed to `N.json` or `N.hold`, `format`; deleted at start |
 //! | `N.held` | unencrypted members of a block that waits for a key to be encrypted to; N is its own |
 //! | `N.hold` | what is known of them: a payload, as in `commit.rs` |
-//! | `secret` | empty; an open block of which the ring tells nothing is to be encrypted, and so may be a damaged one that waits for room to be mended |
+//! | `secret` | an open block of which the ring tells nothing is to be encrypted, and so may be a damaged one that waits for room to be mended; with content, what the ring holds as well |
 //! | `quarantine/` | `N.json`, `N.data` or `N.sealed`, `N.reason` with the reason in words, and `N.requeue`, empty: send it again |
 //! | `ship/` | notes of the process that uploads for this one, 0770: see `notes.rs` |
 //! | `moved/` | blocks that come from another route's folder, see `moved.rs` |

@@ -39,6 +39,8 @@ pub struct Spool {
     pub(super) taken: Vec<String>,
     /// Whether the file [`SECRET`] is there.
     pub(super) marked: bool,
+    /// Whether it says that what the ring holds is secret.
+    pub(super) ring_is_marked: bool,
     /// A block that may have to be encrypted waits to be mended, and nothing but that file tells so.
     pub(super) secrets_wait: bool,
     /// The open block as it was last on the disk, and its hash.

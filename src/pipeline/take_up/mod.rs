@@ -129,6 +129,13 @@ impl Opening {
         Spool::check_format(&*files).map_err(refused)?;
         let Opened { ring, reader, recovered } =
             open_ring(path.as_deref(), settings, environment, &mut notes)?;
+        if settings.sealing.is_some()
+            && let Err(error) = Spool::expect_secrets(&*files)
+        {
+            let note =
+                format!("that lines are to be encrypted cannot be noted in the spool: {error}");
+            notes.push((Level::Warn, note));
+        }
         let filled = reader.cursor() + reader.pending_bytes();
         let filled = (recovered.records > 0).then_some(filled);
         Spool::check_commit(recovered.payload.as_deref()).map_err(refused)?;

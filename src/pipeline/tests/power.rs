@@ -268,6 +268,9 @@ impl World {
             pages.lock().unwrap().write(&std::fs::read(&path)?, range, fails);
             if fails { Err(std::io::Error::other("input/output error")) } else { Ok(()) }
         }));
+        if self.options().sealing.is_some() {
+            let _ = Spool::expect_secrets(&self.disk);
+        }
         // One that fails is tried again.
         let spool = (0..4).find_map(|_| {
             let files = Arc::new(self.disk.clone()) as Arc<dyn Files>;
@@ -868,6 +871,23 @@ fn records_that_the_kernel_dropped_while_a_failed_write_was_undone_are_read_agai
         Action::Sync,
     ];
     lives(SyncPolicy::Every(Duration::from_secs(1)), &Setup::PLAIN, &actions);
+}
+
+/// A start with a key could not bring to the disk what the start before had committed, and so did not commit that
+/// what comes is to be encrypted; the start after it had no key.
+#[test]
+fn what_was_logged_after_a_start_that_could_commit_nothing_is_still_to_be_encrypted() {
+    let actions = [
+        Action::Key,
+        Action::SyncFailsIn(1, false),
+        Action::Key,
+        Action::Push(1),
+        Action::Key,
+        Action::Pack(1),
+        Action::Take,
+    ];
+    let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
+    lives(SyncPolicy::Block, &encrypted, &actions);
 }
 
 /// The kernel dropped a block that it could not write; the commit before, which told of it, found

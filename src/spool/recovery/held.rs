@@ -159,6 +159,12 @@ impl Recovery<'_> {
         self.is_there(SECRET)
     }
 
+    /// See [`Spool::expect_secrets`](super::Spool::expect_secrets).
+    pub(super) fn ring_is_marked(&self) -> Result<bool, SpoolError> {
+        let length = self.files.length(SECRET).map_err(SpoolError::io("read", SECRET))?;
+        Ok(length.is_some_and(|length| length > 0))
+    }
+
     /// Sets those blocks aside of which nothing tells but their members.
     pub(super) fn hold_unknown(&mut self) -> Result<(), SpoolError> {
         for (number, state) in std::mem::take(&mut self.unknown) {

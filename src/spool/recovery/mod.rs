@@ -137,8 +137,9 @@ impl Spool {
             secrets_wait: false,
         };
         recovery.run()?;
-        let (state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
-        let marked = recovery.is_marked()?;
+        let (mut state, hasher, mut uncommitted_bytes) = recovery.open_block()?;
+        let (marked, ring_is_marked) = (recovery.is_marked()?, recovery.ring_is_marked()?);
+        state.secret |= ring_is_marked;
         let Recovery { index, lost, rebuilt, set_aside, left_in_place, newest, held, .. } =
             recovery;
         let mut kept_members = recovery.kept_members;
@@ -178,6 +179,7 @@ impl Spool {
             held_free,
             taken,
             marked,
+            ring_is_marked,
             secrets_wait,
             synced,
             deferred: false,
