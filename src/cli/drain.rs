@@ -5,18 +5,16 @@
 //! nothing: what is not uploaded stays where it is.
 
 use std::io::Write;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::node::{Terminal, environment};
+use super::node::{Terminal, become_owner, environment};
 use super::settings::Connection;
 use super::terminal::Progress;
 use super::terminal::output::{count, counted, json, size};
-use super::{Error, program, spools};
+use super::{Error, spools};
 use crate::events::{Events, Level};
 use crate::pipeline::{FOREVER, Folder, Registry, StartError, folders, may_be_of};
 use crate::settings::table::ARGUMENTS;
@@ -74,40 +72,16 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     let streams = arguments.connection.streams(&arguments.streams)?;
     let all = streams.iter().map(|stream| arguments.connection.settings(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
-    become_owner(&all)?;
-    let start = Instant::now();
-    let whole = each(&all, |settings| drain(arguments, settings, start, out))?;
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Goes on as the user that all these spools belong to, if root runs this: what root packs and seals,
-/// varnishd's user could not read. The same command starts anew, and reads settings and credentials as that
-/// user. Where there are several owners, `drain_folder` refuses what is another one's.
-fn become_owner(all: &[Settings]) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
     let directories = all.iter().filter_map(|settings| match &settings.place {
         // What cannot be read is refused a moment later, with the reason.
         Place::Directory(directory) => folders(directory, &settings.stream).ok(),
         Place::Memory => None,
     });
-    let mut owners = directories.flatten().filter_map(|folder| {
-        let found = folder.path.metadata().ok()?;
-        Some((found.uid(), found.gid()))
-    });
-    let Some(owner) = owners.next() else { return Ok(()) };
-    if owner.0 == 0 || owners.any(|other| other != owner) {
-        return Ok(());
-    }
-    // Through /proc: that user may not see where the program's file is. The other groups of root go as well.
-    let error = Command::new("/proc/self/exe")
-        .arg0("s3log")
-        .args(std::env::args_os().skip(1))
-        .uid(owner.0)
-        .gid(owner.1)
-        .exec();
-    Err(program::failed("s3log as the spool's user", error))
+    // Where there are several owners, `drain_folder` refuses what is another one's.
+    become_owner(directories.flatten())?;
+    let start = Instant::now();
+    let whole = each(&all, |settings| drain(arguments, settings, start, out))?;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether all of a stream is in the bucket, whichever routes it is for.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
+use super::node::become_owner;
 use super::shift::{self, Shift};
 use super::spools::Spools;
 use super::terminal::output::{Paint, count, counted, json, size};
@@ -20,7 +21,8 @@ use crate::spool::{self, Refused, Selection};
 #[command(
     after_help = "A block is quarantined when the gateway refuses it for good. Fix the cause first, \
                   then requeue. Without --all, --code, --block or --from, the command only lists the \
-                  quarantined blocks. Run it as the user that owns the spool.\n\n\
+                  quarantined blocks. Run it as the user that owns the spool; root becomes that user, and another one \
+                  is refused.\n\n\
                   --from moves all that waits for a route, as s3log stats shows it, to another route of \
                   the stream: for a bucket or a key that will not come back. Encrypted blocks are moved \
                   only to a route with exactly the same keys. The blocks continue the chain of the other \
@@ -78,6 +80,11 @@ impl RequeueArgs {
 /// # Errors
 /// A setting, a directory that cannot be read or written, or the output.
 pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let selection = arguments.selection();
+    // Who only looks at the list changes nothing.
+    if arguments.from.is_some() || selection.is_some() {
+        become_owner(arguments.spools.find()?.into_iter().map(|spool| spool.folder))?;
+    }
     if let Some(from) = &arguments.from {
         let shift = Shift {
             from,
@@ -89,7 +96,6 @@ pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCo
         };
         return shift::run(&shift, out);
     }
-    let selection = arguments.selection();
     let paint = Paint::stdout();
     let mut chosen = 0u64;
     for spool in arguments.spools.find()? {
@@ -98,7 +104,11 @@ pub(super) fn run(arguments: &RequeueArgs, out: &mut dyn Write) -> Result<ExitCo
         let Some(glance) = spool.read(spool::glance)? else { continue };
         let holder = glance.holder;
         let blocks = match &selection {
-            Some(selection) => spool::request(root, selection),
+            Some(selection) => {
+                spool::check_owner(root)
+                    .map_err(|error| Error::Usage(format!("{}: {error}", root.display())))?;
+                spool::request(root, selection)
+            }
             None => spool::refused(root),
         };
         let blocks = match blocks {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::files::Flock;
@@ -54,22 +53,6 @@ pub(crate) fn has_blocks(root: &Path) -> bool {
         )
     };
     has_name(root, is_block) || has_name(&root.join(MOVED), |_| true)
-}
-
-/// Refuses a folder of another user: what this process makes in it, root's included, its owner could not
-/// read.
-///
-/// # Errors
-/// `PermissionDenied` with what to do, or the file system's.
-pub(crate) fn check_owner(root: &Path) -> io::Result<()> {
-    let owner = fs::metadata(root)?.uid();
-    if owner == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
-    let text = format!(
-        "it belongs to the user with id {owner}: run the command as that user (sudo -u '#{owner}' ...)"
-    );
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 /// Whether there is so much in `root` that nobody should wait for it to be read.
@@ -196,7 +179,7 @@ pub fn remove_empty(root: &Path, more: &[&str]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::Disk;
+    use crate::spool::{Disk, check_owner};
 
     #[test]
     fn a_folder_that_blocks_are_moved_into_is_not_removed_meanwhile() {

@@ -74,6 +74,7 @@ mod moved;
 mod note;
 mod notes;
 mod options;
+mod owner;
 mod quarantine;
 mod recovery;
 mod remote;
@@ -90,15 +91,14 @@ pub use files::{Disk, DiskError, Files, Guest, Hold, Memory};
 pub use folder::remove_empty;
 #[cfg(test)]
 pub(crate) use folder::{AT_ONCE, NAMES_READ};
-pub(crate) use folder::{
-    SealedBy, check_owner, has_blocks, has_secrets, is_large, sealed_by, tell_at_once,
-};
+pub(crate) use folder::{SealedBy, has_blocks, has_secrets, is_large, sealed_by, tell_at_once};
 pub use inspect::{Glance, OpenGlance, uploader};
 pub(crate) use inspect::{glance, open_glance};
 pub use moved::{check_left, moved_here, take_back};
 pub use notes::ShipperState;
 pub(crate) use notes::group_problem;
 pub use options::{OnSpoolFull, Options, SyncPolicy};
+pub(crate) use owner::{Owner, check_owner, owner};
 pub use quarantine::{Refused, Selection, refused, request};
 pub use recovery::Recovered;
 pub(crate) use recovery::forecast;

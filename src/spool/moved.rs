@@ -25,7 +25,7 @@ use std::path::Path;
 use super::commit::OpenBlock;
 use super::files::names::{MOVED, Name};
 use super::files::{for_each_buffer, hash, remove_if_there};
-use super::folder::check_owner;
+use super::owner::check_owner;
 use super::seal::{Members, Origin, Stored, Written, finish, transform};
 use super::sidecar::{self, Sidecar};
 use super::store::{SealedBlocks, load};

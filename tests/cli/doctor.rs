@@ -1,6 +1,7 @@
 //! `s3log doctor` on a node without a varnishd, and with one that was replaced: `make e2e T=doctor` has those that serve.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -54,6 +55,30 @@ fn doctor_tells_of_a_damaged_block_until_a_start_has_mended_it() {
     assert!(tells());
     assert_eq!(logs.s3log(&["drain", "access"]).code, 0);
     assert!(!tells());
+}
+
+#[test]
+fn doctor_tells_of_a_link_by_which_the_spools_user_leads_elsewhere() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let root = logs.path("spool/access");
+    fs::rename(&root, logs.path("elsewhere")).unwrap();
+    symlink(logs.path("elsewhere"), &root).unwrap();
+    let tells = || {
+        let found = doctor(&logs, &[]).0;
+        found
+            .into_iter()
+            .find(|one| one["about"] == "spool")
+            .map(|found| ["detail", "action"].map(|text| found[text].as_str().unwrap().to_owned()))
+    };
+    assert_eq!(tells(), None, "it is the operator's own");
+    if lchown(&root, Some(54321), Some(54321)).is_err() {
+        return;
+    }
+    let [what, action] = tells().unwrap();
+    let link = format!("{}: it is a link to ", root.display());
+    assert!(what.starts_with(&link) && what.contains("the user with id 54321"), "{what}");
+    assert!(action.starts_with("Remove it, or give it to root (chown -h root) "), "{action}");
 }
 
 #[test]

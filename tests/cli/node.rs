@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -203,6 +203,88 @@ fn drain_refuses_the_spool_of_another_user_and_leaves_it_as_it_is() {
         format!("{}: it belongs to the user with id 54321: run the command as", root.display());
     assert!(ran.err.contains(&who) && ran.err.contains("sudo -u '#54321'"), "{}", ran.err);
     assert_eq!(names(), before);
+}
+
+/// A directory of root's that calls itself a spool, as anybody can do in /tmp; with what is in it.
+fn of_root(path: &Path) -> BTreeSet<std::ffi::OsString> {
+    fs::create_dir(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["format", "of root"] {
+        fs::write(path.join(name), "s3log spool 1\n").unwrap();
+    }
+    names(path)
+}
+
+fn names(path: &Path) -> BTreeSet<std::ffi::OsString> {
+    path.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+#[test]
+fn root_is_not_led_into_a_directory_of_its_own_by_who_owns_the_spool() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let (top, root, target) = (logs.path(""), logs.path("spool/access"), logs.path("elsewhere"));
+    if !give(&top, 54321) {
+        return;
+    }
+    let before = of_root(&target);
+    let refuses = |arguments: &[&str], why: &str| {
+        let ran = logs.s3log(arguments);
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{arguments:?}: {ran:?}");
+        let why = format!("{}: {why}", root.display());
+        assert!(ran.err.contains(&why), "{arguments:?}: {ran:?}");
+        assert_eq!(target.metadata().map_or(0o755, |found| found.mode() & 0o7777), 0o755);
+    };
+    let all = [&["drain", "access"][..], &["requeue", "access", "--all"]];
+    fs::rename(&root, logs.path("away")).unwrap();
+    // By a link of the spool's user.
+    symlink(&target, &root).unwrap();
+    lchown(&root, Some(54321), Some(54321)).unwrap();
+    let link = format!("it is a link to {}, which belongs to the user with id 0", target.display());
+    all.iter().for_each(|arguments| refuses(arguments, &link));
+    assert_eq!(names(&target), before);
+    // By a link of root's that the spool's user has found elsewhere, and by the directory itself.
+    lchown(&root, Some(0), Some(0)).unwrap();
+    let other = format!("it belongs to root, and {} to the user", logs.path("spool").display());
+    all.iter().for_each(|arguments| refuses(arguments, &other));
+    assert_eq!(names(&target), before);
+    fs::remove_file(&root).unwrap();
+    fs::rename(&target, &root).unwrap();
+    all.iter().for_each(|arguments| refuses(arguments, &other));
+    assert_eq!(names(&root), before);
+}
+
+#[test]
+fn a_spool_that_root_has_put_elsewhere_by_a_link_is_drained_as_its_user() {
+    let logs = Logs::start();
+    let lines = left_behind(&logs);
+    let (root, elsewhere) = (logs.path("spool/access"), logs.path("elsewhere"));
+    let given = give(&logs.path(""), 54321);
+    fs::rename(&root, &elsewhere).unwrap();
+    symlink(&elsewhere, &root).unwrap();
+    let ran = logs.s3log(&["drain", "access"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+    let mut entries = elsewhere.read_dir().unwrap().map(|entry| entry.unwrap());
+    assert!(!given || entries.all(|entry| entry.metadata().unwrap().uid() == 54321));
+}
+
+#[test]
+fn requeue_as_root_asks_as_the_spools_user() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let quarantine = logs.path("spool/access/quarantine");
+    for end in ["json", "data"] {
+        let name = format!("0000000001.{end}");
+        fs::rename(logs.path("spool/access").join(&name), quarantine.join(&name)).unwrap();
+    }
+    if !give(&logs.path(""), 54321) {
+        return;
+    }
+    let ran = logs.s3log(&["requeue", "access", "--all"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let asked = quarantine.join("0000000001.requeue").metadata().unwrap();
+    assert_eq!((asked.uid(), asked.gid()), (54321, 54321));
 }
 
 #[test]

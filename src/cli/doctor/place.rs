@@ -10,7 +10,7 @@ use super::node::Node;
 use super::rights::{ENTER, READ, WRITE, barred, is_user, may, user};
 use crate::cli::terminal::output::size;
 use crate::cli::varnishd::Process;
-use crate::spool::file_system_warning;
+use crate::spool::{self, file_system_warning};
 
 /// Linux's number of tmpfs, in `statfs(2)`.
 const TMPFS: u64 = 0x0102_1994;
@@ -200,6 +200,9 @@ fn room(name: &str, free: u64, rate: Option<u64>) -> Finding {
 
 /// Whether a folder belongs to the cache process, as it does not after a `drain` by somebody else.
 fn folder(node: &Node<'_>, name: &str, path: &Path) -> Option<Finding> {
+    if let Some(link) = link(path) {
+        return Some(link.of(name));
+    }
     let child = node.varnishd.child.as_ref()?;
     let meta = fs::metadata(path).ok()?;
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
@@ -220,6 +223,15 @@ fn folder(node: &Node<'_>, name: &str, path: &Path) -> Option<Finding> {
         path.display()
     );
     Some(Finding::fix("spool", text, action).of(name))
+}
+
+/// A link in place of a folder that root would not follow, see [`spool::owner`].
+fn link(path: &Path) -> Option<Finding> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    let refused = spool::owner(path).err().filter(|error| is_link && error.get_ref().is_some())?;
+    let text = refused.to_string();
+    let (what, action) = text.rsplit_once(": ")?;
+    Some(Finding::fix("spool", format!("{}: {what}", path.display()), sentence(action)))
 }
 
 #[cfg(test)]

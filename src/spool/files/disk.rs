@@ -16,7 +16,7 @@ use super::names::{FOREIGN, FORMAT, FORMAT_NEW, LOCK, MOVED, Name, QUARANTINE, S
 use super::open::{Flock, careful, length_of, make_folder, modified_at, try_hold, try_lock};
 use super::system::warning;
 use super::{Files, Hold};
-use crate::spool::folder::check_owner;
+use crate::spool::owner::check_owner;
 
 /// The directory's mode.
 const PRIVATE: u32 = 0o700;
