@@ -3,9 +3,9 @@
 //! Only the header page, the commits and the next record's first word are read. Their words are read one after the other while the owner writes
 //! them, so the numbers may be a few records apart; the commit is one that held.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::layout::{Commit, HEADER_BYTES, Preamble, SLOT_BYTES, Unreadable};
@@ -29,7 +29,9 @@ pub struct Glance {
 /// # Errors
 /// The file system's; `InvalidData` for a file that is no ring of this release.
 pub(crate) fn glance(path: &Path) -> io::Result<Glance> {
-    let file = File::open(path)?;
+    // Another user may have put a FIFO there, or a link.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let length = file.metadata()?.len();
     let page = header_page(&file)?;
     let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);

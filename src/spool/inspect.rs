@@ -57,7 +57,7 @@ pub struct Glance {
     pub quarantined: Tally,
     /// Files that are not the spool's.
     pub foreign: u64,
-    /// Sidecars that could not be read.
+    /// Sidecars, and folders of the spool, that could not be read.
     pub unreadable: u64,
     /// The newest block that is gone from the spool: uploaded, or dropped.
     pub(crate) last_gone: Option<Meta>,
@@ -108,7 +108,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
             Some(Name::Data(number)) => members.push(number),
             Some(Name::Held(number)) => held.push(number),
             Some(Name::Hold(_)) => {
-                let state = fs::read(root.join(&name)).ok();
+                let state = sidecar::read(&root.join(&name)).ok();
                 match state.and_then(|bytes| OpenBlock::decode(&bytes).ok()) {
                     Some(state) => glance.held.add(state.records, state.length),
                     None => glance.unreadable += 1,
@@ -123,7 +123,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
             _ => {}
         }
     }
-    for entry in fs::read_dir(root.join(QUARANTINE)).into_iter().flatten().flatten() {
+    for entry in glance.entries(&root.join(QUARANTINE)) {
         let name = entry.file_name();
         if matches!(Name::parse(&name.to_string_lossy()), Some(Name::Sidecar(_)))
             && let Some(meta) = glance.sidecar(&entry.path())
@@ -143,7 +143,7 @@ pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
     members.retain(|number| !is_there(Name::Sidecar(*number)) && !is_there(Name::Done(*number)));
     let sized = members.into_iter().filter_map(|number| Some((number, bytes(Name::Data(number))?)));
     glance.undescribed = sized.collect();
-    glance.foreign = fs::read_dir(root.join(FOREIGN)).into_iter().flatten().count() as u64;
+    glance.foreign = glance.entries(&root.join(FOREIGN)).len() as u64;
     Ok(glance)
 }
 
@@ -158,6 +158,17 @@ impl Glance {
             damaged.add(0, *bytes);
         }
         damaged
+    }
+
+    /// What is in a folder that a spool need not have; one that cannot be listed counts as unreadable.
+    fn entries(&mut self, folder: &Path) -> Vec<fs::DirEntry> {
+        match fs::read_dir(folder).and_then(Iterator::collect) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
+                Vec::new()
+            }
+        }
     }
 
     fn sidecar(&mut self, path: &Path) -> Option<Meta> {

@@ -20,12 +20,12 @@
 //! | `wait_until` | before this time, ns since 1970, another process that uploads leaves it alone: the uploads of a fleet are spread; absent for others |
 //! | `meta` | [`Meta`] |
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::open_to_look;
 use crate::block::Meta;
 use crate::seal::Sealing;
 
@@ -35,10 +35,10 @@ pub(super) const FORMAT: u32 = 1;
 /// Longest sidecar that is read, bytes; a real one has less than 4 KiB.
 pub(super) const LIMIT: u64 = 64 * 1024;
 
-/// Up to [`LIMIT`] bytes of a file, for who only looks at a spool.
+/// Up to [`LIMIT`] bytes of a file, for who only looks at a spool, which may be another user's.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    open_to_look(path)?.take(LIMIT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::common::answering::{Answering, Reply, http};
 use crate::common::fake::{Fake, Play, error, reply};
-use crate::common::logs::{Logs, PATH, START, run};
+use crate::common::logs::{Logs, PATH, Ran, START, run};
 use crate::common::moods::tag;
 use crate::common::s3_server::{ACCESS_KEY, SECRET_KEY};
 use crate::common::stream::Process;
@@ -320,6 +320,34 @@ fn stats_shows_ring_and_spool_and_touches_nothing() {
     assert_eq!(json["open"]["records"], 2);
     assert!(json["ring"]["used"].as_u64().unwrap() >= 5 * 24);
     assert_eq!(json["damaged"], serde_json::json!({ "blocks": 0, "bytes": 0 }));
+}
+
+/// The same in a minute at most.
+fn in_time(command: &Command) -> Ran {
+    let mut limited = Command::new("timeout");
+    limited.arg("60").arg(command.get_program()).args(command.get_args());
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    run(limited.envs(set))
+}
+
+#[test]
+fn stats_waits_for_nobody_at_the_other_end_of_a_fifo_and_tells_what_it_could_not_read() {
+    let logs = Logs::start();
+    left_behind(&logs);
+    let root = logs.path("spool/access");
+    fs::remove_file(root.join("ring")).unwrap();
+    for name in ["ring", "0000000009.json", "0000000009.hold"] {
+        let made = Command::new("mkfifo").arg(root.join(name)).status().unwrap();
+        assert!(made.success());
+    }
+    for name in ["quarantine", "foreign"] {
+        fs::remove_dir(root.join(name)).unwrap();
+        fs::write(root.join(name), "no folder").unwrap();
+    }
+    let ran = in_time(&logs.command(&["stats", "access"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("waiting      2 blocks, 4 records"), "{ran:?}");
+    assert!(ran.out.contains("  unreadable   4 files\n"), "{ran:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::block::{Digest, Hasher};
 pub use disk::{Disk, DiskError};
 pub use guest::Guest;
 pub use memory::Memory;
-pub(in crate::spool) use open::{Flock, group_problem};
+pub(in crate::spool) use open::{Flock, group_problem, open_to_look};
 pub(crate) use system::warning as file_system_warning;
 
 /// Bytes read at a time.

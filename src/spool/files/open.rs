@@ -18,6 +18,11 @@ pub(super) fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
 }
 
+/// Opens a file to read it, whatever another user may have put in its place.
+pub(in crate::spool) fn open_to_look(path: &Path) -> io::Result<File> {
+    careful(OpenOptions::new().read(true)).open(path)
+}
+
 /// See [`Files::length`].
 pub(super) fn length_of(path: &Path) -> io::Result<Option<u64>> {
     match fs::symlink_metadata(path) {
