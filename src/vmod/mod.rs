@@ -61,6 +61,8 @@ macro_rules! arguments {
 /// Arguments are strings; VCL literals (`10s`, `65536`, `true`) need no quotes. `vcl.load` fails
 /// with an error message that names an invalid argument. Durations are written `500ms`, `10s`,
 /// `5m`, `1h`, `1d`; sizes `65536`, `"64KB"`, `"64MB"`, `"5GB"` (powers of 1024).
+///
+/// The module's file is `libvmod_s3log.so`.
 mod s3log {
     use super::*;
 

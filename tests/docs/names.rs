@@ -11,6 +11,7 @@ use std::process::Command;
 
 use vmod_s3log::s3::Endpoint;
 use vmod_s3log::settings::table::{ARGUMENTS, Accepts, Argument};
+use vmod_s3log::settings::{Arguments, Settings};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -236,6 +237,28 @@ fn each_endpoint_in_the_documentation_is_one_that_its_command_takes() {
     }
     assert!(seen > 10, "only {seen} endpoints were found in the documentation");
     assert!(wrong.is_empty(), "refused: {wrong:#?}");
+}
+
+#[test]
+fn each_settings_file_in_the_documentation_has_settings_that_a_load_accepts() {
+    let place = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        // A table with its lines, as it is typed into a file.
+        for (at, _) in text.match_indices("\n    [access]\n") {
+            let lines = text[at + 1..].lines();
+            let table: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
+            let file = place.path().join("s3log.toml");
+            fs::write(&file, table.join("\n")).unwrap();
+            let mut arguments = Arguments::new("access");
+            arguments.fill_from_file(&file).unwrap();
+            Settings::read(&arguments)
+                .unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            seen += 1;
+        }
+    }
+    assert!(seen > 2, "only {seen} settings files were found in the documentation");
 }
 
 /// The arguments of the constructor, from the generated reference.
