@@ -164,3 +164,81 @@ fn a_chain_that_was_forged_from_the_start_lacks_the_end() {
         found(&ran, "MISSING", &["edge-1 block 3: an earlier run saw this block"]);
     }
 }
+
+#[test]
+fn a_chain_that_has_expired_to_its_end_is_forgotten() {
+    let mut logs = Logs::start();
+    let old: Vec<Written> = (0..3).map(|_| logs.block("access", "edge-old", 1, 5)).collect();
+    let new: Vec<Written> = (0..3).map(|_| logs.block("access", "edge-1", 1, 5)).collect();
+    assert_eq!(checked(&logs, &[]).code, 0);
+    let before = remembered(&logs);
+    // Its end is the youngest of all that is gone, or nothing has expired.
+    logs.delete(&old[2].key);
+    let ran = checked(&logs, &["--allow-expired"]);
+    found(&ran, "MISSING", &["edge-old block 3: an earlier run saw this block"]);
+    old[..2].iter().for_each(|block| logs.delete(&block.key));
+    let ran = checked(&logs, &[]);
+    found(&ran, "MISSING", &["edge-old block 3: an earlier run saw this block"]);
+    assert_eq!(remembered(&logs), before);
+    let ran = checked(&logs, &["--allow-expired"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let note = "note      access edge-old block 3: the chain that an earlier run saw to its end is gone, and all that is \
+                there is newer: it is taken for expired";
+    assert!(ran.out.contains(note), "{}", ran.out);
+    assert!(!remembered(&logs).contains("edge-old"), "{}", remembered(&logs));
+    assert!(!checked(&logs, &["--allow-expired"]).out.contains("edge-old"));
+    // What is left ends as well, and nothing newer is there.
+    new.iter().for_each(|block| logs.delete(&block.key));
+    let before = remembered(&logs);
+    let ran = checked(&logs, &["--allow-expired"]);
+    found(&ran, "MISSING", &["edge-1 block 3: "]);
+    assert_eq!(remembered(&logs), before);
+}
+
+#[test]
+fn a_chain_has_not_expired_while_anything_older_than_its_end_is_there() {
+    let mut logs = Logs::start();
+    logs.block("access", "edge-1", 1, 5);
+    let gone = logs.block("access", "edge-2", 1, 5);
+    logs.block("access", "edge-1", 1, 5);
+    assert_eq!(checked(&logs, &[]).code, 0);
+    logs.delete(&gone.key);
+    let ran = checked(&logs, &["--allow-expired"]);
+    found(&ran, "MISSING", &["edge-2 block 1: an earlier run saw this block"]);
+    logs.delete(&logs.of("edge-1")[0].key);
+    assert_eq!(checked(&logs, &["--allow-expired"]).code, 0);
+}
+
+#[test]
+fn a_route_and_a_spool_that_were_replaced_expire_beside_what_replaced_them() {
+    let routes = [[7; 8], [8; 8]].map(|id| Some(RouteId::new(id)));
+    for (first, second) in [(routes[0], routes[1]), (None, None), (routes[0], routes[0])] {
+        let mut logs = Logs::start();
+        logs.route = first;
+        let old: Vec<Written> = (0..3).map(|_| logs.block("access", "edge-1", 1, 5)).collect();
+        logs.new_spools();
+        logs.route = second;
+        let new: Vec<Written> =
+            [2, 2, 3, 3].iter().map(|boot| logs.block("access", "edge-1", *boot, 5)).collect();
+        assert_eq!(checked(&logs, &[]).code, 0);
+        old.iter().for_each(|block| logs.delete(&block.key));
+        assert_eq!(checked(&logs, &[]).code, 1);
+        let ran = checked(&logs, &["--allow-expired"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(
+            ran.out.contains("edge-1 block 3: the chain that an earlier run saw"),
+            "{}",
+            ran.out
+        );
+        // Restarts later, a whole boot at a time.
+        logs.block("access", "edge-1", 4, 5);
+        new.iter().for_each(|block| logs.delete(&block.key));
+        let ran = checked(&logs, &["--allow-expired"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        logs.delete(&logs.blocks[7].key);
+        logs.block("access", "edge-1", 4, 5);
+        // The block behind the remembered one goes on with it.
+        let ran = checked(&logs, &["--allow-expired"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+}

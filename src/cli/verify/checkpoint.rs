@@ -65,13 +65,19 @@ impl Checkpoint {
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
         let hosts = self.ends.entry(stream.to_owned()).or_default();
-        for (host, ends) in hosts.iter() {
+        let oldest = chains.iter().map(|chain| chain.first).min().filter(|_| expired);
+        for (host, ends) in hosts.iter_mut() {
             let theirs: Vec<&Chain> = chains.iter().filter(|chain| chain.host == *host).collect();
-            for end in ends {
-                let then = Then { host, end, theirs: &theirs };
-                findings.extend(then.finding(told, expired));
-            }
+            ends.retain(|end| {
+                let then = Then { host, end, theirs: &theirs, oldest };
+                let finding = then.finding(told);
+                // Worth a note, and not wrong: it has expired.
+                let forgotten = finding.as_ref().is_some_and(|finding| !finding.kind.counts());
+                findings.extend(finding);
+                !forgotten
+            });
         }
+        hosts.retain(|_, ends| !ends.is_empty());
         let mut now: BTreeMap<String, Vec<End>> = BTreeMap::new();
         for chain in chains {
             now.entry(chain.host.clone()).or_default().push(End {
@@ -110,11 +116,13 @@ struct Then<'a> {
     host: &'a str,
     end: &'a End,
     theirs: &'a [&'a Chain],
+    /// The oldest record of all that is there, of any host; `None` when nothing expires.
+    oldest: Option<u64>,
 }
 
 impl Then<'_> {
     /// What became of the block.
-    fn finding(&self, told: &[Finding], expired: bool) -> Option<Finding> {
+    fn finding(&self, told: &[Finding]) -> Option<Finding> {
         let end = self.end;
         match self.theirs.iter().find_map(|chain| chain.sha256_of(end.boot, end.number)) {
             Some(sha256) => (sha256 != end.sha256).then(|| {
@@ -122,7 +130,7 @@ impl Then<'_> {
                     "the content differs from what an earlier run saw: the block was replaced";
                 self.say(FindingKind::Altered, text, end.number, end.number)
             }),
-            None => self.replaced().or_else(|| self.lost(told, expired)),
+            None => self.replaced().or_else(|| self.lost(told)),
         }
     }
 
@@ -144,19 +152,24 @@ impl Then<'_> {
     }
 
     /// Nothing has its place.
-    fn lost(&self, told: &[Finding], expired: bool) -> Option<Finding> {
+    fn lost(&self, told: &[Finding]) -> Option<Finding> {
         let end = self.end;
         let first = match self.own().map(|chain| chain.last_number).max() {
             Some(last) if last > end.number => {
                 let longer = |chain: &&Chain| chain.last_number > end.number;
                 let behind = |chain: &Chain| chain.first_number > end.number;
-                let expired = expired && self.own().filter(longer).all(behind);
+                let expired = self.oldest.is_some() && self.own().filter(longer).all(behind);
                 if expired || self.is_told(told) {
                     return None;
                 }
                 end.number
             }
             Some(last) => last.saturating_add(1),
+            None if self.oldest.is_some_and(|oldest| oldest > end.last) => {
+                let text = "the chain that an earlier run saw to its end is gone, and all that is there is newer: it is \
+                            taken for expired, and forgotten";
+                return Some(self.say(FindingKind::Note, text, end.number, end.number));
+            }
             None => {
                 let of_route = |chain: &&&Chain| may_be_one(end.route, chain.route);
                 let theirs = || self.theirs.iter().filter(of_route);

@@ -78,7 +78,8 @@ pub(super) struct VerifyArgs {
     /// Remember the end of each chain in this file, and require that what it remembers still exists.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "until", "host"])]
     checkpoint: Option<PathBuf>,
-    /// Accept that the oldest blocks are missing: a retention rule deletes them.
+    /// Accept that the oldest blocks are missing: a retention rule deletes them. A whole chain that --checkpoint
+    /// remembers may be gone if all that is there is newer.
     #[arg(long)]
     allow_expired: bool,
     #[command(flatten)]
