@@ -23,7 +23,7 @@ pub(super) struct Ledger {
 }
 
 /// Keys, by the first half of their SHA-256.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Keys(HashSet<[u8; 16]>);
 
 impl Keys {

@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `target` | what objects are to be, as the command line and the stream's format say |
-//! | `plan` | which blocks: those of closed stretches of time, the oldest first |
+//! | `plan` | which blocks: those of closed stretches of time |
+//! | `backlog` | the blocks that are due, the oldest first, so many at a time |
 //! | `ledger` | what the manifests of a day name already |
 //! | `batch` | the blocks of a manifest: sorted out, written, named |
 //! | `lines` | a block's lines, once its bytes have the hash that its metadata says |
@@ -24,6 +25,7 @@
 //! group (`columns`), the manifest of 10,000 blocks, the listing of 200,000 blocks and 16 bytes for each block of a day:
 //! 256 MiB in all. Temporary files: one object, and a block of more than 4 MiB for each job.
 
+mod backlog;
 mod batch;
 mod delete;
 mod ledger;
@@ -39,6 +41,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::backlog::Backlog;
 use self::batch::{Batcher, Compacted};
 use self::delete::Deleter;
 use self::ledger::Ledger;
@@ -209,7 +212,7 @@ pub(super) fn run(arguments: &CompactArgs, out: &mut dyn Write) -> Result<ExitCo
     for (source, target) in sources.iter().zip(targets) {
         batcher.target = target;
         let mut report = Report { arguments, out, sum: &mut sum, complaints: &mut complaints };
-        let written = compact(source, &batcher, plan.clone(), &mut report)?;
+        let written = compact(source, &batcher, &plan, &mut report)?;
         if arguments.delete {
             let deleter = Deleter { source, plan: &plan, batcher: &batcher, written };
             sum.deleted += deleter.delete(&mut complaints)?;
@@ -255,13 +258,13 @@ struct Report<'a> {
 fn compact(
     source: &Source,
     batcher: &Batcher,
-    mut plan: Plan,
+    plan: &Plan,
     report: &mut Report<'_>,
 ) -> Result<HashSet<Digest>, Error> {
     let mut ledger: Option<Ledger> = None;
     let mut written = HashSet::new();
-    loop {
-        let (stretches, more) = plan.due(source, report.complaints)?;
+    let mut backlog = Backlog::new(source, plan);
+    while let Some(stretches) = backlog.next(report.complaints)? {
         for (start, blocks) in stretches {
             let day = Day::of(start);
             let known = match ledger.take().filter(|ledger| ledger.day() == day) {
@@ -284,10 +287,8 @@ fn compact(
                 }
             }
         }
-        if !more {
-            return Ok(written);
-        }
     }
+    Ok(written)
 }
 
 impl Report<'_> {

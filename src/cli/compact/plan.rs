@@ -1,22 +1,12 @@
-//! Which blocks: those of closed stretches of time, the oldest first.
+//! Which blocks: those of closed stretches of time.
 //!
 //! A block belongs to the stretch that its first record is in. Stretches are counted from midnight UTC,
-//! so that each is of one day. Only the oldest blocks are held, however many a listing has: the rest is
-//! listed again when these are done.
+//! so that each is of one day.
 
-use std::collections::BTreeMap;
-
-use super::ledger::Keys;
-use crate::cli::Error;
-use crate::cli::blocks::{FoundBlock, Listing, Moved, Range, filter, pages};
-use crate::cli::settings::Source;
-use crate::cli::terminal::{Complaints, Progress};
+use crate::cli::blocks::Range;
 use crate::units;
 
-const SECOND: u64 = 1_000_000_000;
-
-/// Blocks that are held at a time; while a page is added there are twice as many. Some 260 bytes each.
-const HELD: usize = 100_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// The length of a stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +34,15 @@ impl Every {
     const fn ns(self) -> u64 {
         self.hours * Self::HOUR
     }
+
+    /// Where the stretch starts that a time in seconds since 1970 is in, ns since 1970.
+    pub(super) const fn start(self, time: u64) -> u64 {
+        time.saturating_mul(SECOND) / self.ns() * self.ns()
+    }
 }
 
 /// The stretches that are due.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Plan {
     /// Where the first one starts, ns since 1970.
     since: Option<u64>,
@@ -55,25 +50,14 @@ pub(super) struct Plan {
     until: u64,
     every: Every,
     hosts: Vec<String>,
-    /// Blocks of a stretch with more than are held, which were given already.
-    given: Keys,
 }
-
-/// Blocks by the start of their stretch, ns since 1970.
-pub(super) type Stretches<'a> = BTreeMap<u64, Vec<FoundBlock<'a>>>;
 
 impl Plan {
     /// Stretches that start at or after `since` and end at or before `until`.
     pub(super) fn new(since: Option<u64>, until: u64, every: Every, hosts: &[String]) -> Self {
         let ns = every.ns();
         let since = since.map(|since| since.div_ceil(ns).saturating_mul(ns));
-        Self {
-            since,
-            until: until / ns * ns,
-            every,
-            hosts: hosts.to_owned(),
-            given: Keys::default(),
-        }
+        Self { since, until: until / ns * ns, every, hosts: hosts.to_owned() }
     }
 
     /// From when to when the blocks' first records are, ns since 1970.
@@ -91,63 +75,14 @@ impl Plan {
         (start, start.saturating_add(self.every.ns()))
     }
 
-    /// The oldest blocks that are due, in the order of time, and whether there are more. The next call
-    /// gives those.
-    ///
-    /// # Errors
-    /// A page or metadata that cannot be fetched.
-    pub(super) fn due<'a>(
-        &mut self,
-        source: &'a Source,
-        complaints: &mut Complaints,
-    ) -> Result<(Stretches<'a>, bool), Error> {
-        let mut stretches = Stretches::new();
-        if self.since.is_some_and(|since| since >= self.until) {
-            return Ok((stretches, false));
-        }
-        let (first, last) = (self.since.unwrap_or(0) / SECOND, self.until / SECOND);
-        let due =
-            |found: &FoundBlock<'_>| found.time.is_none_or(|time| (first..last).contains(&time));
-        let mut more = false;
-        let mut listing = Listing::default();
-        {
-            let progress = Progress::open("keys listed");
-            pages(source, self.times(), &progress, &mut listing, |found| {
-                found.retain(due);
-                if found.len() > 2 * HELD {
-                    found.sort_unstable();
-                    found.truncate(HELD);
-                    more = true;
-                }
-                Ok(())
-            })?;
-        }
-        let mut found = listing.found;
-        found.sort_unstable();
-        // A gateway of several nodes may give a key on two pages.
-        found.dedup_by(|a, b| a.key == b.key);
-        let range = Range { until: Some(self.until), host: self.hosts.clone(), since: None };
-        let mut found = filter(found, &range, Some(&mut Moved::default()), complaints)?;
-        found.retain(due);
-        found.sort_unstable();
-        for block in found {
-            // Metadata that cannot be read: verify tells.
-            let Some(time) = block.time else { continue };
-            let ns = self.every.ns();
-            let start = time.saturating_mul(SECOND) / ns * ns;
-            stretches.entry(start).or_default().push(block);
-        }
-        if more && stretches.len() > 1 {
-            // The last one may not be whole.
-            stretches.pop_last();
-            self.since = stretches.last_key_value().map(|(start, _)| self.stretch(*start).1);
-            self.given = Keys::default();
-        } else if more {
-            // Not even one is: the rest of it comes next.
-            let blocks = stretches.values().flatten();
-            blocks.for_each(|block| self.given.insert(&block.key));
-        }
-        Ok((stretches, more))
+    /// The length of a stretch.
+    pub(super) const fn every(&self) -> Every {
+        self.every
+    }
+
+    /// Of which blocks.
+    pub(super) fn range(&self) -> Range {
+        Range { until: Some(self.until), host: self.hosts.clone(), since: None }
     }
 }
 
