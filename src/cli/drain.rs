@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::bare;
 use super::node::{Terminal, become_owner, environment};
 use super::settings::Connection;
 use super::terminal::Progress;
@@ -70,7 +71,7 @@ impl Events for Aside {
 /// A setting, or a spool that cannot be used: another process has it, or there is none.
 pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let streams = arguments.connection.streams(&arguments.streams)?;
-    let all = streams.iter().map(|stream| arguments.connection.settings(stream));
+    let all = streams.iter().map(|stream| arguments.connection.settings_again(stream));
     let all = all.collect::<Result<Vec<_>, _>>()?;
     let directories = all.iter().filter_map(|settings| match &settings.place {
         // What cannot be read is refused a moment later, with the reason.
@@ -79,6 +80,10 @@ pub(super) fn run(arguments: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode
     });
     // Where there are several owners, `drain_folder` refuses what is another one's.
     become_owner(directories.flatten())?;
+    for objection in all.iter().flat_map(|settings| &settings.objections) {
+        // What was logged is sent all the same.
+        Terminal.event(Level::Warn, bare(&objection.to_string()));
+    }
     let start = Instant::now();
     let whole = each(&all, |settings| drain(arguments, settings, start, out))?;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -161,7 +166,7 @@ fn adopt(given: &Settings, folder: &Folder) -> Result<Settings, Error> {
         _ => {
             let mut arguments = given.arguments.clone();
             arguments.set("upload", Some("internal".to_owned()));
-            let settings = Settings::read(&arguments)?;
+            let settings = Settings::read_again(&arguments)?;
             if folder.route().is_none() && !may_be_of(&folder.path, &settings) {
                 return refuse(format!(
                     "its blocks have another name than those for {}, or are encrypted and the settings \

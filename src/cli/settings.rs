@@ -117,7 +117,16 @@ impl Connection {
     /// # Errors
     /// The first one that cannot be used.
     pub(super) fn settings(&self, stream: &str) -> Result<Settings, Error> {
-        self.checked(&self.arguments(stream)?)
+        self.checked(Settings::read(&self.arguments(stream)?))
+    }
+
+    /// The same for what was logged with them already; what is wrong with them by now is in
+    /// [`Settings::objections`].
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub(super) fn settings_again(&self, stream: &str) -> Result<Settings, Error> {
+        self.checked(Settings::read_again(&self.arguments(stream)?))
     }
 
     /// The same for who only reads the bucket: what blocks are encrypted and signed with is the
@@ -130,12 +139,12 @@ impl Connection {
         for argument in ["encrypt_to", "public_key", "sign_key"] {
             arguments.unset(argument);
         }
-        self.checked(&arguments)
+        self.checked(Settings::read_again(&arguments))
     }
 
     /// Without a settings file, an argument that is missing is perhaps in one.
-    fn checked(&self, arguments: &settings::Arguments) -> Result<Settings, Error> {
-        Settings::read(arguments).map_err(|error| match error {
+    fn checked(&self, read: Result<Settings, settings::Error>) -> Result<Settings, Error> {
+        read.map_err(|error| match error {
             settings::Error::Missing { argument, .. } if self.config.is_none() => {
                 let said = error.to_string();
                 let said = bare(&said);

@@ -25,6 +25,7 @@ mod folder;
 mod gate;
 mod labels;
 pub mod ledger;
+mod load;
 mod moves;
 mod names;
 mod outlet;

@@ -138,7 +138,7 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let gateway = options.gateway.unwrap_or_else(|| Gateway::of(bucket.endpoint().host()));
-        options.object.check(gateway, clock.unix())?;
+        options.object.check(gateway)?;
         if options.object.content_md5 == ContentMd5::Auto && gateway == Gateway::Aws {
             options.object.content_md5 = ContentMd5::Always;
         }

@@ -5,8 +5,8 @@
 //! `gpg --decrypt` since 2003 reads. A certificate that announces version 2 gets that.
 //!
 //! Of a certificate its newest encryption key that is valid now is taken, as GnuPG does. It is
-//! looked at when the VCL is loaded: a key that expires later is used on, for a log line that
-//! cannot be written is worse.
+//! looked at when the VCL is loaded: a key that expires later is used on, also by a cache process that
+//! starts after that, for a log line that cannot be written is worse.
 //!
 //! Non-goals: several certificates, signatures, trust, key servers, designated revokers.
 //!
@@ -34,6 +34,10 @@ pub(crate) const SUFFIX: &str = ".pgp";
 
 /// Bytes of a partial packet, a power of two.
 const PARTIAL: u32 = 64 * 1024;
+
+/// At how many times in the past a certificate is looked at: one may have hundreds of signatures, and each
+/// look verifies them.
+const MOST_ENDS: usize = 32;
 
 const TAKES: &str = "one armoured OpenPGP certificate, as gpg --armor --export prints it, or the \
                      absolute path of a file with it";
@@ -131,6 +135,21 @@ impl Certificate {
     /// # Errors
     /// It is none, is not valid now, or has no key for encryption.
     pub fn read(given: &str, now: u64) -> Result<Self, CertificateError> {
+        match Self::read_again(given, now)? {
+            (_, Some(over)) => Err(over),
+            (certificate, None) => Ok(certificate),
+        }
+    }
+
+    /// The same for one that was in use before: one whose time is over is taken as it was in its last
+    /// second, and beside it is what [`Certificate::read`] says of it now.
+    ///
+    /// # Errors
+    /// It is none, or was never valid.
+    pub fn read_again(
+        given: &str,
+        now: u64,
+    ) -> Result<(Self, Option<CertificateError>), CertificateError> {
         let given = given.trim();
         let file;
         let text = if given.starts_with('/') {
@@ -151,12 +170,21 @@ impl Certificate {
         if all.next().is_some() {
             return Err(CertificateError::Several);
         }
-        let chosen = Self::choose(certificate, text, now)?;
+        let (chosen, over) = match Self::choose(&certificate, text, now) {
+            Ok(chosen) => (chosen, None),
+            Err(over) => {
+                let then = |end: &u64| Self::choose(&certificate, text, end.saturating_sub(1)).ok();
+                match ends(&certificate, now).iter().find_map(then) {
+                    Some(chosen) => (chosen, Some(over)),
+                    None => return Err(over),
+                }
+            }
+        };
         // What only shows when it is done is better found now than when a block is sealed.
         chosen.encrypt(&mut io::empty(), &mut io::sink()).map_err(|error| {
             CertificateError::Unusable(chosen.fingerprint.clone(), error.to_string())
         })?;
-        Ok(chosen)
+        Ok((chosen, over))
     }
 
     /// The fingerprint of the key that blocks are encrypted to.
@@ -172,14 +200,14 @@ impl Certificate {
     }
 
     fn choose(
-        certificate: SignedPublicKey,
+        certificate: &SignedPublicKey,
         text: &str,
         now: u64,
     ) -> Result<Self, CertificateError> {
         let fingerprint = certificate.fingerprint().to_string();
         let name = || fingerprint.clone();
         let own =
-            own_signature(&certificate, now).ok_or_else(|| CertificateError::Unsigned(name()))?;
+            own_signature(certificate, now).ok_or_else(|| CertificateError::Unsigned(name()))?;
         let primary = &certificate.primary_key;
         let revoked = |signature: &Signature| {
             signature.typ() == Some(SignatureType::KeyRevocation)
@@ -200,11 +228,11 @@ impl Certificate {
         let cipher = strongest.into_iter().find(|cipher| preferred.contains(cipher));
         let cipher = cipher.unwrap_or(SymmetricKeyAlgorithm::AES128);
         let modern = own.features().is_some_and(|features| features.seipd_v2());
-        let (subkey, why) = newest_subkey(&certificate, now);
+        let (subkey, why) = newest_subkey(certificate, now);
         let key = match subkey {
             Some(subkey) => Key::Sub(Box::new(subkey)),
             None if primary.algorithm().can_encrypt() && encrypts(own) => {
-                Key::Primary(Box::new(certificate))
+                Key::Primary(Box::new(certificate.clone()))
             }
             None => return Err(CertificateError::NoKey(name(), why)),
         };
@@ -303,14 +331,41 @@ fn newest_subkey(certificate: &SignedPublicKey, now: u64) -> (Option<SignedPubli
     (best.cloned(), why)
 }
 
+/// When something of the certificate was over, the latest first. Only times to look at, so that nothing is
+/// verified here.
+fn ends(certificate: &SignedPublicKey, now: u64) -> Vec<u64> {
+    let of_primary = certificate.details.direct_signatures.iter();
+    let of_primary =
+        of_primary.chain(certificate.details.users.iter().flat_map(|user| &user.signatures));
+    let primary = &certificate.primary_key;
+    let of_primary = of_primary.flat_map(|signature| [end(primary, signature), over(signature)]);
+    let of_subkeys = certificate.public_subkeys.iter().flat_map(|subkey| {
+        let both = |signature| [end(&subkey.key, signature), over(signature)];
+        subkey.signatures.iter().flat_map(both)
+    });
+    let mut ends: Vec<u64> =
+        of_primary.chain(of_subkeys).flatten().filter(|end| *end <= now).collect();
+    ends.sort_unstable_by(|one, two| two.cmp(one));
+    ends.dedup();
+    ends.truncate(MOST_ENDS);
+    ends
+}
+
+/// When a signature is no longer in force, in seconds since 1970.
+fn over(signature: &Signature) -> Option<u64> {
+    let lasts = signature.signature_expiration_time().map_or(0, |time| u64::from(time.as_secs()));
+    (lasts > 0).then(|| made(signature) + lasts)
+}
+
+/// When a signature was made, in seconds since 1970.
+fn made(signature: &Signature) -> u64 {
+    signature.created().map_or(0, |at| at.as_secs().into())
+}
+
 /// The newest of signatures that are in force at `now`.
 fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>, now: u64) -> Option<&'a Signature> {
-    let made = |signature: &Signature| signature.created().map_or(0, |at| at.as_secs().into());
     signatures
-        .filter(|signature| {
-            let lasts = signature.signature_expiration_time().map_or(0, |time| time.as_secs());
-            lasts == 0 || made(signature) + u64::from(lasts) > now
-        })
+        .filter(|signature| over(signature).is_none_or(|end| end > now))
         .max_by_key(|signature| made(signature))
 }
 

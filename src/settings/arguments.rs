@@ -37,7 +37,7 @@ pub enum Error {
         argument: &'static str,
         /// That sentence.
         problem: String,
-        /// The argument is the path of a file.
+        /// What is wrong is in a file, or in another place beside VCL and the settings file.
         file: bool,
     },
     /// An argument without a default was left out.
@@ -63,11 +63,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a file of keys is at fault, which may be usable at another time. A settings file is
-    /// not such a file: without it not even the format is known.
+    /// Whether a file of keys, the system's zones or AWS's own settings are at fault, which may be usable at
+    /// another time. A settings file is not such a file: without it not even the format is known.
     #[must_use]
     pub fn blames_file(&self) -> bool {
-        matches!(self, Self::Problem { file: true, .. })
+        match self {
+            Self::Problem { file, .. } => *file,
+            // A package has the names, and may lose one.
+            Self::Value { argument, .. } => *argument == "path_timezone",
+            Self::Missing { .. } | Self::File { .. } => false,
+        }
     }
 }
 
@@ -212,9 +217,21 @@ impl Arguments {
         argument: &'static str,
         problem: impl std::fmt::Display,
     ) -> Error {
-        let file = self.get(argument).is_some_and(|text| text.trim_start().starts_with('/'));
+        if self.get(argument).is_some_and(|text| text.trim_start().starts_with('/')) {
+            return self.problem_elsewhere(argument, problem);
+        }
+        self.problem(argument, problem)
+    }
+
+    /// The same for what a file, or another place beside VCL and the settings file, says.
+    #[must_use]
+    pub(super) fn problem_elsewhere(
+        &self,
+        argument: &'static str,
+        problem: impl std::fmt::Display,
+    ) -> Error {
         let stream = self.stream.clone();
-        Error::Problem { stream, argument, problem: problem.to_string(), file }
+        Error::Problem { stream, argument, problem: problem.to_string(), file: true }
     }
 
     /// What `argument` accepts, and its text or its default.

@@ -118,12 +118,24 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
         ..Options::default()
     };
     let wrong = |error| refused(arguments, &error);
-    options.object.check(gateway, System::new().unix()).map_err(wrong)?;
+    options.object.check(gateway).map_err(wrong)?;
     let own = Meta::long(arguments.stream(), &host(arguments), arguments.get("sign_key").is_some());
     let own = own.to_pairs();
     let own = own.iter().map(|(name, value)| (*name, value.as_str()));
     options.object.check_room(gateway, own).map_err(wrong)?;
     Ok(options)
+}
+
+/// What is wrong with `options` and may have been right before; see [`super::Settings::objections`].
+pub(super) fn objections(arguments: &Arguments, options: &Options) -> Vec<Error> {
+    let now = System::new().unix();
+    options
+        .object
+        .check_time(now)
+        .err()
+        .map(|error| refused(arguments, &error))
+        .into_iter()
+        .collect()
 }
 
 /// The node's name: `hostname`, else the machine's.

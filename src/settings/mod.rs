@@ -127,6 +127,9 @@ pub struct Settings {
     pub upload: Upload,
     /// How many blocks are uploaded at a time.
     pub upload_threads: usize,
+    /// What is wrong with arguments that worked before, and that they can be used with all the same: a time
+    /// that is over.
+    pub objections: Vec<Error>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -137,13 +140,30 @@ impl Settings {
     /// # Errors
     /// The first one that cannot be used.
     pub fn read(arguments: &Arguments) -> Result<Self, Error> {
+        let mut settings = Self::read_again(arguments)?;
+        if settings.objections.is_empty() {
+            Ok(settings)
+        } else {
+            Err(settings.objections.remove(0))
+        }
+    }
+
+    /// The same for arguments that may have worked before: what no operator has changed and is wrong by now
+    /// is among [`Settings::objections`].
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub fn read_again(arguments: &Arguments) -> Result<Self, Error> {
         let bucket = destination::bucket(arguments)?;
         let naming = naming(arguments)?;
+        let s3 = destination::options(arguments, &bucket)?;
+        let (sealing, over) = sealing(arguments)?;
+        let objections = over.into_iter().chain(destination::objections(arguments, &s3)).collect();
         Ok(Self {
             arguments: arguments.clone(),
             stream: arguments.stream().to_owned(),
             host: host(arguments),
-            s3: destination::options(arguments, &bucket)?,
+            s3,
             bucket,
             sources: destination::sources(arguments)?,
             align: align(arguments, &naming)?,
@@ -157,7 +177,7 @@ impl Settings {
             members: arguments
                 .choice("members", &[("many", Members::Many), ("one", Members::One)])?
                 .unwrap_or_default(),
-            sealing: sealing(arguments)?,
+            sealing,
             signer: arguments
                 .get("sign_key")
                 .map(|path| Signer::read(path.as_ref()))
@@ -182,6 +202,7 @@ impl Settings {
             exit_timeout: arguments.duration("exit_timeout")?,
             upload: upload(arguments)?,
             upload_threads: usize::try_from(arguments.number("upload_threads")?).unwrap_or(2),
+            objections,
         })
     }
 
@@ -205,20 +226,21 @@ impl Settings {
     }
 }
 
-fn sealing(arguments: &Arguments) -> Result<Option<Sealing>, Error> {
+/// How blocks are encrypted, and what a certificate lacks by now.
+fn sealing(arguments: &Arguments) -> Result<(Option<Sealing>, Option<Error>), Error> {
     let recipients = arguments.get("encrypt_to").map(Recipients::read).transpose();
     let recipients = recipients.map_err(|error| arguments.key_problem("encrypt_to", error))?;
     let Some(text) = arguments.get("public_key") else {
-        return Ok(recipients.map(Sealing::Age));
+        return Ok((recipients.map(Sealing::Age), None));
     };
     if recipients.is_some() {
         let text = "encrypt_to is given as well; expected one of the two, not both";
         return Err(arguments.problem("public_key", text));
     }
     let now = System::new().unix().as_secs();
-    let certificate = Certificate::read(text, now);
-    let certificate = certificate.map_err(|error| arguments.key_problem("public_key", error))?;
-    Ok(Some(Sealing::OpenPgp(certificate)))
+    let problem = |error| arguments.key_problem("public_key", error);
+    let (certificate, over) = Certificate::read_again(text, now).map_err(problem)?;
+    Ok((Some(Sealing::OpenPgp(certificate)), over.map(problem)))
 }
 
 fn naming(arguments: &Arguments) -> Result<Naming, Error> {

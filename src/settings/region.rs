@@ -58,7 +58,7 @@ fn checked(arguments: &Arguments, text: &str, place: &str) -> Result<String, Err
         return Ok(text.to_owned());
     }
     let problem = format!("{place} is {text:?}; expected {ACCEPTS}");
-    Err(arguments.problem("region", problem))
+    Err(arguments.problem_elsewhere("region", problem))
 }
 
 fn fits(text: &str) -> bool {
@@ -154,5 +154,13 @@ mod tests {
         assert!(said(Some("eu west"), &[]).contains("region is \"eu west\"; expected a region"));
         let said = said(None, &[("AWS_REGION", "a/b")]);
         assert!(said.contains("AWS_REGION is \"a/b\"; expected a region's name"), "{said}");
+        // Not what VCL says, so that a launch does not fail.
+        let blames = |given, variables: &[(&'static str, &str)]| {
+            read(given, "https://gateway.example", variables).unwrap_err().blames_file()
+        };
+        assert_eq!(
+            (blames(Some("a/b"), &[]), blames(None, &[("AWS_REGION", "a/b")])),
+            (false, true)
+        );
     }
 }

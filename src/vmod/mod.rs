@@ -346,7 +346,8 @@ mod s3log {
             metadata: Option<&CStr>,
             /// Retention (WORM): `compliance:30d` or `governance:1y`. Default: none.
             object_lock: Option<&CStr>,
-            /// Storj only: when the object expires: `720h`, `30d` or a date. Default: never.
+            /// Storj only: when the object expires: `720h`, `30d` or a date. From that date on
+            /// blocks wait in the spool. Default: never.
             object_ttl: Option<&CStr>,
             /// A TOML file with these arguments as keys, in a table with the stream's name.
             /// Arguments in VCL override it. Default: none.

@@ -42,19 +42,14 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
 struct OfVcl {
     arguments: Arguments,
     whereto: Arc<Whereto>,
+    /// Nobody reads what is refused, and it may have worked before.
+    again: bool,
 }
 
 impl Starter for OfVcl {
     fn start(&mut self) -> Result<Attachment, Refusal> {
-        let settings = Settings::read(&self.arguments).map_err(|error| {
-            let text = error.to_string();
-            if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
-        })?;
-        self.whereto.settle(&settings);
-        PROCESS.registry.attach(settings, &PROCESS.environment).map_err(|error| {
-            let text = error.to_string();
-            if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
-        })
+        let settle = |settings: &Settings| self.whereto.settle(settings);
+        PROCESS.registry.load(&self.arguments, self.again, &PROCESS.environment, settle)
     }
 
     fn loaded(&self, attachment: &Attachment) {
@@ -78,15 +73,17 @@ impl Starter for OfVcl {
 pub(super) fn open(arguments: &Arguments, whereto: &Arc<Whereto>) -> Result<Outlet, String> {
     let text = |error: settings::Error| error.to_string();
     // What worked before a restart of the cache process must not keep it from starting.
+    let launch = child::is_starting();
     let serve = match OnStartFailure::read(arguments).map_err(text)? {
         Some(chosen) => chosen == OnStartFailure::Serve,
-        None => child::is_starting(),
+        None => launch,
     };
+    let again = launch || serve;
     // A ring of a wrong size fails the load in any case.
     let room = settings::ring(arguments).unwrap_or_default();
     Outlet::open(
         arguments.stream(),
-        Box::new(OfVcl { arguments: arguments.clone(), whereto: Arc::clone(whereto) }),
+        Box::new(OfVcl { arguments: arguments.clone(), whereto: Arc::clone(whereto), again }),
         serve,
         room,
         &PROCESS.environment,

@@ -26,6 +26,19 @@ fn cat_gives_every_line_in_the_order_of_time_whatever_the_compression() {
 }
 
 #[test]
+fn what_was_logged_is_read_after_the_date_of_object_ttl() {
+    let logs = Logs::usual();
+    let passed = ["--set", "gateway=storj", "--set", "object_ttl=2020-01-01T00:00:00Z"];
+    for command in ["cat", "ls", "verify"] {
+        let ran = logs.s3log(&[&[command, "access"][..], &passed].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{command}: {ran:?}");
+    }
+    // Who asks whether the settings are good is told.
+    let ran = logs.s3log(&[&["check", "access"][..], &passed].concat());
+    assert!(ran.code != 0 && ran.err.contains("object_ttl is a date in the past"), "{ran:?}");
+}
+
+#[test]
 fn cat_gives_what_zcat_gives_of_the_objects() {
     let logs = Logs::usual();
     let mut zcat =

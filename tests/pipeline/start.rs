@@ -12,7 +12,6 @@ use vmod_s3log::clock::Clock;
 use vmod_s3log::pipeline::{Attachment, Environment, Observer, Outlet, Outlets, Refusal, Starter};
 use vmod_s3log::priority::Priority;
 use vmod_s3log::ring::{Backing, Capacity, Ring};
-use vmod_s3log::settings::Settings;
 use vmod_s3log::spool::{ChunkStats, Disk, Options, Spool, SyncPolicy};
 use vmod_s3log::stats::{Stats, get};
 
@@ -40,20 +39,16 @@ struct Vcl {
     process: Arc<Process>,
     endpoint: String,
     more: Vec<(&'static str, String)>,
+    /// What the VMOD takes from whether it is being launched.
+    again: bool,
 }
 
 impl Starter for Vcl {
     fn start(&mut self) -> Result<Attachment, Refusal> {
         let more: Vec<_> = self.more.iter().map(|(name, value)| (*name, &**value)).collect();
         let arguments = self.process.arguments(&self.endpoint, &more);
-        let settings = Settings::read(&arguments).map_err(|error| {
-            let text = error.to_string();
-            if error.blames_file() { Refusal::Place(text) } else { Refusal::Setting(text) }
-        })?;
-        self.process.registry.attach(settings, &self.process.environment).map_err(|error| {
-            let text = error.to_string();
-            if error.blames_place() { Refusal::Place(text) } else { Refusal::Setting(text) }
-        })
+        let (process, again) = (&self.process, self.again);
+        process.registry.load(&arguments, again, &process.environment, |_| ())
     }
 
     fn loaded(&self, _attachment: &Attachment) {}
@@ -94,8 +89,12 @@ impl World {
     ) -> Result<Outlet, Refusal> {
         let mut all = vec![("period", "100ms".to_owned())];
         all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let starter =
-            Vcl { process: Arc::clone(&self.process), endpoint: self.server.endpoint(), more: all };
+        let starter = Vcl {
+            process: Arc::clone(&self.process),
+            endpoint: self.server.endpoint(),
+            more: all,
+            again: serve,
+        };
         let environment = self.environment();
         let room = Capacity::MIN;
         let outlet =
@@ -213,6 +212,42 @@ fn with_fail_and_for_a_setting_that_is_wrong_the_load_fails() {
     world.unblock();
     let refused = world.open(true, &[("period", "soon")]).unwrap_err();
     assert!(matches!(refused, Refusal::Setting(_)), "{refused}");
+    assert!(world.process.messages().is_empty());
+}
+
+/// The settings file or VCL has not changed: the date has passed since.
+const PASSED: [(&str, &str); 2] = [("gateway", "storj"), ("object_ttl", "2020-01-01T00:00:00Z")];
+
+#[test]
+fn a_date_that_has_passed_since_keeps_no_process_from_starting_and_loses_no_line() {
+    let world = World::new();
+    let outlet = world.open(true, &PASSED).unwrap();
+    push(&outlet, "kept", 0..10);
+    wait_for("the block", || get(&outlet.stats().spooled_records) == 10);
+    assert_eq!(get(&outlet.stats().records_unspooled), 0);
+    let said = "error: stream access: object_ttl: object_ttl is a date in the past: write a later \
+                one, or a duration like 30d; the stream starts all the same";
+    assert!(world.said(said), "{:?}", world.process.messages());
+}
+
+/// Debian has moved names of zones into another package.
+#[test]
+fn a_zone_that_the_system_has_no_more_keeps_no_process_from_starting() {
+    let world = World::new();
+    let outlet = world.open(true, &[("path_timezone", "Europe/Atlantis")]).unwrap();
+    push(&outlet, "waits", 0..10);
+    assert_eq!(get(&outlet.stats().records_unspooled), 10);
+    let said =
+        "error: stream access: path_timezone is \"Europe/Atlantis\"; expected UTC, local, or";
+    assert!(world.said(said), "{:?}", world.process.messages());
+}
+
+#[test]
+fn a_date_that_has_passed_fails_a_load_by_hand() {
+    let world = World::new();
+    let refused = world.open(false, &PASSED).unwrap_err();
+    let past = |text: &str| text.contains("object_ttl is a date in the past");
+    assert!(matches!(&refused, Refusal::Setting(text) if past(text)), "{refused}");
     assert!(world.process.messages().is_empty());
 }
 

@@ -4,14 +4,17 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::common::logs::{Logs, Ran, run};
 use crate::common::s3_server::S3Server;
-use crate::common::stream::Process;
+use crate::common::stream::{Process, wait_for};
 use vmod_s3log::block::{ChunkEncoder, Codec};
+use vmod_s3log::priority::Priority;
 use vmod_s3log::seal::{Certificate, Sealing};
 use vmod_s3log::settings::{Arguments, Settings};
+use vmod_s3log::stats::get;
 
 const DAY: u64 = 86_400;
 
@@ -86,6 +89,13 @@ impl Gpg {
         self.export("Curve")
     }
 
+    /// A certificate that was valid in 2020 alone.
+    fn expired(&self) -> String {
+        let then = "--faked-system-time=20200101T000000";
+        self.good(&[then, "--quick-gen-key", "Old", "future-default", "default", "1y"], b"");
+        self.export("Old")
+    }
+
     fn export(&self, name: &str) -> String {
         String::from_utf8(self.good(&["--armor", "--export", name], b"")).unwrap()
     }
@@ -156,6 +166,99 @@ fn a_certificate_may_stand_in_a_file_and_the_key_is_the_newest_that_is_valid() {
     let both = gpg.export("Curve");
     let two = Certificate::read(&both, now() + 2 * DAY).unwrap();
     assert_ne!(one, two, "{two:?}");
+}
+
+#[test]
+fn a_certificate_that_was_in_use_is_used_on_as_it_was_in_its_last_second() {
+    let Some(gpg) = Gpg::new() else { return };
+    let first = gpg.curve();
+    let read = Certificate::read(&first, now()).unwrap();
+    let (same, over) = Certificate::read_again(&first, now()).unwrap();
+    assert!(same == read && over.is_none(), "{over:?}");
+    let (same, over) = Certificate::read_again(&first, now() + 400 * DAY).unwrap();
+    assert!(same == read, "{same:?}");
+    let over = over.unwrap().to_string();
+    assert!(over.contains(" has expired on 20"), "{over}");
+
+    // A younger subkey ends before the other: in the last second it is not the one.
+    let fingerprint = gpg.fingerprint("Curve");
+    let later = format!("--faked-system-time={}", now() + DAY);
+    gpg.good(&[&later, "--quick-add-key", &fingerprint, "cv25519", "encr", "30d"], b"");
+    let both = gpg.export("Curve");
+    assert!(Certificate::read(&both, now() + 2 * DAY).unwrap() != read);
+    assert!(Certificate::read(&both, now() + 40 * DAY).unwrap() == read);
+    let (last, over) = Certificate::read_again(&both, now() + 400 * DAY).unwrap();
+    assert!(last == read && over.is_some(), "{last:?}");
+
+    // What was taken back was not in use.
+    let said = Certificate::read_again("no certificate", now()).unwrap_err().to_string();
+    assert!(said.starts_with("it is not a certificate"), "{said}");
+    let revocation = format!("openpgp-revocs.d/{fingerprint}.rev");
+    let revocation = fs::read_to_string(gpg.home.path().join(revocation)).unwrap();
+    gpg.good(&["--import"], revocation.replace(":-----BEGIN", "-----BEGIN").as_bytes());
+    let said = Certificate::read_again(&gpg.export("Curve"), now() + 400 * DAY).unwrap_err();
+    assert!(said.to_string().contains(" is revoked: "), "{said}");
+}
+
+#[test]
+fn a_subkey_that_has_expired_alone_is_used_on() {
+    let Some(gpg) = Gpg::new() else { return };
+    let then = "--faked-system-time=20200101T000000";
+    gpg.good(&[then, "--quick-gen-key", "Half", "ed25519", "sign,cert", "0"], b"");
+    let fingerprint = gpg.fingerprint("Half");
+    gpg.good(&[then, "--quick-add-key", &fingerprint, "cv25519", "encr", "1y"], b"");
+    let text = gpg.export("Half");
+    let said = problem(&text, now());
+    assert!(said.contains("has no key for encryption that can be used: "), "{said}");
+    let (certificate, over) = Certificate::read_again(&text, now()).unwrap();
+    assert_eq!(over.unwrap().to_string(), said);
+    let mut sealed = Vec::new();
+    certificate.encrypt(&mut &b"line\n"[..], &mut sealed).unwrap();
+    assert_eq!(gpg.good(&["--decrypt"], &sealed), b"line\n");
+}
+
+/// A cache process starts months after its VCL was loaded. In VCL the certificate is no file that may be
+/// another one at the next attempt.
+#[test]
+fn a_launch_after_a_certificate_has_expired_goes_on_sealing_to_it() {
+    let Some(gpg) = Gpg::new() else { return };
+    let server = S3Server::start();
+    let process = Process::new();
+    let certificate = gpg.expired();
+    let file = process.directory.path().join("logs.asc");
+    fs::write(&file, &certificate).unwrap();
+    for given in [&*certificate, file.to_str().unwrap()] {
+        let more = [("public_key", given), ("period", "100ms")];
+        let arguments = process.arguments(&server.endpoint(), &more);
+        let refused = process.registry.load(&arguments, false, &process.environment, |_| ());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("public_key: certificate ") && refused.contains("expired on 20"));
+        let before = process.messages().len();
+        let attachment =
+            process.registry.load(&arguments, true, &process.environment, |_| ()).unwrap();
+        let said = process.messages().split_off(before);
+        assert!(said[0].contains("has expired on 2020-12-31: "), "{said:?}");
+        assert!(said[0].contains("; the stream starts all the same: "), "{said:?}");
+        attachment.push(b"line\n".as_slice().into(), Priority::Normal);
+        let stats = Arc::clone(attachment.pipeline().stats());
+        wait_for("the upload", || get(&stats.uploaded_records) == 1);
+        process.registry.detach(&attachment);
+        drop(attachment);
+        process.wait_closed();
+    }
+    let found = fs::read_dir(server.root().join(crate::common::s3_server::BUCKET)).unwrap();
+    let sealed: Vec<_> = found
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(".log.gz.pgp"))
+        .collect();
+    assert_eq!(sealed.len(), 2);
+    for path in sealed {
+        let clear = gpg.good(&["--decrypt"], &fs::read(path).unwrap());
+        let mut decoder = vmod_s3log::block::Decoder::sniff(&clear[..]).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
+        assert_eq!(text, "line\n");
+    }
 }
 
 /// Debian 12's gpg knows neither such keys nor such messages: this one is opened by rPGP.
