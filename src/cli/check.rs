@@ -224,6 +224,10 @@ impl Report<'_> {
             let directory = folder.path.parent().unwrap_or(&folder.path);
             saved.settings(&saved.arguments(directory))
         };
+        for objection in settings.iter().flat_map(|settings| &settings.objections) {
+            let text = format!("records wait in {path}: {objection}");
+            self.say("settings", Mark::Note, &text)?;
+        }
         let opened = settings.map_err(Error::from).and_then(|settings| {
             let client = client(&settings)?;
             Ok(Source { settings, client })

@@ -135,20 +135,22 @@ impl Certificate {
     /// # Errors
     /// It is none, is not valid now, or has no key for encryption.
     pub fn read(given: &str, now: u64) -> Result<Self, CertificateError> {
-        match Self::read_again(given, now)? {
+        match Self::read_again(given, now, None)? {
             (_, Some(over)) => Err(over),
             (certificate, None) => Ok(certificate),
         }
     }
 
     /// The same for one that was in use before: one whose time is over is taken as it was in its last
-    /// second, and beside it is what [`Certificate::read`] says of it now.
+    /// second, and beside it is what [`Certificate::read`] says of it now. With the fingerprint of the `key`
+    /// that was in use, it is taken as it was when that one was the newest, if there was such a time.
     ///
     /// # Errors
     /// It is none, or was never valid.
     pub fn read_again(
         given: &str,
         now: u64,
+        key: Option<&str>,
     ) -> Result<(Self, Option<CertificateError>), CertificateError> {
         let given = given.trim();
         let file;
@@ -170,15 +172,19 @@ impl Certificate {
         if all.next().is_some() {
             return Err(CertificateError::Several);
         }
+        let ends = ends(&certificate, now);
+        let before = |wanted: &dyn Fn(&Self) -> bool| {
+            let then = |end: &u64| Self::choose(&certificate, text, end.saturating_sub(1)).ok();
+            ends.iter().filter_map(then).find(wanted)
+        };
+        let is_key = |one: &Self| key.is_none_or(|key| one.key_fingerprint() == key);
         let (chosen, over) = match Self::choose(&certificate, text, now) {
-            Ok(chosen) => (chosen, None),
-            Err(over) => {
-                let then = |end: &u64| Self::choose(&certificate, text, end.saturating_sub(1)).ok();
-                match ends(&certificate, now).iter().find_map(then) {
-                    Some(chosen) => (chosen, Some(over)),
-                    None => return Err(over),
-                }
-            }
+            Ok(chosen) if is_key(&chosen) => (chosen, None),
+            Ok(chosen) => (before(&is_key).unwrap_or(chosen), None),
+            Err(over) => match before(&is_key).or_else(|| before(&|_| true)) {
+                Some(chosen) => (chosen, Some(over)),
+                None => return Err(over),
+            },
         };
         // What only shows when it is done is better found now than when a block is sealed.
         chosen.encrypt(&mut io::empty(), &mut io::sink()).map_err(|error| {

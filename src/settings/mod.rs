@@ -154,10 +154,15 @@ impl Settings {
     /// # Errors
     /// The first one that cannot be used.
     pub fn read_again(arguments: &Arguments) -> Result<Self, Error> {
+        Self::read_for(arguments, None)
+    }
+
+    /// The same where blocks were encrypted to `key`, the fingerprint of an OpenPGP key, before.
+    fn read_for(arguments: &Arguments, key: Option<&str>) -> Result<Self, Error> {
         let bucket = destination::bucket(arguments)?;
         let naming = naming(arguments)?;
         let s3 = destination::options(arguments, &bucket)?;
-        let (sealing, over) = sealing(arguments)?;
+        let (sealing, over) = sealing(arguments, key)?;
         let objections = over.into_iter().chain(destination::objections(arguments, &s3)).collect();
         Ok(Self {
             arguments: arguments.clone(),
@@ -226,8 +231,11 @@ impl Settings {
     }
 }
 
-/// How blocks are encrypted, and what a certificate lacks by now.
-fn sealing(arguments: &Arguments) -> Result<(Option<Sealing>, Option<Error>), Error> {
+/// How blocks are encrypted, to `key` if a certificate has it; and what a certificate lacks by now.
+fn sealing(
+    arguments: &Arguments,
+    key: Option<&str>,
+) -> Result<(Option<Sealing>, Option<Error>), Error> {
     let recipients = arguments.get("encrypt_to").map(Recipients::read).transpose();
     let recipients = recipients.map_err(|error| arguments.key_problem("encrypt_to", error))?;
     let Some(text) = arguments.get("public_key") else {
@@ -239,7 +247,7 @@ fn sealing(arguments: &Arguments) -> Result<(Option<Sealing>, Option<Error>), Er
     }
     let now = System::new().unix().as_secs();
     let problem = |error| arguments.key_problem("public_key", error);
-    let (certificate, over) = Certificate::read_again(text, now).map_err(problem)?;
+    let (certificate, over) = Certificate::read_again(text, now, key).map_err(problem)?;
     Ok((Some(Sealing::OpenPgp(certificate)), over.map(problem)))
 }
 

@@ -247,7 +247,7 @@ impl Saved {
             }
         }
         arguments.unset("upload");
-        let settings = Settings::read(&arguments)?;
+        let settings = Settings::read_again(&arguments)?;
         let mut there = arguments.clone();
         there.set("endpoint", self.arguments.get("endpoint").cloned());
         let url = endpoint_url(&destination::bucket(&there)?);
@@ -281,7 +281,12 @@ impl Saved {
     pub fn settings_to_move(&self, directory: &Path) -> Result<Settings, Error> {
         let mut arguments = self.arguments(directory);
         arguments.unset("sign_key");
-        Settings::read(&arguments)
+        self.read(&arguments)
+    }
+
+    /// The settings as they were when the route was begun, whatever has expired since.
+    fn read(&self, arguments: &Arguments) -> Result<Settings, Error> {
+        Settings::read_for(arguments, self.readers.first().map(String::as_str))
     }
 
     /// The settings, from `arguments`, which are [`Saved::arguments`] or those with other
@@ -290,7 +295,7 @@ impl Saved {
     /// # Errors
     /// They cannot be used any more, or would seal to other keys or sign with another.
     pub fn settings(&self, arguments: &Arguments) -> Result<Settings, Error> {
-        let settings = Settings::read(arguments)?;
+        let settings = self.read(arguments)?;
         if settings.readers() != self.readers {
             let problem = "the keys that blocks of this route are encrypted to are not those it was \
                            begun with";

@@ -57,6 +57,47 @@ fn only_failure(process: &Process, from: &Folder, to: &Folder) -> (String, Strin
     failure.clone()
 }
 
+#[test]
+fn what_waits_with_a_date_that_has_passed_is_moved_to_a_route_without_it() {
+    let (server, gate, mut process) = (S3Server::start(), Gate::shut(), Process::new());
+    process.environment.grace = Duration::from_secs(3600);
+    let date = ("object_ttl", "2020-01-01T00:00:00Z");
+    let passed = [("gateway", "storj"), date, ("exit_timeout", "100ms")];
+    // As a process has left it that started before that date.
+    let settings = Settings::read_again(&process.arguments(&gate.endpoint(), &passed)).unwrap();
+    let holder = process.hold(settings);
+    holder.push("old", 0..10);
+    drop(holder);
+    process.wait_closed();
+    let later = [("gateway", "storj"), SHORT];
+    let holder = process.attach(&gate.endpoint(), &later);
+    let [from, to] = pair(&process);
+    let move_over = Move { from: &from, to: &to, change_signer: false };
+    assert_eq!(move_over.foretell().unwrap().moved.records, 10);
+    assert_eq!(move_all(&process, &from, &to).unwrap().moved.records, 10);
+    gate.open(&server);
+    holder.wait_stat("uploaded_records", 10);
+    assert_eq!(lines(&server), expected(&[("old", 0..10)]));
+}
+
+#[test]
+fn what_waits_with_a_date_that_has_passed_is_taken_up_and_waits() {
+    let (server, process) = (S3Server::start(), Process::new());
+    let date = ("object_ttl", "2020-01-01T00:00:00Z");
+    let passed = [("gateway", "storj"), date, ("exit_timeout", "100ms")];
+    let settings = Settings::read_again(&process.arguments(&server.endpoint(), &passed)).unwrap();
+    let holder = process.hold(settings);
+    holder.push("old", 0..10);
+    drop(holder);
+    process.wait_closed();
+    let holder = process.attach(&server.endpoint(), &[("gateway", "storj"), SHORT]);
+    wait_for("the route", || holder.stat("waiting_routes") == 1);
+    let said = |part: &str| process.messages().iter().any(|text| text.contains(part));
+    wait_for("why it waits", || said("object_ttl is a date that has passed"));
+    assert!(!said("and they wait: "), "{:?}", process.messages());
+    assert_eq!(holder.stat("stuck_routes"), 0);
+}
+
 /// Adds another block of ten lines to the route `path`.
 fn another_block(process: &Process, gate: &Gate, path: &str, name: &str) {
     let holder = process.attach(&gate.endpoint(), &[("path", path), ("exit_timeout", "100ms")]);

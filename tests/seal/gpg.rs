@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::common::gate::Gate;
 use crate::common::logs::{Logs, Ran, run};
 use crate::common::s3_server::S3Server;
 use crate::common::stream::{Process, wait_for};
@@ -173,9 +174,9 @@ fn a_certificate_that_was_in_use_is_used_on_as_it_was_in_its_last_second() {
     let Some(gpg) = Gpg::new() else { return };
     let first = gpg.curve();
     let read = Certificate::read(&first, now()).unwrap();
-    let (same, over) = Certificate::read_again(&first, now()).unwrap();
+    let (same, over) = Certificate::read_again(&first, now(), None).unwrap();
     assert!(same == read && over.is_none(), "{over:?}");
-    let (same, over) = Certificate::read_again(&first, now() + 400 * DAY).unwrap();
+    let (same, over) = Certificate::read_again(&first, now() + 400 * DAY, None).unwrap();
     assert!(same == read, "{same:?}");
     let over = over.unwrap().to_string();
     assert!(over.contains(" has expired on 20"), "{over}");
@@ -187,16 +188,36 @@ fn a_certificate_that_was_in_use_is_used_on_as_it_was_in_its_last_second() {
     let both = gpg.export("Curve");
     assert!(Certificate::read(&both, now() + 2 * DAY).unwrap() != read);
     assert!(Certificate::read(&both, now() + 40 * DAY).unwrap() == read);
-    let (last, over) = Certificate::read_again(&both, now() + 400 * DAY).unwrap();
+    let (last, over) = Certificate::read_again(&both, now() + 400 * DAY, None).unwrap();
     assert!(last == read && over.is_some(), "{last:?}");
 
+    // What was begun with one of the two goes on with it, before its end and after.
+    let younger = Certificate::read(&both, now() + 2 * DAY).unwrap();
+    let [one, other] = [&read, &younger].map(|one| {
+        let text = format!("{one:?}");
+        text.split('"').nth(3).unwrap().to_owned()
+    });
+    for (key, certificate, days) in [
+        (&one, &read, 40),
+        (&one, &read, 400),
+        (&other, &younger, 2),
+        (&other, &younger, 40),
+        (&other, &younger, 400),
+    ] {
+        let at = now() + days * DAY;
+        let (again, over) = Certificate::read_again(&both, at, Some(key)).unwrap();
+        assert!(again == *certificate && over.is_some() == (days == 400), "{days}: {over:?}");
+    }
+    let unknown = Certificate::read_again(&both, now() + 2 * DAY, Some("0123")).unwrap().0;
+    assert!(unknown == younger);
+
     // What was taken back was not in use.
-    let said = Certificate::read_again("no certificate", now()).unwrap_err().to_string();
+    let said = Certificate::read_again("no certificate", now(), None).unwrap_err().to_string();
     assert!(said.starts_with("it is not a certificate"), "{said}");
     let revocation = format!("openpgp-revocs.d/{fingerprint}.rev");
     let revocation = fs::read_to_string(gpg.home.path().join(revocation)).unwrap();
     gpg.good(&["--import"], revocation.replace(":-----BEGIN", "-----BEGIN").as_bytes());
-    let said = Certificate::read_again(&gpg.export("Curve"), now() + 400 * DAY).unwrap_err();
+    let said = Certificate::read_again(&gpg.export("Curve"), now() + 400 * DAY, None).unwrap_err();
     assert!(said.to_string().contains(" is revoked: "), "{said}");
 }
 
@@ -210,7 +231,7 @@ fn a_subkey_that_has_expired_alone_is_used_on() {
     let text = gpg.export("Half");
     let said = problem(&text, now());
     assert!(said.contains("has no key for encryption that can be used: "), "{said}");
-    let (certificate, over) = Certificate::read_again(&text, now()).unwrap();
+    let (certificate, over) = Certificate::read_again(&text, now(), None).unwrap();
     assert_eq!(over.unwrap().to_string(), said);
     let mut sealed = Vec::new();
     certificate.encrypt(&mut &b"line\n"[..], &mut sealed).unwrap();
@@ -258,6 +279,48 @@ fn a_launch_after_a_certificate_has_expired_goes_on_sealing_to_it() {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
         assert_eq!(text, "line\n");
+    }
+}
+
+#[test]
+fn what_waits_for_a_key_that_has_expired_since_is_sent_and_drained() {
+    let Some(gpg) = Gpg::new() else { return };
+    let certificate = gpg.expired();
+    for drained in [false, true] {
+        let (server, gate, process) = (S3Server::start(), Gate::shut(), Process::new());
+        let old = [("public_key", &*certificate), ("exit_timeout", "100ms")];
+        // As a process has left it that started before the end.
+        let settings = Settings::read_again(&process.arguments(&gate.endpoint(), &old)).unwrap();
+        let holder = process.hold(settings);
+        holder.push("old", 0..10);
+        drop(holder);
+        process.wait_closed();
+        gate.open(&server);
+        let stored = || {
+            let bucket = server.root().join(crate::common::s3_server::BUCKET);
+            let names = fs::read_dir(bucket).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| name.to_str().unwrap().ends_with(".log.gz.pgp")).count()
+        };
+        if drained {
+            let output = Command::new(env!("CARGO_BIN_EXE_s3log"))
+                .args(["drain", "access", "--bucket", crate::common::s3_server::BUCKET])
+                .args(["--endpoint", &gate.endpoint(), "--set"])
+                .arg(format!("spool={}", process.spool().display()))
+                .arg("--credentials")
+                .arg(process.directory.path().join("credentials"))
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+        } else {
+            // The operator has made a new key, and with it another route.
+            let new = process.attach(&gate.endpoint(), &[("period", "100ms")]);
+            wait_for("the old key's", || stored() == 1);
+            let sent = |text: &String| text.contains("records wait for a route that no VCL has");
+            assert!(process.messages().iter().any(sent), "{:?}", process.messages());
+            drop(new);
+            process.wait_closed();
+        }
+        assert_eq!(stored(), 1);
     }
 }
 
