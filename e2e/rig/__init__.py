@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from e2e.rig.machine import (
-    DEPS, PATIENCE, ROOT, Process, Skip, environment, fill, free_ports, gone, say, several, tmpfs, wait_for,
+    DEPS, PATIENCE, ROOT, Process, Skip, environment, fill, free_ports, gone, say, several, tmpfs, wait_for, xfs,
 )  # fmt: skip
 from e2e.rig.origin import Origin
 from e2e.rig.s3 import ACCESS_KEY, BUCKET, S3, SECRET_KEY
@@ -27,7 +27,7 @@ __all__ = [
     "ACCESS_KEY", "BUCKET", "COMBINED", "DEPS", "GONE_OR_HERE", "NONE_SINCE", "PATIENCE", "ROOT", "SECRET_KEY",
     "Origin", "Process", "Rig", "S3", "Skip", "Varnish", "dropped", "environment", "fill",
     "free_ports", "gone", "has_parameter", "has_vcl_req_reset", "numbers", "recommended_mask", "say", "several",
-    "tmpfs", "version", "wait_for",
+    "tmpfs", "version", "wait_for", "xfs",
 ]  # fmt: skip
 
 COMBINED = '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'

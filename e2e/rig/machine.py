@@ -89,6 +89,17 @@ def tmpfs(path, size, *options):
         raise Skip(f"this machine does not let us mount a tmpfs: {done.stdout.strip()}")
 
 
+def xfs(path, size):
+    """Makes an XFS of this size in a file beside a directory and mounts it there; who asks for it unmounts it."""
+    image = path.with_suffix(".xfs")
+    with open(image, "wb") as file:
+        file.truncate(size)
+    for command in (["mkfs.xfs", "-q", image], ["mount", "-o", "loop", image, path]):
+        done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise Skip(f"this machine does not let us mount an XFS: {done.stdout.strip()}")
+
+
 def fill(path):
     """Appends to a file until nothing fits."""
     with contextlib.suppress(OSError), open(path, "ab", buffering=0) as file:

@@ -3,11 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use super::header::Key;
@@ -18,6 +18,9 @@ use super::reader::{CommitTooLong, Reader};
 use super::recover::{Walk, recover};
 use super::sync::Memory;
 use super::upgrade::upgrade;
+
+/// How much of a hole is allocated at a time.
+const PIECE: u64 = 64 * 1024;
 
 /// Bytes of a ring's region: a power of two, 1 MiB to 1 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -289,7 +292,8 @@ fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenEr
     })?;
     let commit = latest_commit(file, preamble).map_err(failed("read", path))?;
     // A copy of a ring may have holes where the ring had zeros.
-    allocate(file, path, preamble)?;
+    let bytes = preamble.file_bytes();
+    fill_holes(&fallocate_range, file, bytes).map_err(no_space(path, bytes))?;
     if preamble.version != VERSION && commit.is_some() {
         preamble = upgrade(file, preamble).map_err(failed("upgrade", path))?;
     }
@@ -327,13 +331,83 @@ fn start(
     Ok(Opened { ring, reader, recovered })
 }
 
+/// Allocates a new file.
 fn allocate(file: &File, path: &Path, preamble: Preamble) -> Result<(), OpenError> {
     let bytes = preamble.file_bytes();
-    let done = match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+    let done = match fallocate_range(file, 0, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, bytes),
         done => done.map_err(io::Error::from),
     };
-    done.map_err(|source| OpenError::Allocate { path: path.to_path_buf(), bytes, source })
+    done.map_err(no_space(path, bytes))
+}
+
+/// Allocates so many bytes of a file from a position on, as fallocate(2) does.
+pub(super) type Allocate<'a> = &'a dyn Fn(&File, u64, u64) -> Result<(), Errno>;
+
+fn fallocate_range(file: &File, at: u64, bytes: u64) -> Result<(), Errno> {
+    fallocate(file, FallocateFlags::empty(), at, bytes)
+}
+
+/// Allocates what is missing of a file that is there. Its holes take space, and what has some keeps it,
+/// also on a full disk.
+pub(super) fn fill_holes(allocate: Allocate<'_>, file: &File, bytes: u64) -> io::Result<()> {
+    match allocate(file, 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, bytes),
+        // XFS sets aside as much space as the range is long before it looks at what is there already.
+        Err(refused @ (Errno::NOSPC | Errno::DQUOT)) => {
+            let missing = missing(file, bytes)?;
+            if missing > 0 && missing <= room(file)? {
+                fill_hole_by_hole(allocate, file, bytes)?;
+            }
+            if self::missing(file, bytes)? == 0 { Ok(()) } else { Err(refused.into()) }
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Bytes of the file that have no space. Not by `SEEK_HOLE`, to which space that was never written is a
+/// hole.
+fn missing(file: &File, bytes: u64) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    let there = metadata.blocks().saturating_mul(512).min(metadata.len());
+    Ok(bytes.saturating_sub(there))
+}
+
+/// Bytes that the file's disk has room for.
+fn room(file: &File) -> io::Result<u64> {
+    let disk = rustix::fs::fstatvfs(file)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// In pieces that are small enough for the last of the space.
+fn fill_hole_by_hole(allocate: Allocate<'_>, file: &File, bytes: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes {
+        let hole = match seek(file, SeekFrom::Hole(at)) {
+            // The file ends before.
+            Err(Errno::NXIO) => at,
+            hole => hole?.min(bytes),
+        };
+        let data = match seek(file, SeekFrom::Data(hole)) {
+            Err(Errno::NXIO) => bytes,
+            data => data?.min(bytes),
+        };
+        at = hole;
+        while at < data {
+            let piece = PIECE.min(data - at);
+            match allocate(file, at, piece) {
+                // What has space and was never written is refused as well.
+                Err(Errno::NOSPC | Errno::DQUOT) => {}
+                done => done?,
+            }
+            at += piece;
+        }
+    }
+    Ok(())
+}
+
+fn no_space(path: &Path, bytes: u64) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Allocate { path: path.to_path_buf(), bytes, source }
 }
 
 /// For file systems that cannot allocate: writes each byte with what it was, so that none is a

@@ -43,6 +43,46 @@ fn a_copy_with_holes_is_allocated_when_it_is_opened() {
     assert!(std::fs::metadata(&sparse).unwrap().blocks() * 512 >= bytes.len() as u64);
 }
 
+/// A file of a mebibyte, and more, with a hole of `hole` bytes; and what allocates on a disk with `free`
+/// bytes left as XFS does, which wants as many of them as the range is long.
+fn on_xfs(hole: u64, free: u64) -> (Result<(), String>, u64) {
+    let (_dir, path) = place();
+    let bytes = (1 << 20) + 8192;
+    std::fs::write(&path, vec![1; 8192]).unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let data = vec![1; usize::try_from(bytes - hole - 8192).unwrap()];
+    std::os::unix::fs::FileExt::write_all_at(&file, &data, 8192 + hole).unwrap();
+    let there = || file.metadata().unwrap().blocks() * 512;
+    // Where the disk's own bookkeeping counts, too, it does before and after.
+    let before = there();
+    let allocate = |file: &std::fs::File, at: u64, bytes: u64| {
+        let taken = there() - before;
+        if bytes > free - taken {
+            return Err(rustix::io::Errno::NOSPC);
+        }
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, bytes)
+    };
+    let done = crate::ring::open::fill_holes(&allocate, &file, bytes);
+    assert!(std::fs::read(&path).unwrap()[..8192].iter().all(|byte| *byte == 1));
+    (done.map_err(|error| error.to_string()), there() - before)
+}
+
+#[test]
+fn a_whole_ring_is_opened_on_a_full_disk_that_refuses_to_allocate_what_is_there() {
+    for free in [0, 20 << 10, 1 << 20] {
+        assert_eq!(on_xfs(0, free), (Ok(()), 0), "{free}");
+    }
+}
+
+#[test]
+fn the_holes_of_a_copy_are_filled_where_the_disk_has_room_for_them_and_not_for_a_whole_ring() {
+    for hole in [4096, 64 << 10, 300 << 10] {
+        assert_eq!(on_xfs(hole, hole), (Ok(()), hole));
+        let (done, _) = on_xfs(hole, hole - 4096);
+        assert!(done.is_err_and(|error| error.contains("No space left")), "{hole}");
+    }
+}
+
 #[test]
 fn without_fallocate_rewriting_fills_holes_and_keeps_the_bytes() {
     let (_dir, path) = place();
