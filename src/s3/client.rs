@@ -209,6 +209,10 @@ impl Client {
         let credentials = self
             .credentials
             .get(now.min(unix))
+            .or_else(|error| {
+                let theirs = self.seen_offset().map(|offset| learnt::shifted(unix, offset));
+                self.credentials.lapsed(theirs).ok_or(error)
+            })
             .map_err(|error| Answer::local(Outcome::NoCredentials, error.to_string()))?;
         let url = self.bucket.url(call.key, call.query);
         let authority = self.bucket.authority();
@@ -297,6 +301,8 @@ impl Client {
         let refused = |date| self.learnt.refused(signed.offset, date, unix);
         if outcome == Outcome::Refused && head.date.is_some_and(refused) {
             outcome = Outcome::ClockCorrected;
+            // When they end was reckoned by the old one.
+            self.credentials.refused();
         }
         let redact = |text: &str| self.http.redact(&signed.credentials.redact(text));
         let mut parts = vec![redact(&body.message)];

@@ -219,6 +219,61 @@ fn a_role_is_assumed_with_the_clock_of_sts_when_ours_is_off() {
     assert!(asked[1].contains("x-amz-date: 20270115T100000Z"), "{}", asked[1]);
 }
 
+/// The same answer from a server whose clock says [`NOW`], or what `date` says.
+fn dated(play: Play, date: &str) -> Play {
+    let Play::Say(text) = play else { panic!("{play:?}") };
+    let (status, rest) = text.split_once("\r\n").unwrap();
+    Play::Say(format!("{status}\r\nDate: Fri, 15 Jan 2027 {date} GMT\r\n{rest}"))
+}
+
+#[test]
+fn what_is_lent_for_an_hour_is_good_for_an_hour_although_our_clock_is_hours_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = proof(dir.path());
+    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+    let role = Some(Role { arn: "arn".into(), ..Role::default() });
+    let plain = Sources::default;
+    for (answers, sources, name, more) in [
+        (vec![json()], plain(), "AWS_CONTAINER_CREDENTIALS_FULL_URI", &[][..]),
+        (
+            vec![text(PROOF), text("role"), json()],
+            plain(),
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            &[("AWS_EC2_METADATA_DISABLED", "false")][..],
+        ),
+        (
+            vec![xml("AssumeRoleWithWebIdentity")],
+            plain(),
+            "AWS_ENDPOINT_URL_STS",
+            &[("AWS_WEB_IDENTITY_TOKEN_FILE", path.as_str()), ("AWS_ROLE_ARN", "arn")][..],
+        ),
+        (
+            vec![xml("AssumeRole")],
+            Sources { role, ..plain() },
+            "AWS_ENDPOINT_URL_STS",
+            &[("AWS_ACCESS_KEY_ID", "AKIABASE"), ("AWS_SECRET_ACCESS_KEY", SECRET)][..],
+        ),
+    ] {
+        for (now, date, expires) in [
+            (NOW + 2 * hour, "08:00:00", NOW + 3 * hour),
+            (NOW + day, "08:00:00", NOW + day + hour),
+            (NOW - 2 * hour, "08:00:00", NOW - hour),
+            // Within what clocks may differ by, as the document says.
+            (NOW + hour / 20, "08:00:00", NOW + hour),
+            // A date that is wrong itself ends nothing.
+            (NOW, "09:30:00", NOW + hour),
+        ] {
+            let answers = answers.iter().map(|answer| dated(answer.clone(), date)).collect();
+            let fake = Fake::start(answers);
+            let endpoint = fake.endpoint();
+            let variables = [&[(name, endpoint.as_str())][..], more].concat();
+            let found = cache(&sources, &variables).get(now);
+            let found = found.unwrap_or_else(|error| panic!("{name} {now:?} {date}: {error}"));
+            assert_eq!(found.expires(), Some(expires), "{name} {now:?} {date}");
+        }
+    }
+}
+
 #[test]
 fn a_clock_that_is_set_back_ends_the_waits_that_were_counted_by_it() {
     // A machine that starts a day ahead, and whose container's agent is not up yet.

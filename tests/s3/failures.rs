@@ -194,6 +194,89 @@ fn a_wrong_date_does_not_end_credentials_that_expire() {
     }
 }
 
+/// `Date` as `clock` has it.
+fn date_of(clock: &dyn Clock) -> String {
+    let now = jiff::Timestamp::from_second(clock.unix().as_secs() as i64).unwrap();
+    now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A client whose key ends at `expires`, and whose clock is `shift` seconds off.
+fn expiring(fake: &Fake, expires: Duration, shift: i64) -> Client {
+    let endpoint = Endpoint::parse(&fake.endpoint(), false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let fixed = Fixed(Credentials::new("AK", SECRET, Some("token"), Some(expires), "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(fixed)]));
+    Client::new(bucket, Options::default(), cache, Arc::new(Shifted::by(shift))).unwrap()
+}
+
+#[test]
+fn a_clock_that_is_ahead_does_not_end_credentials_before_the_gateway_was_asked() {
+    let date = date_of(&System::new());
+    let skewed = error("RequestTimeTooSkewed", "x");
+    let skewed = Play::Say(reply("403 Forbidden", &[("Date", &date)], &skewed));
+    let stored = reply("200 OK", &[("Date", &date), ("ETag", &tag(b"x"))], "");
+    let stored = || Play::Say(stored.clone());
+    let in_an_hour = System::new().unix() + Duration::from_secs(3600);
+    let fake = Fake::start(vec![skewed, stored(), stored()]);
+    let client = expiring(&fake, in_an_hour, 7200);
+    let outcomes = [(); 3].map(|()| put(&client, "k", b"x").outcome);
+    assert_eq!(outcomes, [Outcome::ClockCorrected, Outcome::Stored, Outcome::Stored]);
+    // A gateway that takes any date.
+    let fake = Fake::start(vec![stored(), stored()]);
+    let client = expiring(&fake, in_an_hour, 7200);
+    assert_eq!([(); 2].map(|()| put(&client, "k", b"x").outcome), [Outcome::Stored; 2]);
+}
+
+#[test]
+fn credentials_that_have_expired_by_the_gateway_s_clock_too_are_not_sent_again() {
+    let date = date_of(&System::new());
+    let expired = error("ExpiredToken", "x");
+    let expired = Play::Say(reply("400 Bad Request", &[("Date", &date)], &expired));
+    let fake = Fake::start(vec![expired, Play::Store]);
+    let client = expiring(&fake, System::new().unix() - Duration::from_secs(60), 0);
+    let answers = [(); 2].map(|()| put(&client, "k", b"x"));
+    let outcomes = answers.each_ref().map(|answer| answer.outcome);
+    assert_eq!(outcomes, [Outcome::Refused, Outcome::NoCredentials], "{answers:?}");
+    for answer in answers {
+        assert!(answer.to_string().contains("at their source"), "{answer}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_corrected_has_what_was_lent_by_it_read_again() {
+    /// Lends for an hour by the clock of who asks, and counts.
+    #[derive(Debug)]
+    struct Lender(Arc<Mutex<Vec<Duration>>>);
+    impl vmod_s3log::s3::credentials::Provider for Lender {
+        fn name(&self) -> String {
+            "test".to_owned()
+        }
+        fn load(
+            &self,
+            now: Duration,
+        ) -> Result<Option<Credentials>, vmod_s3log::s3::credentials::CredentialsError> {
+            self.0.lock().unwrap().push(now);
+            let end = now + Duration::from_secs(3600);
+            Ok(Some(Credentials::new("AK", SECRET, Some("token"), Some(end), "test")))
+        }
+    }
+    let date = date_of(&System::new());
+    let skewed = error("RequestTimeTooSkewed", "x");
+    let skewed = Play::Say(reply("403 Forbidden", &[("Date", &date)], &skewed));
+    let fake = Fake::start(vec![skewed, Play::Store]);
+    let endpoint = Endpoint::parse(&fake.endpoint(), false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let cache = Arc::new(Cache::new(vec![Box::new(Lender(Arc::clone(&asked)))]));
+    let clock = Arc::new(Shifted::by(7200));
+    let client = Client::new(bucket, Options::default(), cache, clock).unwrap();
+    let outcomes = [(); 2].map(|()| put(&client, "k", b"x").outcome);
+    assert_eq!(outcomes, [Outcome::ClockCorrected, Outcome::Stored]);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0] - asked[1] > Duration::from_secs(5400), "{asked:?}");
+}
+
 #[test]
 fn a_wrong_date_does_not_end_objects_that_expire() {
     let later = "Sun, 06 Nov 2044 08:49:37 GMT";

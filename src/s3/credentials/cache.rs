@@ -201,6 +201,14 @@ impl Cache {
         }
     }
 
+    /// Those that have expired by our clock, where they have not by `theirs`, or nobody else's clock is
+    /// known yet: ours may be ahead of everybody's.
+    #[must_use]
+    pub(crate) fn lapsed(&self, theirs: Option<Duration>) -> Option<Credentials> {
+        let current = self.state().current.clone()?;
+        theirs.is_none_or(|now| !due(&current, now, Duration::ZERO)).then_some(current)
+    }
+
     /// Whether a file was changed since it was read.
     #[must_use]
     pub(crate) fn is_outdated(&self) -> bool {

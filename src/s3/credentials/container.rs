@@ -22,7 +22,7 @@ use super::super::http::{Http, Variables};
 use super::environment::Hidden;
 use super::file::{stamp, unreadable};
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
-use super::web::{Document, Place};
+use super::web::{Document, Lent, Place};
 use crate::regular_file;
 
 const ECS: &str = "http://169.254.170.2";
@@ -72,7 +72,7 @@ impl Provider for Container {
         "container endpoint".to_owned()
     }
 
-    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+    fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let name = self.name();
         let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
         let Some(url) = self.url(&place)? else { return Ok(None) };
@@ -91,10 +91,11 @@ impl Provider for Container {
         let headers = [("authorization", token.as_str()), ("accept", "application/json")];
         let headers = if token.is_empty() { headers.get(1..) } else { headers.get(..) };
         let answer = place.send("GET", &url, headers.unwrap_or_default(), None)?;
+        let lent = Lent::new(now, &answer);
         let body = place.accept(answer, &token)?;
         let document =
             Document::json(&body).ok_or_else(|| place.down("its document is not JSON"))?;
-        place.credentials(&document).map(Some)
+        place.credentials(&document, lent).map(Some)
     }
 
     fn stamp(&self) -> Option<Stamp> {

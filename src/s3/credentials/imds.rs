@@ -18,7 +18,7 @@ use super::super::http::{Http, Variables};
 use super::super::wire::encode;
 use super::environment::Hidden;
 use super::types::{Credentials, CredentialsError, Provider};
-use super::web::{Document, Place};
+use super::web::{Document, Lent, Place};
 
 const ENDPOINT: &str = "http://169.254.169.254";
 /// A machine without the service must not make anybody wait.
@@ -46,7 +46,7 @@ impl Provider for Imds {
         "instance metadata".to_owned()
     }
 
-    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+    fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let disabled = self.variables.get("AWS_EC2_METADATA_DISABLED");
         if disabled.is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Ok(None);
@@ -80,12 +80,14 @@ impl Provider for Imds {
         let Some(role) = roles.lines().next().map(str::trim).filter(|role| !role.is_empty()) else {
             return Ok(None);
         };
-        let body = place.accept(get(&format!("{ROLES}{}", encode::path(role)))?, &token)?;
+        let answer = get(&format!("{ROLES}{}", encode::path(role)))?;
+        let lent = Lent::new(now, &answer);
+        let body = place.accept(answer, &token)?;
         let document =
             Document::json(&body).ok_or_else(|| place.down("its document is not JSON"))?;
         if !document.code.is_empty() && document.code != "Success" {
             return Err(place.down(format!("it says {}", document.code.escape_debug())));
         }
-        place.credentials(&document).map(Some)
+        place.credentials(&document, lent).map(Some)
     }
 }

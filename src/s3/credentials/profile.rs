@@ -177,7 +177,7 @@ impl Profile {
         let base = match sources {
             [None, None, Some(_)] if !ask => return Ok(Lookup::Elsewhere),
             [None, None, Some(token)] => {
-                return self.sts.web_identity(&role, Path::new(&token)).map(Lookup::Here);
+                return self.sts.web_identity(&role, Path::new(&token), now).map(Lookup::Here);
             }
             // A profile may name itself: the key is in the same section.
             [Some(source), None, None] if source == profile => self.keys(section, profile)?,

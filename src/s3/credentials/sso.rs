@@ -27,6 +27,7 @@ use super::services::Services;
 use super::shared::SharedFiles;
 use super::sts::domain;
 use super::types::{Credentials, CredentialsError, Ending};
+use super::web::Lent;
 use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,12 +113,14 @@ impl Sso {
         );
         let headers =
             [("x-amz-sso_bearer_token", token.token.as_str()), ("accept", "application/json")];
-        let body = place.accept(place.send("GET", &url, &headers, None)?, &token.token)?;
+        let answer = place.send("GET", &url, &headers, None)?;
+        let lent = Lent::new(now, &answer);
+        let body = place.accept(answer, &token.token)?;
         // The error would quote what it found there.
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|_| place.down("its document is not JSON"))?;
         let found = answer.credentials;
-        let expires = Duration::from_secs(found.expiration / 1000);
+        let expires = lent.ours(Duration::from_secs(found.expiration / 1000));
         Ok(Credentials::new(
             found.access.as_str(),
             found.secret.as_str(),

@@ -19,12 +19,10 @@ use super::environment::Hidden;
 use super::file::{stamp, unreadable};
 use super::services::Services;
 use super::types::{Credentials, CredentialsError, Provider, Stamp};
-use super::web::Document;
+use super::web::{Document, Lent, SKEW};
 use crate::regular_file;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A clock that is further off than this is not the one to sign with; STS allows five minutes.
-const SKEW: Duration = Duration::from_secs(4 * 60);
 const FORM: &str = "application/x-www-form-urlencoded";
 /// What the sessions are called when nobody chose a name.
 pub(super) const SESSION: &str = "s3log";
@@ -84,6 +82,7 @@ impl Sts {
         &self,
         role: &Role,
         path: &Path,
+        now: Duration,
     ) -> Result<Credentials, CredentialsError> {
         let bytes = regular_file::read(path, regular_file::KEYS_MAX).map_err(|e| {
             unreadable(WEB_IDENTITY.to_owned(), &format!("token file {}: ", path.display()), &e)
@@ -101,8 +100,9 @@ impl Sts {
         let headers = [("content-type", FORM)];
         let answer =
             place.send("POST", &format!("{endpoint}/"), &headers, Some(body.as_bytes()))?;
+        let lent = Lent::new(now, &answer);
         let document = Document::xml(&place.accept(answer, &token)?);
-        place.credentials(&document)
+        place.credentials(&document, lent)
     }
 
     /// `role` on top of `base`; `refused` hears of it when `base` was not taken.
@@ -148,9 +148,10 @@ impl Sts {
         if matches!(answer.status, 401 | 403) {
             refused();
         }
+        let lent = Lent::new(now, &answer);
         // The message is the server's: it may repeat what it was sent.
         let body = place.accept(answer, "").map_err(|error| error.without_secrets_of(base))?;
-        let found = place.credentials(&Document::xml(&body))?;
+        let found = place.credentials(&Document::xml(&body), lent)?;
         Ok(found.ending(base.source_ending().cloned()))
     }
 }
@@ -179,7 +180,7 @@ impl Provider for WebIdentity {
         WEB_IDENTITY.to_owned()
     }
 
-    fn load(&self, _now: Duration) -> Result<Option<Credentials>, CredentialsError> {
+    fn load(&self, now: Duration) -> Result<Option<Credentials>, CredentialsError> {
         let Some(path) = self.token_file() else { return Ok(None) };
         let get = |name| self.sts.variables.get(name);
         let Some(arn) = get("AWS_ROLE_ARN") else {
@@ -187,7 +188,7 @@ impl Provider for WebIdentity {
             return Err(CredentialsError::Broken { place: self.name(), reason });
         };
         let role = Role { arn, external_id: None, session_name: get("AWS_ROLE_SESSION_NAME") };
-        self.sts.web_identity(&role, Path::new(&path)).map(Some)
+        self.sts.web_identity(&role, Path::new(&path), now).map(Some)
     }
 
     fn stamp(&self) -> Option<Stamp> {

@@ -8,6 +8,8 @@ use super::super::http::{Http, Patience, Request, redact};
 use super::super::wire::{date, xml};
 use super::types::{Credentials, CredentialsError};
 
+/// A server's clock that is further off than this is another one; STS takes signatures for five minutes.
+pub(super) const SKEW: Duration = Duration::from_secs(4 * 60);
 /// Largest document that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
@@ -17,6 +19,30 @@ pub(super) struct Answer {
     /// The server's Unix time, when it tells.
     pub(super) date: Option<Duration>,
     pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// When something was lent: `now` by our clock, and by the lender's where he tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lent {
+    now: Duration,
+    date: Option<Duration>,
+}
+
+impl Lent {
+    pub(super) fn new(now: Duration, answer: &Answer) -> Self {
+        Self { now, date: answer.date }
+    }
+
+    /// When what ends at `end` by the lender's clock ends by ours: what is lent for an hour is good for an
+    /// hour. A date past the end is wrong itself.
+    pub(super) fn ours(self, end: Duration) -> Duration {
+        match self.date {
+            Some(date) if date < end && date.abs_diff(self.now) > SKEW => {
+                self.now.saturating_add(end.saturating_sub(date))
+            }
+            _ => end,
+        }
+    }
 }
 
 /// Who is asked, for the errors.
@@ -97,7 +123,11 @@ impl Place<'_> {
     }
 
     /// Credentials out of the four texts that every document has.
-    pub(super) fn credentials(&self, document: &Document) -> Result<Credentials, CredentialsError> {
+    pub(super) fn credentials(
+        &self,
+        document: &Document,
+        lent: Lent,
+    ) -> Result<Credentials, CredentialsError> {
         for (name, value) in
             [("AccessKeyId", &document.access), ("SecretAccessKey", &document.secret)]
         {
@@ -109,6 +139,7 @@ impl Place<'_> {
             "" => None,
             text => Some(
                 date::rfc3339(text)
+                    .map(|end| lent.ours(end))
                     .ok_or_else(|| self.broken("its document has no valid Expiration"))?,
             ),
         };
