@@ -123,6 +123,33 @@ fn a_machine_without_instance_metadata_or_without_a_role_has_no_credentials() {
 }
 
 #[test]
+fn another_cloud_s_metadata_service_is_no_source_and_one_that_has_answered_is() {
+    for status in ["400 Bad Request", "403 Forbidden", "404 Not Found", "405 Method Not Allowed"] {
+        let elsewhere = Play::Say(reply(status, &[], "<html>"));
+        let fake =
+            Fake::start(vec![elsewhere.clone(), text(PROOF), text("role"), json(), elsewhere]);
+        let variables = [
+            ("AWS_EC2_METADATA_DISABLED", "false"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*fake.endpoint()),
+        ];
+        let cache = cache(&Sources::default(), &variables);
+        let error = cache.get(NOW).unwrap_err();
+        assert!(matches!(error, CredentialsError::None(_)), "{status}: {error}");
+        assert!(cache.get(NOW + Duration::from_secs(60)).is_ok(), "{status}");
+        // An hour later what it has lent is over.
+        let error = cache.get(NOW + Duration::from_secs(7200)).unwrap_err();
+        assert!(matches!(error, CredentialsError::Broken { .. }), "{status}: {error}");
+    }
+    let fake = Fake::start(vec![Play::Say(reply("401 Unauthorized", &[], ""))]);
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*fake.endpoint()),
+    ];
+    let error = find(&variables).unwrap_err();
+    assert!(matches!(error, CredentialsError::Broken { .. }), "{error}");
+}
+
+#[test]
 fn the_container_endpoint_is_asked_with_the_token_of_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::start(vec![json()]);

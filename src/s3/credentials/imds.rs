@@ -60,10 +60,15 @@ impl Provider for Imds {
         let place = Place { name: &name, http: &self.http, timeout: TIMEOUT };
         let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", "21600")];
         let url = format!("{base}/latest/api/token");
+        // A flag of its own: nothing else is published by it.
+        let known = self.known.load(Ordering::Relaxed);
         let token = match place.send("PUT", &url, &ttl, Some(b"")) {
+            // Other clouds have a service at this address, too, and it knows no such token.
+            Ok(answer) if !known && matches!(answer.status, 400 | 403 | 404 | 405) => {
+                return Ok(None);
+            }
             Ok(answer) => place.accept(answer, "")?,
-            // A flag of its own: nothing else is published by it.
-            Err(_) if !self.known.load(Ordering::Relaxed) => return Ok(None),
+            Err(_) if !known => return Ok(None),
             Err(error) => return Err(error),
         };
         let token = Zeroizing::new(String::from_utf8_lossy(&token).trim().to_owned());
