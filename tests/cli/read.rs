@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::common::logs::{Logs, run};
+use crate::common::logs::{Logs, START, run};
 use crate::common::s3_server::BUCKET;
-use vmod_s3log::block::Codec;
+use vmod_s3log::block::{Codec, RouteId};
 
 #[test]
 fn cat_gives_every_line_in_the_order_of_time_whatever_the_compression() {
@@ -80,6 +80,31 @@ fn a_range_takes_the_blocks_that_reach_into_it_and_leaves_the_others() {
     let ran = logs.s3log(&["cat", "access", "--since", "yesterday"]);
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("an age such as 90s, 10m, 2h or 7d"), "{}", ran.err);
+}
+
+#[test]
+fn a_range_takes_the_blocks_of_each_route_of_a_host_that_reach_into_it() {
+    let mut logs = Logs::start();
+    let routes = ["1", "2", "3"].map(|digit| digit.repeat(16).parse::<RouteId>().unwrap());
+    // From :00 to :05, from :02 to :07, and from :03 to :08.
+    for (route, second) in routes.into_iter().zip([0, 2, 3]) {
+        logs.route = Some(route);
+        logs.now = START + second;
+        logs.block("access", "edge-1", 1, 2);
+    }
+    let from = |at: usize| logs.blocks[at..].iter().map(|b| b.lines.as_str()).collect::<String>();
+    let arguments = ["cat", "access", "--since"];
+    for compacted in [false, true] {
+        if compacted {
+            let until = ["compact", "access", "--delete", "--until", "2026-11-22T14:00:00Z"];
+            assert_eq!(logs.s3log(&until).code, 0);
+        }
+        for (second, at) in [(4, 0), (6, 1), (8, 2), (9, 3)] {
+            let since = format!("2026-11-22T10:00:0{second}Z");
+            let ran = logs.s3log(&[&arguments[..], &[&since]].concat());
+            assert_eq!((ran.code, ran.out), (0, from(at)), "since {since}, compacted {compacted}");
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Blocks are taken or left as a whole: a line's format is the operator's, its time is not read. A
 //! block is taken when the time from its first to its last record meets the range. Where the key
-//! does not tell, its metadata is asked: of each host only for the last block that began before
-//! the range, since a host's blocks follow one another.
+//! does not tell, its metadata is asked: of each boot of a host only for the last block that began before
+//! the range, since the blocks of a boot follow one another. Those of two routes, each of which has a boot of
+//! its own, do not.
 //!
 //! A block that a manifest names has its lines in a compacted object, whether the block itself is
 //! still there or not: it is taken once.
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use super::list::{self, FoundBlock};
 use super::moved::Moved;
 use super::parallel::{each, patiently};
-use crate::block::{Meta, MetaError, sanitise};
+use crate::block::{BootId, Meta, MetaError, sanitise};
 use crate::cli::Error;
 use crate::cli::compacted::{self, Place, Within};
 use crate::cli::settings::Source;
@@ -199,9 +200,9 @@ fn since_then<'a>(
 ) -> Result<(), Error> {
     let second = since / 1_000_000_000;
     let early = |found: &FoundBlock<'_>| found.time.is_some_and(|time| time < second);
-    let mut newest: HashMap<(&str, Option<Arc<str>>), FoundBlock<'a>> = HashMap::new();
+    let mut newest: HashMap<(&str, Option<Arc<str>>, BootId), FoundBlock<'a>> = HashMap::new();
     for found in all.iter().filter(|found| early(found)) {
-        let of = (found.source.settings.stream.as_str(), found.host.clone());
+        let of = (found.source.settings.stream.as_str(), found.host.clone(), found.boot);
         let kept = newest.entry(of).or_insert_with(|| found.clone());
         if *kept < *found {
             *kept = found.clone();
