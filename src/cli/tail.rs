@@ -13,6 +13,7 @@ use super::blocks::{self, FoundBlock, HEADS, Moved, Range, Told, filter, metas, 
 use super::lines::Reading;
 use super::settings::Source;
 use super::terminal::{Complaints, Progress, when};
+use crate::block::{Meta, sanitise};
 
 /// Between two looks at the newest folders.
 const LOOK: Duration = Duration::from_secs(1);
@@ -150,14 +151,17 @@ fn newest<'a>(
     while records < lines && start > 0 {
         let from = start.saturating_sub(HEADS);
         let asked = blocks.get_mut(from..start).unwrap_or_default();
-        for told in metas(asked, Some(moved), complaints)?.iter().rev() {
+        let answers = metas(asked, Some(moved), complaints)?;
+        for (found, told) in asked.iter().zip(answers).rev() {
             if records >= lines {
                 break;
             }
+            let ours = |meta: &Meta| meta.stream == sanitise(found.stream());
             records = records.saturating_add(match told {
-                Told::Meta(meta) => meta.records,
-                Told::Compacted { records, .. } => *records,
-                Told::Unreadable(_) | Told::Gone => 0,
+                Told::Meta(meta) if ours(&meta) => meta.records,
+                Told::Compacted { records, .. } => records,
+                // One of another stream, whose key is of the same shape, is not printed.
+                Told::Meta(_) | Told::Unreadable(_) | Told::Gone => 0,
             });
             start -= 1;
         }

@@ -467,6 +467,22 @@ fn encrypted_lines_are_written_unencrypted_only_when_that_is_asked_for() {
 }
 
 #[test]
+fn encrypted_blocks_of_a_stream_whose_name_ends_alike_do_not_end_the_command() {
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    let mut logs = Logs::start();
+    logs.settings(&["access", "web-access"]);
+    let own = logs.block("access", "edge", 1, 5);
+    logs.sealing = Some(Sealing::Age(Recipients::read(&recipient).unwrap()));
+    let other = logs.block("web-access", "edge", 1, 5);
+    let ran = compact(&logs, &["--delete"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(keys(&logs, "varnish/2026/").into_iter().collect::<Vec<_>>(), [other.key]);
+    assert_eq!(cat(&logs), own.lines);
+    let ran = logs.s3log(&["compact", "web-access", "--until", UNTIL]);
+    assert!(ran.code == 2 && ran.err.contains("--encrypt-to KEYS, or --unencrypted"), "{ran:?}");
+}
+
+#[test]
 fn an_argument_that_cannot_be_used_is_named_with_what_is_accepted() {
     let logs = Logs::start();
     for (arguments, texts) in [

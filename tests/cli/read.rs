@@ -127,6 +127,11 @@ fn a_stream_whose_name_ends_like_another_is_not_taken_for_it() {
     let own = logs.block("access", "edge", 1, 2);
     assert_eq!(logs.s3log(&["cat", "access"]).out, own.lines);
     assert_eq!(logs.s3log(&["verify", "access"]).code, 0);
+    // The newest block, with more lines than are asked for, is another's.
+    logs.block("web-access", "edge", 1, 20);
+    let last = own.lines.lines().last().unwrap();
+    assert_eq!(logs.s3log(&["tail", "access", "-n", "1"]).out, format!("{last}\n"));
+    assert_eq!(logs.s3log(&["tail", "access"]).out, own.lines);
 }
 
 #[test]
