@@ -169,6 +169,35 @@ impl Naming {
         )
     }
 
+    /// What a block's key begins with, before the timestamp of its first record. `None` when timestamp, host or
+    /// stream are not those of the metadata.
+    #[must_use]
+    pub(crate) fn folder<'k>(&self, parts: &KeyParts<'k>, meta: &Meta) -> Option<&'k str> {
+        let head = parts.before_stream(&meta.stream)?.strip_suffix(&*meta.host)?;
+        let timestamp = NamedZone::utc().strftime(&self.timestamp_format, meta.first).ok()?;
+        head.strip_suffix('-')?.strip_suffix(&*timestamp)
+    }
+
+    /// Whether this is the path of some time.
+    #[must_use]
+    pub(crate) fn is_path(&self, folder: &str) -> bool {
+        let parsed = BrokenDownTime::parse_prefix(&self.path, folder);
+        parsed.is_ok_and(|(_, length)| length == folder.len())
+    }
+
+    /// Whether this is the path of a time, in ns since 1970, on any clock: zones are from 12 hours behind Greenwich
+    /// to 14 hours ahead of it, by quarters of an hour.
+    #[must_use]
+    pub(crate) fn is_path_of(&self, folder: &str, ns: u64) -> bool {
+        const QUARTER: u64 = 900_000_000_000;
+        let utc = NamedZone::utc();
+        let first = ns.saturating_sub(12 * 4 * QUARTER);
+        (0..=26 * 4).any(|quarters| {
+            let there = first.saturating_add(quarters * QUARTER);
+            utc.strftime(&self.path, there).is_ok_and(|path| path == folder)
+        })
+    }
+
     /// What stands in a key between the timestamp and the boot: `{host}-{stream}`. `None` when the
     /// key was not made with these formats, or they hold a directive that cannot be read back.
     #[must_use]

@@ -30,3 +30,4 @@ mod top;
 mod verify;
 mod verify_chains;
 mod verify_checkpoint;
+mod verify_names;

@@ -2,7 +2,7 @@
 //!
 //! | mode | reads | finds |
 //! |---|---|---|
-//! | heads (default) | listing and metadata | missing, doubled, moved, cut, foreign blocks; broken links of the chain; keys that contradict the metadata |
+//! | heads (default) | listing and metadata | missing, doubled, moved, cut, foreign blocks; broken links of the chain; keys and folders that contradict the metadata |
 //! | `--download` | every byte | also contents that are not what was sealed: flipped, swapped, replaced |
 //! | `--deep` | and decompresses | also records and raw bytes that are not what the metadata says |
 //!
@@ -22,6 +22,7 @@ mod finding;
 mod fit;
 mod inspect;
 mod parts;
+mod place;
 mod scope;
 mod signatures;
 mod signed;

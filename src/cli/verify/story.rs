@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
+use super::place;
 use crate::block::{BootId, Digest, KeyParts, Meta, sanitise};
 use crate::settings::Settings;
 
@@ -64,6 +65,9 @@ pub(super) fn tell<'a>(
         members.entry(of(member.meta)).or_insert(member);
     }
     told.contents(&readable);
+    let own = readable.iter().filter(|(_, identity, meta)| *identity == of(meta));
+    let own: Vec<(&str, &Meta)> = own.map(|(block, _, meta)| (&*block.found.key, *meta)).collect();
+    told.findings.extend(place::tell(&settings.naming, &own));
     (told.findings, members.into_values().collect())
 }
 

@@ -1,0 +1,83 @@
+//! Whether blocks are in the folders that the time of their first record gives them.
+//!
+//! `cat`, `tail` and `ls` with a range list the folders of its days, and never look into another. Settings change,
+//! though: blocks that were written with another `path`, `path_timezone` or `timestamp_format` have other names, and are
+//! right where they are. A route has one of each, so that a block whose neighbours on both sides are in the folder that
+//! it should be in was moved. Of the first and the last in a folder, those were moved that are in the folder of a day
+//! which no clock on Earth showed.
+
+use std::collections::HashMap;
+
+use super::finding::{Finding, FindingKind};
+use crate::block::{KeyParts, Meta, Naming, RouteId};
+use crate::cli::terminal::output::counted;
+
+/// First records of the first and the last block in a folder.
+type Times = (u64, u64);
+
+/// What is wrong with the places of blocks, whose keys end as their metadata says.
+pub(super) fn tell(naming: &Naming, blocks: &[(&str, &Meta)]) -> Vec<Finding> {
+    let mut used: HashMap<(&str, Option<RouteId>, &str), Times> = HashMap::new();
+    let mut elsewhere = Vec::new();
+    let mut unknown = Unknown::default();
+    for &(key, meta) in blocks {
+        let Some(parts) = KeyParts::parse(key) else { continue };
+        let Some(folder) = naming.folder(&parts, meta) else {
+            let told = naming.time(&parts);
+            // Another time is a finding of its own.
+            if told.is_none_or(|told| told == meta.first / 1_000_000_000) {
+                unknown.add(key);
+            }
+            continue;
+        };
+        let times =
+            used.entry((&meta.host, meta.route, folder)).or_insert((meta.first, meta.first));
+        *times = (times.0.min(meta.first), times.1.max(meta.first));
+        let own = naming.path_at(meta.first);
+        if folder != own {
+            elsewhere.push((key, meta, folder, own));
+        }
+    }
+    let mut findings = Vec::new();
+    for (key, meta, folder, own) in elsewhere {
+        let around = used
+            .get(&(meta.host.as_str(), meta.route, own.as_str()))
+            .is_some_and(|(first, last)| *first < meta.first && meta.first < *last);
+        if around || (naming.is_path(folder) && !naming.is_path_of(folder, meta.first)) {
+            let text = format!(
+                "the object is in {folder}, and its first record is of {own}: it was moved"
+            );
+            let finding = Finding::new(FindingKind::Altered, text);
+            findings.push(finding.at(&meta.host, meta.number, meta.number).key(key));
+        } else {
+            unknown.add(key);
+        }
+    }
+    findings.extend(unknown.finding());
+    findings
+}
+
+/// Blocks that are not where the settings put them.
+#[derive(Default)]
+struct Unknown<'a> {
+    count: u64,
+    first: Option<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    fn add(&mut self, key: &'a str) {
+        self.count += 1;
+        self.first = Some(self.first.map_or(key, |first| first.min(key)));
+    }
+
+    fn finding(self) -> Option<Finding> {
+        let text = format!(
+            "{} not where the settings put {}: path, path_timezone or timestamp_format was another, or somebody moved \
+             {}; a command with --since may not look there",
+            counted(self.count, "block") + if self.count == 1 { " is" } else { " are" },
+            if self.count == 1 { "it" } else { "them" },
+            if self.count == 1 { "it" } else { "them" },
+        );
+        self.first.map(|key| Finding::new(FindingKind::Note, text).key(key))
+    }
+}

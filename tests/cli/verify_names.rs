@@ -1,0 +1,82 @@
+//! Whether each block has the name that its metadata gives it, and what is no block of the stream.
+
+use crate::common::logs::{Logs, START};
+use crate::verify::{findings, found};
+
+/// Moves an object with its metadata.
+fn moved(logs: &Logs, key: &str, to: &str) {
+    let (bytes, metadata) = logs.get(key);
+    logs.delete(key);
+    logs.put(to, &bytes, &metadata);
+}
+
+/// The settings with another value of one argument.
+fn set(logs: &Logs, name: &str, value: &str) {
+    let file = logs.path("s3log.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let prefix = format!("{name} = ");
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with(&prefix))
+        .map(|line| format!("{line}\n"))
+        .map(|line| if line.starts_with('[') { format!("{line}{prefix}'{value}'\n") } else { line })
+        .collect();
+    std::fs::write(&file, text).unwrap();
+}
+
+#[test]
+fn a_block_in_another_folder_is_altered() {
+    // The day before, the day after, another year, and folders of no day.
+    for folder in ["2026/11/21", "2026/11/23", "2020/01/01", "old", "2026/11/22/old"] {
+        for at in [3, 5] {
+            let logs = Logs::usual();
+            let block = &logs.of("edge-1")[at];
+            let to = block.key.replace("2026/11/22/", &format!("{folder}/"));
+            moved(&logs, &block.key, &to);
+            let ran = logs.s3log(&["verify", "access"]);
+            // The first and the last of a folder may be of other settings.
+            if at == 3 || folder == "2020/01/01" {
+                let number = format!("edge-1 block {}: the object is in varnish/{folder}/", at + 1);
+                found(&ran, "ALTERED", &[&number, "varnish/2026/11/22/", &to]);
+                assert_eq!(findings(&ran), 1, "{folder}: {}", ran.out);
+            } else {
+                assert_eq!(ran.code, 0, "{folder}: {ran:?}");
+                assert!(
+                    ran.out.contains("note      access 1 block is not where"),
+                    "{folder}: {}",
+                    ran.out
+                );
+                assert!(ran.out.contains(&to), "{folder}: {}", ran.out);
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_other_settings_are_noted_and_not_altered() {
+    for (name, value) in [
+        ("path", "varnish/%Y/%m/%d/%H/"),
+        ("path", "varnish/"),
+        ("path", "varnish/%Y-%m-%d/"),
+        ("timestamp_format", "%Y%m%dT%H%M%SZ"),
+    ] {
+        let logs = Logs::usual();
+        set(&logs, name, value);
+        let ran = logs.s3log(&["verify", "access"]);
+        assert_eq!(ran.code, 0, "{name} {value}: {ran:?}");
+        let note = "note      access 12 blocks are not where the settings put them";
+        assert!(ran.out.contains(note), "{name} {value}: {}", ran.out);
+    }
+    // Written in the folders of Greenwich, on both sides of another midnight.
+    for (zone, midnight) in [("Asia/Tokyo", 5 * 3_600), ("America/New_York", 19 * 3_600)] {
+        let mut logs = Logs::start();
+        for time in [0, midnight - 30, midnight + 16 * 3_600] {
+            logs.now = START + time;
+            (0..6).for_each(|_| drop(logs.block("access", "edge-1", 1, 1)));
+        }
+        set(&logs, "path_timezone", zone);
+        let ran = logs.s3log(&["verify", "access"]);
+        assert_eq!(ran.code, 0, "{zone}: {ran:?}");
+        assert!(ran.out.contains("note      access 3 blocks are not where"), "{zone}: {}", ran.out);
+    }
+}
