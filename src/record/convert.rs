@@ -88,10 +88,8 @@ impl Conversion {
         let left = |advice| Untranslated { expression: expression.to_owned(), column, advice };
         let (key, value) = match equivalent(expression) {
             Equivalent::Format(format) => return format,
-            Equivalent::Set(name, value) if name != UNKNOWN => {
-                (self.key(name, &value), Some((value, None, true)))
-            }
-            Equivalent::Set(_, value) => {
+            Equivalent::Set(name, value) => (self.key(&name, &value), Some((value, None, true))),
+            Equivalent::Unknown(value) => {
                 let key = self.key(&words(expression), expression);
                 let advice = format!(
                     "an expression of VCL: check that Varnish has it, and call .set(\"{key}\", ...)"
@@ -202,9 +200,45 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_fastly_or_vcl_makes_is_never_that_of_the_client() {
+        for (expression, format) in [
+            ("req.http.Fastly-Client-IP", "%a"),
+            ("json.escape(req.http.fastly-client-ip)", "%a"),
+            ("req.http.Fastly-Orig-Host", "%v"),
+            ("if(req.http.Fastly-Orig-Host, req.http.Fastly-Orig-Host, req.http.Host)", "%v"),
+            ("if(req.http.Fastly-Client-IP, req.http.Fastly-Client-IP, client.ip)", "%a"),
+            // What clients send, and VCL leaves as it came.
+            ("req.http.user-agent", "%{user-agent}i"),
+            ("req.http.Sec-Fetch-Mode", "%{Sec-Fetch-Mode}i"),
+            ("req.http.If-None-Match", "%{If-None-Match}i"),
+        ] {
+            let converted = convert(&format!("%{{{expression}}}V"));
+            assert_eq!(converted.format, format, "{expression}");
+            assert!(converted.values.is_empty() && converted.untranslated.is_empty());
+        }
+        // Varnish appends an address to the first, and VCL makes the second.
+        let converted = convert("%{req.http.X-Forwarded-For}V %{json.escape(req.http.X-Country)}V");
+        assert_eq!(converted.format, "%{x_forwarded_for}x %{x_country}x");
+        let set: Vec<_> =
+            converted.values.iter().map(|value| (&*value.expression, value.varnish)).collect();
+        assert_eq!(set, [("req.http.X-Forwarded-For", true), ("req.http.X-Country", true)]);
+        assert!(converted.untranslated.is_empty());
+        // A header of the name of an unknown expression's key is known all the same.
+        assert!(convert("%{req.http.Key}V").untranslated.is_empty());
+        // Varnish has none of these, whether or not a client sends them.
+        let converted = convert(concat!(
+            "%{req.http.Fastly-SSL}V %{req.http.Fastly-FF}V ",
+            "%{if(req.http.Fastly-SSL, \"https\", \"http\")}V"
+        ));
+        assert!(converted.values.is_empty());
+        assert_eq!(converted.untranslated.len(), 3);
+    }
+
+    #[test]
     fn a_choice_between_two_values_is_one_in_vcl_where_varnish_has_both() {
         let converted = convert(concat!(
-            r#"{"host":"%{if(req.http.Fastly-Orig-Host, req.http.Fastly-Orig-Host, req.http.Host)}V","#,
+            r#"{"host":"%{if(req.http.X-Host, req.http.X-Host, req.http.Host)}V","#,
+            r#""ip":"%{if(req.http.X-IP, req.http.X-IP, req.http.Fastly-Client-IP)}V","#,
             r#""reason":%{if(resp.response, "%22"+json.escape(resp.response)+"%22", "null")}V,"#,
             r#""edge":%{if(fastly.ff.visits_this_service == 0, "true", "false")}V,"#,
             r#""x":"%{if(req.url ~ "^/a%20b", "y", "n")}V"}"#
@@ -219,10 +253,8 @@ mod tests {
         assert_eq!(
             values,
             [
-                (
-                    "req.http.Fastly-Orig-Host",
-                    &either("req.http.Fastly-Orig-Host", "req.http.Host")
-                ),
+                ("req.http.X-Host", &either("req.http.X-Host", "req.http.Host")),
+                ("req.http.X-IP", &either("req.http.X-IP", "client.ip")),
                 ("resp.reason", &either("resp.reason", "\"null\"")),
             ]
         );

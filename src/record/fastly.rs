@@ -3,13 +3,17 @@
 //! Source: Fastly's VCL variables reference and "Custom log formats" in its documentation. Only the
 //! common ones are known by name; for any other expression the answer is a call of `.set()`.
 
+use super::fastly_header::{Whose, whose};
+
 /// Where a value comes from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Equivalent {
     /// A specifier.
     Format(String),
     /// A value that VCL sets: the key, and the expression in Varnish's VCL.
-    Set(&'static str, String),
+    Set(String, String),
+    /// The same, of an expression that Varnish may not have.
+    Unknown(String),
     /// One of two values of Varnish's VCL: the condition, the value where it holds, and the other one.
     Either(String, String, String),
     /// Varnish does not know it; what to do instead.
@@ -22,10 +26,8 @@ impl Equivalent {
     pub(super) fn advice(&self) -> String {
         match self {
             Self::Format(format) => format!("write {format} instead"),
-            Self::Set(key, expression) => format!(
-                "call .set(\"{key}\", {expression}) on the stream before .log() and write \
-                 %{{{key}}}x instead"
-            ),
+            Self::Set(key, expression) => set(key, expression),
+            Self::Unknown(expression) => set("key", expression),
             Self::Either(condition, then, otherwise) => format!(
                 "call .set(\"key\", ...) on the stream in VCL, with {then} if ({condition}) and else \
                  {otherwise}, and write %{{key}}x instead"
@@ -33,6 +35,16 @@ impl Equivalent {
             Self::Unavailable(advice) => format!("Varnish does not have it: {advice}"),
         }
     }
+}
+
+/// The advice to set a value, where Fastly reads it: when the answer is there.
+fn set(key: &str, expression: &str) -> String {
+    // A synthesised answer has no object.
+    let place =
+        if expression.contains("obj.") { "vcl_deliver" } else { "vcl_deliver and vcl_synth" };
+    format!(
+        "call .set(\"{key}\", {expression}) on the stream in {place} and write %{{{key}}}x instead"
+    )
 }
 
 const NO_GEO: &str = "look the address up in VCL, with vmod_maxminddb for example, or have a proxy send \
@@ -132,24 +144,29 @@ pub(super) fn equivalent(expression: &str) -> Equivalent {
             _ => {}
         }
     }
-    for (prefix, letter) in [("req.http.", 'i'), ("resp.http.", 'o')] {
-        if let Some(name) = expression.strip_prefix(prefix)
-            && !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        {
-            return Equivalent::Format(format!("%{{{name}}}{letter}"));
-        }
+    if let Some(name) = header(expression, "resp.http.") {
+        return Equivalent::Format(format!("%{{{name}}}o"));
+    }
+    if let Some(name) = header(expression, "req.http.") {
+        return request_header(name);
     }
     if let Some((_, format)) = NAMES.iter().find(|(name, _)| *name == expression) {
         return Equivalent::Format((*format).to_owned());
     }
     if let Some((_, key, value)) = VALUES.iter().find(|(name, ..)| *name == expression) {
-        return Equivalent::Set(key, (*value).to_owned());
+        return Equivalent::Set((*key).to_owned(), (*value).to_owned());
     }
     if let Some((_, advice)) = MISSING.iter().find(|(name, _)| expression.starts_with(name)) {
         return Equivalent::Unavailable(advice);
     }
+    if let Some([condition, then, _]) = call(expression, "if").as_deref()
+        && let Some((specifier, _)) = every(condition)
+        && escaped(then).unwrap_or(then).eq_ignore_ascii_case(condition)
+    {
+        return Equivalent::Format(specifier.to_owned());
+    }
     if let Some([condition, then, otherwise]) = call(expression, "if").as_deref()
+        && every(condition).is_none()
         && let (Some(condition), Some(then), Some(otherwise)) =
             (vcl(condition), vcl(unquoted(then)), vcl(unquoted(otherwise)))
     {
@@ -160,7 +177,35 @@ pub(super) fn equivalent(expression: &str) -> Equivalent {
         return Equivalent::Unavailable(advice);
     }
     let expression = if expression.is_empty() { "req.http.host" } else { expression };
-    Equivalent::Set("key", expression.to_owned())
+    Equivalent::Unknown(expression.to_owned())
+}
+
+/// The name behind `prefix`, if `expression` is a header and nothing else.
+fn header<'t>(expression: &'t str, prefix: &str) -> Option<&'t str> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    expression.strip_prefix(prefix).filter(|name| !name.is_empty() && name.bytes().all(known))
+}
+
+/// What stands for a request header: Fastly reads it behind the last line of VCL.
+fn request_header(name: &str) -> Equivalent {
+    match whose(name) {
+        Whose::Every(specifier, _) => Equivalent::Format(specifier.to_owned()),
+        Whose::Client => Equivalent::Format(format!("%{{{name}}}i")),
+        Whose::Fastly if name.eq_ignore_ascii_case("fastly-ssl") => Equivalent::Unavailable(NO_TLS),
+        Whose::Fastly => Equivalent::Unavailable(NO_FASTLY),
+        Whose::Vcl => {
+            let key = name.to_ascii_lowercase().replace('-', "_");
+            Equivalent::Set(key, format!("req.http.{name}"))
+        }
+    }
+}
+
+/// The specifier and the expression for a header that stands for what every request has.
+fn every(expression: &str) -> Option<(&'static str, &'static str)> {
+    match whose(header(expression, "req.http.")?) {
+        Whose::Every(specifier, expression) => Some((specifier, expression)),
+        _ => None,
+    }
 }
 
 /// The names that Varnish's VCL has as well, or under another name.
@@ -196,6 +241,9 @@ fn vcl(expression: &str) -> Option<String> {
     if let Some(inner) = escaped(expression) {
         return vcl(inner);
     }
+    if let Some((_, expression)) = every(expression) {
+        return Some(expression.to_owned());
+    }
     let mut out = String::new();
     let mut rest = expression;
     while let Some(first) = rest.chars().next() {
@@ -218,6 +266,10 @@ fn vcl(expression: &str) -> Option<String> {
             if ESCAPERS.contains(&word) && behind.starts_with('(') {
                 // The parentheses stay where they are.
             } else if header {
+                let name = word.strip_prefix("req.http.").unwrap_or_default();
+                if matches!(whose(name), Whose::Every(..) | Whose::Fastly) {
+                    return None;
+                }
                 out.push_str(word);
             } else {
                 out.push_str(PORTABLE.iter().find(|(fastlys, _)| *fastlys == word)?.1);

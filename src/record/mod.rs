@@ -38,6 +38,7 @@ mod error;
 pub mod escape;
 mod example;
 mod fastly;
+mod fastly_header;
 mod filter;
 mod heal;
 mod json;

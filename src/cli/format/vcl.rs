@@ -100,10 +100,10 @@ impl Vcl<'_> {
     }
 }
 
-/// Whether an expression has its value only when there is an answer; those that are not known are
-/// taken to.
+/// Whether an expression has its value, or as much of it as Fastly logs, only when there is an answer: VCL changes
+/// requests. Those that are not known are taken to.
 fn at_delivery(value: &SetValue) -> bool {
-    !value.varnish || mentions(value, &["resp.", "obj."])
+    !value.varnish || mentions(value, &["resp.", "obj.", "req."])
 }
 
 fn mentions(value: &SetValue, prefixes: &[&str]) -> bool {

@@ -99,6 +99,14 @@ fn a_vcl_expression_is_told_what_stands_here_for_it() {
     for (expression, want) in [
         ("client.ip", "write %a instead"),
         ("req.http.User-Agent", "write %{User-Agent}i instead"),
+        ("req.http.Fastly-Client-IP", "write %a instead"),
+        ("json.escape(req.http.fastly-orig-host)", "write %v instead"),
+        ("req.http.Fastly-SSL", "have the TLS proxy in front send it in a header"),
+        ("req.http.Fastly-FF", "Varnish does not have it: leave it out"),
+        (
+            "req.http.X-Country",
+            r#"call .set("x_country", req.http.X-Country) on the stream in vcl_deliver and vcl_synth and write %{x_country}x instead"#,
+        ),
         ("resp.http.Content-Type", "write %{Content-Type}o instead"),
         ("json.escape(req.http.host)", "write %{host}i instead"),
         ("json.escape(req.url)", "write %U%q instead"),
