@@ -111,7 +111,7 @@ impl Builder {
             What::Clock(Edge::Begin, _) | What::Epoch(Edge::Begin, _) | What::FirstByte => {
                 1 << slot::START
             }
-            What::Clock(..) | What::Epoch(..) | What::Elapsed(_) => {
+            What::Clock(..) | What::Epoch(..) | What::Elapsed(_) | What::ElapsedSeconds => {
                 (1 << slot::START) | (1 << slot::END)
             }
             _ => 0,

@@ -9,7 +9,6 @@ use super::program::{BEFORE_MAX, Op, Place, Plan, Program, Step, What, slot};
 use super::specifier::{self, Context};
 use super::tags::TagTable;
 use super::task::Names;
-use super::time::Zone;
 
 /// What a value takes up at least when a line is cut: the longest number.
 const VALUE_MIN: usize = 24;
@@ -28,11 +27,7 @@ impl Program {
             .into());
         }
         let escape = options.escape_of(format);
-        let zone = options.zone.unwrap_or(match options.dialect {
-            Dialect::Apache => Zone::Utc,
-            Dialect::Varnishncsa => Zone::Local,
-        });
-        let zone = zone.resolve();
+        let zone = options.zone_of().resolve();
         let mut compiler = Compiler {
             builder: Builder::new(format, options.dialect, escape),
             context: Context { tags, zone: zone.clone(), sample: options.sample },

@@ -5,6 +5,7 @@
 use super::fastly::{Equivalent, equivalent};
 use super::options::Options;
 use super::specifier::closing;
+use super::time::Zone;
 
 /// A value that VCL sets for a format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,8 @@ pub struct Converted {
 /// Replaces each `%{...}V` of a format that is compiled with `options`; everything else stays as it is.
 #[must_use]
 pub fn convert(format: &str, options: &Options) -> Converted {
-    let mut conversion = Conversion::default();
+    let mut conversion =
+        Conversion { local: options.zone_of() == Zone::Local, ..Conversion::default() };
     let mut rest = format;
     // Where a backslash is the format's own, it makes text of what comes behind it.
     let escapes = options.dialect.reads_backslashes(options.escape_of(format));
@@ -78,6 +80,8 @@ pub fn convert(format: &str, options: &Options) -> Converted {
 #[derive(Default)]
 struct Conversion {
     done: Converted,
+    /// The format's times are local.
+    local: bool,
     /// The keys that were given, each with what it stands for.
     keys: Vec<(String, String)>,
 }
@@ -87,7 +91,13 @@ impl Conversion {
     fn replace(&mut self, expression: &str, column: usize) -> String {
         let left = |advice| Untranslated { expression: expression.to_owned(), column, advice };
         let (key, value) = match equivalent(expression) {
-            Equivalent::Format(format) => return format,
+            Equivalent::Format(format) => {
+                if self.local && format.ends_with(" GMT}t") {
+                    let advice = "its time is GMT: set timezone to utc";
+                    self.done.untranslated.push(left(advice.to_owned()));
+                }
+                return format;
+            }
             Equivalent::Set(name, value) => (self.key(&name, &value), Some((value, None, true))),
             Equivalent::Unknown(value) => {
                 let key = self.key(&words(expression), expression);
@@ -232,6 +242,19 @@ mod tests {
         ));
         assert!(converted.values.is_empty());
         assert_eq!(converted.untranslated.len(), 3);
+    }
+
+    #[test]
+    fn a_time_in_gmt_is_left_to_do_where_times_are_local() {
+        let with = |dialect, zone| {
+            let options = Options { dialect, zone, ..Options::default() };
+            super::convert("%{now}V", &options).untranslated
+        };
+        let left = with(Dialect::Varnishncsa, None);
+        assert_eq!(left[0].advice, "its time is GMT: set timezone to utc");
+        assert_eq!(with(Dialect::Apache, Some(Zone::Local)), left);
+        assert_eq!(with(Dialect::Varnishncsa, Some(Zone::Utc)), []);
+        assert_eq!(with(Dialect::Apache, None), []);
     }
 
     #[test]

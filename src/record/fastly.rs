@@ -53,39 +53,47 @@ const NO_TLS: &str = "have the TLS proxy in front send it in a header, and write
 const NO_PLACE: &str = "write this node's place into the format itself, or set hostname";
 const NO_FASTLY: &str = "leave it out";
 
+/// A TIME of Fastly's as text: by RFC 1123, in GMT.
+const START: &str = "%{%a, %d %b %Y %H:%M:%S GMT}t";
+/// The same of the end, when Fastly evaluates a format.
+const END: &str = "%{end:%a, %d %b %Y %H:%M:%S GMT}t";
+
 /// What has a name of its own here.
 pub(super) const NAMES: &[(&str, &str)] = &[
     ("client.ip", "%a"),
     ("client.port", "%{remote}p"),
     ("fastly_info.is_h2", "%H"),
     ("fastly_info.state", "%{Varnish:handling}x"),
-    ("now", "%t"),
-    ("now.sec", "%{sec}t"),
-    ("req.body_bytes_read", "%I"),
+    ("now", END),
+    ("now.sec", "%{end:sec}t"),
+    ("req.body_bytes_read", "%{VSL:ReqAcct[2]}x"),
     ("req.bytes_read", "%I"),
-    ("req.header_bytes_read", "%I"),
+    ("req.header_bytes_read", "%{VSL:ReqAcct[1]}x"),
     ("req.host", "%V"),
     ("req.method", "%m"),
     ("req.proto", "%H"),
     ("req.request", "%m"),
     ("req.url", "%U%q"),
     ("req.url.path", "%U"),
-    ("req.url.qs", "%q"),
     ("req.xid", "%{Varnish:vxid}x"),
     ("resp.body_bytes_written", "%B"),
     ("resp.bytes_written", "%O"),
+    ("resp.header_bytes_written", "%{VSL:ReqAcct[4]}x"),
     ("resp.status", "%>s"),
     ("server.ip", "%A"),
     ("server.port", "%p"),
-    ("time.elapsed", "%T"),
+    ("time.elapsed", "%{s3log:elapsed}x"),
     ("time.elapsed.msec", "%{ms}T"),
     ("time.elapsed.sec", "%T"),
     ("time.elapsed.usec", "%D"),
-    ("time.end", "%{end:%Y-%m-%dT%H:%M:%SZ}t"),
+    ("time.end", END),
     ("time.end.msec", "%{end:msec}t"),
+    ("time.end.msec_frac", "%{end:msec_frac}t"),
     ("time.end.sec", "%{end:sec}t"),
     ("time.end.usec", "%{end:usec}t"),
-    ("time.start", "%t"),
+    ("time.end.usec_frac", "%{end:usec_frac}t"),
+    ("time.now", END),
+    ("time.start", START),
     ("time.start.msec", "%{msec}t"),
     ("time.start.msec_frac", "%{msec_frac}t"),
     ("time.start.sec", "%{sec}t"),
@@ -98,6 +106,7 @@ pub(super) const NAMES: &[(&str, &str)] = &[
 const VALUES: &[(&str, &str, &str)] = &[
     ("obj.hits", "hits", "obj.hits"),
     ("req.restarts", "restarts", "req.restarts"),
+    ("req.url.qs", "qs", r#"regsub(req.url, "^[^?]*\??", "")"#),
     ("resp.response", "reason", "resp.reason"),
     ("server.hostname", "node", "server.hostname"),
     ("server.identity", "node", "server.identity"),
@@ -139,8 +148,10 @@ pub(super) fn equivalent(expression: &str) -> Equivalent {
         && let Some(layout) = long_string(layout)
     {
         match *time {
-            "time.start" | "now" => return Equivalent::Format(format!("%{{{layout}}}t")),
-            "time.end" => return Equivalent::Format(format!("%{{end:{layout}}}t")),
+            "time.start" => return Equivalent::Format(format!("%{{{layout}}}t")),
+            "time.end" | "now" | "time.now" => {
+                return Equivalent::Format(format!("%{{end:{layout}}}t"));
+            }
             _ => {}
         }
     }

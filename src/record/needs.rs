@@ -211,6 +211,7 @@ impl Program {
             What::Elapsed(Unit::Micros) => of("%D", START, &[]),
             What::Elapsed(Unit::Millis) => of("%{ms}T", START, &[]),
             What::Elapsed(_) => of("%T", START, &[]),
+            What::ElapsedSeconds => of("%{s3log:elapsed}x", START, &[]),
             What::FirstByte => of("%{Varnish:time_firstbyte}x", FIRST_BYTE, &[]),
             What::BytesIn => of("%I", PIPED, &[]),
             What::BytesOut => of("%O", PIPED, &[]),

@@ -73,6 +73,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// The zone of `%t`.
+    pub(super) fn zone_of(&self) -> Zone {
+        self.zone.unwrap_or(match self.dialect {
+            Dialect::Apache => Zone::Utc,
+            Dialect::Varnishncsa => Zone::Local,
+        })
+    }
+
     /// How values are escaped in `format`.
     pub(super) fn escape_of(&self, format: &str) -> Escape {
         let json = format.trim_start().starts_with('{');

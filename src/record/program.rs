@@ -80,6 +80,8 @@ pub(super) enum What {
     Clock(Edge, Layout),
     Epoch(Edge, Unit),
     Elapsed(Unit),
+    /// Seconds, with the digits of `Timestamp`.
+    ElapsedSeconds,
     FirstByte,
     BodyBytes {
         dash_for_zero: bool,

@@ -258,6 +258,7 @@ impl Specifier<'_, '_> {
             "s3log:sample" => {
                 self.builder.constant(&self.context.sample.factor().to_string());
             }
+            "s3log:elapsed" => self.builder.print(What::ElapsedSeconds),
             "s3log:incomplete" => self.builder.print(What::Incomplete),
             "" => return self.refuse("%{...}x takes the key of a value"),
             _ => {
@@ -268,7 +269,7 @@ impl Specifier<'_, '_> {
                 } else if let Some(tag) = argument.strip_prefix("VSL:") {
                     self.any_tag(tag)?;
                 } else if argument.starts_with("s3log:") {
-                    return self.refuse("s3log: takes sample or incomplete");
+                    return self.refuse("s3log: takes sample, elapsed or incomplete");
                 } else if argument.starts_with("Varnish:") {
                     return self.refuse(
                         "Varnish: takes time_firstbyte, hitmiss, handling, side, vxid or \

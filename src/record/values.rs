@@ -52,6 +52,13 @@ impl<'a> Values<'_, '_, '_, 'a> {
                 None => self.line.absent(place, Missing::Int),
             },
             What::Elapsed(unit) => self.elapsed(place, *unit),
+            What::ElapsedSeconds => match (self.times.start, self.times.at(Edge::End)) {
+                (Some(start), Some(end)) => {
+                    let micros = whole_micros(end).saturating_sub(whole_micros(start));
+                    self.micros(u64::try_from(micros).unwrap_or(0));
+                }
+                _ => self.line.absent(place, Missing::Int),
+            },
             What::FirstByte => self.first_byte(place),
             What::BodyBytes { dash_for_zero } => match self.acct(self.task.side, 5) {
                 Some(0) if *dash_for_zero && place != Place::Bare => self.line.raw(place, b"-"),
@@ -281,7 +288,11 @@ impl<'a> Values<'_, '_, '_, 'a> {
 
     /// A duration as `VSLb_ts` writes it.
     fn seconds(&mut self, elapsed: f64) {
-        let micros = (elapsed * 1e6).max(0.0) as u64;
+        self.micros((elapsed * 1e6).max(0.0) as u64);
+    }
+
+    /// Seconds, with six digits behind the point.
+    fn micros(&mut self, micros: u64) {
         self.line.number(micros / 1_000_000);
         self.line.literal(b".");
         self.line.with(|out| time::padded((micros % 1_000_000) as u32, 6, out));

@@ -20,6 +20,7 @@ impl Program {
             What::Elapsed(Unit::Seconds) => "duration_s".to_owned(),
             What::Elapsed(Unit::Millis | Unit::MillisFraction) => "duration_ms".to_owned(),
             What::Elapsed(Unit::Micros | Unit::MicrosFraction) => "duration_us".to_owned(),
+            What::ElapsedSeconds => "elapsed_s".to_owned(),
             What::FirstByte => "first_byte_s".to_owned(),
             What::BodyBytes { .. } => "body_bytes".to_owned(),
             What::BytesIn => "bytes_in".to_owned(),

@@ -38,7 +38,7 @@ impl Program {
                 (ColumnType::Int64, whole(false).or_else(|| Some(String::new())))
             }
             What::BodyBytes { dash_for_zero } => (ColumnType::Int64, whole(*dash_for_zero)),
-            What::FirstByte => (ColumnType::Seconds, whole(false)),
+            What::FirstByte | What::ElapsedSeconds => (ColumnType::Seconds, whole(false)),
             What::Epoch(_, Unit::Seconds) => (ColumnType::Epoch(1), whole(false)),
             What::Epoch(_, Unit::Millis) => (ColumnType::Epoch(1_000), whole(false)),
             What::Epoch(_, Unit::Micros) => (ColumnType::Epoch(1_000_000), whole(false)),

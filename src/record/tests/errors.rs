@@ -1,7 +1,7 @@
 //! What a format's author reads when it is wrong.
 
-use super::support::{apache, csa, tags};
-use crate::record::{Options, Program};
+use super::support::{apache, client, csa, line, tags, task};
+use crate::record::{Options, Program, Side};
 
 fn error(format: &str) -> String {
     Program::compile(format, &apache(), &tags()).expect_err(format).to_string()
@@ -35,7 +35,7 @@ fn every_mistake_has_its_sentence() {
         ("%{a:b}i", "may end in :first or :last"),
         ("%{Varnish:foo}x", "Varnish: takes time_firstbyte"),
         ("%{Vinyl:foo}x", "Varnish: takes time_firstbyte"),
-        ("%{s3log:foo}x", "s3log: takes sample or incomplete"),
+        ("%{s3log:foo}x", "s3log: takes sample, elapsed or incomplete"),
         ("%{VSL:}x", "a tag is missing"),
         ("%{VSL:Nope}x", "no such log tag"),
         ("%{VSL:Req}x", "more than one log tag"),
@@ -115,6 +115,15 @@ fn a_vcl_expression_is_told_what_stands_here_for_it() {
         ("resp.response", r#"call .set("reason", resp.reason)"#),
         ("resp.body_bytes_written", "write %B instead"),
         ("time.elapsed.usec", "write %D instead"),
+        ("time.elapsed", "write %{s3log:elapsed}x instead"),
+        ("req.body_bytes_read", "write %{VSL:ReqAcct[2]}x instead"),
+        ("req.header_bytes_read", "write %{VSL:ReqAcct[1]}x instead"),
+        ("resp.header_bytes_written", "write %{VSL:ReqAcct[4]}x instead"),
+        ("req.url.qs", r#"call .set("qs", regsub(req.url, "^[^?]*\??", ""))"#),
+        ("now", "write %{end:%a, %d %b %Y %H:%M:%S GMT}t instead"),
+        ("now.sec", "write %{end:sec}t instead"),
+        ("time.start", "write %{%a, %d %b %Y %H:%M:%S GMT}t instead"),
+        (r#"strftime({"%F"}, now)"#, "write %{end:%F}t instead"),
         ("time.start.msec", "write %{msec}t instead"),
         (r#"strftime(\{"%Y-%m-%dT%H:%M:%S%z"\}, time.start)"#, "write %{%Y-%m-%dT%H:%M:%S%z}t"),
         (r#"strftime({"%F"}, time.end)"#, "write %{end:%F}t instead"),
@@ -128,6 +137,30 @@ fn a_vcl_expression_is_told_what_stands_here_for_it() {
     ] {
         let got = error(&format!("%{{{expression}}}V"));
         assert!(got.contains(want), "{expression}: {got}");
+    }
+}
+
+/// Fastly's reference: its counts of bytes are apart, `time.elapsed` has decimals, and a TIME is written as RFC 1123
+/// does, in GMT.
+#[test]
+fn a_fastly_expression_has_its_value_by_the_equivalent() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    for (expression, value) in [
+        ("req.header_bytes_read", "100"),
+        ("req.body_bytes_read", "20"),
+        ("req.bytes_read", "120"),
+        ("resp.header_bytes_written", "300"),
+        ("resp.body_bytes_written", "4000"),
+        ("resp.bytes_written", "4300"),
+        ("time.elapsed", "0.250000"),
+        ("time.start", "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ("time.end", "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ("now", "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ("time.now", "Tue, 14 Nov 2023 22:13:20 GMT"),
+    ] {
+        let format = crate::record::convert(&format!("%{{{expression}}}V"), &apache()).format;
+        assert_eq!(line(&format, &apache(), &task), value, "{expression}: {format}");
     }
 }
 
