@@ -45,8 +45,8 @@ Exit codes (the first step that failed decides):
   4  no trusted TLS connection
   5  no credentials, or the gateway refuses them
   6  no such bucket here, or it is in another region
-  7  the gateway refuses the write (an unsupported option, or another object under this key), or
-     returns other bytes than were written
+  7  the gateway refuses the write (an unsupported option, or another object under this key), does not
+     confirm server_side_encryption, or returns other bytes than were written
 
 With --varnish nothing is written and no gateway is asked. It runs varnishadm, so that whoever runs it must be \
 allowed to read varnishd's secret, reads the streams of the VCLs in use, and prints what to set vsl_mask to. \
@@ -272,7 +272,25 @@ impl Report<'_> {
         self.transport(source, &answer)?;
         self.clock(source)?;
         let code = self.written(source, &key, &answer)?;
-        if code == 0 { self.read_back(source, &key, &body) } else { Ok(code) }
+        if code != 0 {
+            return Ok(code);
+        }
+        let code = self.encryption(source)?;
+        let read = self.read_back(source, &key, &body)?;
+        Ok(if code == 0 { read } else { code })
+    }
+
+    /// Whether the gateway has said that it encrypts as it was asked to. The exit code.
+    fn encryption(&mut self, source: &Source) -> Result<u8, Error> {
+        let Some(wanted) = &source.client.options().object.server_side_encryption else {
+            return Ok(0);
+        };
+        if let Some(doubt) = source.client.encryption_doubt() {
+            self.say("encryption", Mark::Failed, &doubt)?;
+            return Ok(7);
+        }
+        self.say("encryption", Mark::Ok, &format!("the gateway says {wanted}"))?;
+        Ok(0)
     }
 
     /// The name and a connection.

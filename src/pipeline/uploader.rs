@@ -213,6 +213,9 @@ impl Upload<'_> {
         if let Some(notice) = client.credentials().notice(clock.unix()) {
             self.pipeline.tell(Level::Warn, &notice);
         }
+        if let Some(notice) = client.notice() {
+            self.pipeline.tell(Level::Warn, &notice);
+        }
         match attempted {
             Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;

@@ -202,6 +202,18 @@ impl Client {
         self.learnt.seen_offset()
     }
 
+    /// That the gateway has stored an object and not confirmed `server_side_encryption`, if so.
+    #[must_use]
+    pub(crate) fn encryption_doubt(&self) -> Option<String> {
+        self.learnt.encryption_doubt()
+    }
+
+    /// What an operator should know of the gateway although it stores; each is told once.
+    #[must_use]
+    pub(crate) fn notice(&self) -> Option<String> {
+        self.learnt.encryption_notice()
+    }
+
     pub(super) fn send(&self, call: Call<'_, '_>) -> Result<(Response, Signed), Answer> {
         let (unix, offset) = (self.clock.unix(), self.learnt.offset());
         let now = learnt::shifted(unix, offset);

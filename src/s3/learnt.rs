@@ -47,6 +47,15 @@ pub(super) struct Learnt {
     wants_md5: AtomicBool,
     /// Its entity tags look like an MD5 and are none.
     etags_differ: AtomicBool,
+    /// What it has said of the encryption of an object where that is not what was asked for.
+    encryption: Mutex<Option<Doubt>>,
+}
+
+/// An answer that does not confirm the encryption that was asked for.
+#[derive(Debug, Clone)]
+struct Doubt {
+    text: String,
+    told: bool,
 }
 
 impl Learnt {
@@ -60,7 +69,42 @@ impl Learnt {
             condition: AtomicU8::new(AS_CHOSEN),
             wants_md5: AtomicBool::new(false),
             etags_differ: AtomicBool::new(false),
+            encryption: Mutex::new(None),
         }
+    }
+
+    /// An object was stored; `said` is the answer's encryption, empty where it has none.
+    pub(super) fn encrypted(&self, wanted: Option<&str>, said: &str) {
+        let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(said)) else {
+            return;
+        };
+        let said = match said {
+            "" => "does not say that it encrypts".to_owned(),
+            said => format!("says {}", said.escape_debug()),
+        };
+        let text = format!(
+            "the gateway stores and {said}, and server_side_encryption is {wanted}: blocks may lie there \
+             in clear; check what it supports, or use encrypt_to"
+        );
+        self.doubt().get_or_insert(Doubt { text, told: false });
+    }
+
+    /// That it has not confirmed the encryption that was asked for, if so.
+    pub(super) fn encryption_doubt(&self) -> Option<String> {
+        self.doubt().as_ref().map(|doubt| doubt.text.clone())
+    }
+
+    /// The same, once.
+    pub(super) fn encryption_notice(&self) -> Option<String> {
+        let mut doubt = self.doubt();
+        let doubt = doubt.as_mut().filter(|doubt| !doubt.told)?;
+        doubt.told = true;
+        Some(doubt.text.clone())
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Option<Doubt>> {
+        // Every update leaves it whole, so a panic elsewhere does not spoil it.
+        self.encryption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `options` as this gateway takes them.

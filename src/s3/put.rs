@@ -125,6 +125,8 @@ impl Client {
     ) -> Answer {
         let head = Heading::of(&response);
         let etag = Etag::of(&response);
+        let encryption =
+            response.header("x-amz-server-side-encryption").unwrap_or_default().to_owned();
         let (bytes, whole) = response.read(ERROR_BODY);
         let body = xml::error(&bytes);
         let empty = bytes.iter().all(u8::is_ascii_whitespace);
@@ -166,10 +168,12 @@ impl Client {
             let title = if outcome == Outcome::NotS3 { xml::title(&bytes) } else { String::new() };
             Answer { outcome, message: title, ..answer }
         };
-        if answer.outcome == Outcome::Stored
-            && let Some(date) = date
-        {
-            self.learnt().taken(date, self.clock.unix());
+        if answer.outcome == Outcome::Stored {
+            let wanted = self.options().object.server_side_encryption.as_deref();
+            self.learnt().encrypted(wanted, &encryption);
+            if let Some(date) = date {
+                self.learnt().taken(date, self.clock.unix());
+            }
         }
         answer
     }

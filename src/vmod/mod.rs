@@ -336,7 +336,8 @@ mod s3log {
             acl: Option<&CStr>,
             /// The storage class, such as `standard_ia` or `glacier_ir`. Default: the bucket's.
             redundancy: Option<&CStr>,
-            /// `AES256`, `aws:kms` or `aws:kms:dsse`. Default: the bucket's.
+            /// `AES256`, `aws:kms` or `aws:kms:dsse`. A warning tells of a gateway that stores and does
+            /// not confirm it, and `s3log check` fails there. Default: the bucket's.
             server_side_encryption: Option<&CStr>,
             /// With `aws:kms`: the ID or ARN of the key. Default: the account's key.
             kms_key_id: Option<&CStr>,

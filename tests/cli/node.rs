@@ -496,6 +496,51 @@ fn check_and_who_uploads_tell_that_the_token_of_aws_sso_login_ends_soon() {
 }
 
 #[test]
+fn check_fails_where_the_gateway_does_not_say_that_it_has_encrypted_what_it_was_asked_to() {
+    let logs = Logs::start();
+    let said = Arc::new(std::sync::Mutex::new(""));
+    let (answers, stored) = (Arc::clone(&said), std::sync::Mutex::new(Vec::new()));
+    let gateway = Answering::start(move |asked| {
+        let mut stored = stored.lock().unwrap();
+        if asked.method == "PUT" {
+            *stored = asked.body.clone();
+        }
+        let etag = tag(&stored);
+        let mut headers = vec![("ETag", etag.as_str())];
+        let said = *answers.lock().unwrap();
+        if !said.is_empty() {
+            headers.push(("x-amz-server-side-encryption", said));
+        }
+        let body = if asked.method == "PUT" { &[][..] } else { &stored };
+        Reply::Now(http("200 OK", &headers, body))
+    });
+    let endpoint = gateway.endpoint();
+    for (wanted, answered, code, line) in [
+        (
+            "AES256",
+            "",
+            7,
+            "FAILED  encryption   the gateway stores and does not say that it encrypts",
+        ),
+        ("AES256", "AES256", 0, "ok      encryption   the gateway says AES256"),
+        ("aws:kms", "AES256", 7, "says AES256, and server_side_encryption is aws:kms"),
+        ("aws:kms", "aws:kms", 0, "ok      encryption   the gateway says aws:kms"),
+        ("", "", 0, "ok      read"),
+    ] {
+        *said.lock().unwrap() = answered;
+        let option = format!("server_side_encryption={wanted}");
+        let mut words = vec!["check", "access", "--endpoint", &endpoint];
+        if !wanted.is_empty() {
+            words.extend(["--set", &option]);
+        }
+        let ran = logs.s3log(&words);
+        assert_eq!(ran.code, code, "{wanted} {answered}: {ran:?}");
+        assert!(ran.out.contains(line), "{wanted} {answered}: {ran:?}");
+        assert_eq!(ran.out.contains("  encryption  "), !wanted.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
 fn check_tells_each_failure_by_its_exit_code() {
     let logs = Logs::start();
     logs.credentials("wrong-secret");

@@ -8,7 +8,7 @@ use std::io::{Cursor, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::moods::{Act, Moods, Say};
+use crate::common::moods::{Act, Moods, Say, tag};
 use crate::common::stream::{Process, Told, wait_for};
 use vmod_s3log::block::Decoder;
 use vmod_s3log::clock::{Clock, System};
@@ -584,4 +584,24 @@ fn each_answer_has_the_fate_of_its_row_and_every_line_is_in_the_bucket_once_it_i
         process.registry.detach(&stream.attachment);
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_gateway_that_does_not_say_that_it_has_encrypted_blocks_is_told_of_once() {
+    use crate::common::answering::{Answering, Reply, http};
+    let gateway =
+        Answering::start(|asked| Reply::Now(http("200 OK", &[("ETag", &tag(&asked.body))], b"")));
+    let process = Process::new();
+    let more =
+        [("server_side_encryption", "AES256"), ("max_bytes", "1KB"), ("compression", "none")];
+    let holder = process.attach(&gateway.endpoint(), &more);
+    for number in 1..=3 {
+        holder.push(&"x".repeat(2000), 0..1);
+        holder.wait_stat("blocks_uploaded", number);
+    }
+    let told = process.told.all();
+    let told: Vec<_> =
+        told.iter().filter(|text| text.contains("does not say that it enc")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("warning: "), "{told:?}");
 }
