@@ -21,7 +21,7 @@ use super::view::milliseconds;
 use super::{Pipeline, Target};
 use crate::block::Meta;
 use crate::events::{Level, more_like_it};
-use crate::s3::{Action, Answer, Attempted, Failure, Outcome, PutObject};
+use crate::s3::{Action, Answer, Attempted, Client, Failure, Outcome, PutObject};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -68,15 +68,15 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
             }
             Err(wait) => {
                 woken.park_timeout(wait.clamp(Duration::from_millis(1), IDLE));
-                look_at_credentials(pipeline);
+                look_at_files(pipeline);
             }
         }
     }
 }
 
-/// Where blocks wait for another attempt and the credentials' files have changed since they were
-/// read, none waits any longer. Looks once a second.
-fn look_at_credentials(pipeline: &Pipeline) {
+/// Where blocks wait for another attempt and the files of credentials or certificates have changed since
+/// they were read, none waits any longer. Looks once a second.
+fn look_at_files(pipeline: &Pipeline) {
     let uploads = &pipeline.uploads;
     if uploads.tried().is_empty() {
         return;
@@ -87,7 +87,7 @@ fn look_at_credentials(pipeline: &Pipeline) {
     }
     *looked = Some(Instant::now());
     let Some(target) = pipeline.target() else { return };
-    if target.client.as_ref().is_some_and(|client| client.credentials().is_outdated()) {
+    if target.client.as_ref().is_some_and(Client::is_outdated) {
         pipeline.changed();
     }
 }

@@ -208,10 +208,16 @@ impl Client {
         self.learnt.encryption_doubt()
     }
 
-    /// What an operator should know of the gateway although it stores; each is told once.
+    /// What an operator should know although the gateway stores; each is told once.
     #[must_use]
     pub(crate) fn notice(&self) -> Option<String> {
-        self.learnt.encryption_notice()
+        self.learnt.encryption_notice().or_else(|| self.http.notice())
+    }
+
+    /// Whether a file that it goes by was changed since it was read: credentials, certificates, a key.
+    #[must_use]
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.credentials.is_outdated() || self.http.is_outdated()
     }
 
     pub(super) fn send(&self, call: Call<'_, '_>) -> Result<(Response, Signed), Answer> {

@@ -288,7 +288,8 @@ mod s3log {
             /// against the system's authorities or `AWS_CA_BUNDLE`. Default: the system's
             /// authorities.
             ca_file: Option<&CStr>,
-            /// A PEM file with the client certificate. Default: none.
+            /// A PEM file with the client certificate. Like `ca_file` and `client_key`, it is read
+            /// again when it changes. Default: none.
             client_certificate: Option<&CStr>,
             /// A PEM file with the key of the client certificate.
             client_key: Option<&CStr>,

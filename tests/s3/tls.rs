@@ -88,7 +88,10 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path, certificate: &str, more: &[&str]) -> Self {
-        let port = free_port();
+        Self::start_at(free_port(), directory, certificate, more)
+    }
+
+    fn start_at(port: u16, directory: &Path, certificate: &str, more: &[&str]) -> Self {
         let mut child = Command::new("openssl")
             .current_dir(directory)
             .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
@@ -120,16 +123,16 @@ impl Server {
 
     /// Stores a block of five bytes; the answer, and what the server was sent.
     fn put(self, options: Options) -> (Answer, String) {
-        let endpoint = Endpoint::parse(&format!("https://127.0.0.1:{}", self.port), false).unwrap();
-        let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
-        let key = s3_objects::Fixed(Credentials::new("AK", "SK", None, None, "test"));
-        let cache = Arc::new(Cache::new(vec![Box::new(key)]));
-        let options = Options { proxy: Proxy::None, ..options };
-        let client = Client::new(bucket, options, cache, Arc::new(System::new())).unwrap();
+        let client = connect(self.port, options);
+        self.put_by(&client)
+    }
+
+    /// The same by a client that may have put others.
+    fn put_by(self, client: &Client) -> (Answer, String) {
         // Its one connection must not be taken by a look whether it is there.
         let answer = Cell::new(None);
         wait_for("openssl to listen", || {
-            let tried = put(&client, "k", b"block");
+            let tried = put(client, "k", b"block");
             let there = tried.outcome != Outcome::Unreachable;
             answer.set(Some(tried));
             there
@@ -143,6 +146,16 @@ impl Server {
         let _ = self.child.wait();
         self.request.join().unwrap()
     }
+}
+
+/// A client of the server at this port.
+fn connect(port: u16, options: Options) -> Client {
+    let endpoint = Endpoint::parse(&format!("https://127.0.0.1:{port}"), false).unwrap();
+    let bucket = Bucket::new(endpoint, "logs", Addressing::Path).unwrap();
+    let key = s3_objects::Fixed(Credentials::new("AK", "SK", None, None, "test"));
+    let cache = Arc::new(Cache::new(vec![Box::new(key)]));
+    let options = Options { proxy: Proxy::None, ..options };
+    Client::new(bucket, options, cache, Arc::new(System::new())).unwrap()
 }
 
 fn trusting(directory: &Path, name: &str) -> Options {
@@ -333,4 +346,38 @@ fn a_certificate_of_an_authority_that_is_not_there_is_trusted_when_it_is_in_ca_f
     let at = directory.path();
     let (stored, _) = Server::start(at, "server", &[]).put(trusting(at, "server"));
     assert_eq!(stored.outcome, Outcome::Stored, "{stored}");
+}
+
+#[test]
+fn certificates_that_are_replaced_are_used_for_the_next_block_and_what_cannot_be_used_is_not() {
+    let (old, new, live) = (certificates(), certificates(), tempfile::tempdir().unwrap());
+    let live = live.path();
+    // As who renews certificates does it: another file takes the name. It is looked at once a second.
+    let take = |from: &Path, name: &str| {
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        std::fs::copy(from.join(name), live.join("next")).unwrap();
+        std::fs::rename(live.join("next"), live.join(name)).unwrap();
+    };
+    let all = ["ca.pem", "client.pem", "client.key"];
+    all.iter().for_each(|name| take(old.path(), name));
+    let port = free_port();
+    let client = connect(port, with_client(live));
+    let put_at = |directory: &Path| {
+        let more = ["-Verify", "2", "-verify_return_error", "-CAfile", "ca.pem"];
+        let (answer, request) = Server::start_at(port, directory, "server", &more).put_by(&client);
+        assert_eq!(answer.outcome == Outcome::Stored, !request.is_empty(), "{answer}");
+        answer
+    };
+    let stored = |answer: Answer| assert_eq!(answer.outcome, Outcome::Stored, "{answer}");
+    stored(put_at(old.path()));
+    assert_eq!(put_at(new.path()).outcome, Outcome::Tls);
+    // The certificate is there and its key is not yet: the old pair goes on.
+    take(new.path(), "client.pem");
+    stored(put_at(old.path()));
+    std::fs::remove_file(live.join("ca.pem")).unwrap();
+    stored(put_at(old.path()));
+    take(new.path(), "client.key");
+    take(new.path(), "ca.pem");
+    stored(put_at(new.path()));
+    assert_eq!(put_at(old.path()).outcome, Outcome::Tls);
 }

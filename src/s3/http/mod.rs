@@ -21,12 +21,13 @@ mod variables;
 
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
 use rustls::ClientConfig;
 use ureq::config::Config;
+use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, AsSendBody, SendBody};
 
@@ -40,6 +41,7 @@ pub(super) use pace::Pace;
 pub(super) use redact::redact;
 pub(super) use settings::HttpSettings;
 pub use settings::Proxy;
+use settings::Stamps;
 pub use variables::{ProcessEnvironment, Variables};
 
 /// Longest time for a response's body after its headers.
@@ -47,15 +49,35 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a gateway may take to answer `Expect: 100-continue` before the body is sent anyway.
 const CONTINUE_TIME: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether the files of certificates have changed.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A keep-alive agent for one endpoint; shared by all threads.
 #[derive(Clone)]
 pub(super) struct Http {
-    /// Replaced after a panic, which may have left its pool of connections poisoned.
-    agent: Arc<Mutex<Agent>>,
+    ways: Arc<Mutex<Ways>>,
     proxies: Proxies,
     forward: Forward,
+    settings: Arc<HttpSettings>,
+}
+
+/// How connections are made at present.
+struct Ways {
+    /// Replaced after a panic, which may have left its pool of connections poisoned.
+    agent: Agent,
     /// TLS where a file says who is trusted.
     by_file: Option<Arc<ClientConfig>>,
+    files: Files,
+}
+
+/// What is known of the files of certificates.
+struct Files {
+    stamps: Stamps,
+    looked: Instant,
+    /// They could not be used: what they held before is.
+    failed: bool,
+    /// Why, until somebody is told.
+    notice: Option<String>,
 }
 
 impl std::fmt::Debug for Http {
@@ -107,26 +129,14 @@ impl Http {
     ) -> Result<Self, HttpSetupError> {
         let proxies = Proxies::new(&settings.proxy, variables)?;
         let forward = Forward::new(proxies.forwards_to());
+        // Before they are read: a change in between is seen the next time.
+        let stamps = settings.stamps();
         let tls = tls::config(settings)?;
-        let config = Agent::config_builder()
-            .tls_config(tls.client)
-            // Chosen for each request.
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("vmod-s3log/", env!("CARGO_PKG_VERSION")))
-            .accept("")
-            .accept_encoding("")
-            // A block is read and written in pieces of this size: flat memory for any block.
-            .output_buffer_size(64 * 1024)
-            .input_buffer_size(64 * 1024)
-            .max_response_header_size(64 * 1024)
-            .timeout_resolve(Some(settings.connect_timeout))
-            .timeout_connect(Some(settings.connect_timeout))
-            .timeout_await_100(Some(CONTINUE_TIME))
-            .build();
-        let agent = Arc::new(Mutex::new(agent(config, &forward, tls.by_file.clone())));
-        Ok(Self { agent, proxies, forward, by_file: tls.by_file })
+        let config = config(settings, tls.client);
+        let agent = agent(config, &forward, tls.by_file.clone());
+        let files = Files { stamps, looked: Instant::now(), failed: false, notice: None };
+        let ways = Arc::new(Mutex::new(Ways { agent, by_file: tls.by_file, files }));
+        Ok(Self { ways, proxies, forward, settings: Arc::new(settings.clone()) })
     }
 
     /// The proxy that leads to `url`, as `host:port`.
@@ -149,15 +159,64 @@ impl Http {
 
     /// Leaves every kept connection: the next request makes its own.
     pub(super) fn reset(&self) {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        *agent = self::agent(agent.config().clone(), &self.forward, self.by_file.clone());
+        let mut ways = self.ways();
+        ways.agent = agent(ways.agent.config().clone(), &self.forward, ways.by_file.clone());
     }
 
-    fn agent(&self) -> Agent {
-        self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        // Every update leaves it whole, so a panic elsewhere does not spoil it.
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the files of certificates again where they have changed, or could not be used. Who asks for
+    /// them waits for their file system, and nobody else does.
+    fn renew(&self) {
+        if self.settings.files().next().is_none() {
+            return;
+        }
+        let (known, failed) = {
+            let mut ways = self.ways();
+            if ways.files.looked.elapsed() < LOOK {
+                return;
+            }
+            ways.files.looked = Instant::now();
+            (ways.files.stamps.clone(), ways.files.failed)
+        };
+        let stamps = self.settings.stamps();
+        let changed = stamps != known;
+        if !changed && !failed {
+            return;
+        }
+        let read = tls::config(&self.settings);
+        let mut ways = self.ways();
+        ways.files.stamps = stamps;
+        ways.files.failed = read.is_err();
+        match read {
+            Ok(tls) => {
+                let config = config(&self.settings, tls.client);
+                ways.agent = agent(config, &self.forward, tls.by_file.clone());
+                ways.by_file = tls.by_file;
+                ways.files.notice = None;
+            }
+            Err(error) if changed => {
+                ways.files.notice = Some(format!("{error}; what was read before is used"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether a file of certificates was changed since it was looked at.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.settings.files().next().is_some() && self.ways().files.stamps != self.settings.stamps()
+    }
+
+    /// That a file of certificates was changed and cannot be used, once.
+    pub(super) fn notice(&self) -> Option<String> {
+        self.ways().files.notice.take()
     }
 
     pub(super) fn send(&self, request: Request<'_, '_>) -> Result<Response, TransportError> {
+        self.renew();
         let route = self.proxies.route(request.url);
         let mut builder = ureq::http::Request::builder().method(request.method);
         builder = match &route {
@@ -223,7 +282,7 @@ impl Http {
             fault: Fault::Unsendable,
             text: error.to_string(),
         })?;
-        let agent = self.agent();
+        let agent = self.ways().agent.clone();
         let config = agent.configure_request(built).proxy(tunnel);
         let config = match patience {
             Patience::Short(silence) => config
@@ -249,6 +308,26 @@ impl Http {
         let (parts, body) = response.into_parts();
         Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body, patience })
     }
+}
+
+fn config(settings: &HttpSettings, tls: TlsConfig) -> Config {
+    Agent::config_builder()
+        .tls_config(tls)
+        // Chosen for each request.
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .user_agent(concat!("vmod-s3log/", env!("CARGO_PKG_VERSION")))
+        .accept("")
+        .accept_encoding("")
+        // A block is read and written in pieces of this size: flat memory for any block.
+        .output_buffer_size(64 * 1024)
+        .input_buffer_size(64 * 1024)
+        .max_response_header_size(64 * 1024)
+        .timeout_resolve(Some(settings.connect_timeout))
+        .timeout_connect(Some(settings.connect_timeout))
+        .timeout_await_100(Some(CONTINUE_TIME))
+        .build()
 }
 
 fn agent(config: Config, forward: &Forward, by_file: Option<Arc<ClientConfig>>) -> Agent {

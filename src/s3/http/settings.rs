@@ -1,7 +1,9 @@
 //! How connections are made, as plain values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::regular_file;
 
 /// How connections are made.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +16,22 @@ pub(in crate::s3) struct HttpSettings {
     pub(in crate::s3) client_certificate: Option<(PathBuf, PathBuf)>,
     /// The HTTP proxy. Loopback endpoints never use one.
     pub(in crate::s3) proxy: Proxy,
+}
+
+/// What changes when a file is written, replaced, removed or made; `None` for one that is not there.
+pub(super) type Stamps = Vec<Option<[u64; 5]>>;
+
+impl HttpSettings {
+    /// The files that are read.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let shown = self.client_certificate.iter().flat_map(|(chain, key)| [chain, key]);
+        self.ca_file.iter().chain(shown).map(PathBuf::as_path)
+    }
+
+    /// Their stamps.
+    pub(super) fn stamps(&self) -> Stamps {
+        self.files().map(|path| regular_file::stamp(path).ok()).collect()
+    }
 }
 
 /// Which proxy leads out.

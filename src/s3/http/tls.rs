@@ -1,7 +1,8 @@
 //! Whom the client trusts, and what it shows of itself.
 //!
 //! The system's authorities by default, or only those of `ca_file`, see [`Trust`]. Files are read and
-//! tried when the client is made: the HTTP client would panic on a client certificate that is none.
+//! tried when the client is made, and when they have changed: the HTTP client would panic on a client
+//! certificate that is none.
 
 use std::path::Path;
 use std::sync::Arc;
