@@ -110,15 +110,21 @@ fn is_passing(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(|code| lacks.contains(&code))
 }
 
-/// Writes into `folder`, whose `files` these are, whose it is, unless it says so already. Under every
+/// Writes into `folder`, whose `files` these are, that it is `route`'s, unless it says so already. Under every
 /// `sync` it is on the disk before anything is logged there: a folder that had records and did not say
 /// whose they are would be anybody's. Who may list the folder may read it: where another user's process
 /// uploads or did, that process has to learn which of the two it is.
 ///
 /// # Errors
 /// The file system's.
-pub(super) fn save(folder: &Path, files: &dyn Files, settings: &Settings) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(&Saved::of(settings)).map_err(io::Error::other)?;
+pub(super) fn save(
+    folder: &Path,
+    files: &dyn Files,
+    settings: &Settings,
+    route: RouteId,
+) -> io::Result<()> {
+    let saved = Saved::of(settings).named(route);
+    let text = serde_json::to_string_pretty(&saved).map_err(io::Error::other)?;
     let mut before = String::new();
     let read = files.read(ROUTE).and_then(|mut file| file.read_to_string(&mut before));
     if read.is_err() || before != text {
@@ -262,7 +268,7 @@ mod tests {
         assert_eq!(choose(&|path| path == first), other);
         // Its own is its own, whoever has it.
         let files = Disk::open(&first).unwrap();
-        save(&first, &files, &settings).unwrap();
+        save(&first, &files, &settings, settings.route()).unwrap();
         assert_eq!(choose(&|path| path == first), first);
     }
 
@@ -297,12 +303,13 @@ mod tests {
         let text = |settings: &Settings| serde_json::to_vec_pretty(&Saved::of(settings)).unwrap();
         for seed in 0..200 {
             let disk = disk::Disk::default();
-            save(root.path(), &disk, &one).unwrap();
+            save(root.path(), &disk, &one, one.route()).unwrap();
             disk.come_back(&mut Chance::new(seed));
             assert_eq!(disk.contents(ROUTE), Some(text(&one)), "seed {seed}");
             for stop in 0.. {
                 disk.stop_in(stop, Stop::Cut);
-                let saved = catch_unwind(AssertUnwindSafe(|| save(root.path(), &disk, &two)));
+                let saved =
+                    catch_unwind(AssertUnwindSafe(|| save(root.path(), &disk, &two, two.route())));
                 disk.come_back(&mut Chance::new(seed + stop as u64));
                 let found = disk.contents(ROUTE);
                 assert!(found == Some(text(&one)) || found == Some(text(&two)), "{seed}, {stop}");

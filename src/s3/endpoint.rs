@@ -150,6 +150,12 @@ impl Endpoint {
         self.port
     }
 
+    /// What comes before the bucket in the path: empty, or with a leading and without a trailing slash.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The `Host` header: the port only where it is not the scheme's own, as HTTP clients send it.
     #[must_use]
     pub fn authority(&self) -> String {

@@ -21,8 +21,13 @@ impl Settings {
     /// Which route these settings describe.
     #[must_use]
     pub fn route(&self) -> RouteId {
+        self.route_at(&endpoint_url(&self.bucket))
+    }
+
+    /// The same with another `endpoint`.
+    fn route_at(&self, endpoint: &str) -> RouteId {
         let mut hash = Sha256::new();
-        for (name, value) in self.route_parts() {
+        for (name, value) in self.route_parts(endpoint) {
             // Lengths first, so that no value can pretend to be the next name.
             for part in [name, &value] {
                 hash.update((part.len() as u64).to_be_bytes());
@@ -36,7 +41,7 @@ impl Settings {
     }
 
     /// What the route consists of, names as in the table, defaults filled in.
-    fn route_parts(&self) -> Vec<(&'static str, String)> {
+    fn route_parts(&self, endpoint: &str) -> Vec<(&'static str, String)> {
         let object = &self.s3.object;
         let pairs = |pairs: &[(String, String)]| {
             let mut all: Vec<_> =
@@ -48,7 +53,7 @@ impl Settings {
         let given = |name| self.arguments.get(name).unwrap_or_default().to_owned();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let mut parts = vec![
-            ("endpoint", endpoint_url(&self.bucket)),
+            ("endpoint", endpoint.to_owned()),
             ("bucket", self.bucket.name().to_owned()),
             ("path", self.naming.path().to_owned()),
             ("timestamp_format", self.naming.timestamp_format().to_owned()),
@@ -129,7 +134,8 @@ impl Settings {
 
 fn endpoint_url(bucket: &Bucket) -> String {
     let endpoint = bucket.endpoint();
-    format!("{:?}://{}:{}", endpoint.scheme(), endpoint.host(), endpoint.port()).to_lowercase()
+    let (scheme, host, port) = (endpoint.scheme(), endpoint.host(), endpoint.port());
+    format!("{}{}", format!("{scheme:?}://{host}:{port}").to_lowercase(), endpoint.base())
 }
 
 /// What is kept of a route beside its blocks.
@@ -185,6 +191,12 @@ impl Saved {
             arguments,
             file: settings.arguments.file().map(Path::to_owned),
         }
+    }
+
+    /// The same under the id that its folder has: that of a build before may be another one.
+    #[must_use]
+    pub(crate) fn named(self, route: RouteId) -> Self {
+        Self { route: route.to_string(), ..self }
     }
 
     /// Which route it is.
@@ -304,8 +316,15 @@ impl Saved {
         let now = settings.signer_id();
         let same = match &self.signer {
             Some(signer) => now == *signer,
-            // The route has it in its digest.
-            None => settings.route().to_string() == self.route,
+            // The route has it in its digest, which was of an endpoint without its path.
+            None => {
+                let endpoint = endpoint_url(&settings.bucket);
+                let base = settings.bucket.endpoint().base();
+                let before = endpoint.strip_suffix(base).unwrap_or(&endpoint);
+                [before, &*endpoint]
+                    .iter()
+                    .any(|at| settings.route_at(at).to_string() == self.route)
+            }
         };
         if !same {
             let (was, now) = (self.signer.as_deref().unwrap_or("another"), &*now);
@@ -404,6 +423,38 @@ mod tests {
         assert_eq!(one.route(), two.route());
         let read: RouteId = one.route().to_string().parse().unwrap();
         assert_eq!(read, one.route());
+    }
+
+    /// A gateway that gives each tenant a path of its own.
+    #[test]
+    fn the_path_of_the_endpoint_makes_another_route_and_none_is_as_before() {
+        let at = |endpoint| settings(&[("endpoint", endpoint)]);
+        let [a, b, none] =
+            ["https://gw.example/a", "https://gw.example/b", "https://gw.example"].map(at);
+        assert!(a.route() != b.route() && a.route() != none.route());
+        assert_eq!(a.route(), at("https://GW.example:443/a/").route());
+        assert_ne!(a.route(), at("https://gw.example/A").route());
+        assert!(a.destination().contains(" at https://gw.example:443/a,"), "{}", a.destination());
+        // What the build before called it: its folders are found.
+        assert_eq!(none.route(), at("https://gw.example/").route());
+        let plain = settings(&[]).route().to_string();
+        assert_eq!(plain, "12370b6240ba5a91");
+
+        // Of the build before, which had one route for all paths and did not always note who signs.
+        let mut before = Saved::of(&a);
+        before.route = none.route().to_string();
+        for signer in [before.signer.take(), None] {
+            let before = Saved { signer, ..before.clone() };
+            let read = before.settings(&before.arguments(Path::new("/srv/spool"))).unwrap();
+            assert_eq!(read.route(), a.route());
+        }
+
+        let mut given = Arguments::new("access");
+        for (endpoint, good) in [("https://gw.example/a/", true), ("https://gw.example/b", false)] {
+            given.set("endpoint", Some(endpoint.to_owned()));
+            let shipped = Saved::of(&a).settings_to_ship(&given);
+            assert_eq!(shipped.is_ok(), good, "{endpoint}");
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ mod s3log {
         pub fn new(
             #[vcl_name] name: &CStr,
             #[shared_per_vcl] streams: &mut Option<Box<Streams>>,
-            /// The gateway's URL: `https://host[:port]`. Plain `http://` is accepted for loopback
+            /// The gateway's URL: `https://host[:port][/path]`. Plain `http://` is accepted for loopback
             /// addresses, and for other hosts only with `allow_http = true`. Required.
             endpoint: Option<&CStr>,
             /// The bucket. It must exist. Required.

@@ -17,7 +17,7 @@ use vmod_s3log::settings::Settings;
 
 use crate::common::clock::Shifted;
 use crate::common::gate::Gate;
-use crate::common::s3_server::S3Server;
+use crate::common::s3_server::{BUCKET, S3Server};
 use crate::common::stream::{Process, expected, lines, objects, wait_for};
 use crate::faults::promptly;
 use crate::panics::{Trouble, process};
@@ -424,6 +424,42 @@ fn a_key_that_was_replaced_does_not_sign_what_waits_for_the_route_of_the_one_bef
     new.wait_stat("uploaded_records", 10);
     assert_eq!(lines(&server), expected(&[("new", 0..10)]));
     assert_eq!(folders(&process).len(), 2);
+}
+
+/// The ids that such an endpoint had before are others: its path was no part of them.
+#[test]
+fn what_a_build_before_left_for_an_endpoint_with_a_path_is_sent_there_and_its_folder_goes() {
+    let (server, gate, process) = (S3Server::start(), Gate::shut(), Process::new());
+    let (a, none) = (format!("{}/tenant-a", gate.endpoint()), gate.endpoint());
+    let old = process.attach(&a, &[("exit_timeout", "100ms")]);
+    old.push("old", 0..10);
+    drop(old);
+    process.wait_closed();
+    let first = process.spool().join("access");
+    let note = fs::read_to_string(first.join("route")).unwrap();
+    let before = process.settings(&none, &[]).route().to_string();
+    let note = note.replace(&process.settings(&a, &[]).route().to_string(), &before);
+    fs::write(first.join("route"), note).unwrap();
+
+    // It is taken up while the gateway is away: also the start after that finds each in its folder.
+    for _ in 0..2 {
+        let new = process.attach(&a, &[SHORT, ("exit_timeout", "100ms")]);
+        wait_for("the one before", || new.stat("waiting_routes") == 1);
+        assert_eq!((new.stat("stuck_routes"), folders(&process).len()), (0, 2));
+        new.push("new", 0..10);
+        drop(new);
+        process.wait_closed();
+    }
+    // The server takes the path for a bucket.
+    fs::create_dir(server.root().join("tenant-a")).unwrap();
+    gate.open(&server);
+    let new = process.attach(&a, &[SHORT]);
+    wait_for("the folder to go", || folders(&process).len() == 1);
+    wait_for("the rest", || new.stat("spooled_records") == 0);
+    let there = fs::read_dir(server.root().join("tenant-a").join(BUCKET)).unwrap();
+    let names = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.filter(|name| name.ends_with(".log.gz")).count() >= 2);
+    assert!(lines(&server).is_empty());
 }
 
 /// The settings of `process`, for a stream of another name.

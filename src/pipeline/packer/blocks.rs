@@ -278,7 +278,7 @@ impl Packer {
         let Some(folder) = folder.filter(|_| self.upload != Some(settings.upload)) else {
             return false;
         };
-        if let Err(error) = folder::save(folder, &*self.files, settings) {
+        if let Err(error) = folder::save(folder, &*self.files, settings, identity.route) {
             let text = format!("its route cannot be noted in the spool: {error}");
             self.tell(Level::Warn, "route", &text);
             return false;

@@ -144,8 +144,8 @@ impl Opening {
             doing: "prepare compression",
             source,
         })?;
-        let own = folder.as_ref().filter(|_| owner.is_some());
-        let saved = own.map(|folder| folder::save(folder, &*files, settings));
+        let own = folder.as_ref().zip(owner);
+        let saved = own.map(|(folder, owner)| folder::save(folder, &*files, settings, owner));
         let noted = !matches!(saved, Some(Err(_)));
         if let Some(Err(error)) = saved {
             let note = format!("its route cannot be noted in the spool: {error}");
