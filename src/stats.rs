@@ -327,6 +327,12 @@ pub fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
+/// Takes from a counter what turned out not to be.
+pub(crate) fn take_back(counter: &AtomicU64, n: u64) {
+    // Relaxed: see Stats::snapshot.
+    counter.fetch_sub(n, Ordering::Relaxed);
+}
+
 /// Sets a gauge.
 pub fn set(gauge: &AtomicU64, value: u64) {
     // Relaxed: see Stats::snapshot.

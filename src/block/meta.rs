@@ -112,6 +112,14 @@ impl Drops {
         self.panic = self.panic.saturating_add(more.panic);
         self.lost = self.lost.saturating_add(more.lost);
     }
+
+    /// Takes `less` from each cause.
+    pub(crate) const fn take(&mut self, less: &Self) {
+        self.ring = self.ring.saturating_sub(less.ring);
+        self.spool = self.spool.saturating_sub(less.spool);
+        self.panic = self.panic.saturating_sub(less.panic);
+        self.lost = self.lost.saturating_sub(less.lost);
+    }
 }
 
 /// What a sealed block says of itself.

@@ -33,6 +33,35 @@ pub struct Ledger {
     unsure: u64,
     /// Damaged places that were counted.
     torn: u64,
+    /// What was accepted since the commit that ends there.
+    accepted: (u64, Repeated),
+    /// What was lost with the open block's end and is read again, until somebody takes note.
+    repeated: Option<Repeated>,
+}
+
+/// What was accepted and is read again. Whoever has counted it does not count it twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// Records, dropped ones among them.
+    pub(crate) records: u64,
+    /// Bytes before compression of those that were appended.
+    pub(crate) raw_bytes: u64,
+    /// Bytes of their members.
+    pub(crate) stored_bytes: u64,
+    /// Records that were dropped.
+    pub(crate) dropped: u64,
+}
+
+impl Repeated {
+    /// Both together.
+    pub(crate) const fn and(self, more: Self) -> Self {
+        Self {
+            records: self.records + more.records,
+            raw_bytes: self.raw_bytes + more.raw_bytes,
+            stored_bytes: self.stored_bytes + more.stored_bytes,
+            dropped: self.dropped + more.dropped,
+        }
+    }
 }
 
 /// Why what is in ring and spool is not on the disk.
@@ -54,7 +83,8 @@ impl Ledger {
     /// Of a ring and a spool that a start has brought into step.
     #[must_use]
     pub fn new(reader: Reader, spool: Spool) -> Self {
-        let mut ledger = Self { reader, spool, sync: SyncPolicy::None, unsure: 0, torn: 0 };
+        let (sync, accepted) = (SyncPolicy::None, (0, Repeated::default()));
+        let mut ledger = Self { reader, spool, sync, unsure: 0, torn: 0, accepted, repeated: None };
         ledger.configure(|_| ());
         ledger
     }
@@ -134,7 +164,7 @@ impl Ledger {
     /// Appends a chunk of all that was read.
     ///
     /// # Errors
-    /// As those of [`Spool::append`]; rewind and read again after [`SpoolError::Reverted`].
+    /// As those of [`Spool::append`]; see [`Ledger::take_repeated`] for [`SpoolError::Reverted`].
     pub fn append(&mut self, member: &[u8], stats: ChunkStats) -> Result<(), SpoolError> {
         if self.spool.seals_before_append() {
             self.seal(Spool::seal, &Drops::default())?;
@@ -142,7 +172,17 @@ impl Ledger {
         let appended = self.spool.append(member, stats);
         let payload = self.or_back(appended)?;
         self.commit(&payload);
+        let ChunkStats { records, raw_bytes, .. } = stats;
+        let stored_bytes = member.len() as u64;
+        self.note_accepted(Repeated { records, raw_bytes, stored_bytes, dropped: 0 });
         Ok(())
+    }
+
+    /// What was accepted and is read again since the last call, because what was on the disk of the open
+    /// block is less: what is in hand was read behind it, and has to be given back before anything is
+    /// appended.
+    pub(crate) fn take_repeated(&mut self) -> Option<Repeated> {
+        self.repeated.take()
     }
 
     /// Commits what was read with nothing in hand: damage that was stepped over, and what a worker left
@@ -157,6 +197,20 @@ impl Ledger {
     pub(crate) fn drop_read(&mut self, drops: &Drops) {
         let payload = self.spool.count_drops(drops);
         self.commit(&payload);
+        let (records, dropped) = (drops.spool, drops.spool);
+        self.note_accepted(Repeated { records, dropped, ..Repeated::default() });
+    }
+
+    /// Until the next commit, which moves the ring's head.
+    fn note_accepted(&mut self, more: Repeated) {
+        if self.holds_space() {
+            self.accepted = (self.reader.head(), self.uncommitted().and(more));
+        }
+    }
+
+    fn uncommitted(&self) -> Repeated {
+        let (head, accepted) = self.accepted;
+        if head == self.reader.head() { accepted } else { Repeated::default() }
     }
 
     /// Seals a block; what was read and not appended stays in hand. What could not be brought to the
@@ -320,7 +374,13 @@ impl Ledger {
     fn or_back<T>(&mut self, done: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if matches!(done, Err(SpoolError::Reverted(_))) {
             if self.defers() {
+                let repeated = self.uncommitted();
+                self.accepted = (0, Repeated::default());
                 self.reader.back_to_commit();
+                // Those that are dropped again count then.
+                let drops = Drops { spool: repeated.dropped, ..Drops::default() };
+                self.spool.uncount_drops(&drops);
+                self.repeated = Some(self.repeated.unwrap_or_default().and(repeated));
             } else if self.sync != SyncPolicy::None {
                 // A disk that fails this as well is one that a later commit reports.
                 let _ = self.commit_synced();

@@ -116,6 +116,13 @@ impl Packing {
         }
     }
 
+    /// What is in hand.
+    #[cfg(test)]
+    #[cfg(not(s3log_loom))]
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Compresses what is in hand; the member's length.
     ///
     /// # Errors
@@ -132,8 +139,7 @@ impl Packing {
     /// Appends what is in hand to the open block.
     ///
     /// # Errors
-    /// As those of [`Ledger::append`]; the chunk stays in hand. Give it back after
-    /// [`SpoolError::Reverted`].
+    /// As those of [`Ledger::append`]; the chunk stays in hand.
     pub(super) fn store(&mut self, ledger: &mut Ledger) -> Result<Packed, SpoolError> {
         let stored_bytes = self.encode()?;
         ledger.append(&self.member, self.stats)?;

@@ -247,6 +247,11 @@ impl Spool {
         self.hand_out()
     }
 
+    /// Takes back what was counted since the last commit, whose records are read again.
+    pub(crate) const fn uncount_drops(&mut self, drops: &Drops) {
+        self.state.drops.take(drops);
+    }
+
     /// Seals the open block, `drops` having been counted since the last call; `None` when it has no
     /// records, and `drops` then wait for the next block.
     ///

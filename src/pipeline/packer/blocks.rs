@@ -11,6 +11,7 @@ use crate::clock::nanoseconds;
 use crate::events::Level;
 use crate::pipeline::folder;
 use crate::pipeline::ledger::{Done, LedgerError};
+use crate::pipeline::packing::Packed;
 use crate::settings::Upload;
 use crate::spool::{self, Spool, SpoolError};
 use crate::stats::{add, get};
@@ -58,9 +59,7 @@ impl Packer {
             }
             Err(error) => return Err(error),
         };
-        add(&self.pipeline.stats.records, packed.records);
-        add(&self.pipeline.stats.raw_bytes, packed.raw_bytes);
-        add(&self.pipeline.stats.stored_bytes, packed.stored_bytes);
+        self.count(packed);
         Ok(())
     }
 
@@ -80,7 +79,7 @@ impl Packer {
     /// The spool is at its limit and may not make room: the chunk's records are dropped and told.
     fn drop_chunk(&mut self, why: &SpoolError) {
         let records = self.packing.drop_all(&mut self.ledger);
-        add(&self.pipeline.stats.records, records);
+        self.count(Packed { records, raw_bytes: 0, stored_bytes: 0 });
         add(&self.pipeline.view.dropped_newest, records);
         let message = format!("{records} records dropped: {why}");
         self.tell(Level::Error, "dropped", &message);
@@ -293,11 +292,13 @@ impl Packer {
         if let Err(error) = self.pack_unsure(now) {
             self.complain(&error);
         }
+        self.read_again();
         match self.ledger.sync() {
             Ok(()) => {}
             Err(LedgerError::Spool(error)) => self.complain(&error),
             Err(error) => self.tell(Level::Warn, "sync", &error.to_string()),
         }
+        self.read_again();
     }
 
     fn pack_unsure(&mut self, now: Duration) -> Result<(), SpoolError> {

@@ -13,6 +13,7 @@
 //! go, `report.rs` what is told and counted.
 
 mod blocks;
+mod counts;
 mod report;
 mod rest;
 mod secrets;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::Parker;
 
 use self::rest::Rest;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Repeated};
 use super::packing::{Full, Packing};
 use super::panics::keep_on;
 use super::windows::Reading;
@@ -83,6 +84,8 @@ pub(super) struct Packer {
     share: f64,
     /// Drops that sealed blocks tell of.
     told: Drops,
+    /// Counted, lost by the disk, and not packed again yet.
+    repeated: Repeated,
     /// Blocks that were moved here and cannot be taken, with when each is looked at again, monotonic.
     unfit: BTreeMap<String, Duration>,
     /// What the operator was told of drops, by cause.
@@ -116,6 +119,7 @@ impl Packer {
             ledger,
             packing,
             told: Drops::default(),
+            repeated: Repeated::default(),
             unfit: BTreeMap::new(),
             reported: [told, 0, 0, 0, 0],
             limit: RateLimit::default(),
@@ -169,10 +173,7 @@ impl Packer {
                     Ok(done) => round = done,
                     Err(error) => {
                         blocked_until = now.saturating_add(SPOOL_RETRY);
-                        if matches!(error, SpoolError::Reverted(_)) {
-                            // Read again, after what was lost with it.
-                            self.packing.give_back(&mut self.ledger);
-                        }
+                        self.read_again();
                         self.complain(&error);
                     }
                 }
@@ -232,6 +233,8 @@ impl Packer {
     /// the ring's just before.
     fn round(&mut self, usage: Usage, now: Duration) -> Result<Round, SpoolError> {
         let full = self.target.settings.chunk_bytes(usage.capacity);
+        // A block that came from elsewhere was taken since.
+        self.read_again();
         self.keep_to_window()?;
         self.keep_secrets(usage.used, full, now)?;
         self.fill(full, now);

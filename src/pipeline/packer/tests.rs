@@ -1,11 +1,14 @@
 //! A disk that runs full of the stream's own blocks: what is open is sealed, so that the gateway, which
 //! takes whatever is sealed, makes room.
 
+use std::collections::HashSet;
+use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Packer, Parts};
-use crate::block::BootId;
+use crate::block::{BootId, Decoder};
 use crate::pipeline::ledger::Ledger;
 use crate::pipeline::packing::Packing;
 use crate::pipeline::right::Right;
@@ -169,4 +172,144 @@ fn a_disk_without_room_for_a_description_keeps_all_until_there_is() {
     let all = stream.pushed;
     stream.disk.resize(60);
     stream.delivers(all);
+}
+
+impl Stream {
+    /// So many lines more come, and are read.
+    fn read(&mut self, records: u64) {
+        self.push(self.pushed + records);
+        self.packer.fill(usize::MAX, self.now);
+        assert_eq!(self.packer.packing.records(), records);
+    }
+
+    /// The same, and they come into the open block.
+    fn pack(&mut self, records: u64) {
+        self.read(records);
+        while self.packer.packing.records() > 0 {
+            self.packer.close_chunk().unwrap();
+            // Where it began another block.
+            self.packer.fill(usize::MAX, self.now);
+        }
+    }
+
+    /// Numbers of the lines in the open block.
+    fn open(&self) -> u64 {
+        self.packer.ledger.spool().open_records()
+    }
+
+    /// Until nothing moves any more: all is sealed and uploaded. The lines, and how many records the blocks
+    /// say were dropped.
+    fn rest(&mut self) -> (Vec<u8>, u64) {
+        self.disk.behave();
+        let (mut all, mut dropped) = (Vec::new(), 0);
+        for _ in 0..30 {
+            self.round();
+            self.packer.sync(self.now);
+            while let Some(number) = self.pipeline.store.claim(Duration::ZERO) {
+                let mut block = self.pipeline.store.open_block(number).unwrap();
+                let mut bytes = Vec::new();
+                block.content.read_to_end(&mut bytes).unwrap();
+                Decoder::new(&bytes[..], block.meta.codec).unwrap().read_to_end(&mut all).unwrap();
+                dropped += block.meta.dropped.spool;
+                self.pipeline.store.uploaded(number).unwrap();
+            }
+        }
+        assert_eq!((self.packer.packing.records(), self.open()), (0, 0));
+        (all, dropped)
+    }
+
+    /// All that was pushed is uploaded once, and counted once.
+    fn has_all_once(&mut self) {
+        let (lines, dropped) = self.rest();
+        assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count() as u64, self.pushed);
+        let different: HashSet<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+        assert_eq!(different.len() as u64, self.pushed + 1, "a line is there twice");
+        let stats = &self.pipeline.stats;
+        assert_eq!((self.uploaded(), get(&stats.records), dropped), (self.pushed, self.pushed, 0));
+        assert_eq!(get(&stats.raw_bytes), lines.len() as u64);
+    }
+}
+
+/// A second in which something was read and lost again is one of several, for it is chance what a disk
+/// keeps.
+const SECONDS: std::ops::Range<u64> = 1..9;
+
+#[test]
+fn a_chunk_in_hand_when_a_sync_loses_the_open_blocks_end_is_stored_once() {
+    let mut lost = 0;
+    for records in SECONDS {
+        let mut stream = stream(1000, &[("sync", "1s")]);
+        stream.pack(10);
+        stream.packer.sync(stream.now);
+        stream.pack(records);
+        stream.read(3);
+        stream.disk.fail_in(0, true);
+        stream.packer.sync(stream.now);
+        lost += u64::from(stream.open() == 10);
+        stream.has_all_once();
+    }
+    assert!(lost > 0, "no sync has lost anything");
+}
+
+#[test]
+fn a_chunk_that_finds_its_blocks_end_lost_is_stored_once() {
+    let mut lost = 0;
+    for records in SECONDS {
+        let mut stream = stream(1000, &[("sync", "1s")]);
+        let fails = Arc::new(AtomicBool::new(false));
+        let failing = Arc::clone(&fails);
+        stream.pipeline.ring.simulate_disk(Box::new(move |range| {
+            // Its commits can be written.
+            let fails = failing.load(Ordering::Relaxed) && range.len() > 4096;
+            if fails { Err(std::io::Error::other("input/output error")) } else { Ok(()) }
+        }));
+        stream.pack(10);
+        stream.packer.sync(stream.now);
+        stream.pack(records);
+        // The ring's pages cannot be written, so that the next sync packs what is in them.
+        stream.read(3);
+        fails.store(true, Ordering::Relaxed);
+        stream.packer.sync(stream.now);
+        fails.store(false, Ordering::Relaxed);
+        stream.packer.close_chunk().unwrap();
+        assert!(stream.packer.ledger.must_pack());
+        stream.read(4);
+        // The chunk finds the disk full, and its file cannot be cut.
+        stream.disk.full_in(0);
+        stream.disk.fail_in(0, true);
+        let before = stream.open();
+        stream.packer.sync(stream.now);
+        lost += u64::from(stream.open() < before);
+        stream.has_all_once();
+    }
+    assert!(lost > 0, "no sync has lost anything");
+}
+
+#[test]
+fn records_that_are_dropped_and_then_read_again_count_once() {
+    let mut lost = 0;
+    for records in SECONDS {
+        let more = [("sync", "1s"), ("spool_max", "1MB"), ("on_spool_full", "drop_newest")];
+        let mut stream = stream(1000, &more);
+        let dropped = |stream: &Stream| get(&stream.pipeline.view.dropped_newest);
+        loop {
+            stream.pack(50);
+            if dropped(&stream) > 0 {
+                break;
+            }
+            stream.packer.sync(stream.now);
+        }
+        let before = stream.open();
+        stream.pack(records);
+        stream.disk.fail_in(0, true);
+        stream.packer.sync(stream.now);
+        lost += u64::from(stream.open() <= before);
+        let (lines, told) = stream.rest();
+        let found = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let stats = &stream.pipeline.stats;
+        assert_eq!(get(&stats.records), stream.pushed);
+        assert_eq!((stream.uploaded(), found), (found, stream.pushed - dropped(&stream)));
+        assert_eq!(told, dropped(&stream));
+    }
+    assert!(lost > 0, "no sync has lost anything");
 }

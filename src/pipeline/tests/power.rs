@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use super::disk::{Chance, Disk, Stop};
 use crate::block::{BootId, ChunkEncoder, Codec, Decoder, Digest, Drops, Meta};
 use crate::pipeline::ledger::{Done, Ledger};
-use crate::pipeline::packing::Packing;
+use crate::pipeline::packing::{Full, Packing};
 use crate::pipeline::take_up::secrets::set_aside;
 use crate::ring::{Backing, Capacity, Opened, Ring, Until};
 use crate::seal::{Identities, Recipients, Sealing};
@@ -34,16 +34,11 @@ use crate::spool::{
 
 const PAGE: usize = 4096;
 
-/// Ends a read after so many records.
-fn up_to(records: u64) -> Until {
-    Until { bytes: usize::MAX, records, position: u64::MAX }
-}
-
 #[derive(Debug, Clone)]
 enum Action {
     Push(u8),
     Pack(u8),
-    /// Reads without packing, as a packer does whose chunk is not full.
+    /// Reads without packing, as a packer does whose chunk is not full: it keeps the chunk.
     Read(u8),
     Seal,
     /// Another window of the clock is read from now on.
@@ -75,7 +70,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (1..12_u8).prop_map(Action::Push),
         5 => (1..12_u8).prop_map(Action::Pack),
-        1 => (1..4_u8).prop_map(Action::Read),
+        3 => (1..4_u8).prop_map(Action::Read),
         3 => Just(Action::Seal),
         1 => any::<u64>().prop_map(Action::Window),
         4 => Just(Action::Sync),
@@ -175,6 +170,8 @@ struct World {
     pages: Arc<Mutex<Pages>>,
     ring: Option<Arc<Ring>>,
     ledger: Option<Ledger>,
+    /// The chunk in hand.
+    packing: Packing,
     pushed: u64,
     /// Blocks that came from another folder.
     came: u16,
@@ -206,6 +203,7 @@ impl World {
             pages: Arc::default(),
             ring: None,
             ledger: None,
+            packing: Packing::new(setup.codec).unwrap(),
             pushed: 0,
             came: 0,
             synced: 0,
@@ -246,6 +244,7 @@ impl World {
     /// As the pipeline's start does.
     fn open(&mut self) {
         self.boots += 1;
+        self.packing = Packing::new(self.setup.codec).unwrap();
         let capacity = Capacity::tiny(2048);
         let backing = self.path();
         let opened = Ring::open(Backing::File(&backing), capacity).or_else(|error| {
@@ -255,7 +254,7 @@ impl World {
             std::fs::remove_file(&backing).unwrap();
             Ring::open(Backing::File(&backing), capacity)
         });
-        let Opened { ring, reader, recovered } = opened.unwrap();
+        let Opened { ring, reader, recovered, .. } = opened.unwrap();
         if recovered.fresh {
             // Made and synced before it has its name.
             let now = std::fs::read(self.path()).unwrap();
@@ -292,18 +291,37 @@ impl World {
         if !self.ledger().spool().lacks_key() {
             return true;
         }
-        self.ledger().rewind();
-        let mut packing = Packing::new(self.setup.codec).unwrap();
+        self.give_back();
         let mut waiting = self.waiting;
-        let done = set_aside(self.ledger(), &mut packing, &mut waiting, 1 << 20, 7);
+        let ledger = self.ledger.as_mut().unwrap();
+        let done = set_aside(ledger, &mut self.packing, &mut waiting, 1 << 20, 7);
         self.waiting = waiting;
         done.is_ok()
+    }
+
+    fn give_back(&mut self) {
+        self.packing.give_back(self.ledger.as_mut().unwrap());
+        self.ledger().rewind();
+    }
+
+    /// What was read behind what the disk has lost is read again.
+    fn read_again(&mut self) {
+        if self.ledger().take_repeated().is_some() {
+            self.packing.give_back(self.ledger.as_mut().unwrap());
+        }
+    }
+
+    /// So many records more are in hand.
+    fn read(&mut self, count: u8) {
+        let records = self.packing.records() + u64::from(count);
+        let full = Full { records, ..Full::at(usize::MAX) };
+        self.packing.fill(self.ledger.as_mut().unwrap(), full, 7);
     }
 
     /// As the packer does each round: what waited for a key is sealed with the one that there is.
     fn release(&mut self) {
         while self.ledger().spool().can_release() {
-            self.ledger().rewind();
+            self.give_back();
             self.seal_by(Spool::seal);
             if !self.seal_by(Spool::release) {
                 break;
@@ -384,29 +402,23 @@ impl World {
             return;
         }
         self.release();
-        let codec = self.setup.codec;
-        let ledger = self.ledger();
-        ledger.rewind();
-        let mut raw = Vec::new();
-        let mut stats = ChunkStats { first: 7, last: 8, ..ChunkStats::default() };
-        stats.records = ledger.read_into(&mut raw, up_to(count.into())).records;
-        if stats.records == 0 {
+        self.read(count);
+        if self.packing.records() == 0 {
             return;
         }
-        stats.raw_bytes = raw.len() as u64;
-        let mut chunk = Vec::new();
-        ChunkEncoder::new(codec).unwrap().encode(&raw, &mut chunk).unwrap();
-        match ledger.append(&chunk, stats) {
-            Ok(()) => {}
+        let ledger = self.ledger.as_mut().unwrap();
+        match self.packing.store(ledger) {
+            Ok(_) => {}
             Err(SpoolError::Full { .. }) => {
-                ledger.drop_read(&Drops { spool: stats.records, ..Drops::default() });
-                let text = String::from_utf8(raw).unwrap();
+                let text = String::from_utf8(self.packing.raw().to_vec()).unwrap();
+                self.packing.drop_all(ledger);
                 self.gone.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
             }
             Err(error) => {
-                ledger.rewind();
-                if error.is_no_room() && ledger.spool().open_len() > 0 {
+                self.read_again();
+                if error.is_no_room() && self.ledger().spool().open_len() > 0 {
                     // As the packer does.
+                    self.give_back();
                     self.seal_by(Spool::seal);
                 }
             }
@@ -414,7 +426,7 @@ impl World {
     }
 
     fn seal(&mut self) {
-        self.ledger().rewind();
+        self.give_back();
         if self.set_secrets_aside() {
             self.release();
             self.seal_by(Spool::seal);
@@ -424,6 +436,7 @@ impl World {
     /// Whether there is another block.
     fn seal_by(&mut self, seal: impl FnOnce(&mut Spool, &Drops) -> Done) -> bool {
         let done = self.ledger().seal(seal, &Drops::default());
+        self.read_again();
         // It may make room in the same action.
         let stock = self.stock();
         self.stocked.extend(stock);
@@ -483,9 +496,9 @@ impl World {
             return;
         }
         while self.ledger().must_pack() {
-            let before = self.ledger().read_position();
+            let before = (self.ledger().read_position(), self.packing.records());
             self.pack(20);
-            if self.ledger().read_position() == before {
+            if (self.ledger().read_position(), self.packing.records()) == before {
                 break;
             }
         }
@@ -493,6 +506,7 @@ impl World {
         if self.ledger().sync().is_ok() && !self.ledger().must_pack() {
             self.synced = pushed;
         }
+        self.read_again();
     }
 
     fn put(&mut self, number: u64) -> bool {
@@ -575,12 +589,10 @@ impl World {
         match *action {
             Action::Push(count) => self.push(count),
             Action::Pack(count) => self.pack(count),
-            Action::Read(count) => {
-                self.ledger().read_into(&mut Vec::new(), up_to(count.into()));
-            }
+            Action::Read(count) => self.read(count),
             Action::Seal => self.seal(),
             Action::Window(time) => {
-                self.ledger().rewind();
+                self.give_back();
                 self.ledger().note_reading(time);
             }
             Action::Sync => self.sync(),
@@ -719,7 +731,8 @@ impl World {
         let mut ring = Vec::new();
         let ledger = self.ledger();
         let mut raw = Vec::new();
-        ledger.read_into(&mut raw, up_to(u64::MAX));
+        let all = Until { bytes: usize::MAX, records: u64::MAX, position: u64::MAX };
+        ledger.read_into(&mut raw, all);
         ledger.rewind();
         let text = std::str::from_utf8(&raw).unwrap();
         ring.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
@@ -993,5 +1006,25 @@ fn a_block_that_came_and_was_sent_does_not_come_back() {
             .chain([Action::PowerCut(seed)])
             .collect();
         lives(SyncPolicy::Block, &Setup::PLAIN, &actions);
+    }
+}
+
+/// A chunk was in hand when a sync found that the kernel had dropped the open block's end: it was stored
+/// before what was read again, and then read again itself.
+#[test]
+fn a_chunk_that_was_read_behind_what_the_kernel_dropped_is_stored_once() {
+    for (packed, syncs) in (1..6).flat_map(|packed| (0..4).map(move |syncs| (packed, syncs))) {
+        let actions = [
+            Action::Push(10),
+            Action::Pack(3),
+            Action::Sync,
+            Action::Pack(packed),
+            Action::Read(1),
+            Action::SyncFailsIn(syncs, true),
+            Action::Sync,
+            Action::Pack(1),
+            Action::Seal,
+        ];
+        lives(SyncPolicy::Every(Duration::from_secs(1)), &Setup::PLAIN, &actions);
     }
 }
