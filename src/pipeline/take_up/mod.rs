@@ -367,7 +367,8 @@ impl Opening {
         let before = self.waiting;
         let bytes = self.target.settings.chunk_bytes(1 << 30);
         let done = secrets::set_aside(ledger, &mut self.packing, &mut self.waiting, bytes, now);
-        self.recovered += before - self.waiting;
+        // More than before, where the disk has lost what had come in.
+        self.recovered = (self.recovered + before).saturating_sub(self.waiting);
         done?;
         let held = ledger.spool().store().counts().held;
         if held.blocks > 0 && !ledger.spool().can_release() {
@@ -475,13 +476,14 @@ impl Opening {
         let now = self.date();
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         let (bytes, mut left) = (self.target.settings.chunk_bytes(1 << 30), u64::MAX);
-        let done = self.packing.pack(ledger, bytes, now, &mut left);
-        // The packer will not see them.
+        let packed = self.packing.pack(ledger, bytes, now, &mut left);
+        let done = packed.and_then(|()| ledger.settle());
+        // The packer will not see them, but for those that the disk has lost.
         let packed = u64::MAX - left;
-        self.recovered += packed;
-        self.waiting = self.waiting.saturating_sub(packed);
-        done?;
-        ledger.settle()
+        let repeated = ledger.take_repeated().map_or(0, |repeated| repeated.records);
+        self.recovered = (self.recovered + packed).saturating_sub(repeated);
+        self.waiting = (self.waiting + repeated).saturating_sub(packed);
+        done
     }
 }
 

@@ -1009,6 +1009,25 @@ fn a_block_that_came_and_was_sent_does_not_come_back() {
     }
 }
 
+/// A start without the key had packed what the ring held, to set it aside, when the disk lost it: it was
+/// read again as what had come without a key, and went out unencrypted.
+#[test]
+fn what_the_disk_loses_while_it_is_set_aside_for_its_key_is_set_aside_again() {
+    let encrypted = Setup { encrypted: true, ..Setup::PLAIN };
+    for (pushed, syncs) in (1..6).flat_map(|pushed| (0..8).map(move |syncs| (pushed, syncs))) {
+        let actions = [
+            Action::Push(pushed),
+            Action::SyncFailsIn(syncs, true),
+            Action::Key,
+            Action::Push(1),
+            Action::Pack(20),
+            Action::Seal,
+            Action::Upload(true),
+        ];
+        lives(SyncPolicy::Every(Duration::from_secs(1)), &encrypted, &actions);
+    }
+}
+
 /// A chunk was in hand when a sync found that the kernel had dropped the open block's end: it was stored
 /// before what was read again, and then read again itself.
 #[test]
