@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Error;
-use super::blocks::{Moved, Range, select};
+use super::blocks::{Moved, Range, none_found, select};
 use super::lines::Reading;
 use super::terminal::Complaints;
 
@@ -31,6 +31,15 @@ pub(super) fn run(arguments: &CatArgs, out: &mut dyn Write) -> Result<ExitCode, 
     let sources = arguments.reading.sources()?;
     let mut complaints = Complaints::default();
     let blocks = select(&sources, &arguments.range, &mut Moved::default(), &mut complaints)?;
+    let before = complaints.count();
     printer.print(&blocks, 0, &mut complaints)?;
+    // All that was listed may be of streams whose names end alike.
+    let whole = arguments.range.is_all() && complaints.count() == before;
+    for source in sources.iter().filter(|_| whole) {
+        let stream = &source.settings.stream;
+        if !printer.had(stream) && blocks.iter().any(|found| found.stream() == stream) {
+            complaints.say(&format!("stream {stream}: {}", none_found(source)));
+        }
+    }
     Ok(complaints.code())
 }

@@ -1,6 +1,7 @@
 //! What `cat` and `tail` share: whose lines, how they are fetched, and in which form they are
 //! printed.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write};
 
 use serde::Serialize;
@@ -42,7 +43,8 @@ impl Reading {
     /// A key file that cannot be used.
     pub(super) fn printer<'a>(&self, out: &'a mut dyn Write) -> Result<Printer<'a>, Error> {
         let keys = self.keys.read()?;
-        Ok(Printer { jobs: self.jobs, keys, lines: Lines::new(out, self.json) })
+        let lines = Lines::new(out, self.json);
+        Ok(Printer { jobs: self.jobs, keys, lines, streams: HashSet::new() })
     }
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Printer<'a> {
     jobs: Jobs,
     keys: Opener,
     lines: Lines<'a>,
+    /// Names of streams that had a line.
+    streams: HashSet<String>,
 }
 
 impl Printer<'_> {
@@ -64,12 +68,22 @@ impl Printer<'_> {
         skip: u64,
         complaints: &mut Complaints,
     ) -> Result<(), Error> {
-        let Self { jobs, keys, lines } = self;
+        let Self { jobs, keys, lines, streams } = self;
         lines.skip = skip;
-        blocks::lines(blocks, *jobs, keys, complaints, |found, piece| lines.piece(found, piece))?;
+        blocks::lines(blocks, *jobs, keys, complaints, |found, piece| {
+            if !piece.is_empty() && !streams.contains(found.stream()) {
+                streams.insert(found.stream().to_owned());
+            }
+            lines.piece(found, piece)
+        })?;
         lines.skip = 0;
         lines.out.flush()?;
         Ok(())
+    }
+
+    /// Whether a block of this stream had a line so far.
+    pub(super) fn had(&self, stream: &str) -> bool {
+        self.streams.contains(stream)
     }
 }
 

@@ -80,3 +80,36 @@ fn blocks_of_other_settings_are_noted_and_not_altered() {
         assert!(ran.out.contains("note      access 3 blocks are not where"), "{zone}: {}", ran.out);
     }
 }
+
+#[test]
+fn a_stream_without_a_block_of_its_own_is_empty() {
+    let mut logs = Logs::start();
+    logs.settings(&["access", "web-access"]);
+    logs.block("web-access", "edge", 1, 2);
+    for range in [&[][..], &["--allow-expired"]] {
+        let ran = logs.s3log(&[&["verify", "access"], range].concat());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.out.contains("EMPTY     access no blocks found in "), "{}", ran.out);
+        assert!(ran.out.contains("access 1 block of other streams"), "{}", ran.out);
+    }
+    let ran = logs.s3log(&["cat", "access"]);
+    assert_eq!((ran.code, &*ran.out), (1, ""), "{ran:?}");
+    assert!(ran.err.contains("stream access: no blocks found in "), "{}", ran.err);
+    // A range may be without a block of any stream, and asks nothing of the stream.
+    let ran = logs.s3log(&["cat", "access", "--host", "edge-web"]);
+    assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+    let both = logs.s3log(&["cat", "web-access", "access"]);
+    assert_eq!((both.code, &*both.out), (1, &*logs.lines()), "{both:?}");
+
+    logs.block("access", "edge", 1, 2);
+    for command in [&["cat", "access"][..], &["verify", "access", "--json"]] {
+        let ran = logs.s3log(command);
+        assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+    }
+    // A block of the stream that is damaged is a finding, and not an empty stream.
+    let block = logs.of("edge")[1].clone();
+    logs.put(&block.key, b"anything", &[]);
+    let ran = logs.s3log(&["verify", "access"]);
+    found(&ran, "FOREIGN", &[&block.key]);
+    assert_eq!(findings(&ran), 1, "{}", ran.out);
+}

@@ -20,6 +20,11 @@ impl Complaints {
         }
     }
 
+    /// How many there were.
+    pub(in crate::cli) fn count(&self) -> usize {
+        self.said.len()
+    }
+
     /// The exit code of a command that did all else: 1 when there was one.
     pub(in crate::cli) fn code(&self) -> ExitCode {
         if self.said.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

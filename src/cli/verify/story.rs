@@ -71,6 +71,14 @@ pub(super) fn tell<'a>(
     (told.findings, members.into_values().collect())
 }
 
+/// Whether a block is one of another stream whose name ends alike: `web-access` of host `a` and `access` of host
+/// `a-web` have keys of one shape.
+pub(super) fn is_others(stream: &str, block: &Inspected<'_>) -> bool {
+    let (Ok(meta), None, false) = (&block.meta, &block.unchecked, block.gone) else { return false };
+    let parts = KeyParts::parse(&block.found.key);
+    meta.stream != stream && parts.is_some_and(|parts| names(&parts, meta))
+}
+
 fn of(meta: &Meta) -> Identity<'_> {
     (&meta.host, meta.boot, meta.number)
 }
@@ -118,10 +126,7 @@ impl<'a> Teller<'a> {
         let parts = KeyParts::parse(key)?;
         let other = meta.stream != stream;
         let host = match parts.before_stream(stream) {
-            _ if other && names(&parts, meta) => {
-                // `web-access` of host `a` and `access` of host `a-web` have keys of one shape.
-                return None;
-            }
+            _ if other && names(&parts, meta) => return None,
             _ if other => {
                 let text = format!("a block of stream {}, host {}", meta.stream, meta.host);
                 let finding = Finding::new(FindingKind::Foreign, text);

@@ -10,6 +10,7 @@ use super::finding::{Finding, FindingKind};
 use super::inspect::{Inspected, Lens, inspect};
 use super::scope::Scope;
 use super::story;
+use crate::block::sanitise;
 use crate::cli::Error;
 use crate::cli::blocks::{self, FoundBlock, Moved, each, filter, none_found};
 use crate::cli::settings::Source;
@@ -42,7 +43,7 @@ pub(super) fn check<'a>(
     complaints: &mut Complaints,
 ) -> Result<CheckedStream<'a>, Error> {
     let listing = listed(scope, source)?;
-    let (foreign, all, others) = (listing.foreign, listing.foreign_count, listing.others);
+    let (foreign, all, mut others) = (listing.foreign, listing.foreign_count, listing.others);
     let mut moved = Moved::default();
     let found = filter(listing.found, scope.range, Some(&mut moved), complaints)?;
     let mut seen: HashSet<Box<str>> = found.iter().map(|found| found.key.clone()).collect();
@@ -50,6 +51,8 @@ pub(super) fn check<'a>(
     // The manifests after the blocks: blocks are deleted once a manifest names them.
     let mut compacted = compacted::look(scope, source, lens, &blocks)?;
     blocks.retain(|block| !(block.gone && compacted.named.contains(&block.found.key)));
+    // After the manifests, which may name what has such metadata now.
+    others += leave_out(source, &mut blocks);
     let within = compacted.blocks.len() as u64;
     blocks.append(&mut compacted.blocks);
     let (mut told, mut walked) = judge(source, &blocks, scope.open_start);
@@ -61,6 +64,7 @@ pub(super) fn check<'a>(
             again.into_iter().filter(|found| seen.insert(found.key.clone())).collect();
         if !fresh.is_empty() {
             blocks.extend(look(usize::from(scope.jobs), &fresh, lens));
+            others += leave_out(source, &mut blocks);
             (told, walked) = judge(source, &blocks, scope.open_start);
         }
     }
@@ -85,6 +89,13 @@ pub(super) fn check<'a>(
     let (objects, uncounted) = (compacted.objects, compacted.uncounted);
     let findings = told;
     Ok(CheckedStream { chains: walked, findings, blocks, others, objects, within, uncounted })
+}
+
+/// Leaves out the blocks of other streams; how many there were.
+fn leave_out(source: &Source, blocks: &mut Vec<Inspected<'_>>) -> u64 {
+    let (stream, before) = (sanitise(&source.settings.stream), blocks.len());
+    blocks.retain(|block| !story::is_others(&stream, block));
+    (before - blocks.len()) as u64
 }
 
 fn listed<'a>(scope: Scope<'_>, source: &'a Source) -> Result<blocks::Listing<'a>, Error> {
