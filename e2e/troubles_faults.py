@@ -417,6 +417,30 @@ def second_varnishd(place):
         first.stop()
 
 
+def not_started(place):
+    """A second varnishd that is launched with the first one's settings serves, and its lines wait in memory."""
+    first = Node(place, "has-the-spool")
+    second = Node(place, "not-started", spool=first.directory / "spool")
+    base = second.directory / "base.vcl"
+    base.write_text(VCL.format(settings=second.settings, recv="", synth="access.log();"))
+    try:
+        first.start().load()
+        second.start().request()
+        second.until("a line in memory", lambda: second.counter("records_unspooled"))
+        quoted = dict(quotes().get(second.name, []))
+        with contextlib.suppress(TimeoutError):
+            rig.wait_for("what doctor says", lambda: not missing(quoted.get(DOCTOR, []), second.doctor()), step=0.5)
+        second.seen[STAT] = second.varnish.tool("varnishstat", "-1", "-f", "S3LOG.access.*", check=False)
+        second.seen[JOURNAL] = second.varnish.process.log.read_text(errors="replace")
+        # As it says.
+        first.stop()
+        second.until("its line in the bucket", lambda: second.counter("uploaded_records"))
+        return second.seen
+    finally:
+        second.stop()
+        first.stop()
+
+
 def upload_again(place, folder):
     """Runs the page's own program on the block; the command finds nothing wrong with it."""
     program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)[1]
@@ -479,6 +503,7 @@ FAULTS = {
     "credentials-owner": credentials_owner,
     "spool-owner": spool_owner,
     "second-varnishd": second_varnishd,
+    "not-started": not_started,
     "too-early": too_early,
     "not-called": not_called,
     "unknown-name": unknown_name,

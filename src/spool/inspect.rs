@@ -71,7 +71,7 @@ pub struct Glance {
 /// The directory cannot be read.
 pub(crate) fn glance(root: &Path) -> io::Result<Glance> {
     let mut glance = Glance {
-        holder: holder(&root.join(LOCK)),
+        holder: holder(root),
         uploader: uploader(root),
         shipper: shipper_state(root),
         ..Glance::default()
@@ -197,15 +197,21 @@ pub(crate) fn open_glance(payload: &[u8]) -> Option<OpenGlance> {
     })
 }
 
+/// The process that has the spool in `root`, if the kernel shows it.
+#[must_use]
+pub(crate) fn holder(root: &Path) -> Option<u32> {
+    locked_by(&root.join(LOCK))
+}
+
 /// The process that has the right to upload from the spool in `root`, if the kernel shows it.
 #[must_use]
 pub fn uploader(root: &Path) -> Option<u32> {
-    holder(&root.join(FORMAT))
+    locked_by(&root.join(FORMAT))
 }
 
 /// Who holds the flock of a file, as the kernel's list of locks has it; asking with flock itself
 /// would take it for a moment, and a varnishd that starts in that moment would be refused.
-fn holder(lock: &Path) -> Option<u32> {
+fn locked_by(lock: &Path) -> Option<u32> {
     let metadata = fs::metadata(lock).ok()?;
     let device = metadata.st_dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));

@@ -93,7 +93,7 @@ pub use folder::remove_empty;
 pub(crate) use folder::{AT_ONCE, NAMES_READ};
 pub(crate) use folder::{SealedBy, has_blocks, has_secrets, is_large, sealed_by, tell_at_once};
 pub use inspect::{Glance, OpenGlance, uploader};
-pub(crate) use inspect::{glance, open_glance};
+pub(crate) use inspect::{glance, holder, open_glance};
 pub use moved::{check_left, moved_here, take_back};
 pub use notes::ShipperState;
 pub(crate) use notes::group_problem;

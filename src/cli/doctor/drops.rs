@@ -1,10 +1,17 @@
 //! What the counters say of each stream since the start of the cache process: every loss, cut and
 //! stall, with its likely cause.
 
+use std::fs;
+
 use super::finding::Finding;
 use super::node::Node;
+use crate::block::sanitise;
+use crate::cli::spools::RouteSpool;
 use crate::cli::terminal::output::{count, counted, size};
 use crate::cli::varnishd::{Counters, StreamCounters};
+use crate::printable::printable;
+use crate::settings::Settings;
+use crate::spool;
 use crate::units::show_bytes;
 
 /// A packer that has made no round for so long is held up, in seconds.
@@ -22,6 +29,7 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for stream in &counters.streams {
         let mut own = Vec::new();
+        own.extend(not_started(stream, held(node, &stream.name).as_deref()));
         own.extend(stalls(stream));
         own.extend(drops(stream));
         own.extend(spool(stream));
@@ -35,18 +43,68 @@ pub(super) fn findings(node: &Node<'_>) -> Vec<Finding> {
     found
 }
 
+/// Whether the stream has no spool yet: then nobody has set what a packer sets in its first round, and no
+/// time goes by without an upload.
+fn waits(stream: &StreamCounters) -> bool {
+    stream.find("spool_max") == Some(0) && stream.get("upload_silent") == 0
+}
+
+/// A stream that cannot be started; `held` says which other process has its spool.
+fn not_started(stream: &StreamCounters, held: Option<&str>) -> Option<Finding> {
+    if !waits(stream) {
+        return None;
+    }
+    let text = format!(
+        "the stream has not started, and {} logged into memory: {} of {} are in use",
+        counted(stream.get("records_unspooled"), "record"),
+        size(stream.get("ring_used")),
+        size(stream.get("ring_size"))
+    );
+    let cause = held.map_or_else(
+        || {
+            "Do what the findings about spool, settings and credentials say; journalctl -u varnish has \
+             the reason"
+                .to_owned()
+        },
+        |held| format!("{held}: stop its varnishd, or let it come to its end if it is s3log drain"),
+    );
+    let action = format!(
+        "{cause}. The start is tried again every ten seconds; what is in memory is lost if the cache \
+         process ends or the VCL is discarded before."
+    );
+    Some(Finding::fix("records", text, action))
+}
+
+/// Which process but the cache process itself has a spool of the stream, for a sentence.
+fn held(node: &Node<'_>, counters: &str) -> Option<String> {
+    let settings = node.streams.iter().filter_map(|(_, settings)| settings.as_ref().ok());
+    let mut own = settings.filter(|settings| is_of(counters, &sanitise(&settings.stream)));
+    let route = own.next().map(Settings::route);
+    node.spools.iter().find_map(|spool| {
+        let RouteSpool { name, folder } = spool;
+        let other = route.is_some() && folder.route().is_some() && folder.route() != route;
+        if other || !is_of(counters, name.split('@').next().unwrap_or_default()) {
+            return None;
+        }
+        let pid = spool::holder(&folder.path).filter(|pid| *pid > 0)?;
+        if node.varnishd.child.as_ref().is_some_and(|child| child.pid == pid) {
+            return None;
+        }
+        let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let program = printable(program.trim()).into_owned();
+        Some(format!("Process {pid} ({program}) has the spool {}", folder.path.display()))
+    })
+}
+
+/// Whether counters of this name are those of the stream, which may wait beside one of its name.
+fn is_of(counters: &str, stream: &str) -> bool {
+    let rest = counters.strip_prefix(stream);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_waiting"))
+}
+
 /// What holds the stream up now.
 fn stalls(stream: &StreamCounters) -> Vec<Finding> {
     let mut found = Vec::new();
-    if stream.get("ring_size") == 0 && stream.get("records_unspooled") > 0 {
-        let text = format!(
-            "the stream has not started, and {} in memory",
-            counted(stream.get("records_unspooled"), "record")
-        );
-        let action = "Do what the findings about spool and settings say; the start is tried again every \
-                      ten seconds.";
-        found.push(Finding::fix("records", text, action));
-    }
     if stream.get("packer_silent") > STALLED {
         let text =
             format!("the packer's thread has not moved for {} s", stream.get("packer_silent"));
@@ -94,7 +152,9 @@ fn drops(stream: &StreamCounters) -> Vec<Finding> {
         );
         let disk = stream.get("spool_errors") > 0 || stream.get("packer_silent") > STALLED;
         let larger = size_now.saturating_mul(4).clamp(16 << 20, RING_MAX);
-        let action = if disk {
+        let action = if waits(stream) {
+            "Let the stream start: then what waits in memory goes to the spool.".to_owned()
+        } else if disk {
             "Repair or free the spool's disk, which the packer waits for.".to_owned()
         } else if stream.get("shed_normal") + stream.get("shed_high") == 0 {
             "Nothing has to be done if low-priority records may be shed; else give them a higher \
@@ -108,11 +168,13 @@ fn drops(stream: &StreamCounters) -> Vec<Finding> {
         } else {
             "Set a cheaper `compression` such as \"zstd:1\", or `on_full = \"wait\"`.".to_owned()
         };
-        found.push(if disk || stream.get("shed_normal") + stream.get("shed_high") > 0 {
-            Finding::fix("drops", text, action)
-        } else {
-            Finding::note("drops", text, action)
-        });
+        found.push(
+            if disk || waits(stream) || stream.get("shed_normal") + stream.get("shed_high") > 0 {
+                Finding::fix("drops", text, action)
+            } else {
+                Finding::note("drops", text, action)
+            },
+        );
     }
     let causes = [
         (
@@ -216,6 +278,54 @@ mod tests {
         assert!(drops(&stream(&[("records", 9)])).is_empty());
     }
 
+    /// What a varnishd publishes whose stream waits for its spool, after two lines: see the VTC
+    /// `doctor_tells_of_a_stream_that_has_not_started`.
+    const WAITING: &[(&str, u64)] = &[
+        ("records", 0),
+        ("records_unspooled", 2),
+        ("dropped_ring", 0),
+        ("spool_errors", 0),
+        ("ring_used", 32),
+        ("ring_high_water", 32),
+        ("ring_size", 16_777_216),
+        ("spool_max", 0),
+        ("packer_silent", 0),
+        ("upload_silent", 0),
+    ];
+
+    #[test]
+    fn a_stream_that_has_not_started_is_told_with_what_keeps_it_and_one_that_has_is_not() {
+        let waiting = stream(WAITING);
+        let told = |held| not_started(&waiting, held).unwrap();
+        let Finding { mark, text, action, .. } = told(None);
+        let what = "the stream has not started, and 2 records logged into memory: 32 B of 16.0 MiB are in use";
+        assert_eq!((mark, &*text), (Mark::Fix, what));
+        assert!(action.unwrap().starts_with("Do what the findings about spool, settings"));
+        let action = told(Some("Process 7 (cache-main) has the spool /srv/access")).action.unwrap();
+        let start = "Process 7 (cache-main) has the spool /srv/access: stop its varnishd, or ";
+        assert!(action.starts_with(start), "{action}");
+        // Once it has started the packer has set the one, and then time goes by.
+        for started in [("spool_max", 10_000_000_000), ("upload_silent", 1)] {
+            let values: Vec<_> = WAITING.iter().filter(|one| one.0 != started.0).copied().collect();
+            assert_eq!(not_started(&stream(&[values, vec![started]].concat()), None), None);
+        }
+        assert_eq!(not_started(&stream(&[("records_unspooled", 2)]), None), None, "an old module");
+        // A larger ring is not what a stream needs that does not start.
+        let full = [WAITING, &[("dropped_ring", 5), ("shed_normal", 5)]].concat();
+        let found = drops(&stream(&full)).pop().unwrap();
+        assert_eq!(found.mark, Mark::Fix);
+        assert!(found.action.unwrap().starts_with("Let the stream start"));
+    }
+
+    #[test]
+    fn counters_of_a_stream_that_waits_beside_a_running_one_are_known_for_its_own() {
+        for (counters, own) in
+            [("access", true), ("access_waiting-2", true), ("access_log", false), ("acc", false)]
+        {
+            assert_eq!(is_of(counters, "access"), own, "{counters}");
+        }
+    }
+
     #[test]
     fn each_other_loss_has_a_finding_of_its_own() {
         for counter in ["dropped_spool", "dropped_end", "dropped_panic"] {
@@ -230,7 +340,6 @@ mod tests {
             (&[("stuck_routes", 1)], "routes"),
             (&[("shipper_silent", 61), ("spooled_blocks", 1)], "records"),
             (&[("spool_errors", 1), ("ring_used", 1)], "records"),
-            (&[("records_unspooled", 4)], "records"),
         ] {
             let found = stalls(&stream(counters));
             assert_eq!(found.iter().map(|one| one.about).collect::<Vec<_>>(), [about]);
