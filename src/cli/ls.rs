@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::Error;
 use super::blocks::{
-    self, FoundBlock, Listing, Moved, Range, Told, filter, gather, metas, none_found, select,
+    self, FoundBlock, Listing, Moved, Others, Range, Told, filter, gather, metas, none_found,
+    select,
 };
 use super::compacted::{Place, Within};
 use super::settings::{Connection, Source};
@@ -23,7 +24,9 @@ use crate::printable::printable;
 #[command(
     after_help = "Blocks are ordered by the time of their first record. Times, hosts and sizes come \
                   from the listing, which is kept in memory, 256 bytes per block, unless --unsorted \
-                  is given. --long also requests the metadata of each block, 16 at a time. Blocks that \
+                  is given. --long also requests the metadata of each block, 16 at a time. Where a host or \
+                  the stream has a - in its name, the metadata of one block of each boot is requested, \
+                  to leave out those of another stream with keys of the same shape. Blocks that \
                   s3log compact has written into a compacted object are listed as that object, with \
                   their number; --unsorted lists blocks alone."
 )]
@@ -112,6 +115,7 @@ impl From<&Meta> for Long {
 pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let sources = &Source::all(&arguments.connection, &arguments.streams)?[..];
     let mut complaints = Complaints::default();
+    let mut others = Others::default();
     let mut table = Table::new(arguments, sources.len() > 1, out);
     if arguments.unsorted {
         for source in sources {
@@ -119,23 +123,35 @@ pub(super) fn run(arguments: &LsArgs, out: &mut dyn Write) -> Result<ExitCode, E
             let mut listing = Listing::default();
             let mut any = false;
             blocks::pages(source, times, &hidden, &mut listing, |found| {
-                any |= !found.is_empty();
                 let found = std::mem::take(found);
-                let found = filter(found, &arguments.range, None, &mut complaints)?;
+                let mut found = filter(found, &arguments.range, None, &mut complaints)?;
+                others.leave_out(&mut found)?;
+                any |= !found.is_empty();
                 table.rows(found, None, &mut complaints)
             })?;
             if !any && arguments.range.is_all() {
-                let stream = &source.settings.stream;
-                complaints.say(&format!("stream {stream}: {}", none_found(source)));
+                none(source, &mut complaints);
             }
         }
     } else {
         let mut moved = Moved::default();
-        let found = select(sources, &arguments.range, &mut moved, &mut complaints)?;
+        let mut found = select(sources, &arguments.range, &mut moved, &mut complaints)?;
+        others.leave_out(&mut found)?;
+        for source in sources {
+            let of = |found: &FoundBlock<'_>| std::ptr::eq(found.source, source);
+            if arguments.range.is_all() && !found.iter().any(of) {
+                none(source, &mut complaints);
+            }
+        }
         table.rows(found, Some(&mut moved), &mut complaints)?;
     }
     table.sum()?;
     Ok(complaints.code())
+}
+
+/// Says that a stream has no block, which `select` may have said before.
+fn none(source: &Source, complaints: &mut Complaints) {
+    complaints.say(&format!("stream {}: {}", source.settings.stream, none_found(source)));
 }
 
 /// The rows that were written so far.

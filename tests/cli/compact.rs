@@ -474,6 +474,8 @@ fn encrypted_blocks_of_a_stream_whose_name_ends_alike_do_not_end_the_command() {
     let own = logs.block("access", "edge", 1, 5);
     logs.sealing = Some(Sealing::Age(Recipients::read(&recipient).unwrap()));
     let other = logs.block("web-access", "edge", 1, 5);
+    let ran = compact(&logs, &["--dry-run"]);
+    assert!(ran.out.contains("access 2026-11-22T10:00:00Z: 1 block, "), "{ran:?}");
     let ran = compact(&logs, &["--delete"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(keys(&logs, "varnish/2026/").into_iter().collect::<Vec<_>>(), [other.key]);

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::common::logs::{Logs, START, run};
+use crate::common::cut_off::CutOff;
+use crate::common::logs::{Logs, Ran, START, run};
 use crate::common::s3_server::BUCKET;
 use vmod_s3log::block::{Codec, RouteId};
 
@@ -132,6 +133,59 @@ fn a_stream_whose_name_ends_like_another_is_not_taken_for_it() {
     let last = own.lines.lines().last().unwrap();
     assert_eq!(logs.s3log(&["tail", "access", "-n", "1"]).out, format!("{last}\n"));
     assert_eq!(logs.s3log(&["tail", "access"]).out, own.lines);
+}
+
+/// The keys of the rows of `ls --json`, sorted.
+fn listed(ran: &Ran) -> Vec<String> {
+    let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let mut keys: Vec<String> =
+        ran.out.lines().map(|line| row(line)["key"].as_str().unwrap().to_owned()).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn ls_shows_no_block_of_a_stream_whose_name_ends_alike() {
+    let mut logs = Logs::start();
+    logs.settings(&["access", "web-access"]);
+    let theirs = [(); 2].map(|()| logs.block("web-access", "edge", 1, 2).key);
+    for form in [&[][..], &["--unsorted"], &["--long"], &["--unsorted", "--long"]] {
+        let ran = logs.s3log(&[&["ls", "--json", "access"], form].concat());
+        assert_eq!((ran.code, &*ran.out), (1, ""), "{form:?}: {ran:?}");
+        assert!(ran.err.contains("stream access: no blocks found"), "{ran:?}");
+    }
+    // A host whose name with the stream's is that of the other stream, and one of both streams.
+    let own = ["edge-web", "edge"].map(|host| logs.block("access", host, 2, 2).key);
+    for form in [&[][..], &["--unsorted"], &["--long"], &["--since", "2026-11-22"]] {
+        for (stream, keys) in [("access", &own), ("web-access", &theirs)] {
+            let ran = logs.s3log(&[&["ls", "--json", stream], form].concat());
+            let mut keys = keys.to_vec();
+            keys.sort();
+            assert_eq!((ran.code, listed(&ran)), (0, keys), "{stream} {form:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn ls_shows_the_blocks_beside_one_that_says_to_be_of_another_stream_and_those_that_it_may_not_ask()
+{
+    let mut logs = Logs::start();
+    let own = [(); 3].map(|()| logs.block("access", "edge-1", 1, 2).key);
+    let (bytes, mut metadata) = logs.get(&own[1]);
+    for (name, value) in &mut metadata {
+        if name == "stream" {
+            "1-access".clone_into(value);
+        }
+    }
+    logs.put(&own[1], &bytes, &metadata);
+    let ran = logs.s3log(&["ls", "--json", "access"]);
+    assert_eq!((ran.code, listed(&ran)), (0, own.to_vec()), "{ran:?}");
+
+    // The blocks and the compacted objects may be listed, and nothing be read.
+    let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    let gate = CutOff::answering(2, logs.server.address(), refused);
+    let ran = logs.s3log(&["ls", "--json", "access", "--endpoint", &gate.endpoint()]);
+    assert_eq!((ran.code, listed(&ran), gate.count()), (0, own.to_vec(), 2), "{ran:?}");
 }
 
 #[test]

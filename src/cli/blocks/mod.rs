@@ -8,6 +8,7 @@
 //! | `select` | the blocks that a range of time and a list of hosts ask for |
 //! | `fetch` | the lines of many blocks, in order |
 //! | `moved` | where the lines of blocks are that compaction has deleted meanwhile |
+//! | `others` | blocks of another stream whose keys look like those of ours |
 //! | `parallel` | many requests at a time, and another attempt for those that fail for a moment |
 //! | `keys` | what opens encrypted blocks |
 //!
@@ -18,6 +19,7 @@ mod folders;
 mod keys;
 mod list;
 mod moved;
+mod others;
 mod paging;
 mod parallel;
 mod select;
@@ -27,6 +29,7 @@ pub(in crate::cli) use self::folders::fixed;
 pub(in crate::cli) use self::keys::{Keys, Opener};
 pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
 pub(in crate::cli) use self::moved::Moved;
+pub(in crate::cli) use self::others::Others;
 pub(in crate::cli) use self::paging::walk;
 pub(in crate::cli) use self::parallel::{Breaks, each, in_order, patiently};
 pub(in crate::cli) use self::select::{

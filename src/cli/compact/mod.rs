@@ -49,7 +49,7 @@ use self::part::Target;
 use self::plan::{Every, Plan};
 use self::target::{To, form, may_have_format, target};
 use super::Error;
-use super::blocks::{FoundBlock, Keys};
+use super::blocks::{FoundBlock, Keys, Others};
 use super::compacted::{Day, INPUTS_MAX};
 use super::settings::{Connection, Source};
 use super::terminal::output::{Paint, count, counted, json, size};
@@ -263,6 +263,7 @@ fn compact(
 ) -> Result<HashSet<Digest>, Error> {
     let mut ledger: Option<Ledger> = None;
     let mut written = HashSet::new();
+    let mut others = Others::default();
     let mut backlog = Backlog::new(source, plan);
     while let Some(stretches) = backlog.next(report.complaints)? {
         for (start, blocks) in stretches {
@@ -272,8 +273,11 @@ fn compact(
                 None => Ledger::read(source, day, &batcher.keys)?,
             };
             let known = ledger.insert(known);
-            let left: Vec<FoundBlock<'_>> =
+            let mut left: Vec<FoundBlock<'_>> =
                 blocks.into_iter().filter(|found| !known.names(&found.key)).collect();
+            if report.arguments.dry_run {
+                others.leave_out(&mut left)?;
+            }
             for blocks in left.chunks(INPUTS_MAX) {
                 let stretch = plan.stretch(start);
                 if report.arguments.dry_run {
