@@ -20,7 +20,7 @@ sub vcl_init {
             "request_user_agent":"%{User-Agent}i",
             "response_state":"%{Varnish:handling}x",
             "response_status":%>s,
-            "response_reason":%{reason}x,
+            "response_reason":%{s3log:reason}x,
             "response_body_size":%B,
             "server":%{server}x
         }"});
@@ -29,13 +29,4 @@ sub vcl_init {
 sub vcl_recv {
     access.set("server", server.identity);
     access.log();
-}
-
-# Varnish's structs do not have it when the line is written.
-sub vcl_deliver {
-    access.set("reason", resp.reason);
-}
-
-sub vcl_synth {
-    access.set("reason", resp.reason);
 }

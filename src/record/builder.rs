@@ -22,6 +22,8 @@ pub(super) struct Builder {
     pub(super) used: u32,
     pub(super) slots: u16,
     pub(super) uses_handling: bool,
+    /// The slot of the reason, if some operation prints it.
+    pub(super) reason: Option<u16>,
     /// Inside a string of a JSON format.
     pub(super) in_string: bool,
     backslash: bool,
@@ -44,6 +46,7 @@ impl Builder {
             used: 0,
             slots: slot::FIXED,
             uses_handling: false,
+            reason: None,
             in_string: false,
             backslash: false,
             broken: false,

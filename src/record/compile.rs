@@ -65,6 +65,7 @@ impl Program {
             used: builder.used,
             slots: builder.slots,
             uses_handling: builder.uses_handling,
+            reason: builder.reason,
             dialect: options.dialect,
             escape,
             message: options.message,

@@ -182,13 +182,9 @@ mod tests {
 
     #[test]
     fn what_vcl_knows_is_set_and_what_varnish_lacks_is_said_with_its_place() {
-        let converted = convert(
-            "%{obj.hits}V %{client.geo.city}V %{table.lookup(a, \"b\")}V %{obj.hits}V %{resp.response}V",
-        );
-        assert_eq!(
-            converted.format,
-            "%{hits}x %{client_geo_city}x %{table_lookup_a_b}x %{hits}x %{reason}x"
-        );
+        let converted =
+            convert("%{obj.hits}V %{client.geo.city}V %{table.lookup(a, \"b\")}V %{obj.hits}V");
+        assert_eq!(converted.format, "%{hits}x %{client_geo_city}x %{table_lookup_a_b}x %{hits}x");
         let set = |key: &str, expression: &str, varnish| SetValue {
             key: key.to_owned(),
             expression: expression.to_owned(),
@@ -200,7 +196,6 @@ mod tests {
             [
                 set("hits", "obj.hits", true),
                 set("table_lookup_a_b", "table.lookup(a, \"b\")", false),
-                set("reason", "resp.reason", true),
             ]
         );
         let left: Vec<_> =
@@ -262,7 +257,7 @@ mod tests {
         let converted = convert(concat!(
             r#"{"host":"%{if(req.http.X-Host, req.http.X-Host, req.http.Host)}V","#,
             r#""ip":"%{if(req.http.X-IP, req.http.X-IP, req.http.Fastly-Client-IP)}V","#,
-            r#""reason":%{if(resp.response, "%22"+json.escape(resp.response)+"%22", "null")}V,"#,
+            r#""type":%{if(resp.http.X, "%22"+json.escape(resp.http.X)+"%22", "null")}V,"#,
             r#""edge":%{if(fastly.ff.visits_this_service == 0, "true", "false")}V,"#,
             r#""x":"%{if(req.url ~ "^/a%20b", "y", "n")}V"}"#
         ));
@@ -278,7 +273,7 @@ mod tests {
             [
                 ("req.http.X-Host", &either("req.http.X-Host", "req.http.Host")),
                 ("req.http.X-IP", &either("req.http.X-IP", "client.ip")),
-                ("resp.reason", &either("resp.reason", "\"null\"")),
+                ("resp.http.X", &either("resp.http.X", "\"null\"")),
             ]
         );
         // What is Fastly's alone is left, and so is a string whose %xx means another thing.

@@ -58,6 +58,9 @@ const START: &str = "%{%a, %d %b %Y %H:%M:%S GMT}t";
 /// The same of the end, when Fastly evaluates a format.
 const END: &str = "%{end:%a, %d %b %Y %H:%M:%S GMT}t";
 
+/// The reason that goes with the status that was sent; VCL's is that of a status before.
+const REASON: &str = "%{s3log:reason}x";
+
 /// What has a name of its own here.
 pub(super) const NAMES: &[(&str, &str)] = &[
     ("client.ip", "%a"),
@@ -79,6 +82,7 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("resp.body_bytes_written", "%B"),
     ("resp.bytes_written", "%O"),
     ("resp.header_bytes_written", "%{VSL:ReqAcct[4]}x"),
+    ("resp.response", REASON),
     ("resp.status", "%>s"),
     ("server.ip", "%A"),
     ("server.port", "%p"),
@@ -107,7 +111,6 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("obj.hits", "hits", "obj.hits"),
     ("req.restarts", "restarts", "req.restarts"),
     ("req.url.qs", "qs", r#"regsub(req.url, "^[^?]*\??", "")"#),
-    ("resp.response", "reason", "resp.reason"),
     ("server.hostname", "node", "server.hostname"),
     ("server.identity", "node", "server.identity"),
 ];
@@ -172,12 +175,12 @@ pub(super) fn equivalent(expression: &str) -> Equivalent {
     }
     if let Some([condition, then, _]) = call(expression, "if").as_deref()
         && let Some((specifier, _)) = every(condition)
-        && escaped(then).unwrap_or(then).eq_ignore_ascii_case(condition)
+        && escaped(unquoted(then)).unwrap_or(unquoted(then)).eq_ignore_ascii_case(condition)
     {
         return Equivalent::Format(specifier.to_owned());
     }
     if let Some([condition, then, otherwise]) = call(expression, "if").as_deref()
-        && every(condition).is_none()
+        && (*condition == "resp.response" || every(condition).is_none())
         && let (Some(condition), Some(then), Some(otherwise)) =
             (vcl(condition), vcl(unquoted(then)), vcl(unquoted(otherwise)))
     {
@@ -211,8 +214,11 @@ fn request_header(name: &str) -> Equivalent {
     }
 }
 
-/// The specifier and the expression for a header that stands for what every request has.
+/// The specifier and the expression for what every request has.
 fn every(expression: &str) -> Option<(&'static str, &'static str)> {
+    if expression == "resp.response" {
+        return Some((REASON, "resp.reason"));
+    }
     match whose(header(expression, "req.http.")?) {
         Whose::Every(specifier, expression) => Some((specifier, expression)),
         _ => None,

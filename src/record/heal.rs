@@ -52,6 +52,39 @@ pub(super) fn heal_rest<'a>(program: &Program, task: &Task<'a>, found: &mut Capt
     healer.records();
 }
 
+/// Completes the reason in `slot`, which goes with the status that is printed.
+#[inline(never)]
+pub(super) fn heal_reason<'a>(
+    program: &Program,
+    task: &Task<'a>,
+    found: &mut Captured<'_, 'a>,
+    slot: u16,
+) {
+    if !program.heal {
+        return;
+    }
+    if found.status.is_some() {
+        // The log may have that of another answer behind it, or before it.
+        match task.structs.reason() {
+            Some(reason) => found.put(slot, trim(reason), false),
+            None => {
+                found.clear(slot);
+                found.incomplete = true;
+            }
+        }
+        return;
+    }
+    let client = task.side == Side::Client;
+    // A pipe has no reason of its own.
+    if client && task.acct.is_none() {
+        return;
+    }
+    let value = found.get(slot);
+    let tag = if client { Tag::RespReason } else { Tag::BerespReason };
+    let lost = || !found.whole || program.masked(task, tag);
+    found.incomplete |= value.cut || value.bytes.is_none() && lost();
+}
+
 /// The value of a response's last header `name`.
 pub(super) fn last<'a>(structs: &'a dyn Structs, name: &[u8]) -> Option<&'a [u8]> {
     values(structs, Message::Response, name).last()

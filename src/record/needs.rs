@@ -141,11 +141,14 @@ const HANDLING: &[Rule] = &[
 ];
 const SENT_STATUS: &[Rule] =
     &[(When::Fragment, &[Tag::RespStatus]), (When::Waited, &[Tag::RespStatus])];
+const SENT_REASON: &[Rule] =
+    &[(When::Fragment, &[Tag::RespReason]), (When::Waited, &[Tag::RespReason])];
 const SENT_HEADER: &[Rule] =
     &[(When::Fragment, &[Tag::RespHeader]), (When::Waited, &[Tag::RespHeader])];
 const LOG: &[Rule] = &[(When::Always, &[Tag::VclLog]), (When::Always, BEGIN)];
 const ADDRESS: &[Rule] = &[(When::Always, &[Tag::BackendOpen])];
 const STATUS: &[Rule] = &[(When::Always, &[Tag::BerespStatus]), (When::Always, &[Tag::VclCall])];
+const REASON: &[Rule] = &[(When::Always, &[Tag::BerespReason]), (When::Always, &[Tag::VclCall])];
 const RESPONSE: &[Rule] = &[(When::Always, &[Tag::BerespHeader]), (When::Always, &[Tag::VclCall])];
 
 impl Program {
@@ -237,6 +240,10 @@ impl Program {
         }
         if let Some(watch) = self.response.iter().find(|watch| watch.slot == at) {
             return Some((header(watch, "o"), if client { SENT_HEADER } else { RESPONSE }));
+        }
+        if self.reason == Some(at) {
+            let rules = if client { SENT_REASON } else { REASON };
+            return Some(("%{s3log:reason}x".to_owned(), rules));
         }
         if let Some(watch) = self.logs.iter().find(|watch| watch.slot == at) {
             let key = watch.key.strip_suffix(b":").unwrap_or(&watch.key);

@@ -226,6 +226,8 @@ pub struct Program {
     pub(super) used: u32,
     pub(super) slots: u16,
     pub(super) uses_handling: bool,
+    /// The slot of the reason, if some operation prints it.
+    pub(super) reason: Option<u16>,
     pub(super) dialect: Dialect,
     pub(super) escape: Escape,
     pub(super) message: MessageType,
@@ -254,6 +256,12 @@ impl Program {
     #[must_use]
     pub(crate) fn reads_response_headers(&self) -> bool {
         !self.response.is_empty()
+    }
+
+    /// Whether the format asks for the reason of an answer.
+    #[must_use]
+    pub(crate) fn reads_reason(&self) -> bool {
+        self.reason.is_some()
     }
 
     /// Whether the format prints from a response's header `line`, `Name: value`.

@@ -51,13 +51,15 @@ impl Program {
             Tag::ReqUrl | Tag::BereqUrl => any(&[slot::PATH, slot::QUERY]),
             Tag::ReqProtocol | Tag::BereqProtocol => any(&[slot::PROTOCOL]),
             Tag::RespStatus | Tag::BerespStatus => response || any(&[slot::STATUS]),
+            Tag::RespReason | Tag::BerespReason => self.reason.is_some(),
             Tag::ReqHeader | Tag::BereqHeader => request,
             Tag::ReqUnset | Tag::BereqUnset => !self.request.is_empty(),
             Tag::RespHeader | Tag::RespUnset | Tag::BerespHeader | Tag::BerespUnset => response,
             Tag::HitMiss | Tag::HitPass | Tag::VclReturn => self.uses_handling,
             // Where the received request ends decides which of its values are taken.
             Tag::VclCall => {
-                self.uses_handling || request || response || line || any(&[slot::STATUS])
+                let reason = self.reason.is_some();
+                self.uses_handling || request || response || line || reason || any(&[slot::STATUS])
             }
             Tag::VclLog => !self.logs.is_empty(),
             _ => false,

@@ -3,7 +3,7 @@
 //! The line is appended to the caller's buffer, which is reused: usual formats (up to 32
 //! captured values, usual strftime conversions) allocate nothing else.
 
-use super::heal::heal;
+use super::heal::{heal, heal_reason};
 use super::limit;
 use super::line::{self, Line};
 use super::options::{Escape, MessageType};
@@ -59,6 +59,9 @@ impl Program {
             walk(self, &self.all, task, &mut found);
             heal(self, task, &mut found);
             found.status = self.delivered(task);
+            if let Some(slot) = self.reason {
+                heal_reason(self, task, &mut found, slot);
+            }
             Times::new(self, task, &mut found)
         });
         self.prefix.write(times.end.or(times.start), out);

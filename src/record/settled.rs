@@ -48,6 +48,10 @@ pub(super) fn settle<'a>(
     }
     let structs = task.structs;
     let known = structs.settled()?;
+    let reason = match program.reason {
+        Some(slot) => Some((slot, structs.reason()?)),
+        None => None,
+    };
     let handling = if program.uses_handling { Some(structs.handling()?) } else { None };
     if program.host && !known.plain_url
         || !program.response.is_empty() && !answer(program, task, &known)
@@ -61,6 +65,9 @@ pub(super) fn settle<'a>(
     addresses(program, task, found);
     request(program, task, found);
     response(program, task, found);
+    if let Some((slot, reason)) = reason {
+        found.put(slot, trim(reason), false);
+    }
     found.whole = true;
     if program.rest.walks {
         walk(program, &program.rest, task, found);

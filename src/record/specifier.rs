@@ -259,6 +259,14 @@ impl Specifier<'_, '_> {
                 self.builder.constant(&self.context.sample.factor().to_string());
             }
             "s3log:elapsed" => self.builder.print(What::ElapsedSeconds),
+            "s3log:reason" => {
+                let slot = match self.builder.reason {
+                    Some(slot) => slot,
+                    None => self.builder.next_slot(),
+                };
+                self.builder.reason = Some(slot);
+                self.builder.print(What::Slot(slot, Missing::Dash));
+            }
             "s3log:incomplete" => self.builder.print(What::Incomplete),
             "" => return self.refuse("%{...}x takes the key of a value"),
             _ => {
@@ -269,7 +277,7 @@ impl Specifier<'_, '_> {
                 } else if let Some(tag) = argument.strip_prefix("VSL:") {
                     self.any_tag(tag)?;
                 } else if argument.starts_with("s3log:") {
-                    return self.refuse("s3log: takes sample, elapsed or incomplete");
+                    return self.refuse("s3log: takes reason, elapsed, sample or incomplete");
                 } else if argument.starts_with("Varnish:") {
                     return self.refuse(
                         "Varnish: takes time_firstbyte, hitmiss, handling, side, vxid or \

@@ -18,6 +18,7 @@ pub enum Tag {
     ReqHeader,
     ReqUnset,
     RespStatus,
+    RespReason,
     RespHeader,
     RespUnset,
     BereqMethod,
@@ -26,6 +27,7 @@ pub enum Tag {
     BereqHeader,
     BereqUnset,
     BerespStatus,
+    BerespReason,
     BerespHeader,
     BerespUnset,
     Timestamp,
@@ -41,7 +43,7 @@ pub enum Tag {
     End,
 }
 
-const NAMES: [(&str, Tag); 30] = [
+const NAMES: [(&str, Tag); 32] = [
     ("Begin", Tag::Begin),
     ("BackendOpen", Tag::BackendOpen),
     ("ReqStart", Tag::ReqStart),
@@ -51,6 +53,7 @@ const NAMES: [(&str, Tag); 30] = [
     ("ReqHeader", Tag::ReqHeader),
     ("ReqUnset", Tag::ReqUnset),
     ("RespStatus", Tag::RespStatus),
+    ("RespReason", Tag::RespReason),
     ("RespHeader", Tag::RespHeader),
     ("RespUnset", Tag::RespUnset),
     ("BereqMethod", Tag::BereqMethod),
@@ -59,6 +62,7 @@ const NAMES: [(&str, Tag); 30] = [
     ("BereqHeader", Tag::BereqHeader),
     ("BereqUnset", Tag::BereqUnset),
     ("BerespStatus", Tag::BerespStatus),
+    ("BerespReason", Tag::BerespReason),
     ("BerespHeader", Tag::BerespHeader),
     ("BerespUnset", Tag::BerespUnset),
     ("Timestamp", Tag::Timestamp),

@@ -218,6 +218,10 @@ pub trait Structs {
     fn status(&self) -> Option<u16> {
         None
     }
+    /// The reason that was sent with [`Self::status`].
+    fn reason(&self) -> Option<&[u8]> {
+        None
+    }
     /// Whether the response's headers are those that were sent, all that the format prints.
     fn response_is_final(&self) -> bool {
         false

@@ -227,6 +227,11 @@ impl<'a> Walk<'_, '_, 'a> {
                 self.status = true;
                 self.line(Policy::Response, text, slot::STATUS);
             }
+            Tag::BerespReason | Tag::RespReason => {
+                if let Some(slot) = self.program.reason {
+                    self.line(Policy::Response, text, slot);
+                }
+            }
             Tag::Timestamp => self.timestamp(text),
             Tag::BereqHeader | Tag::ReqHeader => self.request_header(text, false),
             Tag::BereqUnset | Tag::ReqUnset => self.request_header(text, true),

@@ -26,6 +26,8 @@ pub(super) struct Stream {
     pub esi: bool,
     /// Whether the format asks for response headers.
     pub reads_response: bool,
+    /// Whether the format asks for the reason of an answer.
+    pub reads_reason: bool,
     /// What of Varnish's log its lines need.
     pub mask: Arc<Watch>,
     /// Where lines go.
@@ -50,9 +52,10 @@ impl Stream {
         let whereto = Arc::new(Whereto::given(arguments));
         let outlet = super::process::open(arguments, &whereto)?;
         let reads_response = program.reads_response_headers();
+        let reads_reason = program.reads_reason();
         let mask = Watch::new(arguments.stream(), &program, esi);
         let program = PROGRAMS.of(program);
-        Ok(Self { program, sample, esi, reads_response, mask, outlet, whereto })
+        Ok(Self { program, sample, esi, reads_response, reads_reason, mask, outlet, whereto })
     }
 
     /// What a task's value is found by: several VCLs' streams may feed one pipeline, in which a task has

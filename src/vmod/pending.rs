@@ -123,6 +123,8 @@ pub(super) struct Pending {
     ends: Vec<usize>,
     lines: Vec<u8>,
     answer: Option<Answer>,
+    /// The reason of the answer that was sent, in `lines` behind the header lines, if the format prints it.
+    reason: Option<Range<usize>>,
     /// What was sent, once that is known.
     pub delivered: Option<Delivered>,
     /// Whether this waits for the delivery.
@@ -148,6 +150,7 @@ impl Pending {
             ends: Vec::new(),
             lines: Vec::new(),
             answer: None,
+            reason: None,
             delivered: None,
             watching: false,
             next: std::ptr::null_mut(),
@@ -375,9 +378,25 @@ impl Pending {
         true
     }
 
+    /// Keeps a copy of a response's reason, behind what [`Self::remember_response`] has kept. Without room there is none.
+    pub(super) fn remember_reason(&mut self, reason: &[u8]) {
+        let start = self.lines.len();
+        let reason = reason.get(..MAX_LINE_MAX).unwrap_or(reason);
+        if start + reason.len() <= TEXT_MAX {
+            self.lines.extend_from_slice(reason);
+            self.reason = Some(start..self.lines.len());
+        }
+    }
+
+    /// The reason of the answer that was sent.
+    pub(super) fn reason(&self) -> Option<&[u8]> {
+        self.lines.get(self.reason.clone()?)
+    }
+
     /// Of what response nothing is known any more.
     pub(super) fn forget_response(&mut self) {
         self.answer = None;
+        self.reason = None;
         self.delivered = None;
         self.ends.clear();
         self.lines.clear();
@@ -401,6 +420,7 @@ impl Pending {
         self.values == other.values
             && self.text == other.text
             && self.answer == other.answer
+            && self.reason == other.reason
             && self.delivered == other.delivered
             && self.ends == other.ends
             && self.lines == other.lines

@@ -64,6 +64,11 @@ pub(super) fn status_of<T>(owner: &T, http: *const ffi::http) -> Option<u16> {
     }
 }
 
+/// The reason of a message.
+pub(super) fn reason_of<T>(owner: &T, http: *const ffi::http) -> Option<&[u8]> {
+    slots(owner, http).get(ffi::HTTP_HDR_REASON as usize).and_then(line_of)
+}
+
 fn first_line<T>(owner: &T, http: *const ffi::http, part: Part) -> Option<&[u8]> {
     let index = match part {
         Part::Method => ffi::HTTP_HDR_METHOD,
@@ -228,6 +233,10 @@ impl Structs for Client<'_> {
 
     fn status(&self) -> Option<u16> {
         self.pending.delivered.as_ref().map(|sent| sent.status)
+    }
+
+    fn reason(&self) -> Option<&[u8]> {
+        self.pending.reason()
     }
 
     fn response_is_final(&self) -> bool {

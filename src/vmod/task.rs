@@ -25,7 +25,7 @@ use super::lines::Lines;
 use super::object::Stream;
 use super::params;
 use super::pending::{Answer, Delivered, Pending};
-use super::structs::{Backend, Client, headers, line_of, status_of};
+use super::structs::{Backend, Client, headers, line_of, reason_of, status_of};
 use super::transport::{Answered, Sent};
 use super::version::{self, Destroy, Owner};
 use crate::printable::printable;
@@ -164,6 +164,9 @@ pub(super) fn tell(req: &ffi::req, pending: &mut Pending, sent: Option<Delivered
     pending.forget_response();
     let (Some(sent), Some(stream)) = (sent, pending.lend()) else { return };
     let lines = !stream.reads_response || remember(req, headers(req, req.resp), stream, pending);
+    if stream.reads_reason && sent.response {
+        pending.remember_reason(reason_of(req, req.resp).unwrap_or_default());
+    }
     pending.delivered = Some(Delivered { lines, ..sent });
 }
 

@@ -81,7 +81,7 @@ const ALL: &str = "%a %A %b %B %{sid}C %D %f %H %{User-Agent}i %{X-Twice:first}i
     %{Content-Type}o %O %p %{remote}p %q %r %s %t %{%Y-%m-%dT%T}t %{end:%F}t %{sec}t %{msec}t %{usec}t \
     %{msec_frac}t %{usec_frac}t %T %{ms}T %{us}T %u %v %X %{Varnish:time_firstbyte}x \
     %{Varnish:hitmiss}x %{Varnish:handling}x %{Varnish:side}x %{Varnish:vxid}x %{VCL_Log:tenant}x \
-    %{VSL:Timestamp:Resp[2]}x %{VSL:ReqAcct[5]}x %{s3log:elapsed}x %{s3log:incomplete}x %{tenant}x";
+    %{VSL:Timestamp:Resp[2]}x %{VSL:ReqAcct[5]}x %{s3log:elapsed}x %{s3log:reason}x %{s3log:incomplete}x %{tenant}x";
 
 #[test]
 fn each_specifier_in_each_place_gives_a_line_that_is_taken_apart() {

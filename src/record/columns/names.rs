@@ -58,6 +58,9 @@ impl Program {
         if !fixed.is_empty() {
             return fixed.to_owned();
         }
+        if self.reason == Some(at) {
+            return "reason".to_owned();
+        }
         let header = |side: &str, watches: &[HeaderWatch]| {
             let watch = watches.iter().find(|watch| watch.slot == at)?;
             let which = match watch.which {

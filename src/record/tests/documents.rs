@@ -84,6 +84,6 @@ fn the_json_presets_print_json_with_numbers_as_numbers() {
     let row = read(include_str!("../../../vcl/fastly-json.vcl"));
     assert_eq!(row["timestamp"], "2023-11-14T22:13:20+0000");
     assert_eq!(row["url"], "/path/x?a=1&b=2");
-    assert_eq!(row["response_reason"], "OK");
+    assert_eq!(row["response_reason"], "Not Modified");
     assert_eq!(row["server"], "edge1");
 }

@@ -1,7 +1,7 @@
 //! Logs that were cut, flushed or masked.
 
-use super::support::{Known, Log, apache, client, csa, full, tag_number, task};
-use crate::record::task::{Handling, NoStructs};
+use super::support::{Known, Log, apache, client, csa, full, tag_number, tags, task};
+use crate::record::task::{Handling, NoStructs, unmasked};
 use crate::record::{Options, Side, Task};
 
 fn long_url() -> Vec<u8> {
@@ -334,4 +334,37 @@ fn the_status_is_that_of_what_was_delivered_whatever_the_log_has_behind_it() {
     // Where only the log tells.
     let (line, rendered) = full("%s", &apache(), &task(&log, Side::Client));
     assert_eq!((line.as_slice(), rendered.status), (&b"100"[..], Some(100)));
+}
+
+#[test]
+fn the_reason_goes_with_the_status_that_is_printed() {
+    let log = Log::new()
+        .rec("Begin", "req 1 rxreq")
+        .rec("RespStatus", "200")
+        .rec("RespReason", "OK")
+        .rec("VCL_call", "DELIVER")
+        .rec("RespStatus", "304")
+        .rec("RespReason", "Not Modified")
+        .rec("RespStatus", "100")
+        .rec("RespReason", "Continue");
+    let reason = |known: &Known, mask: &dyn Fn(u8) -> bool| {
+        let task = Task { structs: known, mask, ..task(&log, Side::Client) };
+        let (line, rendered) = full("%{s3log:reason}x", &apache(), &task);
+        (String::from_utf8(line).unwrap(), rendered.incomplete)
+    };
+    let sent =
+        Known { status: Some(304), reason: Some(b"Not Modified".to_vec()), ..Known::default() };
+    assert_eq!(reason(&sent, &unmasked), ("Not Modified".to_owned(), false));
+    // A status without a response, of which nobody keeps the reason: the log's is that of another answer.
+    let minimal = Known { status: Some(500), ..Known::default() };
+    assert_eq!(reason(&minimal, &unmasked), ("-".to_owned(), true));
+    // Where only the log tells.
+    assert_eq!(reason(&Known::default(), &unmasked), ("Continue".to_owned(), false));
+    let hidden = tags().find("RespReason").unwrap().number;
+    let empty = Log::new().rec("Begin", "req 1 rxreq").rec("RespStatus", "200");
+    let mask = move |tag| tag == hidden;
+    let masked = Task { mask: &mask, ..task(&empty, Side::Client) };
+    assert!(full("%{s3log:reason}x", &apache(), &masked).1.incomplete);
+    let task = task(&empty, Side::Client);
+    assert!(!full("%{s3log:reason}x", &apache(), &task).1.incomplete);
 }

@@ -41,14 +41,15 @@ fn a_combined_line_of_a_client_needs_no_tag_of_the_log() {
 
 #[test]
 fn the_status_of_a_fetch_and_what_its_response_had_are_in_the_log_alone() {
-    let program = apache(r#"%h %>s %{Age}o %{Age:first}o %m %{Host}i %b"#);
+    let program = apache(r#"%h %>s %{s3log:reason}x %{Age}o %{Age:first}o %m %{Host}i %b"#);
     assert_eq!(
         each(&program, Side::Backend),
         [
             "BackendOpen: %h",
             "BerespHeader: %{Age}o %{Age:first}o",
+            "BerespReason: %{s3log:reason}x",
             "BerespStatus: %s",
-            "VCL_call: %s %{Age}o %{Age:first}o",
+            "VCL_call: %s %{s3log:reason}x %{Age}o %{Age:first}o",
         ]
     );
 }

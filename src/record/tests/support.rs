@@ -117,6 +117,7 @@ pub(crate) struct Known {
     pub(crate) request: Vec<Vec<u8>>,
     pub(crate) response: Vec<Vec<u8>>,
     pub(crate) status: Option<u16>,
+    pub(crate) reason: Option<Vec<u8>>,
     pub(crate) handling: Option<Handling>,
     pub(crate) connection: Option<Connection>,
     pub(crate) times: Option<(f64, f64, f64)>,
@@ -146,6 +147,9 @@ impl Structs for Known {
     }
     fn status(&self) -> Option<u16> {
         self.status
+    }
+    fn reason(&self) -> Option<&[u8]> {
+        self.reason.as_deref()
     }
     fn address(&self, which: Address) -> Option<&[u8]> {
         Some(example::address(which))
