@@ -111,7 +111,9 @@ impl Server {
                     return text;
                 }
             }
-            let mut body = [0; 5];
+            let mut lengths = text.lines().filter_map(|line| line.split_once(": "));
+            let length = lengths.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
             let _ = sent.read_exact(&mut body);
             let said =
                 format!("HTTP/1.1 200 OK\r\nETag: {}\r\nContent-Length: 0\r\n\r\n", tag(&body));
@@ -380,4 +382,103 @@ fn certificates_that_are_replaced_are_used_for_the_next_block_and_what_cannot_be
     take(new.path(), "ca.pem");
     stored(put_at(new.path()));
     assert_eq!(put_at(old.path()).outcome, Outcome::Tls);
+}
+
+/// `openssl s_server` as a proxy for one tunnel, to the server at `to`. The port, and what it was asked.
+fn tls_proxy(directory: &Path, more: &[&str], to: u16) -> (u16, std::thread::JoinHandle<String>) {
+    let port = free_port();
+    let mut child = Command::new("openssl")
+        .current_dir(directory)
+        .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
+        .args(["-cert", "server.pem", "-key", "server.key"])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut down, mut up) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut head, mut byte) = (Vec::new(), [0; 1]);
+        while !head.ends_with(b"\r\n\r\n") {
+            if up.read(&mut byte).unwrap_or(0) == 0 {
+                let _ = child.wait();
+                return String::new();
+            }
+            head.push(byte[0]);
+        }
+        let gateway = Cell::new(None);
+        wait_for("the gateway to listen", || {
+            let stream = std::net::TcpStream::connect(("127.0.0.1", to)).ok();
+            let there = stream.is_some();
+            gateway.set(stream);
+            there
+        });
+        let mut gateway = gateway.take().unwrap();
+        let mut back = gateway.try_clone().unwrap();
+        down.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        std::thread::spawn(move || std::io::copy(&mut up, &mut gateway));
+        let mut piece = [0; 65536];
+        while let Ok(read) = back.read(&mut piece) {
+            if read == 0 || down.write_all(&piece[..read]).and_then(|()| down.flush()).is_err() {
+                break;
+            }
+        }
+        // It hands on what it was given, and ends with its one connection.
+        drop(down);
+        let _ = child.wait();
+        String::from_utf8_lossy(&head).into_owned()
+    });
+    (port, asked)
+}
+
+#[test]
+fn a_proxy_that_is_spoken_to_by_tls_is_judged_by_the_system_and_is_shown_no_client_certificate() {
+    let (of_gateway, of_proxy) = (certificates(), certificates());
+    let (gateway, proxy) = (of_gateway.path(), of_proxy.path());
+    // `0.0.0.0` is this machine by a name that is not loopback, which no proxy is asked for.
+    let names = "extendedKeyUsage = serverAuth\nsubjectAltName = IP:0.0.0.0\n";
+    certificate(gateway, "anywhere", "2", names);
+    let wants = ["-Verify", "2", "-verify_return_error", "-CAfile", "ca.pem"];
+    let check = |more: &[&str], system: &Path| {
+        let server = Server::start(gateway, "anywhere", &wants);
+        let (port, asked) = tls_proxy(proxy, more, server.port);
+        let endpoint = format!("https://0.0.0.0:{}", server.port);
+        let set = |name: &str, value: &str| format!("{name}={}", gateway.join(value).display());
+        let said = Cell::new(String::new());
+        wait_for("the proxy to listen", || {
+            let ran = Command::new(env!("CARGO_BIN_EXE_s3log"))
+                .args(["check", "--endpoint", &endpoint, "--bucket", "logs"])
+                .args(["--set", &set("ca_file", "ca.pem")])
+                .args(["--set", &set("client_certificate", "client.pem")])
+                .args(["--set", &set("client_key", "client.key")])
+                .args(["--set", &format!("proxy=https://127.0.0.1:{port}"), "access"])
+                .env_clear()
+                .env("SSL_CERT_FILE", system)
+                .env("AWS_ACCESS_KEY_ID", "AK")
+                .env("AWS_SECRET_ACCESS_KEY", "SK")
+                .output()
+                .unwrap();
+            let text = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+            // The proxy takes one connection, and refuses those after it as those before it listens.
+            let over = text.contains("ok      write") || asked.is_finished();
+            let there = over || !text.contains("Connection refused");
+            said.set(text);
+            there
+        });
+        let request = server.stop();
+        // Ends it where nobody was let in.
+        let _ = std::net::TcpStream::connect(("127.0.0.1", port));
+        (said.into_inner(), request, asked.join().unwrap())
+    };
+    let (said, request, asked) = check(&[], &proxy.join("ca.pem"));
+    assert!(said.contains("ok      write"), "{said}");
+    assert!(request.starts_with("PUT /logs/"), "{request}");
+    assert!(asked.starts_with("CONNECT 0.0.0.0:"), "{asked}");
+    // The gateway's authorities are not the proxy's, and its client certificate is not for others.
+    for (more, system) in [(&[][..], "other.pem"), (&wants[..], "ca.pem")] {
+        let (said, request, asked) = check(more, &proxy.join(system));
+        assert!(!said.contains("ok      write"), "{more:?}: {said}");
+        assert_eq!((request.as_str(), asked.as_str()), ("", ""), "{more:?}: {said}");
+    }
 }

@@ -81,20 +81,53 @@ impl Resolver for Names {
 
 /// Connects as the HTTP client does by default, with TLS of our own before its own; what has the mark
 /// has it taken out.
-#[derive(Debug)]
 pub(super) struct Connections {
     forward: Forward,
     inner: Box<dyn Connector<(), Out = Box<dyn Transport>>>,
+    to_proxies: ToProxies,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connections").field(&self.inner).finish()
+    }
+}
+
+/// Opens a connection for one that is to lead on.
+type ToProxies =
+    Arc<dyn Fn(&ConnectionDetails<'_>) -> Result<Box<dyn Transport>, Error> + Send + Sync>;
+
+/// Connections to a proxy that is to tunnel. It is another server than the gateway: what the gateway's
+/// options say of trust and of a client certificate is not for it, so `config` has neither.
+fn to_proxies(config: Config) -> ToProxies {
+    let chain = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
+    Arc::new(move |details| {
+        let details = ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config: &config,
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::clone(&details.run_connector),
+            register_shutdown: Arc::clone(&details.register_shutdown),
+        };
+        let made = chain.connect(&details, None)?.ok_or(Error::ConnectionFailed)?;
+        Ok(Box::new(Heads::new(made)))
+    })
 }
 
 impl Connections {
-    pub(super) fn new(forward: Forward, by_file: Option<Arc<ClientConfig>>) -> Self {
+    /// `plain` is the configuration for proxies.
+    pub(super) fn new(forward: Forward, by_file: Option<Arc<ClientConfig>>, plain: Config) -> Self {
         let inner =
             ().chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
                 .chain(Secure(by_file))
                 .chain(RustlsConnector::default());
-        Self { forward, inner: Box::new(Boxed(inner)) }
+        Self { forward, inner: Box::new(Boxed(inner)), to_proxies: to_proxies(plain) }
     }
 }
 
@@ -123,6 +156,18 @@ impl Connector for Connections {
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
+        let details = &ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config: details.config,
+            request_level: details.request_level,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::clone(&self.to_proxies) as _,
+            register_shutdown: Arc::clone(&details.register_shutdown),
+        };
         let made = self.inner.connect(details, chained)?;
         Ok(made.map(|inner| -> Self::Out {
             let inner = Heads::new(inner);

@@ -49,6 +49,11 @@ pub(super) fn config(settings: &HttpSettings) -> Result<Tls, HttpSetupError> {
     Ok(Tls { client, by_file: by_file.map(Arc::new) })
 }
 
+/// Trust in the system's authorities, and nothing to show: for a proxy.
+pub(super) fn plain() -> TlsConfig {
+    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
+}
+
 /// The HTTP client's provider.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
