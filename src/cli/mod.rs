@@ -20,6 +20,7 @@
 //! | `lines` | what `cat` and `tail` share |
 //! | `node` | what `drain`, `ship` and `requeue --from` give the module's own pipeline |
 //! | `spools` | what `drain`, `requeue` and `stats` share: where a node's spools are |
+//! | `unread` | output that nobody reads to its end |
 //! | `credentials` | a program's key into a credentials file |
 //! | `program` | runs a program with a limit on time and output |
 //! | `format` | other programs' log formats as VCL |
@@ -64,14 +65,18 @@ mod stats;
 mod tail;
 mod terminal;
 mod top;
+mod unread;
 mod varnishd;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use error::Error;
+
+use unread::Unread;
 
 /// Reads, verifies and uploads the logs that the Varnish module s3log stores in an S3 bucket.
 #[derive(Debug, Parser)]
@@ -129,8 +134,19 @@ enum Command {
 /// command, and the module beside it, were compiled against, for `--version`.
 #[must_use]
 pub fn main(varnish_abi: Option<&str>) -> ExitCode {
-    let out = &mut std::io::stdout().lock();
-    let done = match parse(varnish_abi).command {
+    let command = parse(varnish_abi).command;
+    // These are done when nobody wants more of it; the others have something to do, or to find out.
+    let reads =
+        matches!(command, Command::Ls(_) | Command::Cat(_) | Command::Tail(_) | Command::Top(_));
+    let mut stdout = std::io::stdout().lock();
+    let mut unread;
+    let out: &mut dyn Write = if reads {
+        &mut stdout
+    } else {
+        unread = Unread::new(stdout);
+        &mut unread
+    };
+    let done = match command {
         Command::Ls(arguments) => ls::run(&arguments, out),
         Command::Cat(arguments) => cat::run(&arguments, out),
         Command::Tail(arguments) => tail::run(&arguments, out),

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -785,6 +785,37 @@ fn drain_of_several_streams_goes_on_after_one_that_cannot_be_drained() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("stream other: no spool at "), "{ran:?}");
     assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+}
+
+/// The exit code where nobody reads what is printed.
+fn unread(logs: &Logs, arguments: &[&str]) -> i32 {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = logs.command(arguments);
+    let status = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null()).status();
+    status.unwrap().code().unwrap()
+}
+
+#[test]
+fn a_closed_output_ends_no_work_and_hides_no_finding() {
+    let logs = Logs::start();
+    logs.settings(&["other", "access"]);
+    let lines = left_behind(&logs);
+    drop(Disk::open(&logs.path("spool/other")).unwrap());
+    assert_eq!(unread(&logs, &["doctor", "-n", "none", "--offline"]), 1);
+    // What is said of the first one nobody hears.
+    assert_eq!(unread(&logs, &["drain", "other", "access"]), 0);
+    assert_eq!(logs.s3log(&["cat", "access"]).out, lines);
+    assert_eq!(unread(&logs, &["verify", "access"]), 0);
+    let blocks = logs.s3log(&["ls", "access", "--json"]).out;
+    let second: serde_json::Value = serde_json::from_str(blocks.lines().nth(1).unwrap()).unwrap();
+    logs.delete(second["key"].as_str().unwrap());
+    assert_eq!(unread(&logs, &["verify", "access"]), 1);
+    // Who only wants the lines wants no more of them.
+    assert_eq!(unread(&logs, &["cat", "access"]), 0);
+    assert_eq!(unread(&logs, &["ls", "access"]), 0);
+    logs.credentials("wrong-secret");
+    assert_eq!(unread(&logs, &["check", "access"]), 5);
 }
 
 #[test]
