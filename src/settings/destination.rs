@@ -117,25 +117,67 @@ pub(super) fn options(arguments: &Arguments, bucket: &Bucket) -> Result<Options,
         object: object(arguments)?,
         ..Options::default()
     };
-    let wrong = |error| refused(arguments, &error);
-    options.object.check(gateway).map_err(wrong)?;
-    let own = Meta::long(arguments.stream(), &host(arguments), arguments.get("sign_key").is_some());
-    let own = own.to_pairs();
-    let own = own.iter().map(|(name, value)| (*name, value.as_str()));
-    options.object.check_room(gateway, own).map_err(wrong)?;
+    options.object.check(gateway).map_err(|error| refused(arguments, &error))?;
     Ok(options)
 }
 
 /// What is wrong with `options` and may have been right before; see [`super::Settings::objections`].
 pub(super) fn objections(arguments: &Arguments, options: &Options) -> Vec<Error> {
-    let now = System::new().unix();
-    options
-        .object
-        .check_time(now)
-        .err()
-        .map(|error| refused(arguments, &error))
-        .into_iter()
-        .collect()
+    let own = Meta::long(arguments.stream(), &host(arguments), arguments.get("sign_key").is_some());
+    let own = own.to_pairs();
+    let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+    let gateway = options.gateway.unwrap_or(Gateway::Generic);
+    let wrong = |error| refused(arguments, &error);
+    [
+        options.object.check_time(System::new().unix()).map_err(wrong),
+        check_names(arguments),
+        // The machine may have another name by now, and a block more to say.
+        options.object.check_room(gateway, own).map_err(wrong),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect()
+}
+
+/// Names that blocks, and what is made of them, have in their metadata already. A gateway that gets a name
+/// twice makes one value of the two, and neither is there any more.
+fn own_names() -> Vec<&'static str> {
+    let pairs = Meta::long("", "", true).to_pairs();
+    pairs.into_iter().map(|(name, _)| name).chain(["compacted", "object-expires"]).collect()
+}
+
+/// Whether each name is one that can be given here, and is given once.
+fn check_names(arguments: &Arguments) -> Result<(), Error> {
+    let own = own_names();
+    let metadata = pairs(arguments, "metadata")?;
+    let is_own = |name: &String| own.iter().any(|own| own.eq_ignore_ascii_case(name));
+    if let Some((name, _)) = metadata.iter().find(|(name, _)| is_own(name)) {
+        let takes = format!("other names than {name}, which is the module's: {}", own.join(", "));
+        return Err(arguments.bad("metadata", takes));
+    }
+    let same_header: fn(&str, &str) -> bool = |one, two| one.eq_ignore_ascii_case(two);
+    let same: fn(&str, &str) -> bool = |one, two| one == two;
+    for (argument, pairs, same) in
+        [("metadata", metadata, same_header), ("tags", pairs(arguments, "tags")?, same)]
+    {
+        let mut seen: Vec<&str> = Vec::new();
+        for (name, _) in &pairs {
+            if seen.iter().any(|seen| same(seen, name)) {
+                let takes = format!("each name once, and {name} is there twice");
+                return Err(arguments.bad(argument, takes));
+            }
+            seen.push(name);
+        }
+    }
+    Ok(())
+}
+
+/// What is sent of `metadata`: the module's own names are not.
+fn metadata(arguments: &Arguments) -> Result<Vec<(String, String)>, Error> {
+    let own = own_names();
+    let mut metadata = pairs(arguments, "metadata")?;
+    metadata.retain(|(name, _)| !own.iter().any(|own| own.eq_ignore_ascii_case(name)));
+    Ok(metadata)
 }
 
 /// The node's name: `hostname`, else the machine's.
@@ -189,7 +231,7 @@ fn object(arguments: &Arguments) -> Result<ObjectOptions, Error> {
         server_side_encryption: word("server_side_encryption", server_side_encryption)?,
         kms_key_id: arguments.get("kms_key_id").map(str::to_owned),
         tags: pairs(arguments, "tags")?,
-        metadata: pairs(arguments, "metadata")?,
+        metadata: metadata(arguments)?,
         object_lock: parsed(arguments, "object_lock")?,
         object_ttl: object_ttl(arguments)?,
     })
@@ -223,7 +265,10 @@ where
 }
 
 /// `name=value,name=value`.
-fn pairs(arguments: &Arguments, argument: &'static str) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn pairs(
+    arguments: &Arguments,
+    argument: &'static str,
+) -> Result<Vec<(String, String)>, Error> {
     let Some(text) = arguments.get(argument).filter(|text| !text.is_empty()) else {
         return Ok(Vec::new());
     };
@@ -240,6 +285,7 @@ fn pairs(arguments: &Arguments, argument: &'static str) -> Result<Vec<(String, S
 mod tests {
     use super::*;
     use crate::s3::object::{COLUMNS, GATEWAYS};
+    use crate::settings::Settings;
 
     fn read(pairs: &[(&'static str, &str)]) -> Result<Options, Error> {
         let mut arguments = Arguments::new("access");
@@ -357,6 +403,69 @@ mod tests {
     fn cell(traits: &Traits, column: &str) -> String {
         let at = COLUMNS.iter().position(|name| *name == column).unwrap();
         traits.cells()[at].clone()
+    }
+
+    fn settings(pairs: &[(&'static str, &str)]) -> (Result<Settings, Error>, Settings) {
+        let mut arguments = Arguments::new("access");
+        let all =
+            [("endpoint", "https://gateway.example"), ("bucket", "logs"), ("hostname", "edge")];
+        for (key, value) in all.iter().chain(pairs) {
+            arguments.set(key, Some((*value).to_owned()));
+        }
+        (Settings::read(&arguments), Settings::read_again(&arguments).unwrap())
+    }
+
+    /// With two values of one name the block is not the one that its metadata tells of.
+    #[test]
+    fn the_names_of_a_block_s_own_metadata_are_refused_and_are_never_sent_twice() {
+        let pairs = Meta::long("access", "edge", true).to_pairs();
+        let own = pairs.iter().map(|(name, _)| *name).chain(["compacted", "object-expires"]);
+        for name in own {
+            for name in [name.to_owned(), name.to_ascii_uppercase()] {
+                let given = format!("team=edge, {name}=x");
+                let (read, again) = settings(&[("metadata", &given)]);
+                let said = read.unwrap_err().to_string();
+                let expected = format!(
+                    "s3log: stream access: metadata is {given:?}; expected other names than {name}, which "
+                );
+                assert!(said.starts_with(&expected), "{said}");
+                // A process that starts with it sends the others, by the route that it had.
+                assert_eq!(again.objections.len(), 1);
+                assert_eq!(again.s3.object.metadata, [("team".to_owned(), "edge".to_owned())]);
+                assert_ne!(again.route(), settings(&[("metadata", "team=edge")]).1.route());
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_refused() {
+        for (argument, given, name, good) in [
+            ("metadata", "team=a,site=b,Team=c", "Team", false),
+            ("tags", "team=a,site=b,team=c", "team", false),
+            // S3's tags are told apart by case.
+            ("tags", "team=a,Team=c", "", true),
+        ] {
+            let (read, again) = settings(&[(argument, given)]);
+            assert_eq!(again.objections.len(), usize::from(!good));
+            let Err(error) = read else {
+                assert!(good, "{given}");
+                continue;
+            };
+            let said = error.to_string();
+            let expected =
+                format!("{argument} is {given:?}; expected each name once, and {name} is ");
+            assert!(said.contains(&expected), "{said}");
+        }
+    }
+
+    /// The machine may have been given a longer name since.
+    #[test]
+    fn metadata_without_room_keeps_no_process_from_starting() {
+        let long = format!("site={}", "x".repeat(1900));
+        let (read, again) = settings(&[("metadata", &long)]);
+        let said = read.unwrap_err().to_string();
+        assert!(said.contains("metadata") && said.contains("2048"), "{said}");
+        assert_eq!(again.objections.len(), 1);
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub struct Settings {
     /// How many blocks are uploaded at a time.
     pub upload_threads: usize,
     /// What is wrong with arguments that worked before, and that they can be used with all the same: a time
-    /// that is over.
+    /// that is over, or what a build before has taken.
     pub objections: Vec<Error>,
 }
 

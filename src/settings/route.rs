@@ -76,7 +76,11 @@ impl Settings {
             ("server_side_encryption", text(&object.server_side_encryption)),
             ("kms_key_id", text(&object.kms_key_id)),
             ("tags", pairs(&object.tags)),
-            ("metadata", pairs(&object.metadata)),
+            // As given: some of it may not be sent.
+            (
+                "metadata",
+                pairs(&destination::pairs(&self.arguments, "metadata").unwrap_or_default()),
+            ),
             ("object_lock", given("object_lock")),
             (
                 "object_ttl",

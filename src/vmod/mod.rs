@@ -342,9 +342,10 @@ mod s3log {
             server_side_encryption: Option<&CStr>,
             /// With `aws:kms`: the ID or ARN of the key. Default: the account's key.
             kms_key_id: Option<&CStr>,
-            /// Object tags: `name=value,name=value`, at most ten. Default: none.
+            /// Object tags: `name=value,name=value`, at most ten, each name once. Default: none.
             tags: Option<&CStr>,
-            /// Additional user metadata: `name=value,name=value`. Default: none.
+            /// Additional user metadata: `name=value,name=value`, each name once and none that the
+            /// module writes itself (`docs/chain.md`). Default: none.
             metadata: Option<&CStr>,
             /// Retention (WORM): `compliance:30d` or `governance:1y`. Default: none.
             object_lock: Option<&CStr>,
