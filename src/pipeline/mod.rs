@@ -118,6 +118,8 @@ struct Attached {
     target: Arc<Target>,
     /// When it was last found to have written the latest record, counted from 1; 0 for never.
     used: u64,
+    /// Somebody holds on to it; else it only says what goes on when nobody does.
+    held: bool,
 }
 
 /// What the VCL side asks of the threads.
@@ -292,6 +294,13 @@ impl Pipeline {
         found.or(attached.last()).map(|attached| Arc::clone(&attached.target))
     }
 
+    /// What those have given who hold on.
+    fn held(&self) -> Vec<Arc<Target>> {
+        let control = self.control();
+        let held = control.attached.iter().filter(|attached| attached.held);
+        held.map(|attached| Arc::clone(&attached.target)).collect()
+    }
+
     fn target(&self) -> Option<Arc<Target>> {
         Self::in_force(&self.control())
     }
@@ -380,8 +389,11 @@ impl Pipeline {
             if control.holders == 0 {
                 let in_force = control.in_force;
                 control.attached.retain(|attached| attached.ticket == in_force);
+                for left in &mut control.attached {
+                    left.held = false;
+                }
             }
-            control.attached.push(Attached { ticket, target, used: 0 });
+            control.attached.push(Attached { ticket, target, used: 0, held: true });
             control.holders += 1;
             control.deadline = None;
             (ticket, control.holders == 1)

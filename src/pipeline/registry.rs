@@ -52,6 +52,11 @@ impl Attachment {
         self.pipeline.push(line, priority, self.ticket, self.wait);
     }
 
+    /// What it was loaded with.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.target.settings
+    }
+
     /// Takes a line that has waited elsewhere; whether it is in the ring.
     pub(super) fn take_over(&self, line: Record<'_>, clock: &dyn Clock) -> bool {
         self.pipeline.take_over(line, self.ticket, clock)

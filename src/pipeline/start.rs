@@ -92,7 +92,7 @@ pub(super) fn assemble(
         stats: Arc::new(Stats::default()),
         environment: environment.clone(),
         control: Mutex::new(Control {
-            attached: vec![Attached { ticket: 0, target, used: 0 }],
+            attached: vec![Attached { ticket: 0, target, used: 0, held: false }],
             in_force: 0,
             holders: 0,
             next: 0,

@@ -54,6 +54,7 @@ impl Starter for OfVcl {
 
     fn loaded(&self, attachment: &Attachment) {
         PROCESS.registry.warn_of_weaker(attachment, &PROCESS.environment);
+        PROCESS.registry.warn_of_other_credentials(attachment, &PROCESS.environment);
     }
 
     fn end(&self, attachment: &Attachment) {

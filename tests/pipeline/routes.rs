@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vmod_s3log::clock::Clock as _;
-use vmod_s3log::pipeline::{Folder, Move};
+use vmod_s3log::pipeline::{Attachment, Folder, Move};
 use vmod_s3log::priority::Priority;
 use vmod_s3log::settings::Settings;
 
@@ -340,6 +340,71 @@ fn fewer_readers_are_warned_of_unless_another_path_shows_that_it_is_meant() {
     for attachment in [sealed, elsewhere, weaker] {
         process.registry.detach(&attachment);
     }
+}
+
+/// Two buckets of one name, in two projects of one gateway, look like one: only the key tells them apart.
+#[test]
+fn a_vcl_of_the_same_route_with_other_credentials_is_warned_of() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let other = process.directory.path().join("other");
+    fs::copy(process.directory.path().join("credentials"), &other).unwrap();
+    let other = ("credentials", other.to_str().unwrap());
+    let endpoint = server.endpoint();
+    let load = |more: &[(&'static str, &str)]| {
+        let arguments = process.arguments(&endpoint, more);
+        let environment = &process.environment;
+        let held = process.registry.load(&arguments, false, environment, |_| ()).unwrap();
+        process.registry.warn_of_other_credentials(&held, environment);
+        held
+    };
+    let end = |held: &Attachment| process.registry.detach(held);
+    let warned = || {
+        let all = process.messages();
+        all.iter().filter(|text| text.contains(" the same route (")).count()
+    };
+    let first = load(&[]);
+    // The same credentials, another route, and a gateway whose buckets' names are one's alone.
+    let quiet = [load(&[]), load(&[other, ("path", "b/")])];
+    let aws = [("gateway", "aws"), ("path", "aws/")];
+    let of_aws = [load(&aws), load(&[&aws[..], &[other]].concat())];
+    assert_eq!(warned(), 0, "{:?}", process.messages());
+    let second = load(&[other]);
+    assert_eq!(warned(), 1, "{:?}", process.messages());
+    let said = process.messages().pop().unwrap();
+    assert!(said.starts_with("warning: stream access: "), "{said}");
+    for part in [other.1, &process.directory.path().join("credentials").display().to_string()] {
+        assert!(said.contains(&format!("credentials = {part:?}")), "{said}");
+    }
+    // Once the others are gone the key is replaced, and that was all.
+    for held in quiet.iter().chain(&of_aws).chain([&first]) {
+        end(held);
+    }
+    let third = load(&[other]);
+    assert_eq!(warned(), 1);
+    end(&second);
+    end(&third);
+    process.wait_closed();
+}
+
+#[test]
+fn tenants_whose_paths_differ_have_each_their_own_credentials() {
+    let server = S3Server::start();
+    let process = Process::new();
+    let other = process.directory.path().join("other");
+    let keys = fs::read_to_string(process.directory.path().join("credentials")).unwrap();
+    fs::write(&other, keys.replace("secret_access_key = ", "secret_access_key = another")).unwrap();
+    let theirs = [("credentials", other.to_str().unwrap()), ("path", "b/"), SHORT];
+    let ours = process.attach(&server.endpoint(), &[("path", "a/"), SHORT]);
+    let theirs = process.attach(&server.endpoint(), &theirs);
+    for number in 0..10 {
+        ours.push("ours", number..number + 1);
+        theirs.push("theirs", number..number + 1);
+    }
+    ours.wait_stat("uploaded_records", 10);
+    theirs.wait_stat("upload_retries", 1);
+    assert_eq!((ours.stat("upload_retries"), theirs.stat("uploaded_records")), (0, 0));
+    assert_eq!(lines(&server), expected(&[("ours", 0..10)]));
 }
 
 #[test]
