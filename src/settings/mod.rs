@@ -134,6 +134,13 @@ pub struct Settings {
 
 const MIB: u64 = 1 << 20;
 
+/// The longest object that S3 takes in one request.
+const MOST_OBJECT: u64 = 5 << 30;
+
+/// A block that is copied for its seal, to be encrypted or made one member of, grows by less than this part
+/// of it.
+pub(crate) const COPY_MORE: u64 = 64;
+
 impl Settings {
     /// Reads and checks the arguments.
     ///
@@ -218,10 +225,13 @@ impl Settings {
     }
 
     /// Compressed bytes at which a block ends: `max_bytes`, or a quarter of a small `spool_max`. One that
-    /// filled the spool alone would leave no room for what comes until it is uploaded.
+    /// filled the spool alone would leave no room for what comes until it is uploaded. One that grows when it
+    /// is sealed is still one that S3 takes.
     #[must_use]
     pub(crate) fn block_bytes(&self) -> u64 {
-        self.max_bytes.min(self.spool_max / 4)
+        let copied = self.sealing.is_some() || self.one_member().is_some();
+        let most = if copied { MOST_OBJECT - MOST_OBJECT / COPY_MORE } else { MOST_OBJECT };
+        self.max_bytes.min(self.spool_max / 4).min(most)
     }
 
     /// Raw bytes after which a chunk is closed: a mebibyte, less for small blocks and small rings.
@@ -332,4 +342,36 @@ fn sync(arguments: &Arguments) -> Result<SyncPolicy, Error> {
 #[must_use]
 pub fn variables() -> Arc<dyn Variables> {
     Arc::new(ProcessEnvironment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S3's limit for one PUT.
+    const MOST: u64 = 5 << 30;
+
+    #[test]
+    fn a_block_of_the_largest_max_bytes_can_be_sent_also_when_it_is_copied_for_its_seal() {
+        let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let bytes = |more: &[(&'static str, &str)]| {
+            let mut arguments = Arguments::new("access");
+            let all = [("endpoint", "https://gateway.example"), ("bucket", "logs")];
+            for (name, value) in all.iter().chain(&[("spool_max", "1TB")]).chain(more) {
+                arguments.set(name, Some((*value).to_owned()));
+            }
+            Settings::read(&arguments).unwrap().block_bytes()
+        };
+        let (most, sealed) = (("max_bytes", "5GB"), ("encrypt_to", key));
+        assert_eq!(bytes(&[most]), MOST);
+        // age adds a tag of 16 bytes to each 64 KiB, and a few hundred bytes for each of its keys.
+        let encrypted = |clear: u64| clear + clear.div_ceil(65_536) * 16 + 65_536;
+        for more in [[most, sealed], [most, ("members", "one")]] {
+            let clear = bytes(&more);
+            assert!(encrypted(clear) <= MOST && clear > MOST / 64 * 62, "{more:?}: {clear}");
+        }
+        // What has room is as large as it is asked for.
+        assert_eq!(bytes(&[sealed]), 64 << 20);
+        assert_eq!(bytes(&[sealed, ("max_bytes", "4GB")]), 4 << 30);
+    }
 }

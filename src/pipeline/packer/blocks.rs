@@ -12,7 +12,7 @@ use crate::events::Level;
 use crate::pipeline::folder;
 use crate::pipeline::ledger::{Done, LedgerError};
 use crate::pipeline::packing::Packed;
-use crate::settings::Upload;
+use crate::settings::{COPY_MORE, Upload};
 use crate::spool::{self, Spool, SpoolError};
 use crate::stats::{add, get};
 
@@ -21,9 +21,6 @@ const UNFIT_RETRY: Duration = Duration::from_secs(60);
 
 /// More than a block's description takes on a disk, and what its name adds to the directory.
 const SEAL_BYTES: u64 = 64 * 1024;
-
-/// A block that is encrypted grows by less than this part of it.
-const COPY_MORE: u64 = 64;
 
 impl Packer {
     /// Compresses the chunk, appends it to the open block and commits both ends.
