@@ -92,6 +92,9 @@ pub struct Opened {
     pub reader: Reader,
     /// What was there before.
     pub recovered: Recovered,
+    /// Why a power cut may undo that a new file has taken its name, if so. It holds for this process and
+    /// its successors.
+    pub unsynced: Option<io::Error>,
 }
 
 /// What a ring's file held when it was opened.
@@ -217,7 +220,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. The file at `path` is whole in any case, the old one or the new.
+    /// See [`OpenError`]. The file at `path` is the old one then, as it was.
     pub fn replace(path: &Path, capacity: Capacity, payload: &[u8]) -> Result<Opened, OpenError> {
         fresh(path, capacity, random_key(), payload)
     }
@@ -230,6 +233,19 @@ pub(super) fn fresh(
     key: Key,
     payload: &[u8],
 ) -> Result<Opened, OpenError> {
+    fresh_by(File::sync_all, path, capacity, key, payload)
+}
+
+/// The same, where `sync` makes the rename survive a power cut. Once the new file has its name nothing
+/// fails any more: whoever goes on in the old one writes to a file that is gone.
+pub(super) fn fresh_by(
+    sync: fn(&File) -> io::Result<()>,
+    path: &Path,
+    capacity: Capacity,
+    key: Key,
+    payload: &[u8],
+) -> Result<Opened, OpenError> {
+    let directory = open_directory(path).map_err(failed("make", path))?;
     let preamble = Preamble { capacity: capacity.bytes(), key, version: VERSION };
     let words = Commit::encode(1, 0, payload).ok_or(CommitTooLong(payload.len()))?;
     let mut name = path.as_os_str().to_owned();
@@ -246,23 +262,24 @@ pub(super) fn fresh(
         .mode(0o600)
         .open(&beside)
         .map_err(failed("make", &beside))?;
-    let filled = allocate(&file, path, preamble).and_then(|()| {
-        write_header(&file, preamble, &words)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::rename(&beside, path))
-            .and_then(|()| sync_directory(path))
-            .map_err(failed("make", path))
-    });
-    if let Err(error) = filled {
-        // The space is wanted elsewhere now. If this fails as well, the next start removes it.
-        let _ = std::fs::remove_file(&beside);
-        return Err(error);
-    }
     // Nothing to walk: a new file is all zero, and looking would touch every page of it.
     let commit = Some(Commit { generation: 1, head: 0, payload: payload.to_vec() });
-    let opened = start(path, &file, preamble, commit, |_, _, _| Walk::default())?;
+    let opened = allocate(&file, path, preamble)
+        .and_then(|()| {
+            let written = write_header(&file, preamble, &words).and_then(|()| file.sync_all());
+            written.map_err(failed("make", path))
+        })
+        .and_then(|()| start(path, &file, preamble, commit, |_, _, _| Walk::default()))
+        .and_then(|opened| {
+            std::fs::rename(&beside, path).map_err(failed("make", path))?;
+            Ok(opened)
+        });
+    let opened = opened.inspect_err(|_| {
+        // The space is wanted elsewhere now. If this fails as well, the next start removes it.
+        let _ = std::fs::remove_file(&beside);
+    })?;
     let recovered = Recovered { fresh: true, ..opened.recovered };
-    Ok(Opened { recovered, ..opened })
+    Ok(Opened { recovered, unsynced: sync(&directory).err(), ..opened })
 }
 
 fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
@@ -275,7 +292,8 @@ fn in_memory(capacity: Capacity) -> Result<Opened, OpenError> {
     memory.prepare().map_err(refused)?;
     let ring = Arc::new(Ring::new(memory, random_key()));
     let reader = Reader::new(Arc::clone(&ring), 0, 1);
-    Ok(Opened { ring, reader, recovered: Recovered { fresh: true, ..Recovered::default() } })
+    let recovered = Recovered { fresh: true, ..Recovered::default() };
+    Ok(Opened { ring, reader, recovered, unsynced: None })
 }
 
 fn existing(path: &Path, file: &File, wanted: Capacity) -> Result<Opened, OpenError> {
@@ -328,7 +346,7 @@ fn start(
     let reader = Reader::new(Arc::clone(&ring), commit.head, commit.generation);
     let payload = Some(commit.payload).filter(|payload| !payload.is_empty());
     let recovered = Recovered { records, torn, skipped_bytes, payload, ..Recovered::default() };
-    Ok(Opened { ring, reader, recovered })
+    Ok(Opened { ring, reader, recovered, unsynced: None })
 }
 
 /// Allocates a new file.
@@ -436,11 +454,11 @@ fn write_header(file: &File, preamble: Preamble, words: &[u64; SLOT_WORDS]) -> i
     file.write_all_at(&slot, at)
 }
 
-/// Makes a rename survive a power cut.
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// The directory of a file, to be synced.
+fn open_directory(path: &Path) -> io::Result<File> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent),
+        _ => File::open("."),
     }
 }
 

@@ -12,6 +12,7 @@
 mod ring;
 pub(super) mod secrets;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -127,7 +128,7 @@ impl Opening {
         // The ring is upgraded when it is opened; a spool that is refused is left as it was.
         let refused = |source| StartError::Spool { stream: stream(), source };
         Spool::check_format(&*files).map_err(refused)?;
-        let Opened { ring, reader, recovered } =
+        let Opened { ring, reader, recovered, unsynced } =
             open_ring(path.as_deref(), settings, environment, &mut notes)?;
         if settings.sealing.is_some()
             && let Err(error) = Spool::expect_secrets(&*files)
@@ -136,6 +137,7 @@ impl Opening {
                 format!("that lines are to be encrypted cannot be noted in the spool: {error}");
             notes.push((Level::Warn, note));
         }
+        notes.extend(unsynced.map(|error| note_unsynced(&error)));
         let filled = reader.cursor() + reader.pending_bytes();
         let filled = (recovered.records > 0).then_some(filled);
         Spool::check_commit(recovered.payload.as_deref()).map_err(refused)?;
@@ -412,7 +414,8 @@ impl Opening {
         }
         let payload = self.payload.as_deref().unwrap_or_default();
         let replaced = Ring::replace(path, self.target.settings.ring, payload);
-        let Opened { ring, reader, .. } = replaced.map_err(|error| error.to_string())?;
+        let Opened { ring, reader, unsynced, .. } = replaced.map_err(|error| error.to_string())?;
+        self.notes.extend(unsynced.map(|error| note_unsynced(&error)));
         self.ring = ring;
         self.filled = None;
         match self.ledger.take() {
@@ -485,6 +488,15 @@ impl Opening {
         self.waiting = (self.waiting + repeated).saturating_sub(packed);
         done
     }
+}
+
+/// A new ring whose name could not be brought to the disk. A later sync of the directory does that, too.
+fn note_unsynced(error: &io::Error) -> (Level, String) {
+    let note = format!(
+        "the spool is not synced: {error}; until it is, a power cut may undo that the ring was made anew, and \
+         what is in it is lost then"
+    );
+    (Level::Warn, note)
 }
 
 /// Refuses a folder that is another route's: since it was chosen, a process that is gone by now has had it,

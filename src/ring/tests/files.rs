@@ -187,6 +187,68 @@ fn a_file_of_another_size_is_drained_and_then_replaced() {
     assert_eq!(rest(&mut again.reader), [b"new"]);
 }
 
+/// What a ring that cannot be replaced for want of `what` holds after a kill; pushed before and after.
+fn after_a_failed_replacement(what: &str) -> Vec<Vec<u8>> {
+    let (_dir, path) = place();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ring::tests::files::child_that_replaces", "--nocapture"])
+        .envs([("RING_TO_REPLACE", path.as_os_str()), ("WITHOUT", what.as_ref())])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("not replaced: cannot"), "{output:?}");
+    rest(&mut Ring::open(Backing::File(&path), Capacity::MIN).unwrap().reader)
+}
+
+#[test]
+fn a_ring_that_cannot_be_replaced_is_still_the_file_of_its_name() {
+    for what in ["descriptors", "memory"] {
+        assert_eq!(after_a_failed_replacement(what), [b"before", &b"after"[..]], "{what}");
+    }
+}
+
+#[test]
+fn child_that_replaces() {
+    use std::os::fd::AsRawFd;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Some(path) = std::env::var_os("RING_TO_REPLACE") else { return };
+    let path = std::path::Path::new(&path);
+    let opened = Ring::open(Backing::File(path), Capacity::MIN).unwrap();
+    opened.ring.push(b"before").unwrap();
+    let (resource, most) = if std::env::var("WITHOUT").unwrap() == "memory" {
+        // Less than another ring takes.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+        let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        (Resource::As, size * 1024 + (512 << 10))
+    } else {
+        // One more.
+        let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
+        (Resource::Nofile, u64::try_from(next).unwrap() + 1)
+    };
+    setrlimit(resource, Rlimit { current: Some(most), ..getrlimit(resource) }).unwrap();
+    let error = Ring::replace(path, Capacity::MIN, b"").unwrap_err();
+    println!("not replaced: {error}");
+    opened.ring.push(b"after").unwrap();
+}
+
+#[test]
+fn a_new_ring_is_used_although_the_sync_of_its_name_fails() {
+    let (_dir, path) = place();
+    drop(make(&path, 1024));
+    let fails = |_: &std::fs::File| Err(std::io::Error::from_raw_os_error(libc::EIO));
+    let new = crate::ring::open::fresh_by(fails, &path, Capacity::tiny(2048), super::KEY, b"on");
+    let new = new.unwrap();
+    assert_eq!(new.unsynced.unwrap().raw_os_error(), Some(libc::EIO));
+    new.ring.push(b"new").unwrap();
+    drop((new.ring, new.reader));
+    let mut again = reopen(&path, 2048);
+    assert_eq!(again.recovered.payload.as_deref(), Some(&b"on"[..]));
+    assert_eq!(rest(&mut again.reader), [b"new"]);
+}
+
 #[test]
 fn an_unfinished_new_file_of_a_killed_process_is_in_nobodys_way() {
     let (_dir, path) = place();
