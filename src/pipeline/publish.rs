@@ -79,8 +79,86 @@ impl Pipeline {
         });
         set(&stats.oldest_unsent, age);
         while memory.begun.len() > REMEMBERED {
-            memory.begun.pop_first();
+            // Of the oldest one that waits the age is told.
+            let other = |first: &&u64| Some(**first) != oldest;
+            let Some(first) = memory.begun.keys().find(other).copied() else { break };
+            memory.begun.remove(&first);
         }
         memory.observer.observe(stats);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::block::{BootId, Drops};
+    use crate::clock::{Clock, nanoseconds};
+    use crate::pipeline::right::Right;
+    use crate::pipeline::start::{Parts, assemble};
+    use crate::pipeline::tests::given::{Nobody, environment, settings};
+    use crate::pipeline::{Environment, Identity, Target};
+    use crate::ring::{Backing, Capacity, Ring};
+    use crate::spool::{ChunkStats, Memory, Options, Spool};
+
+    /// Seconds since 1970, and those that have passed.
+    #[derive(Debug)]
+    struct Wall(AtomicU64, AtomicU64);
+
+    impl Clock for Wall {
+        fn unix(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.1.load(Ordering::Relaxed))
+        }
+
+        fn sleep(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn the_age_of_the_oldest_of_very_many_blocks_does_not_follow_the_wall_clock() {
+        let clock = Arc::new(Wall(AtomicU64::new(1_800_000_000), AtomicU64::new(1000)));
+        let settings = settings(&[]);
+        let options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
+        let (mut spool, _) = Spool::open(Arc::new(Memory::new()), options, None).unwrap();
+        let first = nanoseconds(clock.unix());
+        let stats = ChunkStats { records: 1, raw_bytes: 2, first, last: first, cut: 0 };
+        spool.append(b"1\n", stats).unwrap();
+        spool.seal(&Drops::default()).unwrap();
+        let identity = Identity {
+            stream: "access".to_owned(),
+            label: "access".to_owned(),
+            route: settings.route(),
+            folder: None,
+            fresh: false,
+            keeps: false,
+        };
+        let ring = Ring::open(Backing::Memory, Capacity::tiny(1 << 12)).unwrap().ring;
+        let (store, wakers) = (spool.store(), Vec::new());
+        let parts = Parts { right: Right::default(), ring, store, wakers };
+        let target = Arc::new(Target { settings, client: None });
+        let environment = Environment { clock: clock.clone(), ..environment() };
+        let pipeline = assemble(target, identity, &environment, Box::new(Nobody), parts);
+        // One is begun each second while the first one waits.
+        let many = REMEMBERED as u64 + 4;
+        for second in 1..=many {
+            clock.0.fetch_add(1, Ordering::Relaxed);
+            clock.1.fetch_add(1, Ordering::Relaxed);
+            set(&pipeline.view.open_first, nanoseconds(clock.unix()));
+            set(&pipeline.view.open_since, milliseconds(clock.monotonic()));
+            pipeline.publish();
+            assert_eq!(get(&pipeline.stats.oldest_unsent), second);
+        }
+        for step in [-3 * 3600_i64, 6 * 3600] {
+            clock.0.fetch_add(step.cast_unsigned(), Ordering::Relaxed);
+            pipeline.publish();
+            assert_eq!(get(&pipeline.stats.oldest_unsent), many, "{step}");
+        }
+        assert!(pipeline.shown.lock().begun.len() <= REMEMBERED);
     }
 }
