@@ -104,15 +104,16 @@ impl SealedBlocks {
         past_notes: bool,
     ) -> Result<Oldest, SpoolError> {
         let mut index = self.lock();
-        let oldest = self.oldest(&index, past_notes);
-        let Some((number, entry, _hold)) = oldest else { return Ok(Oldest::None) };
+        let Some((number, entry, _hold)) = self.oldest(&index, past_notes)? else {
+            return Ok(Oldest::None);
+        };
         let refused = index.quarantine.contains_key(&number);
         let sidecar = Name::Sidecar(number);
         let name = if refused { sidecar.quarantined() } else { sidecar.to_string() };
         // What the block told of drops before it is told by nobody once it is gone.
         let mut drops = match load(&*self.files, &name) {
             Ok(sidecar)
-                if !(refused || past_notes) && self.has_note(number, sidecar.meta.sha256) =>
+                if !(refused || past_notes) && self.has_note(number, sidecar.meta.sha256)? =>
             {
                 return Ok(Oldest::Noted);
             }
@@ -142,40 +143,60 @@ impl SealedBlocks {
     }
 
     /// The oldest block that may be dropped, kept from other processes while it is.
-    fn oldest(&self, index: &Index, past_notes: bool) -> Option<(u64, Entry, Option<Hold>)> {
+    ///
+    /// # Errors
+    /// Descriptors or memory are lacking, so that it cannot be told of a block whether it may be.
+    fn oldest(
+        &self,
+        index: &Index,
+        past_notes: bool,
+    ) -> Result<Option<(u64, Entry, Option<Hold>)>, SpoolError> {
         let refused = index.quarantine.first_key_value().map(|(number, entry)| (*number, *entry));
         for (number, entry) in index.blocks.iter().filter(|(_, entry)| !entry.is_claimed()) {
             if refused.is_some_and(|(first, _)| first < *number) {
                 break;
             }
-            let sidecar = || load(&*self.files, &Name::Sidecar(*number).to_string());
-            let may_have_note = || match sidecar() {
-                Ok(sidecar) => self.has_note(*number, sidecar.meta.sha256),
-                Err(error) => error.is_lack(),
-            };
-            if past_notes && may_have_note() {
-                continue;
+            if past_notes {
+                match load(&*self.files, &Name::Sidecar(*number).to_string()) {
+                    Ok(sidecar) if self.has_note(*number, sidecar.meta.sha256)? => continue,
+                    Err(error) if error.is_lack() => return Err(error),
+                    _ => {}
+                }
             }
-            match self.files.try_hold(&entry.data(*number).to_string()) {
+            let data = entry.data(*number);
+            match self.files.try_hold(&data.to_string()) {
                 Ok(None) => {}
-                Ok(hold) => return Some((*number, *entry, hold)),
+                Ok(hold) => return Ok(Some((*number, *entry, hold))),
                 // Nobody can upload what is not there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Some((*number, *entry, None));
+                    return Ok(Some((*number, *entry, None)));
                 }
-                // Perhaps it is just being sent.
-                Err(_) => {}
+                Err(source) => {
+                    let error = SpoolError::Io { doing: "read", name: data.to_string(), source };
+                    if error.is_lack() {
+                        return Err(error);
+                    }
+                    // Perhaps it is just being sent.
+                }
             }
         }
-        refused.map(|(number, entry)| (number, entry, None))
+        Ok(refused.map(|(number, entry)| (number, entry, None)))
     }
 
-    /// Whether another process has left a note of the block, or that cannot be told.
-    fn has_note(&self, number: u64, sha256: Digest) -> bool {
-        [Verdict::Sent, Verdict::Refused].into_iter().any(|verdict| {
+    /// Whether another process has left a note of the block, or may have.
+    ///
+    /// # Errors
+    /// Descriptors or memory are lacking to look.
+    fn has_note(&self, number: u64, sha256: Digest) -> Result<bool, SpoolError> {
+        for verdict in [Verdict::Sent, Verdict::Refused] {
             let path = Note::new(number, sha256, verdict).path();
-            self.files.length(&path).map_or(true, |length| length.is_some())
-        })
+            match self.files.length(&path).map_err(SpoolError::io("read", path)) {
+                Ok(None) => {}
+                Err(error) if error.is_lack() => return Err(error),
+                Ok(Some(_)) | Err(_) => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 }
 

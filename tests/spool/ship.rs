@@ -12,7 +12,8 @@ use crate::common::sim::Sim;
 use vmod_s3log::block::{BootId, Digest, Drops, Kind};
 use vmod_s3log::seal::{Recipients, Sealing};
 use vmod_s3log::spool::{
-    self, ChunkStats, Disk, Files, Guest, Options, SealedBlocks, Selection, Spool, Tally, Uploading,
+    self, ChunkStats, Disk, Files, Guest, Options, SealedBlocks, Selection, Spool, SpoolError,
+    Tally, Uploading,
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -181,12 +182,37 @@ fn spool_max_drops_no_block_that_is_being_sent_while_a_descriptor_is_missing() {
     shipper.follow(NOW, DATE).unwrap();
     assert_eq!(shipper.claim(NOW), Some(1));
     sim.refuse("0000000001.data", libc::EMFILE);
+    let stats = ChunkStats { records: 1, raw_bytes: 10, first: 5, last: 6, cut: 0 };
+    spool.append(b"000000005\n", stats).unwrap_err();
+    assert_eq!((store.sealed(), store.counts().dropped), (vec![1, 2, 3, 4], tally(0)));
+    sim.allow_all();
     block(&mut spool, 5);
     assert_eq!((store.sealed(), store.counts().dropped), (vec![1, 3, 4, 5], tally(1)));
-    sim.allow_all();
     shipper.uploaded(1).unwrap();
     block(&mut spool, 6);
     assert_eq!((store.sealed(), store.noted().sent), (vec![3, 4, 5, 6], tally(1)));
+}
+
+/// Every block was passed over, the spool counted as full of what may not be dropped, and `drop_oldest`
+/// dropped what had just come.
+#[test]
+fn without_descriptors_spool_max_drops_neither_old_records_nor_new_ones() {
+    for error in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+        let directory = tempfile::tempdir().unwrap();
+        let (sim, mut spool) = full(directory.path());
+        let store = spool.store();
+        for number in 1..=4 {
+            sim.refuse(&format!("{number:010}.data"), error);
+        }
+        let stats = ChunkStats { records: 1, raw_bytes: 10, first: 5, last: 6, cut: 0 };
+        let refused = spool.append(b"000000005\n", stats).unwrap_err();
+        // The packer takes a full spool for a reason to drop the chunk, and tries again after any other.
+        assert!(matches!(refused, SpoolError::Io { .. }), "{refused}");
+        assert_eq!((store.sealed(), store.counts().dropped), (vec![1, 2, 3, 4], tally(0)));
+        sim.allow_all();
+        block(&mut spool, 5);
+        assert_eq!((store.sealed(), store.counts().dropped), (vec![2, 3, 4, 5], tally(1)));
+    }
 }
 
 #[test]
