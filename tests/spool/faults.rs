@@ -815,3 +815,35 @@ fn a_block_that_cannot_be_noted_as_uploaded_is_noted_by_the_next_try() {
     assert!(spool.store().sealed().is_empty() && recovered.rebuilt.is_empty());
     assert_eq!(sim.names(""), ["0000000002.done", "0000000003.data", "format"]);
 }
+
+/// Each of them has a number of its own, by which a payload tells that it was counted.
+#[test]
+fn very_many_blocks_without_data_are_lost_under_rising_numbers_and_counted_once() {
+    const BLOCKS: u64 = 3000;
+    let sim = Arc::new(Sim::new());
+    let (mut spool, _) = open(&sim, None);
+    for _ in 0..BLOCKS {
+        append(&mut spool, &["a"]);
+        seal(&mut spool);
+    }
+    let last = spool.payload();
+    drop(spool);
+    for number in 1..=BLOCKS {
+        sim.remove(&format!("{number:010}.data")).unwrap();
+    }
+    let (spool, found) = open(&sim, Some(&last));
+    assert_eq!((found.counts.lost.records, spool.pending_drops().lost), (BLOCKS, BLOCKS));
+    let mut gone = Vec::new();
+    sim.list("", &mut |name| {
+        if let Some((sequence, number)) = name.strip_suffix(".lost").and_then(|n| n.split_once('-'))
+        {
+            gone.push((number.parse::<u64>().unwrap(), sequence.parse::<u64>().unwrap()));
+        }
+    })
+    .unwrap();
+    gone.sort_unstable();
+    assert!(gone.is_sorted_by(|a, b| a.1 < b.1), "two have one number");
+    assert_eq!(gone.len() as u64, BLOCKS);
+    let (again, found) = open(&sim, Some(&spool.payload()));
+    assert_eq!((found.counts.lost.records, again.pending_drops().lost), (0, BLOCKS));
+}

@@ -163,7 +163,7 @@ impl Recovery<'_> {
             self.see(number, last.as_ref());
             self.remove(data, data_name)?;
             self.remove(sealed, sealed_name)?;
-            self.lost.push(name);
+            self.note_lost(number, sequence, why);
             return Ok(());
         }
         if sidecar {
@@ -248,7 +248,7 @@ impl Recovery<'_> {
                 self.files
                     .rename(&from, &gone.to_string())
                     .map_err(SpoolError::io("rename", from))?;
-                self.lost.push(gone);
+                self.note_lost(number, sequence, Why::Lost);
             }
         }
         Ok(())

@@ -121,6 +121,7 @@ impl Spool {
             index: Index::default(),
             newest: None,
             lost: Vec::new(),
+            lost_sequence: 0,
             rebuilt: Vec::new(),
             set_aside: Vec::new(),
             left_in_place: 0,
@@ -283,6 +284,8 @@ pub(super) struct Recovery<'a> {
     pub(super) newest: Option<Newest>,
     /// Dropped and lost blocks whose last file is still there.
     pub(super) lost: Vec<Name>,
+    /// The highest sequence of those.
+    pub(super) lost_sequence: u64,
     pub(super) rebuilt: Vec<u64>,
     pub(super) set_aside: Vec<String>,
     pub(super) left_in_place: u64,
@@ -340,13 +343,15 @@ impl Recovery<'_> {
 
     /// Above every sequence that was ever given.
     pub(super) fn next_sequence(&self) -> u64 {
-        let of_files = self.lost.iter().map(|name| match name {
-            Name::Gone { sequence, .. } => *sequence,
-            _ => 0,
-        });
         let of_state = self.last.map_or(0, |last| last.sequence);
         let of_blocks = self.newest.map_or(0, |newest| newest.sequence);
-        of_files.max().unwrap_or(0).max(of_state).max(of_blocks) + 1
+        self.lost_sequence.max(of_state).max(of_blocks) + 1
+    }
+
+    /// Counts a dropped or lost block, whose last file is there.
+    pub(super) fn note_lost(&mut self, number: u64, sequence: u64, why: Why) {
+        self.lost_sequence = self.lost_sequence.max(sequence);
+        self.lost.push(Name::Gone { sequence, number, why });
     }
 
     pub(super) fn see(&mut self, number: u64, sidecar: Option<&Sidecar>) {
