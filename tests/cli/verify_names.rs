@@ -1,7 +1,21 @@
 //! Whether each block has the name that its metadata gives it, and what is no block of the stream.
 
+use vmod_s3log::block::{Codec, RouteId};
+use vmod_s3log::seal::{Recipients, Sealing};
+
 use crate::common::logs::{Logs, START};
 use crate::verify::{findings, found};
+
+/// A stream of four blocks, encrypted or not.
+fn sealed(codec: Codec, encrypted: bool, route: Option<RouteId>) -> Logs {
+    let mut logs = Logs::start();
+    (logs.codec, logs.route) = (codec, route);
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    let recipients = Recipients::read(&recipient).unwrap();
+    logs.sealing = encrypted.then_some(Sealing::Age(recipients));
+    (0..4).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+    logs
+}
 
 /// Moves an object with its metadata.
 fn moved(logs: &Logs, key: &str, to: &str) {
@@ -112,4 +126,37 @@ fn a_stream_without_a_block_of_its_own_is_empty() {
     let ran = logs.s3log(&["verify", "access"]);
     found(&ran, "FOREIGN", &[&block.key]);
     assert_eq!(findings(&ran), 1, "{}", ran.out);
+}
+
+#[test]
+fn a_block_that_lost_or_got_a_suffix_of_encryption_is_altered() {
+    let route = Some(RouteId::new([7; 8]));
+    let none = Codec::None;
+    for (codec, encrypted, route) in [
+        (Codec::default(), true, None),
+        (Codec::default(), false, None),
+        (Codec::default(), true, route),
+        (Codec::default(), false, route),
+        (none, true, None),
+    ] {
+        for suffix in [".age", ".pgp"] {
+            let logs = sealed(codec, encrypted, route);
+            let key = &logs.blocks[2].key;
+            for mode in ["--download", "--deep"] {
+                assert_eq!(logs.s3log(&["verify", "access", mode]).code, 0);
+            }
+            let plain = key.strip_suffix(".age");
+            let to = plain.map_or_else(|| format!("{key}{suffix}"), str::to_owned);
+            moved(&logs, key, &to);
+            for mode in [&["--download"][..], &["--deep"], &[]] {
+                let ran = logs.s3log(&[&["verify", "access"], mode].concat());
+                if route.is_none() && mode.is_empty() && codec != none {
+                    // Nothing but the bytes tells.
+                    assert_eq!(ran.code, 0, "{ran:?}");
+                    continue;
+                }
+                found(&ran, "ALTERED", &["edge-1 block 3: ", &to]);
+            }
+        }
+    }
 }

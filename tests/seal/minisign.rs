@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::common::logs::{Logs, Ran, pairs, run};
 use crate::common::s3_server::{ACCESS_KEY, BUCKET, SECRET_KEY};
-use vmod_s3log::block::Digest;
+use vmod_s3log::block::{ChunkEncoder, Digest};
 use vmod_s3log::seal::Signer;
 
 /// A key pair without a password, as `minisign -G -W` makes it; `None`, said aloud, where minisign
@@ -123,10 +123,11 @@ fn a_chain_that_was_forged_anew_is_found_with_the_key_only() {
         logs.signer = signer;
         let mut previous = honest[2].meta.sha256;
         for block in &honest[3..] {
-            let bytes = b"forged line\n".to_vec();
+            let mut bytes = Vec::new();
+            ChunkEncoder::new(logs.codec).unwrap().encode(b"forged line\n", &mut bytes).unwrap();
             let mut meta = block.meta.clone();
             meta.sha256 = Digest::of(&bytes);
-            (meta.bytes, meta.raw_bytes, meta.records) = (12, 12, 1);
+            (meta.bytes, meta.raw_bytes, meta.records) = (bytes.len() as u64, 12, 1);
             meta.previous = Some(previous);
             previous = meta.sha256;
             meta.signature = logs.signer.as_ref().map(|signer| {

@@ -201,6 +201,7 @@ fn of_manifest<'a>(found: FoundBlock<'a>, input: &Input, lens: Lens<'_>) -> Insp
         len: found.size,
         meta,
         content: None,
+        misnamed: false,
         lines: None,
         signed: Signed::of(&pairs, lens.keys),
         unchecked: None,

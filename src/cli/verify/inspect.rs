@@ -7,7 +7,7 @@ use super::super::blocks::{FoundBlock, Opener, meta, patiently};
 use super::signed::Signed;
 use crate::block::{Decoder, Digest, Hasher, KeyParts, Kind, Meta};
 use crate::s3::{Answer, Outcome};
-use crate::seal::Verifier;
+use crate::seal::{self, Verifier};
 
 /// What is needed to look at blocks.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,9 @@ pub(super) struct Lens<'a> {
     /// Checks signatures.
     pub(super) keys: &'a [Verifier],
 }
+
+/// First bytes that are kept: those that tell what a content is.
+const START: usize = 32;
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(super) struct Inspected<'a> {
     pub(super) len: u64,
     /// Of its bytes, if they were read.
     pub(super) content: Option<Digest>,
+    /// They do not begin as the key's suffixes say.
+    pub(super) misnamed: bool,
     /// Lines and their bytes, or why it cannot be decompressed; if that was tried, and there was a
     /// key.
     pub(super) lines: Option<Result<(u64, u64), String>>,
@@ -55,6 +60,7 @@ pub(super) fn inspect<'a>(found: &FoundBlock<'a>, lens: Lens<'_>) -> Inspected<'
         meta: Err(String::new()),
         len: found.size,
         content: None,
+        misnamed: false,
         lines: None,
         signed: Signed::Not,
         unchecked: None,
@@ -104,7 +110,8 @@ fn heads(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
 fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble> {
     let FoundBlock { key, source, .. } = &inspected.found;
     let got = patiently(|| source.client.get(key)).map_err(Trouble::Answer)?;
-    let parts = KeyParts::parse(key);
+    let key = key.clone();
+    let parts = KeyParts::parse(&key);
     let (seal, codec) = parts.map_or(("", Kind::None), |parts| (parts.seal, parts.codec));
     // The decoder reads from one end, the hasher from the other.
     let mut body = Shared::new(Hashed::new(got.body));
@@ -125,7 +132,20 @@ fn contents(inspected: &mut Inspected<'_>, lens: Lens<'_>) -> Result<(), Trouble
     }
     inspected.len = len;
     inspected.content = Some(sha256);
+    inspected.misnamed = !begins(seal, codec, &body.start());
     Ok(())
+}
+
+/// Whether a content that begins with `start` can be what a key says. Lines that are neither encrypted nor
+/// compressed may be anything.
+fn begins(seal: &str, codec: Kind, start: &[u8]) -> bool {
+    match seal {
+        _ if start.is_empty() => true,
+        "" => codec == Kind::None || Kind::sniff(start) == codec,
+        seal::SUFFIX => start.starts_with(b"age-encryption.org/"),
+        // A packet's first bit, <https://www.rfc-editor.org/rfc/rfc9580#section-4.2>.
+        _ => start.first().is_some_and(|byte| byte & 0x80 != 0) && Kind::sniff(start) == Kind::None,
+    }
 }
 
 impl Inspected<'_> {
@@ -179,6 +199,11 @@ impl<R> Shared<R> {
         (hashed.len, hashed.hasher.digest(), hashed.failed.take())
     }
 
+    /// The first bytes.
+    fn start(&self) -> Vec<u8> {
+        self.lock().start.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Hashed<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,12 +220,13 @@ pub(super) struct Hashed<R> {
     inner: R,
     hasher: Hasher,
     len: u64,
+    start: Vec<u8>,
     failed: Option<io::Error>,
 }
 
 impl<R> Hashed<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { inner, hasher: Hasher::default(), len: 0, failed: None }
+        Self { inner, hasher: Hasher::default(), len: 0, start: Vec::new(), failed: None }
     }
 }
 
@@ -208,8 +234,10 @@ impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buffer) {
             Ok(n) => {
-                self.hasher.update(buffer.get(..n).unwrap_or_default());
+                let got = buffer.get(..n).unwrap_or_default();
+                self.hasher.update(got);
                 self.len += n as u64;
+                self.start.extend(got.iter().take(START - self.start.len().min(START)));
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),

@@ -1,4 +1,5 @@
-//! Whether blocks are in the folders that the time of their first record gives them.
+//! Whether blocks are in the folders that the time of their first record gives them, and have the suffix that the
+//! others of their route have.
 //!
 //! `cat`, `tail` and `ls` with a range list the folders of its days, and never look into another. Settings change,
 //! though: blocks that were written with another `path`, `path_timezone` or `timestamp_format` have other names, and are
@@ -6,7 +7,7 @@
 //! it should be in was moved. Of the first and the last in a folder, those were moved that are in the folder of a day
 //! which no clock on Earth showed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::finding::{Finding, FindingKind};
 use crate::block::{KeyParts, Meta, Naming, RouteId};
@@ -38,7 +39,7 @@ pub(super) fn tell(naming: &Naming, blocks: &[(&str, &Meta)]) -> Vec<Finding> {
             elsewhere.push((key, meta, folder, own));
         }
     }
-    let mut findings = Vec::new();
+    let mut findings = renamed(blocks);
     for (key, meta, folder, own) in elsewhere {
         let around = used
             .get(&(meta.host.as_str(), meta.route, own.as_str()))
@@ -54,6 +55,38 @@ pub(super) fn tell(naming: &Naming, blocks: &[(&str, &Meta)]) -> Vec<Finding> {
         }
     }
     findings.extend(unknown.finding());
+    findings
+}
+
+/// Blocks whose keys say that they are encrypted, or that they are not, unlike most of their route: who can read a
+/// route's blocks is part of it.
+fn renamed(blocks: &[(&str, &Meta)]) -> Vec<Finding> {
+    let named = || {
+        blocks.iter().filter_map(|&(key, meta)| {
+            Some(((&*meta.host, meta.route?), KeyParts::parse(key)?.seal, key, meta))
+        })
+    };
+    let mut seals: HashMap<(&str, RouteId), BTreeMap<&str, u64>> = HashMap::new();
+    for (of, seal, ..) in named() {
+        *seals.entry(of).or_default().entry(seal).or_default() += 1;
+    }
+    let mut findings = Vec::new();
+    for (of, seal, key, meta) in named() {
+        // Of as many the encrypted ones.
+        let usual = seals.get(&of).and_then(|seals| seals.iter().max_by_key(|(_, count)| **count));
+        let Some((usual, _)) = usual.filter(|(usual, _)| **usual != seal) else { continue };
+        let say = |seal: &str| {
+            if seal.is_empty() { "no suffix of encryption".to_owned() } else { seal.to_owned() }
+        };
+        let text = format!(
+            "the key has {}, and those of other blocks of route {} have {}: it was renamed",
+            say(seal),
+            of.1,
+            say(usual)
+        );
+        let finding = Finding::new(FindingKind::Altered, text);
+        findings.push(finding.at(&meta.host, meta.number, meta.number).key(key));
+    }
     findings
 }
 

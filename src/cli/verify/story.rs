@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::finding::{Finding, FindingKind};
 use super::inspect::Inspected;
 use super::place;
-use crate::block::{BootId, Digest, KeyParts, Meta, sanitise};
+use crate::block::{BootId, Digest, KeyParts, Kind, Meta, sanitise};
 use crate::settings::Settings;
 
 /// Host, boot and number.
@@ -161,6 +161,12 @@ impl<'a> Teller<'a> {
             let text = "key and metadata disagree on the compression".to_owned();
             said.push(about(FindingKind::Altered, text));
         }
+        let plain = parts.is_some_and(|parts| parts.seal.is_empty() && parts.codec == Kind::None);
+        if plain && meta.codec == Kind::None && meta.bytes != meta.raw_bytes {
+            let text = "the key says neither compressed nor encrypted, and the metadata another length than that of \
+                        the lines: one of the two was altered";
+            said.push(about(FindingKind::Altered, text.to_owned()));
+        }
         if meta.first > meta.last {
             let text = "the last record is older than the first: the metadata was altered";
             said.push(about(FindingKind::Altered, text.to_owned()));
@@ -225,6 +231,14 @@ impl<'a> Teller<'a> {
                         meta.bytes, block.len
                     );
                     self.say(about(FindingKind::Altered, text).key(key));
+                }
+                // Another compression than the metadata's is told by the key.
+                let codec = KeyParts::parse(key).map(|parts| parts.codec);
+                if block.misnamed && codec == Some(meta.codec) {
+                    let text =
+                        "the object is not what its suffix says, encrypted or not: it was renamed";
+                    self.say(about(FindingKind::Altered, text.to_owned()).key(key));
+                    continue;
                 }
                 match &block.lines {
                     Some(Ok((lines, bytes)))
