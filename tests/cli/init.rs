@@ -62,6 +62,13 @@ fn init_makes_what_a_node_needs_and_a_second_run_changes_nothing() {
     assert!(next[0].contains("${EDITOR:-vi} "), "{next:?}");
     // What is said of reading is a command that works.
     let settings = logs.path("etc/s3log.toml").display().to_string();
+    let written = std::fs::read_to_string(&settings).unwrap();
+    let period = written.lines().find_map(|line| line.strip_prefix("period = ")).unwrap();
+    let wait = period.trim_matches(['"', '\'', 's']);
+    assert!(
+        read.contains(&format!("at most {wait} seconds (`period`) after a request: ")),
+        "{read}"
+    );
     let command = format!("s3log cat --config {settings} access\n");
     assert!(read.ends_with(&command), "{read:?} {command:?}");
 

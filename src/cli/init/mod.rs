@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use self::answers::Answers;
 use self::place::{Done, Owner};
-use self::plan::Plan;
+use self::plan::{PERIOD, Plan};
 use super::terminal::output::Paint;
 use super::varnishd::Varnishd;
 use super::{Error, check};
@@ -216,6 +216,6 @@ fn next(out: &mut dyn Write, plan: &Plan, stream: &str, has_key: bool) -> io::Re
     )?;
     writeln!(
         out,
-        "\nThe lines, at most a minute (`period`) after a request: s3log cat --config {settings} {stream}"
+        "\nThe lines, at most {PERIOD} seconds (`period`) after a request: s3log cat --config {settings} {stream}"
     )
 }

@@ -16,6 +16,9 @@ const SERVICE: &str = include_str!("../../../packaging/varnish.service.conf");
 /// Its spool directory.
 const SERVICE_SPOOL: &str = "/var/lib/vmod-s3log";
 
+/// After how many seconds a block is uploaded.
+pub(super) const PERIOD: u32 = 10;
+
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
@@ -164,7 +167,7 @@ fn arguments(
         ("path", answers.path().to_owned()),
         ("credentials", text(credentials)?),
         ("spool", text(spool)?),
-        ("period", "10s".to_owned()),
+        ("period", format!("{PERIOD}s")),
         ("format", format(answers.format.as_deref().unwrap_or("combined"))),
     ];
     let more = [
