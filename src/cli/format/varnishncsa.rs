@@ -61,7 +61,10 @@ impl CommandLine {
         match letter {
             'b' => self.backend = true,
             'c' => self.client = true,
-            'E' => self.esi = true,
+            'E' => {
+                self.esi = true;
+                self.client = true;
+            }
             'j' => self.json = true,
             'a' | 'D' => {}
             'd' => self
@@ -188,6 +191,9 @@ mod tests {
         assert!(found.client && found.backend && found.json && found.esi);
         assert_eq!(found.left, []);
         assert!(read("-b").backend && !read("-b").client && read("").client);
+        // `VSL_Arg` of -E: clients, too.
+        let fragments = read("-b -E");
+        assert!(fragments.client && fragments.backend && fragments.esi);
         let left = read("-q 'RespStatus >= 500' -g request -d").left;
         assert_eq!(left.len(), 3);
         assert_eq!(left[0].0, r#"-q "RespStatus >= 500""#);
