@@ -29,7 +29,7 @@ const INPUT_MAX: u64 = 1 << 20;
                   s3log format varnishncsa -j -F '{\"url\":\"%U\",\"status\":%s}' -q 'RespStatus >= 500'\n  \
                   s3log format < fastly-format.json\n\n\
                   A command line begins with varnishncsa, and may also be one argument, as it is in a \
-                  unit file. Everything else is a format of Fastly's, or with --dialect varnishncsa one \
+                  unit file, whose %% is a percent sign. Everything else is a format of Fastly's, or with --dialect varnishncsa one \
                   of varnishncsa's. Prints VCL; what has no counterpart, and the line of an example \
                   request, follow as comments. In the VCL, endpoint, bucket and credentials are an \
                   example's.\n\n\

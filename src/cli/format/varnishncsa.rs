@@ -77,7 +77,8 @@ impl CommandLine {
     fn option(&mut self, letter: char, argument: &str) -> Result<(), String> {
         let given = format!("-{letter} {argument:?}");
         match letter {
-            'F' => self.format = Some(argument.to_owned()),
+            // varnishncsa refuses %%: it is how a unit file writes a percent sign.
+            'F' => self.format = Some(argument.replace("%%", "%")),
             'f' => {
                 let text = regular_file::read_text(Path::new(argument), regular_file::SETTINGS_MAX)
                     .map_err(|error| format!("-f {argument}: {error}"))?;
@@ -194,6 +195,9 @@ mod tests {
         // `VSL_Arg` of -E: clients, too.
         let fragments = read("-b -E");
         assert!(fragments.client && fragments.backend && fragments.esi);
+        // A unit file's %% is a percent sign, which varnishncsa has no specifier for.
+        let of_a_unit = read("-F '%%h \"%%r\" %%{X}i'");
+        assert_eq!(of_a_unit.format.as_deref(), Some("%h \"%r\" %{X}i"));
         let left = read("-q 'RespStatus >= 500' -g request -d").left;
         assert_eq!(left.len(), 3);
         assert_eq!(left[0].0, r#"-q "RespStatus >= 500""#);
