@@ -26,6 +26,7 @@ mod gate;
 mod labels;
 pub mod ledger;
 mod load;
+mod looks;
 mod moves;
 mod names;
 mod outlet;
@@ -196,6 +197,7 @@ pub struct Pipeline {
     view: view::View,
     shown: view::Shown,
     windows: Windows,
+    looks: looks::Looks,
 }
 
 impl std::fmt::Debug for Pipeline {

@@ -22,8 +22,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 impl Registry {
     /// Calls [`Registry::resume`] when the other VCLs have had the time to load, from a thread of its
-    /// own.
+    /// own. A pipeline has one such thread: it looks again for who asks meanwhile.
     pub(super) fn resume_later(&self, pipeline: &Arc<Pipeline>, environment: &Environment) {
+        if pipeline.identity.folder.is_none() || !pipeline.looks.ask() {
+            return;
+        }
         let registry = self.clone();
         let weak = Arc::downgrade(pipeline);
         let later = environment.clone();
@@ -33,7 +36,10 @@ impl Registry {
             loop {
                 let look = AssertUnwindSafe(|| registry.look_after(wait, &weak, &later, &mut told));
                 match catch_unwind(look) {
-                    Ok(true) => return,
+                    Ok(true) if weak.upgrade().is_none_or(|pipeline| pipeline.looks.end()) => {
+                        return;
+                    }
+                    Ok(true) => wait = later.grace,
                     Ok(false) => wait = AGAIN,
                     Err(_) => {
                         let Some(pipeline) = weak.upgrade() else { return };
@@ -43,6 +49,7 @@ impl Registry {
                                  and is not tried any more: it waits for the next start"
                             );
                             pipeline.tell(Level::Error, &text);
+                            pipeline.looks.give_up();
                             return;
                         };
                         let text = "taking up what waits for other routes panicked and is tried \
@@ -53,9 +60,8 @@ impl Registry {
                 }
             }
         };
-        if pipeline.identity.folder.is_some()
-            && let Err(error) = thread::spawn("s3log-route", waits)
-        {
+        if let Err(error) = thread::spawn("s3log-route", waits) {
+            pipeline.looks.give_up();
             let text = format!("what waits for other routes is not taken up now: {error}");
             pipeline.tell(Level::Warn, &text);
         }
@@ -71,17 +77,22 @@ impl Registry {
         told: &mut HashSet<String>,
     ) -> bool {
         let clock = &*environment.clock;
-        let end = clock.monotonic().saturating_add(wait);
+        let mut end = clock.monotonic().saturating_add(wait);
         while clock.monotonic() < end {
-            if pipeline.upgrade().is_none_or(|pipeline| pipeline.is_closed()) {
+            let Some(pipeline) = pipeline.upgrade().filter(|pipeline| !pipeline.is_closed()) else {
                 return true;
+            };
+            if pipeline.looks.is_asked() {
+                end = end.min(clock.monotonic().saturating_add(environment.grace));
             }
+            drop(pipeline);
             let left = end.saturating_sub(clock.monotonic());
             clock.sleep(left.min(Duration::from_millis(100)));
         }
         let pipeline = pipeline.upgrade().filter(|pipeline| !pipeline.is_closed());
         // Where the whole stream goes, nothing is begun any more.
         pipeline.is_none_or(|pipeline| {
+            pipeline.looks.begin();
             !pipeline.is_ending() && self.resume(&pipeline, environment, told)
         })
     }

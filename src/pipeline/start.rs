@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use super::error::StartError;
+use super::looks::Looks;
 use super::packer::Packer;
 use super::panics::keep_on;
 use super::right::Right;
@@ -113,6 +114,7 @@ pub(super) fn assemble(
         view: View::default(),
         shown: Shown::new(observer),
         windows,
+        looks: Looks::default(),
     };
     let now = milliseconds(environment.clock.monotonic());
     set(&pipeline.view.round, now);

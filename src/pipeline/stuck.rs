@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::folder::Folder;
 use crate::{ring, spool};
@@ -16,6 +17,16 @@ pub(super) struct StuckRoutes(Arc<Mutex<BTreeMap<PathBuf, Stuck>>>);
 struct Stuck {
     stream: String,
     shown: serde_json::Value,
+    problem: String,
+    changed: Changed,
+}
+
+/// When names came into a folder or left it, and the one in it where others put blocks.
+type Changed = [Option<SystemTime>; 2];
+
+fn changed(folder: &Path) -> Changed {
+    let at = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    [at(folder), at(&folder.join("moved"))]
 }
 
 impl StuckRoutes {
@@ -23,8 +34,17 @@ impl StuckRoutes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes why the records of `stream` in `folder` are not sent.
+    /// Notes why the records of `stream` in `folder` are not sent. How many they are is read where that
+    /// may have changed: of a large spool it takes long.
     pub(super) fn note(&self, stream: &str, folder: &Folder, problem: &str) {
+        // Before it is read: what changes meanwhile is read the next time.
+        let changed = changed(&folder.path);
+        let known = self.lock().get(&folder.path).is_some_and(|stuck| {
+            stuck.stream == stream && stuck.problem == problem && stuck.changed == changed
+        });
+        if known && changed.iter().any(Option::is_some) {
+            return;
+        }
         let ring = ring::glance(&folder.path.join("ring")).ok();
         let glance = spool::glance(&folder.path).unwrap_or_default();
         let open = ring.and_then(|ring| spool::open_glance(&ring.payload));
@@ -39,7 +59,8 @@ impl StuckRoutes {
                 + open.map_or(0, |open| open.records),
             "problem": problem,
         });
-        self.lock().insert(folder.path.clone(), Stuck { stream: stream.to_owned(), shown });
+        let (stream, problem) = (stream.to_owned(), problem.to_owned());
+        self.lock().insert(folder.path.clone(), Stuck { stream, shown, problem, changed });
     }
 
     /// It is started, or gone.
@@ -63,5 +84,41 @@ impl StuckRoutes {
             one.stream == stream && folder.parent() == directory && directory.is_some()
         });
         of.map(|(_, one)| one.shown.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{BootId, Drops};
+    use crate::spool::{ChunkStats, Disk, Options, Spool};
+
+    #[test]
+    fn a_stuck_folder_is_read_again_only_when_something_in_it_has_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("access");
+        let seal = |payload: Option<Vec<u8>>| {
+            let options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
+            let disk = Arc::new(Disk::open(&root).unwrap());
+            let (mut spool, _) = Spool::open(disk, options, payload.as_deref()).unwrap();
+            spool.append(b"1\n", ChunkStats { records: 1, ..ChunkStats::default() }).unwrap();
+            spool.seal(&Drops::default()).unwrap().unwrap().1.as_bytes().to_vec()
+        };
+        let payload = seal(None);
+        let stuck = StuckRoutes::default();
+        let records = |problem: &str| {
+            stuck.note("access", &Folder::read(root.clone()), problem);
+            stuck.of(Some(directory.path()), "access")[0]["records"].as_u64().unwrap()
+        };
+        assert_eq!(records("no key"), 1);
+        // Such as changes no name: whoever looks finds another number.
+        let sidecar = root.join("0000000001.json");
+        let before = std::fs::read(&sidecar).unwrap();
+        std::fs::write(&sidecar, "").unwrap();
+        assert_eq!(records("no key"), 1, "it was read again");
+        assert_eq!(records("no gateway"), 0);
+        std::fs::write(&sidecar, before).unwrap();
+        seal(Some(payload));
+        assert_eq!(records("no gateway"), 2);
     }
 }
