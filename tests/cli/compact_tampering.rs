@@ -316,19 +316,29 @@ fn pair(logs: &Logs, name: &str) -> (String, String) {
     (secret, public)
 }
 
-/// What somebody does who may put objects under new keys and no more: an object with other lines of the same
-/// length, and a manifest that names the blocks that are there, with their own metadata and the hashes of the other
-/// lines.
-fn plant(logs: &Logs) {
+/// What a block's lines and metadata become in a planted manifest.
+struct Planted<'a> {
+    lines: &'a dyn Fn(&str) -> String,
+    metadata: &'a dyn Fn(&mut BTreeMap<String, String>),
+}
+
+/// Other lines of the same length, and the block's own metadata.
+const OTHER_LINES: Planted<'_> =
+    Planted { lines: &|lines| lines.replace(" line ", " fake "), metadata: &|_| {} };
+
+/// What somebody does who may put objects under new keys and no more: an object with lines, and a manifest that names
+/// the blocks that are there and has the hashes of these lines.
+fn plant(logs: &Logs, planted: &Planted<'_>) {
     let forged: Vec<String> =
-        logs.blocks.iter().map(|block| block.lines.replace(" line ", " fake ")).collect();
+        logs.blocks.iter().map(|block| (planted.lines)(&block.lines)).collect();
     let mut object = Vec::new();
     let mut encoder = ChunkEncoder::new(Codec::Gzip(3)).unwrap();
     encoder.encode(forged.concat().as_bytes(), &mut object).unwrap();
     let sha256 = Digest::of(&object).to_string();
     let key = format!("{FOLDER}hour=10/part-0001-{}.log.gz", &sha256[..16]);
     let blocks = logs.blocks.iter().zip(&forged).map(|(block, forged)| {
-        let metadata: BTreeMap<_, _> = pairs(&block.meta).into_iter().collect();
+        let mut metadata: BTreeMap<_, _> = pairs(&block.meta).into_iter().collect();
+        (planted.metadata)(&mut metadata);
         let lines = Digest::of(forged.as_bytes()).to_string();
         serde_json::json!({ "key": block.key, "lines": lines, "metadata": metadata })
     });
@@ -357,7 +367,7 @@ fn no_block_is_deleted_on_the_word_of_a_manifest_that_others_have_put_there() {
             logs.signer = Some(Signer::read(Path::new(&secret)).unwrap());
         }
         (0..4).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
-        plant(&logs);
+        plant(&logs, &OTHER_LINES);
         let ran = logs.s3log(&["verify", "access", "--download"]);
         assert_eq!(ran.code, 0, "the object is what the manifest says: {ran:?}");
         let arguments = [&["--delete"][..], if signed { &keys_of } else { &[] }].concat();
@@ -367,6 +377,56 @@ fn no_block_is_deleted_on_the_word_of_a_manifest_that_others_have_put_there() {
             if signed { "the manifest is not signed" } else { "not the lines that the manifest" };
         assert!(ran.err.contains(why), "{ran:?}");
     }
+}
+
+#[test]
+fn no_block_is_deleted_whose_metadata_is_not_that_of_a_manifest_that_others_have_put_there() {
+    let mut logs = Logs::start();
+    let (secret, _) = pair(&logs, "key");
+    logs.signer = Some(Signer::read(Path::new(&secret)).unwrap());
+    logs.block("access", "edge-1", 1, 5);
+    logs.block("access", "edge-1", 2, 5);
+    let stored: BTreeMap<String, _> =
+        logs.blocks.iter().map(|block| (block.key.clone(), logs.get(&block.key))).collect();
+    let lines: &dyn Fn(&str) -> String = &str::to_owned;
+    let own: BTreeMap<_, _> = pairs(&logs.blocks[1].meta).into_iter().collect();
+    let (zero, late) = ("0".repeat(64), ((START + 3_000) * 1_000_000_000).to_string());
+    for (name, value) in [
+        ("signature", None),
+        ("global-signature", None),
+        ("previous", None),
+        ("previous", Some(&*zero)),
+        ("host", Some("edge-9")),
+        ("boot", Some("000000000001")),
+        ("number", Some("9")),
+        ("first", Some("1")),
+        ("last", Some(&*late)),
+        ("dropped", Some("9,9,9,9")),
+        ("cut", Some("9")),
+        ("codec", Some("zstd")),
+        ("note", Some("one that the block has not")),
+    ] {
+        assert!(name == "note" || own.contains_key(name), "{name}: {own:?}");
+        let changed = |metadata: &mut BTreeMap<String, String>| {
+            metadata.remove(name);
+            metadata.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        };
+        plant(&logs, &Planted { lines, metadata: &changed });
+        let ran = compact(&logs, &["--delete"]);
+        // The first block of the chain has none before it.
+        let kept = if (name, value) == ("previous", None) { 1 } else { 2 };
+        assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, kept), "{name}: {ran:?}");
+        let why = "not deleted: its metadata is not what the manifest says";
+        assert_eq!(ran.err.matches(why).count(), kept, "{name}: {ran:?}");
+        keys(&logs, FOLDER).iter().for_each(|key| logs.delete(key));
+        for block in &logs.blocks {
+            logs.put(&block.key, &stored[&block.key].0, &stored[&block.key].1);
+        }
+    }
+    plant(&logs, &Planted { lines, metadata: &|_| {} });
+    let ran = compact(&logs, &["--delete"]);
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
+    assert_eq!(logs.s3log(&["cat", "access"]).out, logs.lines());
 }
 
 #[test]

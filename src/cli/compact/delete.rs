@@ -7,7 +7,8 @@
 //! That the lines of an object are those of the blocks is the word of whoever wrote the manifest, and anyone who can
 //! write to the bucket could have. It is believed of the manifests that this run has written, and of those that a
 //! key has signed, if signatures are asked for: others are not gone by then. Of any other manifest the lines are
-//! read on both sides, of the object and of each block, and both have the hash that the manifest says.
+//! read on both sides, of the object and of each block, and both have the hash that the manifest says; and it has each
+//! pair of the block's metadata, which is all that is left of the chain and of the signature.
 
 use std::collections::HashSet;
 use std::io::Read as _;
@@ -157,7 +158,8 @@ impl Deleter<'_> {
         Ok(true)
     }
 
-    /// Whether the block is there; and then its bytes and its lines are those that the manifest names.
+    /// Whether the block is there; and then its bytes, all of its metadata and its lines are those that the manifest
+    /// names.
     fn has_named_lines(&self, block: &Input) -> Result<bool, String> {
         let batcher = self.batcher;
         let checked = match checked(self.source, &block.key, &batcher.opener, &batcher.temp_dir) {
@@ -168,8 +170,9 @@ impl Deleter<'_> {
             Err(Item::Failed(error)) => return Err(error.to_string()),
             Err(_) => return Ok(false),
         };
-        if checked.metadata.get("sha256") != block.metadata.get("sha256") {
-            return Err("it is not the block that the manifest names".to_owned());
+        if checked.metadata != block.metadata {
+            // Chain and signature are then the manifest's alone.
+            return Err("its metadata is not what the manifest says".to_owned());
         }
         if checked.lines != block.lines {
             return Err("it has not the lines that the manifest names; one of the two was altered"
