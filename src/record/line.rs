@@ -226,9 +226,9 @@ impl<'p, 'o> Line<'p, 'o> {
         let csa = self.program.dialect == Dialect::Varnishncsa;
         let text: &[u8] = match (place, missing) {
             (Place::Bare, Missing::Text(text)) => return self.raw(place, text.as_bytes()),
+            (Place::Bare | Place::Quoted, Missing::Int) if csa => b"0",
             (Place::Bare, _) => b"null",
             (_, Missing::Text(text)) => text.as_bytes(),
-            (Place::Quoted, Missing::Int) if csa => b"0",
             _ => b"",
         };
         self.out.extend_from_slice(text);

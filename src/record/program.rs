@@ -31,7 +31,7 @@ pub(super) mod slot {
 pub(super) enum Missing {
     /// `-`; nothing inside a JSON string.
     Dash,
-    /// `-`; `0` inside a JSON string in dialect varnishncsa.
+    /// `-`; `0` in JSON in dialect varnishncsa.
     Int,
     /// Nothing.
     Empty,

@@ -304,7 +304,7 @@ fn local_time_equals_that_of_varnishncsa_in_other_zones() {
 fn json_says_what_varnishncsa_j_says() {
     let format = concat!(
         r#"{"b":"%b","D":%D,"H":"%H","h":"%h","I":"%I","ref":"%{Referer}i","age":"%{Age}o","m":"%m","#,
-        r#""q":"%q","r":"%r","s":"%s","t":"%t","u":"%u","U":"%U","x":"%{Varnish:handling}x","#,
+        r#""q":"%q","r":"%r","s":"%s","O":%O,"t":"%t","u":"%u","U":"%U","x":"%{Varnish:handling}x","#,
         r#""vxid":%{Varnish:vxid}x,"log":"%{VCL_Log:key}x","hit":"%{VSL:Hit[2]}x"}"#
     );
     let Some(pairs) = both(format, true, 3_000, 0x1234_5678_9abc_def1) else { return };

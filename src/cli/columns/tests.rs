@@ -11,7 +11,7 @@ use super::read::{VALUES_MAX, plain};
 use super::row::{Cell, Row};
 use super::text::to_bytes;
 use super::write::ColumnWriter;
-use crate::record::task::unmasked;
+use crate::record::task::{NoStructs, unmasked};
 use crate::record::{
     Acct, Dialect, Escape, MessageType, Options, Program, Side, Structs, TagTable, Task, Zone,
 };
@@ -117,6 +117,38 @@ fn each_specifier_in_each_place_gives_a_line_that_is_taken_apart() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_varnishncsa_does_not_have_is_taken_apart() {
+    let task = Task {
+        side: Side::Client,
+        log: &[],
+        overhead: 3,
+        reclen: 255,
+        mask: &unmasked,
+        vxid: 1,
+        esi_level: 0,
+        restarts: 0,
+        acct: None,
+        structs: &NoStructs,
+    };
+    let options = Options {
+        dialect: Dialect::Varnishncsa,
+        escape: Some(Escape::Json),
+        zone: Some(Zone::Utc),
+        ..Options::default()
+    };
+    for specifier in ALL.split_whitespace() {
+        for format in [format!("{{\"a\":{specifier}}}"), format!("{{\"a\":\"{specifier}\"}}")] {
+            let program = program(&format, &options);
+            let mut line = Vec::new();
+            program.render(&task, &mut line);
+            line.pop();
+            let values = taken_apart(&layout(&program), &line);
+            assert!(values.is_some(), "{format}: {}", String::from_utf8_lossy(&line));
         }
     }
 }

@@ -11,12 +11,17 @@ impl Program {
     pub(super) fn alone(&self, place: Place, what: &What) -> (ColumnType, Option<String>) {
         let csa = self.dialect == Dialect::Varnishncsa;
         let whole = |dash_for_zero: bool| match place {
-            Place::Bare => Some("null".to_owned()),
             Place::Quoted if dash_for_zero => Some("-".to_owned()),
             // varnishncsa's `0` is a number.
-            Place::Quoted if csa => None,
+            Place::Bare | Place::Quoted if csa => None,
+            Place::Bare => Some("null".to_owned()),
             Place::Quoted => Some(String::new()),
             Place::Text => Some("-".to_owned()),
+        };
+        // One that is a dash in varnishncsa.
+        let address = || match place {
+            Place::Bare => Some("null".to_owned()),
+            _ => whole(false).or_else(|| Some(String::new())),
         };
         let text = |dash: bool| match place {
             Place::Bare => Some("null".to_owned()),
@@ -27,18 +32,18 @@ impl Program {
             What::Status => (ColumnType::Int32, whole(false)),
             What::Slot(slot::PORT, _)
             | What::Address(Address::ServerPort | Address::ClientPort) => {
-                let absent = whole(false).or_else(|| Some(String::new()));
-                (ColumnType::Int32, absent)
+                (ColumnType::Int32, address())
             }
             What::Incomplete => (ColumnType::Int32, None),
             What::Elapsed(_) | What::BytesIn | What::BytesOut | What::Vxid => {
                 (ColumnType::Int64, whole(false))
             }
-            What::AcctField(_, 1..) => {
-                (ColumnType::Int64, whole(false).or_else(|| Some(String::new())))
-            }
+            What::AcctField(_, 1..) => (ColumnType::Int64, address()),
             What::BodyBytes { dash_for_zero } => (ColumnType::Int64, whole(*dash_for_zero)),
-            What::FirstByte | What::ElapsedSeconds => (ColumnType::Seconds, whole(false)),
+            What::FirstByte | What::ElapsedSeconds => {
+                let absent = whole(false).or_else(|| Some("0".to_owned()));
+                (ColumnType::Seconds, absent)
+            }
             What::Epoch(_, Unit::Seconds) => (ColumnType::Epoch(1), whole(false)),
             What::Epoch(_, Unit::Millis) => (ColumnType::Epoch(1_000), whole(false)),
             What::Epoch(_, Unit::Micros) => (ColumnType::Epoch(1_000_000), whole(false)),

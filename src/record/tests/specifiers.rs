@@ -288,6 +288,12 @@ fn json_of_varnishncsa_has_its_own_words_for_absent_values() {
     let task = Task { acct: None, ..task(&log, Side::Client) };
     let format = r#"{"s":"%s","h":"%h","b":"%b","u":"%u","r":"%{Referer}i"}"#;
     assert_eq!(line(format, &csa_json(), &task), r#"{"s":"0","h":"","b":"0","u":"-","r":""}"#);
+    // A count is a number without quotes, too; what is text there has no JSON of varnishncsa's.
+    let bare = r#"{"s":%s,"b":%b,"I":%I,"first":%{Varnish:time_firstbyte}x,"r":%{Referer}i}"#;
+    let want = r#"{"s":0,"b":0,"I":0,"first":0,"r":null}"#;
+    assert_eq!(line(bare, &csa_json(), &task), want);
+    let want = r#"{"s":null,"b":null,"I":null,"first":null,"r":null}"#;
+    assert_eq!(line(bare, &apache(), &task), want);
 }
 
 #[test]
