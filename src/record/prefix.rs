@@ -68,11 +68,14 @@ impl Prefix {
             None if !self.fraction.is_empty() => out.push(b'-'),
             _ => {
                 let time = time.unwrap_or_default();
-                layout.write(super::time::floor(time), out);
-                if !self.fraction.is_empty() {
+                if self.fraction.is_empty() {
+                    layout.write(super::time::floor(time), out);
+                } else {
+                    // Both of the same count: what rounds up to a second has none left over.
+                    let micros = (time * 1e6).round() as i64;
+                    layout.write(micros.div_euclid(1_000_000), out);
                     out.push(b'.');
-                    let micros = (time * 1e6).round().rem_euclid(1e6) as u32;
-                    super::time::padded(micros, 6, out);
+                    super::time::padded(micros.rem_euclid(1_000_000) as u32, 6, out);
                     out.extend_from_slice(self.fraction.as_bytes());
                 }
             }

@@ -190,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn a_lines_second_and_its_fraction_are_of_one_moment() {
+        let options = Options { message: MessageType::Loggly, ..Options::default() };
+        let program = Program::compile("%h", &options, &TagTable::new([])).unwrap();
+        // The last is nearer to the next second than to any microsecond of its own.
+        for (now, time) in [
+            (1_700_000_000.999_999, "22:13:20.999999Z"),
+            (1_700_000_000.999_999_4, "22:13:20.999999Z"),
+            (1_700_000_000.999_999_8, "22:13:21.000000Z"),
+        ] {
+            let mut out = Vec::new();
+            program.render_line(b"x", now, &mut out);
+            let line = String::from_utf8(out).unwrap();
+            assert!(line.contains(time), "{now}: {line}");
+        }
+    }
+
+    #[test]
     fn a_line_that_is_too_long_is_cut_and_marked() {
         let options = Options { max_line: 256, ..Options::default() };
         let (out, truncated) = line(&options, &[b'x'; 1000]);
