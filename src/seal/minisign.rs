@@ -163,6 +163,11 @@ impl Signer {
         self.id
     }
 
+    /// What checks its signatures.
+    pub(crate) fn verifier(&self) -> Verifier {
+        Verifier { id: self.id, key: self.key.verifying_key() }
+    }
+
     /// Signs a block's `statement`, and with it the trusted `comment`.
     #[must_use]
     pub fn sign(&self, statement: &str, comment: &str) -> Signature {

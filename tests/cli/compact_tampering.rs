@@ -429,6 +429,38 @@ fn no_block_is_deleted_whose_metadata_is_not_that_of_a_manifest_that_others_have
     assert_eq!(logs.s3log(&["cat", "access"]).out, logs.lines());
 }
 
+/// Signs the first manifest as it is.
+fn sign(logs: &Logs, secret: &str) {
+    let (bytes, mut metadata) = logs.get(&manifest(1));
+    let signer = Signer::read(Path::new(secret)).unwrap();
+    let text = std::str::from_utf8(&bytes).unwrap();
+    let made = signer.sign(text, "s3log access manifest 2026-11-22 1");
+    metadata.push(("signature".to_owned(), made.signature));
+    metadata.push(("global-signature".to_owned(), made.global));
+    logs.put(&manifest(1), &bytes, &metadata);
+}
+
+#[test]
+fn the_key_of_a_node_vouches_for_no_lines_of_a_manifest() {
+    for (planted, code, left) in
+        [(OTHER_LINES, 1, 4), (Planted { lines: &str::to_owned, metadata: &|_| {} }, 0, 0)]
+    {
+        let mut logs = Logs::start();
+        let (node, of_node) = pair(&logs, "node");
+        let (own, of_own) = pair(&logs, "own");
+        logs.signer = Some(Signer::read(Path::new(&node)).unwrap());
+        for host in ["edge-1", "edge-2"] {
+            (0..2).for_each(|_| drop(logs.block("access", host, 1, 5)));
+        }
+        plant(&logs, &planted);
+        sign(&logs, &node);
+        let keys_of = ["--public-key", &of_node, "--public-key", &of_own, "--sign-key", &own];
+        let ran = compact(&logs, &[&keys_of[..], &["--delete"]].concat());
+        assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (code, left), "{ran:?}");
+        assert_eq!(ran.err.contains("not the lines that the manifest names"), left > 0, "{ran:?}");
+    }
+}
+
 #[test]
 fn a_manifest_that_no_key_vouches_for_is_neither_written_nor_gone_by() {
     let mut logs = Logs::start();
@@ -463,7 +495,8 @@ fn a_manifest_that_no_key_vouches_for_is_neither_written_nor_gone_by() {
 }
 
 #[test]
-fn blocks_whose_object_cannot_be_read_are_kept_unless_their_run_or_a_signature_vouches_for_it() {
+fn blocks_whose_object_cannot_be_read_are_kept_unless_their_run_or_the_key_of_compact_vouches_for_it()
+ {
     let key = age::x25519::Identity::generate();
     let recipient = key.to_public().to_string();
     let mut logs = Logs::usual();
@@ -494,6 +527,12 @@ fn blocks_whose_object_cannot_be_read_are_kept_unless_their_run_or_a_signature_v
     let arguments = ["--encrypt-to", &to, "--public-key", &public, "--sign-key", &secret];
     let identity = ["--identity", file.to_str().unwrap()];
     assert_eq!(compact(&logs, &[&arguments[..], &identity].concat()).code, 0);
+    // Another one signs from here on.
+    let (new, of_new) = pair(&logs, "new");
+    let rotated = ["--public-key", &public, "--public-key", &of_new, "--sign-key", &new];
+    let ran = compact(&logs, &[&["--encrypt-to", &to, "--delete"], &rotated[..]].concat());
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, 2), "{ran:?}");
+    assert!(ran.err.contains("--identity FILE; 2 blocks are kept"), "{ran:?}");
     let ran = compact(&logs, &[&arguments[..], &["--delete"]].concat());
     assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (0, 0), "{ran:?}");
 }

@@ -5,10 +5,11 @@
 //! Parquet object the lines of each block, and the block itself is the one that the manifest names.
 //!
 //! That the lines of an object are those of the blocks is the word of whoever wrote the manifest, and anyone who can
-//! write to the bucket could have. It is believed of the manifests that this run has written, and of those that a
-//! key has signed, if signatures are asked for: others are not gone by then. Of any other manifest the lines are
-//! read on both sides, of the object and of each block, and both have the hash that the manifest says; and it has each
-//! pair of the block's metadata, which is all that is left of the chain and of the signature.
+//! write to the bucket could have. It is believed of the manifests that this run has written, and of those that its
+//! own key has signed: that of a node is for blocks, and whoever has broken into the node could have those of all
+//! others deleted. Of any other manifest the lines are read on both sides, of the object and of each block, and both
+//! have the hash that the manifest says; and it has each pair of the block's metadata, which is all that is left of the
+//! chain and of the signature.
 
 use std::collections::HashSet;
 use std::io::Read as _;
@@ -26,6 +27,7 @@ use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::cli::verify::wrong_blocks;
 use crate::s3::Outcome;
+use crate::seal::{Signer, Verifier};
 
 /// How often a connection may break within an object.
 const BREAKS: u32 = 4;
@@ -47,6 +49,7 @@ impl Deleter<'_> {
     /// The listing, or a manifest that cannot be used.
     pub(super) fn delete(&self, complaints: &mut Complaints) -> Result<u64, Error> {
         let (source, keys) = (self.source, &self.batcher.keys);
+        let signer = self.batcher.signer.as_ref().map(Signer::verifier);
         let listed = manifests(source, self.plan.times(), &Progress::hidden())?;
         if listed.manifests.is_empty() {
             return Ok(0);
@@ -56,7 +59,9 @@ impl Deleter<'_> {
         for key in listed.manifests.values() {
             let Some(loaded) = read(source, key)? else { continue };
             let signed = loaded.signed(keys);
-            let believed = !keys.is_empty() || self.written.contains(&loaded.sha256);
+            let own = |own: &Verifier| loaded.signed(std::slice::from_ref(own)).is_ok();
+            let believed =
+                self.written.contains(&loaded.sha256) || signer.as_ref().is_some_and(own);
             let failed = |problem: String| Error::Block { key: key.clone(), problem };
             let manifest = loaded.manifest.map_err(|problem| {
                 failed(format!("the manifest cannot be used: {problem}; run s3log verify"))

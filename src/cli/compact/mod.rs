@@ -120,7 +120,7 @@ pub(super) struct CompactArgs {
     #[arg(long, env = "S3LOG_VERIFY_KEY", value_name = "FILE|KEY")]
     public_key: Vec<String>,
     /// Delete blocks that manifests name, after the objects with their lines were read back. Blocks of a manifest
-    /// that this run has not written and no --public-key vouches for are read as well, and compared.
+    /// that neither this run has written nor the key of --sign-key has signed are read as well, and compared.
     #[arg(long)]
     delete: bool,
     /// Only say what would be compacted.
