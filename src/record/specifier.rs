@@ -193,9 +193,12 @@ impl Specifier<'_, '_> {
     }
 
     fn time(&mut self, argument: &str) -> Result<()> {
+        let apache = self.builder.dialect == Dialect::Apache;
         let (edge, format) = match argument.split_once(':') {
             Some(("begin", format)) => (Edge::Begin, format),
             Some(("end", format)) => (Edge::End, format),
+            None if apache && argument == "begin" => (Edge::Begin, ""),
+            None if apache && argument == "end" => (Edge::End, ""),
             _ => (Edge::Begin, argument),
         };
         let unit = match format {
@@ -205,6 +208,13 @@ impl Specifier<'_, '_> {
             "msec_frac" => Unit::MillisFraction,
             "usec_frac" => Unit::MicrosFraction,
             "" => return self.clock(edge, CLF),
+            // It would print itself, in each line.
+            text if apache && !text.contains('%') => {
+                return self.refuse(
+                    "%{...}t takes a format of strftime, sec, msec, usec, msec_frac or usec_frac, \
+                     each also behind begin: or end:",
+                );
+            }
             _ => return self.clock(edge, format),
         };
         self.builder.print(What::Epoch(edge, unit));

@@ -35,6 +35,8 @@ fn every_mistake_has_its_sentence() {
         ("%{a:b}i", "may end in :first or :last"),
         ("%{Varnish:foo}x", "Varnish: takes time_firstbyte"),
         ("%{Vinyl:foo}x", "Varnish: takes time_firstbyte"),
+        ("%{secs}t", "%{...}t takes a format of strftime, sec, msec, usec, msec_frac or usec_frac"),
+        ("%{end:millis}t", "%{...}t takes a format of strftime, sec, "),
         ("%{s3log:foo}x", "s3log: takes reason, elapsed, sample or incomplete"),
         ("%{VSL:}x", "a tag is missing"),
         ("%{VSL:Nope}x", "no such log tag"),
@@ -65,7 +67,7 @@ fn every_mistake_has_its_sentence() {
         ("{\"a\":%{%H\"%M}t}", "is not JSON"),
         ("{\"a\":%{%F%t%T}t}", "is not JSON"),
         ("{\"a\":%{%H\\}t}", "is not JSON"),
-        ("{\"a\":%{\",\"b\":\"}t}", "is not JSON"),
+        ("{\"a\":%{%F\",\"b\":\"}t}", "is not JSON"),
         ("{%{%F}t:1}", "is not JSON"),
     ] {
         let got = error(format);

@@ -206,6 +206,19 @@ fn an_absent_value_has_the_text_of_its_dialect() {
     }
 }
 
+/// `log_request_time` of Apache's mod_log_config: an edge alone is `%t` of it.
+#[test]
+fn an_edge_alone_is_the_common_log_formats_time_of_it_in_apache() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    let want = "[14/Nov/2023:22:13:20 +0000]";
+    for format in ["%{begin}t", "%{end}t", "%{begin:}t", "%{end:}t"] {
+        assert_eq!(line(format, &apache(), &task), want, "{format}");
+    }
+    // varnishncsa passes them to strftime.
+    assert_eq!(line("%{end}t", &csa(), &task), "end");
+}
+
 #[test]
 fn no_bytes_of_body_are_a_dash_in_apache_and_a_zero_in_varnishncsa() {
     let log = client();
