@@ -74,11 +74,11 @@ impl<'a> Values<'_, '_, '_, 'a> {
             },
             What::HitMiss => match self.found.hit {
                 Some(hit) => self.line.raw(place, if hit { b"hit" } else { b"miss" }),
-                None => self.line.unknown(place),
+                None => self.nothing(place),
             },
             What::Handling => match self.found.handling {
                 Some(handling) => self.line.raw(place, handling_name(handling)),
-                None => self.line.unknown(place),
+                None => self.nothing(place),
             },
             What::Side => {
                 self.line.raw(place, if self.task.side == Side::Client { b"c" } else { b"b" });
@@ -96,7 +96,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
                 Some(Connection::Aborted) => self.line.raw(place, b"X"),
                 Some(Connection::KeptAlive) => self.line.raw(place, b"+"),
                 Some(Connection::Closed) => self.line.raw(place, b"-"),
-                None => self.line.unknown(place),
+                None => self.nothing(place),
             },
             What::Incomplete => self.line.flag(),
             What::Fixed(text) if *text == "-" => self.line.unknown(place),
@@ -108,6 +108,14 @@ impl<'a> Values<'_, '_, '_, 'a> {
                     None => self.line.absent(place, Missing::Dash),
                 }
             }
+        }
+    }
+
+    /// Stands for a word that this task has not: in JSON, varnishncsa's own dash is text.
+    fn nothing(&mut self, place: Place) {
+        match self.program.dialect {
+            Dialect::Apache => self.line.absent(place, Missing::Dash),
+            Dialect::Varnishncsa => self.line.unknown(place),
         }
     }
 

@@ -296,6 +296,20 @@ fn json_prints_numbers_bare_and_null_for_what_is_absent() {
 }
 
 #[test]
+fn what_is_absent_is_the_empty_string_in_json_and_what_is_always_a_dash_remains_one() {
+    let log = Log::new().rec("Begin", "req 1 rxreq");
+    let task = Task { acct: None, ..task(&log, Side::Client) };
+    let format = concat!(
+        r#"{"a":"%{Varnish:handling}x","b":"%{Varnish:hitmiss}x","c":"%X","d":"%l","#,
+        r#""e":%{Varnish:handling}x,"f":%X,"g":%l}"#
+    );
+    let want = r#"{"a":"","b":"","c":"","d":"-","e":null,"f":null,"g":null}"#;
+    assert_eq!(line(format, &apache(), &task), want);
+    let want = r#"{"a":"-","b":"-","c":"-","d":"-","e":null,"f":null,"g":null}"#;
+    assert_eq!(line(format, &csa_json(), &task), want);
+}
+
+#[test]
 fn json_of_varnishncsa_has_its_own_words_for_absent_values() {
     let log = Log::new().rec("Begin", "req 1 rxreq");
     let task = Task { acct: None, ..task(&log, Side::Client) };
