@@ -24,6 +24,13 @@ impl BootId {
         let [e, f] = random.to_be_bytes();
         Self([a, b, c, d, e, f])
     }
+
+    /// Seconds since 1970 of the start.
+    #[must_use]
+    pub(crate) const fn seconds(self) -> u64 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d]) as u64
+    }
 }
 
 impl fmt::Display for BootId {

@@ -136,3 +136,74 @@ fn a_first_block_that_names_a_predecessor_has_not_expired() {
         found(&ran, "ALTERED", &["edge-1 block 1: the first block names a predecessor"]);
     }
 }
+
+/// Two varnishd of one route on one host, each with a spool of its own: as many blocks of either as `before` says,
+/// the first varnishd's first, and then one of the one that each of `beside` names.
+fn side_by_side(before: [usize; 2], beside: &[usize], restart: bool) -> (Logs, [Vec<Written>; 2]) {
+    let mut logs = Logs::start();
+    logs.route = Some(RouteId::new([7; 8]));
+    let mut blocks = [Vec::new(), Vec::new()];
+    let alone = [vec![0; before[0]], vec![1; before[1]]].concat();
+    for (boot, &of) in alone.iter().map(|of| (1, of)).chain(beside.iter().map(|of| (2, of))) {
+        logs.spool = u8::try_from(of).unwrap();
+        // Only the second one starts again.
+        let boot = if of == 0 {
+            1
+        } else if restart {
+            boot + 1
+        } else {
+            2
+        };
+        blocks[of].push(logs.block("access", "edge-1", boot, 5));
+    }
+    (logs, blocks)
+}
+
+#[test]
+fn two_varnishd_of_one_route_are_no_gap_of_one_another() {
+    let mut cases = Vec::new();
+    // Which of both has come further, which is the first of the range, and which ends first, after a pause.
+    for before in [[2, 9], [9, 2], [4, 4], [4, 5], [5, 4]] {
+        for beside in [[0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0]] {
+            cases.extend([false, true].map(|restart| (before, beside, restart)));
+        }
+        cases
+            .extend([[0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0]].map(|beside| (before, beside, false)));
+    }
+    for (before, beside, restart) in cases {
+        let case = format!("{before:?} {beside:?} {restart}");
+        let (logs, blocks) = side_by_side(before, &beside, restart);
+        assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "{case}");
+        let [asked, time] = since(&logs.blocks[before[0] + before[1]]);
+        let ran = logs.s3log(&["verify", "access", &asked, &time]);
+        assert_eq!(ran.code, 0, "{case}: {}", ran.out);
+        delete(&logs, &logs.blocks[..before[0] + before[1]]);
+        let ran = logs.s3log(&["verify", "access", "--allow-expired"]);
+        assert_eq!(ran.code, 0, "{case}: {}", ran.out);
+        // What is gone between blocks of one of them is seen.
+        for (blocks, before) in blocks.iter().zip(before) {
+            let gone = &blocks[before + 1];
+            let (bytes, metadata) = logs.get(&gone.key);
+            logs.delete(&gone.key);
+            let ran = logs.s3log(&["verify", "access", "--allow-expired"]);
+            assert_eq!((ran.code, findings(&ran)), (1, 1), "{case}: {}", ran.out);
+            if !restart {
+                found(&ran, "MISSING", &[&format!("edge-1 block {}: ", gone.meta.number)]);
+            }
+            logs.put(&gone.key, &bytes, &metadata);
+        }
+    }
+}
+
+#[test]
+fn a_gap_at_a_restart_beside_another_varnishd_is_seen() {
+    for gone in [1, 2] {
+        let (logs, [_, blocks]) = side_by_side([4, 4], &[0, 1, 0, 1, 0, 1, 0], true);
+        delete(&logs, &logs.blocks[..4]);
+        // The last of a boot, or the first of the next one.
+        logs.delete(&blocks[2 + gone].key);
+        let ran = logs.s3log(&["verify", "access", "--allow-expired"]);
+        found(&ran, "GAP", &[&format!("edge-1 block {}: ", 3 + gone)]);
+        assert_eq!(findings(&ran), 1, "{}", ran.out);
+    }
+}

@@ -100,7 +100,7 @@ fn a_longer_chain_does_not_hide_that_the_end_was_replaced() {
         logs.delete(&blocks[3].key);
         let mut like = blocks[3].meta.clone();
         like.route = route;
-        let (one, two) = (BootId::new(START + forger.0, 7), BootId::new(START + forger.1, 7));
+        let [one, two] = [forger.0, forger.1].map(|boot| BootId::new(logs.began(boot), 7));
         let four = forged(&logs, &like, one, 4, Some(blocks[2].meta.sha256));
         forged(&logs, &like, two, 5, Some(four.sha256));
         assert_eq!(logs.s3log(&["verify", "access"]).code, 0, "every link holds");

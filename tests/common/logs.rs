@@ -37,6 +37,8 @@ pub struct Logs {
     /// Overwrites, as one does who wants to do harm.
     pub client: Client,
     payloads: HashMap<String, Vec<u8>>,
+    /// When each boot began, in seconds since 1970.
+    boots: HashMap<u64, u64>,
     /// Seconds since 1970 of the next block's first record.
     pub now: u64,
     pub codec: Codec,
@@ -45,6 +47,8 @@ pub struct Logs {
     pub signer: Option<Signer>,
     /// The route of the next blocks, which have a spool of their own.
     pub route: Option<RouteId>,
+    /// Which of a host's spools the next blocks go through: each varnishd has one.
+    pub spool: u8,
 }
 
 impl Logs {
@@ -61,11 +65,13 @@ impl Logs {
             directory,
             client,
             payloads: HashMap::new(),
+            boots: HashMap::new(),
             now: START,
             codec: Codec::default(),
             sealing: None,
             signer: None,
             route: None,
+            spool: 0,
         };
         logs.credentials(SECRET_KEY);
         logs.settings(&["access", "errors"]);
@@ -139,12 +145,15 @@ impl Logs {
         chunks: impl IntoIterator<Item = T>,
     ) -> (String, Meta) {
         let route = self.route.map_or_else(String::new, |route| route.to_string());
-        let name = format!("{host}-{stream}{route}");
+        let name = format!("{host}-{stream}{route}-{}", self.spool);
         // Each has a boot of its own, as routes of one process have.
         let random = 7 + u16::try_from(route.bytes().map(u32::from).sum::<u32>()).unwrap();
+        let began = START + boot;
+        self.boots.entry(boot).or_insert_with(|| began.max(self.now));
+        let boot = BootId::new(self.began(boot), random);
         let written = {
             let disk = Disk::open(&self.path("hosts").join(&name)).unwrap();
-            let mut options = Options::new(stream, host, BootId::new(START + boot, random));
+            let mut options = Options::new(stream, host, boot);
             options.naming = Naming::new(PATH, Naming::DEFAULT_TIMESTAMP).unwrap();
             options.codec = self.codec.kind();
             options.sealing = self.sealing.clone();
@@ -181,6 +190,11 @@ impl Logs {
         };
         self.now += 10;
         written
+    }
+
+    /// When a boot began: no earlier one is at work any more.
+    pub fn began(&self, boot: u64) -> u64 {
+        self.boots.get(&boot).copied().unwrap_or(START + boot)
     }
 
     /// The next block of each host begins a chain, as with a new spool.

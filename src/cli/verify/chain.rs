@@ -141,15 +141,18 @@ impl<'a> Walk<'a> {
         may_be_one(self.chain.route, member.meta.route)
     }
 
-    /// Whether `member` is surely older than this chain's tail, so that it cannot follow it.
-    fn is_younger(&self, member: &Member<'_>) -> bool {
+    /// Whether `member`, of another boot, may follow this chain's tail: a spool is one process's at a time.
+    fn may_precede(&self, member: &Member<'_>) -> bool {
         let (tail, meta) = (self.tail.meta, member.meta);
-        tail.boot > meta.boot && tail.first > meta.first
+        tail.first <= meta.first && has_ended(tail.last, meta.boot)
     }
 
-    /// Whether this chain had ended before `after` began, on the same route.
+    /// Whether this chain had ended before `after` began, on the same route, and no other process was at work on
+    /// `after` meanwhile.
     fn is_before(&self, after: &Self) -> bool {
-        self.chain.route == after.chain.route && self.chain.last <= after.head.meta.first
+        self.chain.route == after.chain.route
+            && self.chain.last <= after.head.meta.first
+            && has_ended(self.chain.last, after.chain.first_boot)
     }
 
     /// Whether `member` says that it follows this chain's tail.
@@ -157,6 +160,11 @@ impl<'a> Walk<'a> {
         self.tail.meta.number.checked_add(1) == Some(member.meta.number)
             && member.meta.previous == Some(self.tail.meta.sha256)
     }
+}
+
+/// Whether a block whose last record is of this time, in ns since 1970, was complete when a boot began.
+fn has_ended(last: u64, boot: BootId) -> bool {
+    last / 1_000_000_000 <= boot.seconds()
 }
 
 /// Walks the chains of all hosts. With `open_start`, the first blocks may be gone.
@@ -168,9 +176,13 @@ pub(super) fn chains(members: &[Member<'_>], open_start: bool) -> (Vec<Chain>, V
     let (mut chains, mut findings) = (Vec::new(), Vec::new());
     for blocks in hosts.values_mut() {
         blocks.sort_by_key(|member| (member.meta.number, member.meta.boot));
+        let followed: HashSet<(u64, Digest)> = blocks
+            .iter()
+            .filter_map(|member| Some((member.meta.number.checked_sub(1)?, member.meta.previous?)))
+            .collect();
         let mut walks: Vec<Walk<'_>> = Vec::new();
         for member in blocks.iter() {
-            step(&mut walks, *member, open_start, &mut findings);
+            step(&mut walks, *member, &followed, open_start, &mut findings);
         }
         if open_start {
             findings.extend(walks.iter().filter_map(|walk| no_expiry(walk, &walks)));
@@ -195,10 +207,12 @@ pub(super) fn may_be_one(one: Option<RouteId>, other: Option<RouteId>) -> bool {
     one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
-/// Puts a block to the chain it belongs to, and says what is wrong there.
+/// Puts a block to the chain it belongs to, and says what is wrong there. `followed` are number and hash of the
+/// blocks that another one names as its predecessor.
 fn step<'a>(
     walks: &mut Vec<Walk<'a>>,
     member: Member<'a>,
+    followed: &HashSet<(u64, Digest)>,
     open_start: bool,
     findings: &mut Vec<Finding>,
 ) {
@@ -224,13 +238,15 @@ fn step<'a>(
         walks.push(Walk::begin(member));
         return;
     }
-    // The link is broken: the chain of the same boot, else the latest one of the route that is not younger.
+    // The link is broken: the chain of the same boot, else the latest one of the route that had ended.
+    let goes_on =
+        |walk: &Walk<'_>| followed.contains(&(walk.tail.meta.number, walk.tail.meta.sha256));
     let before = |walk: &Walk<'_>| walk.tail.meta.number < meta.number;
     let same = walks.iter().position(|walk| before(walk) && walk.tail.meta.boot == meta.boot);
     let other = || {
         let fits = walks.iter().enumerate();
         let fits = fits.filter(|(_, walk)| before(walk) && walk.may_have(&member));
-        let fits = fits.filter(|(_, walk)| !walk.is_younger(&member));
+        let fits = fits.filter(|(_, walk)| walk.may_precede(&member) && !goes_on(walk));
         fits.max_by_key(|(_, walk)| (walk.tail.meta.first, walk.tail.meta.number))
             .map(|(place, _)| place)
     };
