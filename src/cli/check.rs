@@ -230,7 +230,7 @@ impl Report<'_> {
         }
         let opened = settings.map_err(Error::from).and_then(|settings| {
             let client = client(&settings)?;
-            Ok(Source { settings, client })
+            Ok(Source::new(settings, client))
         });
         match opened {
             Ok(source) => self.all(&source, &format!(", for the records that wait in {path}")),
@@ -505,7 +505,7 @@ fn write(source: &Source) -> (String, String, Answer) {
             Ok(Box::new(Cursor::new(body.clone().into_bytes())))
         },
         sending: PutObject::UNTOLD,
-        unanswered: 0,
+        patience: Duration::ZERO,
     };
     let mut answer = source.client.put(&object);
     for _ in 0..2 {

@@ -29,7 +29,7 @@ pub enum Error {
         /// What was asked.
         what: String,
         /// What came back.
-        answer: Answer,
+        answer: Box<Answer>,
     },
     /// A listing that breaks off or does not end.
     #[error("list {place}: {problem}")]

@@ -10,7 +10,7 @@ use super::error::bare;
 use crate::clock::{Clock, System};
 use crate::regular_file;
 use crate::s3::credentials::chain;
-use crate::s3::{Client, SetupError};
+use crate::s3::{Client, Patience, SetupError};
 use crate::settings::table::{ARGUMENTS, argument, names};
 use crate::settings::{self, Settings, variables};
 
@@ -213,9 +213,15 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
 pub(super) struct Source {
     pub(super) settings: Settings,
     pub(super) client: Client,
+    /// What its gateway's silences have shown.
+    pub(super) patience: Patience,
 }
 
 impl Source {
+    pub(super) fn new(settings: Settings, client: Client) -> Self {
+        Self { settings, client, patience: Patience::default() }
+    }
+
     /// One for each stream that was named, see [`Connection::streams`].
     ///
     /// # Errors
@@ -224,7 +230,7 @@ impl Source {
         let open = |stream: &String| {
             let settings = connection.settings_to_read(stream)?;
             let client = client(&settings)?;
-            Ok(Self { settings, client })
+            Ok(Self::new(settings, client))
         };
         connection.streams(named)?.iter().map(open).collect()
     }
@@ -237,6 +243,6 @@ impl Source {
         arguments.set("bucket", Some("logs".to_owned()));
         let settings = Settings::read(&arguments).unwrap();
         let client = client(&settings).unwrap();
-        Self { settings, client }
+        Self::new(settings, client)
     }
 }

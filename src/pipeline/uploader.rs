@@ -9,19 +9,19 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 
+use super::Pipeline;
 use super::gate::{Failed, Pass};
 use super::uploads::{End, Tried};
 use super::view::milliseconds;
-use super::{Pipeline, Target};
 use crate::block::Meta;
 use crate::events::{Level, more_like_it};
-use crate::s3::{Action, Answer, Attempted, Client, Failure, Outcome, PutObject};
+use crate::s3::{Action, Answer, Attempted, Client, Failure, Outcome, PutObject, PutOnce};
 use crate::spool::{SealedBlock, SpoolError};
 use crate::stats::{add, set};
 
@@ -47,7 +47,13 @@ pub(super) fn run(pipeline: &Pipeline, index: usize, woken: &Parker) {
             Ok((number, pass)) => {
                 let spare = pass.clone();
                 let attempt = AssertUnwindSafe(|| match pipeline.target() {
-                    Some(target) => Upload { pipeline, target, number }.run(pass),
+                    Some(target) => {
+                        let client = target.client.as_ref();
+                        let bucket = client.map(|client| -> &dyn PutOnce { client });
+                        let wait = Upload { pipeline, bucket, number }.run(pass);
+                        tell_notices(pipeline, client);
+                        wait
+                    }
                     None => {
                         pipeline.uploads.gate.unused(pass);
                         Some(IDLE)
@@ -92,6 +98,15 @@ fn look_at_files(pipeline: &Pipeline) {
     }
 }
 
+/// What an operator should know although the gateway stores.
+fn tell_notices(pipeline: &Pipeline, client: Option<&Client>) {
+    let Some(client) = client else { return };
+    let credentials = client.credentials().notice(pipeline.environment.clock.unix());
+    for notice in credentials.into_iter().chain(client.notice()) {
+        pipeline.tell(Level::Warn, &notice);
+    }
+}
+
 /// An uploader has panicked with this block in hand: how long it is left alone, or `None` when it
 /// is in quarantine, the second time.
 fn panicked(pipeline: &Pipeline, number: u64) -> Option<Duration> {
@@ -124,10 +139,7 @@ fn renew(pipeline: &Pipeline) {
     }
     *news = seen;
     uploads.gate.open();
-    for tried in uploads.tried().values_mut() {
-        // What is known to be stored stays so.
-        tried.attempts = Tried::new().attempts;
-    }
+    uploads.tried().values_mut().for_each(Tried::renew);
     pipeline.store.forget_waits();
 }
 
@@ -158,7 +170,8 @@ fn claim(pipeline: &Pipeline) -> Result<(u64, Pass), Duration> {
 /// One claimed block and one attempt.
 struct Upload<'a> {
     pipeline: &'a Pipeline,
-    target: Arc<Target>,
+    /// None where another process uploads.
+    bucket: Option<&'a dyn PutOnce>,
     number: u64,
 }
 
@@ -200,22 +213,17 @@ impl Upload<'_> {
             metadata: &metadata,
             open: &|| self.open(&first),
             sending: &|bytes| underway.sending(bytes),
-            unanswered: 0,
+            patience: Duration::ZERO,
         };
         let clock = &*self.pipeline.environment.clock;
-        let Some(client) = &self.target.client else {
+        let Some(bucket) = self.bucket else {
             // The settings have changed meanwhile, and another process uploads.
             gate.unused(pass);
             return Some(Duration::ZERO);
         };
-        let attempted = tried.attempts.once(client, &object, clock);
+        let patience = &self.pipeline.uploads.patience;
+        let attempted = tried.attempts.once(bucket, &object, clock, patience);
         drop(underway);
-        if let Some(notice) = client.credentials().notice(clock.unix()) {
-            self.pipeline.tell(Level::Warn, &notice);
-        }
-        if let Some(notice) = client.notice() {
-            self.pipeline.tell(Level::Warn, &notice);
-        }
         match attempted {
             Attempted::Stored { elapsed, .. } => {
                 let stats = &self.pipeline.stats;
@@ -342,3 +350,7 @@ impl Upload<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(s3log_loom))]
+mod tests;

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use super::gate::Gate;
 use crate::events::RateLimit;
-use crate::s3::{Attempts, Backoff};
+use crate::s3::{Attempts, Backoff, Patience};
 
 /// What the uploaders of a stream know together.
 #[derive(Debug, Default)]
 pub(super) struct Uploads {
     pub(super) gate: Gate,
+    /// Stays when settings change: the route is the same, and so is the gateway.
+    pub(super) patience: Patience,
     /// What was tried with the blocks that wait. A block in hand is not in it.
     tried: Mutex<HashMap<u64, Tried>>,
     /// The [news](super::Pipeline::news) that the waits belong to.
@@ -38,6 +40,11 @@ pub(super) struct Tried {
 impl Tried {
     pub(super) fn new() -> Self {
         Self { attempts: Attempts::new(Backoff::new(fastrand::Rng::new())), end: None }
+    }
+
+    /// With other settings: it need not wait for what was wrong before. What is known to be stored stays so.
+    pub(super) fn renew(&mut self) {
+        self.attempts = self.attempts.anew(Backoff::new(fastrand::Rng::new()));
     }
 }
 

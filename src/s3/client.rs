@@ -360,6 +360,7 @@ impl Client {
             message: parts.join(", "),
             request_id: redact(id),
             retry_after: date::retry_after(&head.retry_after, head.date.unwrap_or(unix)),
+            silence: Duration::ZERO,
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `classify`, `advice` | an answer's outcome, and what an operator does next |
 //! | `learnt` | what a gateway's answers have shown of it |
 //! | [`backoff`], [`retry`] | attempts until the object is there |
+//! | `patience` | how long a gateway that says nothing is waited for |
 //!
 //! Non-goals: multipart uploads (a block is at most 5 GiB), aws-chunked bodies (gateways refuse
 //! them), presigned URLs.
@@ -39,6 +40,7 @@ mod learnt;
 pub mod object;
 mod options;
 pub mod outcome;
+mod patience;
 mod put;
 pub mod read;
 pub mod retry;
@@ -52,5 +54,6 @@ pub use http::{HttpSetupError, Proxy};
 pub use object::{Checksum, Gateway, ObjectOptions, OptionError, PutObject};
 pub use options::Options;
 pub use outcome::{Action, Answer, Failure, Outcome};
+pub use patience::Patience;
 pub use read::{Get, Head};
 pub use retry::{Attempted, Attempts, PutOnce};

@@ -149,6 +149,8 @@ pub struct Answer {
     pub request_id: String,
     /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// The longest that the gateway took no more of a PUT's body, or did not answer it.
+    pub silence: Duration,
 }
 
 impl Answer {
@@ -162,6 +164,7 @@ impl Answer {
             message: message.into(),
             request_id: String::new(),
             retry_after: None,
+            silence: Duration::ZERO,
         }
     }
 

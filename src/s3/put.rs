@@ -5,7 +5,9 @@
 //! block's hash, and that the answer is 200 without a body and with the body's MD5 as its entity
 //! tag. Whatever is less than that is settled by HEAD, see [`confirm`](super::confirm).
 
+use std::cell::Cell;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::classify::{asks_to_wait, classify, may_be_there};
 use super::client::{Call, Client, ERROR_BODY, Heading, Signed};
@@ -19,18 +21,51 @@ use super::outcome::{Action, Answer, Outcome};
 use super::retry::PutOnce;
 use super::wire::{encode, xml};
 
+/// How long the gateway has said nothing, from the first piece of the body to the answer.
+#[derive(Debug, Default)]
+struct Silence {
+    /// When the last piece was handed to the connection.
+    since: Cell<Option<Instant>>,
+    longest: Cell<Duration>,
+}
+
+impl Silence {
+    /// Another piece goes to the connection, which has taken the one before.
+    fn is_broken(&self) {
+        self.is_over();
+        self.since.set(Some(Instant::now()));
+    }
+
+    /// There is an answer, or none is waited for any longer.
+    fn is_over(&self) {
+        let lasted = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.longest.set(self.longest.get().max(lasted));
+    }
+}
+
 impl Client {
     /// One attempt to store `object`. Blocks for at most the options' deadline, and again for the
     /// requests that settle what is in doubt.
     #[must_use]
     pub fn put(&self, object: &PutObject<'_>) -> Answer {
         let options = self.learnt().adapt(&self.options().object);
-        match self.attempt(object, &options) {
-            Ok(answer) | Err(answer) => answer,
+        let silence = Silence::default();
+        let sending = |bytes| {
+            silence.is_broken();
+            (object.sending)(bytes);
+        };
+        let told = PutObject { sending: &sending, ..*object };
+        match self.attempt(&told, &options, &silence) {
+            Ok(answer) | Err(answer) => Answer { silence: silence.longest.get(), ..answer },
         }
     }
 
-    fn attempt(&self, object: &PutObject<'_>, options: &ObjectOptions) -> Result<Answer, Answer> {
+    fn attempt(
+        &self,
+        object: &PutObject<'_>,
+        options: &ObjectOptions,
+        silence: &Silence,
+    ) -> Result<Answer, Answer> {
         let sums = object::sums(object, options).map_err(|error| unreadable(&error))?;
         let now = self.now();
         let times = (now, now.min(self.clock.unix()));
@@ -53,10 +88,11 @@ impl Client {
             payload_sha256: &hash,
             body: Some(&mut body),
             deadline: self.options().deadline(object.len),
-            patience: Patience::Short(self.options().silence(object.len, object.unanswered)),
+            patience: Patience::Short(self.options().silence(object.len, object.patience)),
             ask_first,
             cost: self.gateway().put_cost(object.len),
         });
+        silence.is_over();
         let (response, signed) = match answered {
             Ok(answered) => answered,
             Err(answer) => return Err(self.without_answer(object.key, answer, &mut body)),

@@ -6,6 +6,7 @@ use super::backoff::Backoff;
 use super::object::PutObject;
 use super::outcome::Answer;
 use super::outcome::{Action, Failure, Outcome};
+use super::patience::Patience;
 use crate::clock::Clock;
 
 /// A block is set aside after so many attempts that found the fault in the block itself.
@@ -44,8 +45,8 @@ pub struct Attempts {
     attempts: u32,
     /// Those of them that found the fault in the block.
     condemned: u32,
-    /// Those of them that ran out of time.
-    unanswered: u32,
+    /// Twice the longest silence that ended one of them.
+    patience: Duration,
     /// When the first one began, in monotonic time.
     since: Option<Duration>,
 }
@@ -54,21 +55,32 @@ impl Attempts {
     /// None yet; the waits come from `backoff`.
     #[must_use]
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, attempts: 0, condemned: 0, unanswered: 0, since: None }
+        Self { backoff, attempts: 0, condemned: 0, patience: Duration::ZERO, since: None }
     }
 
-    /// One more attempt.
+    /// As if there had been none, with what the gateway has shown of its silences: that goes with the
+    /// gateway and not with what was wrong before.
+    #[must_use]
+    pub(crate) fn anew(&self, backoff: Backoff) -> Self {
+        Self { patience: self.patience, ..Self::new(backoff) }
+    }
+
+    /// One more attempt, which waits for as long as any before it has shown to be needed: those of the block, or those
+    /// that `patience` has heard of.
     pub fn once(
         &mut self,
         store: &dyn PutOnce,
         object: &PutObject<'_>,
         clock: &dyn Clock,
+        patience: &Patience,
     ) -> Attempted {
         let since = *self.since.get_or_insert_with(|| clock.monotonic());
-        let answer = store.put(&PutObject { unanswered: self.unanswered, ..*object });
+        let least = self.patience.max(patience.least());
+        let answer = store.put(&PutObject { patience: least, ..*object });
+        patience.heard(&answer);
         self.attempts = self.attempts.saturating_add(1);
         if answer.outcome == Outcome::TimedOut {
-            self.unanswered = self.unanswered.saturating_add(1);
+            self.patience = self.patience.max(answer.silence.saturating_mul(2));
         }
         let (attempts, elapsed) = (self.attempts, clock.monotonic().saturating_sub(since));
         let (action, outcome) = (answer.action(), answer.outcome);

@@ -303,8 +303,8 @@ mod s3log {
             connect_timeout: Option<&CStr>,
             /// The time limit for a request without its body, from 1s to 1h. A body adds one second
             /// for every 64KB. A gateway that has the whole body and does not answer, or reads no
-            /// more of it, gets at most 64 seconds more than `timeout`, and twice that after each
-            /// attempt for the block that ran out of time. Default: 30s.
+            /// more of it, gets at most 64 seconds more than `timeout`, twice that after each attempt
+            /// that ran out of time, and after a slow answer twice what that took. Default: 30s.
             timeout: Option<&CStr>,
             /// An AWS STS role to assume with the credentials found. Default: none.
             role_arn: Option<&CStr>,

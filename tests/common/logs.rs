@@ -224,7 +224,7 @@ impl Logs {
             metadata,
             open: &open,
             sending: PutObject::UNTOLD,
-            unanswered: 0,
+            patience: Duration::ZERO,
         });
         assert_eq!(answer.action(), Action::Done, "{answer}");
     }

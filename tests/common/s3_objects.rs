@@ -9,7 +9,7 @@ use vmod_s3log::clock::Clock;
 use vmod_s3log::s3::credentials::{Cache, Credentials, CredentialsError, Provider};
 use vmod_s3log::s3::{
     Action, Addressing, Answer, Attempted, Attempts, Backoff, Bucket, Client, Endpoint, Failure,
-    Options, PutObject, PutOnce,
+    Options, Patience, PutObject, PutOnce,
 };
 
 use super::s3_server::BUCKET;
@@ -58,7 +58,7 @@ pub fn object<T>(key: &str, body: &[u8], with: impl FnOnce(&PutObject<'_>) -> T)
         metadata: &metadata,
         open: &open,
         sending: PutObject::UNTOLD,
-        unanswered: 0,
+        patience: Duration::ZERO,
     })
 }
 
@@ -91,8 +91,9 @@ pub fn upload(
     notice: &mut dyn FnMut(&Failure, Action, Duration),
 ) -> Finished {
     let mut attempts = Attempts::new(backoff);
+    let patience = Patience::default();
     loop {
-        match attempts.once(store, object, clock) {
+        match attempts.once(store, object, clock, &patience) {
             Attempted::Stored { attempts, elapsed, already } => {
                 return Finished::Stored { attempts, elapsed, already };
             }

@@ -818,6 +818,8 @@ fn a_gateway_that_has_the_whole_block_and_never_answers_is_not_waited_for_until_
     let silent = put(&client, "k", &vec![b'x'; 64 << 20]);
     assert_eq!(silent.outcome, Outcome::TimedOut, "{silent:?}");
     assert!(silent.message.contains("receive response"), "{silent}");
+    // What was waited in vain, for the next attempt to wait longer: at least the wait that there was.
+    assert!(silent.silence >= with_floor_rate(&fake, 1 << 20).options().timeout, "{silent:?}");
     assert!(silent.to_string().contains("if it is only slow, raise timeout"), "{silent}");
 }
 
@@ -837,18 +839,19 @@ fn a_gateway_that_reads_no_more_of_a_block_is_not_waited_for_until_the_deadline(
 
 #[test]
 fn a_gateway_that_is_slow_and_honest_is_given_more_time_at_each_attempt_that_ran_out_of_it() {
-    /// Answers whoever has had the patience of two such attempts.
-    struct Slow(Mutex<Vec<(u32, Outcome)>>);
+    /// Answers after 200 s whoever is still there, and waits for nobody less than 94.
+    struct Slow(Mutex<Vec<(u64, Outcome)>>);
     impl PutOnce for Slow {
         fn put(&self, object: &PutObject<'_>) -> Answer {
             let mut seen = self.0.lock().unwrap();
-            let outcome = match (object.unanswered, seen.len()) {
-                (_, 1) => Outcome::Busy,
-                (2.., _) => Outcome::Stored,
-                _ => Outcome::TimedOut,
+            let patience = object.patience.as_secs().max(94);
+            let (outcome, silence) = match (patience, seen.len()) {
+                (_, 1) => (Outcome::Busy, 1),
+                (200.., _) => (Outcome::Stored, 200),
+                _ => (Outcome::TimedOut, patience),
             };
-            seen.push((object.unanswered, outcome));
-            Answer::local(outcome, "")
+            seen.push((patience, outcome));
+            Answer { silence: Duration::from_secs(silence), ..Answer::local(outcome, "") }
         }
         fn reread_credentials(&self) {}
     }
@@ -858,7 +861,10 @@ fn a_gateway_that_is_slow_and_honest_is_given_more_time_at_each_attempt_that_ran
         upload(&slow, object, &Shifted::default(), backoff, &mut |_| true, &mut |_, _, _| ())
     });
     use Outcome::{Busy, Stored, TimedOut};
-    assert_eq!(*slow.0.lock().unwrap(), [(0, TimedOut), (1, Busy), (1, TimedOut), (2, Stored)]);
+    assert_eq!(
+        *slow.0.lock().unwrap(),
+        [(94, TimedOut), (188, Busy), (188, TimedOut), (376, Stored)]
+    );
 }
 
 #[test]

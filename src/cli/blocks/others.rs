@@ -101,7 +101,10 @@ fn of_others(blocks: Vec<&FoundBlock<'_>>) -> Result<Vec<bool>, Error> {
                 }
                 Err(answer) if matches!(answer.outcome, Outcome::NoObject | Outcome::Refused) => {}
                 Err(answer) => {
-                    failed = Some(Error::Gateway { what: format!("head {}", found.key), answer });
+                    failed = Some(Error::Gateway {
+                        what: format!("head {}", found.key),
+                        answer: answer.into(),
+                    });
                     return ControlFlow::Break(());
                 }
             }

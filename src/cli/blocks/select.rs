@@ -283,7 +283,8 @@ pub(in crate::cli) fn metas<'a>(
                 }
                 Err(answer) => {
                     let key = blocks.get(place).map_or("", |found| &found.key);
-                    failed = Some(Error::Gateway { what: format!("head {key}"), answer });
+                    failed =
+                        Some(Error::Gateway { what: format!("head {key}"), answer: answer.into() });
                     return ControlFlow::Break(());
                 }
             };

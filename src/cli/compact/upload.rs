@@ -1,13 +1,14 @@
 //! An object and a manifest into the bucket.
 
 use std::io::{Cursor, Read};
+use std::time::Duration;
 
 use super::scratch::Scratch;
 use crate::block::{Digest, Signature};
 use crate::cli::Error;
 use crate::cli::blocks::patiently;
 use crate::cli::settings::Source;
-use crate::s3::{Action, Answer, Outcome, PutObject};
+use crate::s3::{Action, Answer, Outcome, Patience, PutObject, PutOnce};
 
 /// Metadata of what compaction writes: names without `x-amz-meta-`, and values.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -48,9 +49,10 @@ pub(super) fn part(
         metadata,
         open: &open,
         sending: PutObject::UNTOLD,
-        unanswered: 0,
+        patience: Duration::ZERO,
     };
-    put(source, &object).map_err(|answer| Error::Gateway { what: format!("put {key}"), answer })
+    put(&source.client, &source.patience, &object)
+        .map_err(|answer| Error::Gateway { what: format!("put {key}"), answer: answer.into() })
 }
 
 /// Stores a manifest; `false` when another is there under its key.
@@ -63,7 +65,8 @@ pub(super) fn manifest(
     text: &str,
     metadata: &[(String, String)],
 ) -> Result<bool, Error> {
-    let failed = |answer| Error::Gateway { what: format!("put {key}"), answer };
+    let failed =
+        |answer: Answer| Error::Gateway { what: format!("put {key}"), answer: answer.into() };
     let bytes = text.as_bytes();
     if !source.client.options().object.if_none_match {
         // The gateway does not know If-None-Match: two runs at a time are not told apart.
@@ -76,19 +79,70 @@ pub(super) fn manifest(
     let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(bytes.to_vec()))) };
     let (len, sha256) = (bytes.len() as u64, Digest::of(bytes).0);
     let sending = PutObject::UNTOLD;
-    let unanswered = 0;
-    match put(source, &PutObject { key, len, sha256, metadata, open: &open, sending, unanswered }) {
+    let patience = Duration::ZERO;
+    let object = PutObject { key, len, sha256, metadata, open: &open, sending, patience };
+    match put(&source.client, &source.patience, &object) {
         Ok(()) => Ok(true),
         Err(answer) if answer.outcome == Outcome::Conflict => Ok(false),
         Err(answer) => Err(failed(answer)),
     }
 }
 
-fn put(source: &Source, object: &PutObject<'_>) -> Result<(), Answer> {
-    let mut unanswered = 0;
-    patiently(|| {
-        let answer = source.client.put(&PutObject { unanswered, ..*object });
-        unanswered += u32::from(answer.outcome == Outcome::TimedOut);
+fn put(bucket: &dyn PutOnce, known: &Patience, object: &PutObject<'_>) -> Result<(), Answer> {
+    let attempt = |patience| {
+        let answer = bucket.put(&PutObject { patience, ..*object });
+        known.heard(&answer);
         if answer.action() == Action::Done { Ok(()) } else { Err(answer) }
-    })
+    };
+    match patiently(|| attempt(known.least())) {
+        // Nobody comes back to it later: once for as long as a slow gateway may take.
+        Err(answer) if answer.outcome == Outcome::TimedOut => attempt(Duration::MAX),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::s3::Options;
+
+    const LEN: u64 = 256 << 20;
+
+    /// Answers after so many seconds whoever is still there; and how long each was.
+    struct Slow(u64, Mutex<Vec<u64>>);
+
+    impl PutOnce for Slow {
+        fn put(&self, object: &PutObject<'_>) -> Answer {
+            let patience = Options::default().silence(LEN, object.patience).as_secs();
+            self.1.lock().unwrap().push(patience);
+            let in_time = self.0 <= patience;
+            let outcome = if in_time { Outcome::Stored } else { Outcome::TimedOut };
+            let silence = Duration::from_secs(self.0.min(patience));
+            Answer { silence, ..Answer::local(outcome, "") }
+        }
+
+        fn reread_credentials(&self) {}
+    }
+
+    #[test]
+    fn an_object_for_a_slow_gateway_has_all_the_time_in_the_end_and_the_next_one_at_once() {
+        let (slow, known) = (Slow(2_000, Mutex::default()), Patience::default());
+        let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(std::io::empty())) };
+        let object = PutObject {
+            key: "k",
+            len: LEN,
+            sha256: [0; 32],
+            metadata: &[],
+            open: &open,
+            sending: PutObject::UNTOLD,
+            patience: Duration::ZERO,
+        };
+        for _ in 0..2 {
+            put(&slow, &known, &object).unwrap();
+        }
+        // 64 KB a second, and 30 s.
+        assert_eq!(*slow.1.lock().unwrap(), [94, 188, 376, 752, 4_126, 4_000]);
+    }
 }

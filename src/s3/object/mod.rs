@@ -21,6 +21,7 @@ mod traits;
 
 use std::fmt;
 use std::io::Read;
+use std::time::Duration;
 
 use super::wire::encode;
 pub(super) use body::{Fault, Outgoing, Sent, Told, hashes, sums};
@@ -51,9 +52,9 @@ pub struct PutObject<'a> {
     pub open: &'a dyn Fn() -> std::io::Result<Box<dyn Read>>,
     /// Is told of each piece of the body that is handed to the connection: its bytes.
     pub sending: &'a dyn Fn(u64),
-    /// Attempts for it that have run out of time before: each doubles the time in which the gateway is to
-    /// answer.
-    pub unanswered: u32,
+    /// The least time for which a gateway is waited for that takes no more of the body or does not answer;
+    /// the options' own where that is longer.
+    pub patience: Duration,
 }
 
 impl PutObject<'_> {
