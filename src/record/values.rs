@@ -210,14 +210,7 @@ impl<'a> Values<'_, '_, '_, 'a> {
         let auth = self.found.get(slot::AUTH).bytes;
         // One byte more than a line has, so that a line that is cut says so.
         let user = auth.and_then(|auth| base64::user(auth, self.program.max_line() + 1));
-        let Some(user) = user else {
-            let csa = self.program.dialect == Dialect::Varnishncsa;
-            return if csa {
-                self.line.unknown(place)
-            } else {
-                self.line.absent(place, Missing::Dash)
-            };
-        };
+        let Some(user) = user else { return self.nothing(place) };
         if user.is_empty() && place == Place::Text && self.program.dialect == Dialect::Apache {
             self.line.literal(b"\"\"");
             return;
