@@ -5,7 +5,9 @@
 //! that it makes no difference which block it was. A shut gate lets one attempt through at a time,
 //! with a backoff of its own, and whatever is stored opens it. So an outage costs one request in 30
 //! seconds, however many blocks and uploaders wait; and it is the turn of the block that was not tried
-//! for longest, for the oldest may be what fails.
+//! for longest, for the oldest may be what fails. A gateway that may only be slow is waited for ever longer,
+//! and one that hung may work again meanwhile: beside an attempt that takes long there is a brief one,
+//! which waits no longer than a first one does.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use crate::s3::Backoff;
 
 /// How long nobody asks again while a probe is under way, which may take as long as a time-out.
 const PROBED: Duration = Duration::from_millis(100);
+
+/// How long a probe is the only one: somewhat longer than a first wait, unless `timeout` is set.
+const ALONE: Duration = Duration::from_secs(100);
 
 /// Failures in a row, of any blocks, that mean the gateway and not the blocks.
 const STREAK: u32 = 4;
@@ -32,8 +37,10 @@ struct State {
     until: Duration,
     /// Failures since the last success.
     streak: u32,
-    /// Who asks whether it works again, by number.
-    probe: Option<u64>,
+    /// Who asks whether it works again, by number, and since when.
+    probe: Option<(u64, Duration)>,
+    /// Who asks beside a probe that takes long.
+    brief: Option<u64>,
     /// The number of the next probe.
     next: u64,
     /// Goes up with each change of settings: an attempt with those before tells nothing of these.
@@ -48,6 +55,7 @@ impl State {
             until: Duration::ZERO,
             streak: 0,
             probe: None,
+            brief: None,
             next: 0,
             era: 0,
         }
@@ -60,8 +68,11 @@ impl State {
 
     /// An attempt is over.
     fn end(&mut self, pass: &Pass) {
-        if pass.probe.is_some() && self.probe == pass.probe {
+        if pass.probe.is_some() && self.probe.map(|(number, _)| number) == pass.probe {
             self.probe = None;
+        }
+        if pass.probe.is_some() && self.brief == pass.probe {
+            self.brief = None;
         }
     }
 }
@@ -70,6 +81,7 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pass {
     probe: Option<u64>,
+    brief: bool,
     era: u64,
 }
 
@@ -77,6 +89,11 @@ impl Pass {
     /// Whether it is the only one: then each block has its turn, for the oldest may be what fails.
     pub(super) fn is_probe(&self) -> bool {
         self.probe.is_some()
+    }
+
+    /// Whether it is to wait no longer than a first attempt: another one waits as long as it takes.
+    pub(super) fn is_brief(&self) -> bool {
+        self.brief
     }
 }
 
@@ -108,18 +125,25 @@ impl Gate {
         let mut state = self.state();
         let era = state.era;
         if !state.shut {
-            return Ok(Pass { probe: None, era });
+            return Ok(Pass { probe: None, brief: false, era });
         }
         if now < state.until {
             return Err(state.until);
         }
-        if state.probe.is_some() {
-            return Err(now.saturating_add(PROBED));
-        }
         let number = state.next;
+        let brief = match state.probe {
+            None => {
+                state.probe = Some((number, now));
+                false
+            }
+            Some((_, since)) if state.brief.is_none() && now >= since.saturating_add(ALONE) => {
+                state.brief = Some(number);
+                true
+            }
+            Some(_) => return Err(now.saturating_add(PROBED)),
+        };
         state.next += 1;
-        state.probe = Some(number);
-        Ok(Pass { probe: Some(number), era })
+        Ok(Pass { probe: Some(number), brief, era })
     }
 
     /// No attempt was made, or it told nothing of the gateway.
@@ -235,8 +259,30 @@ mod tests {
         let probe = gate.enter(at(2)).unwrap();
         assert!(probe.is_probe());
         gate.failed(before, failed, at(2));
-        assert!(gate.enter(at(10)).is_err(), "one asks already");
+        assert!(gate.enter(at(3)).is_err(), "one asks already");
         gate.unused(probe);
-        assert!(gate.enter(at(10)).unwrap().is_probe());
+        assert!(gate.enter(at(3)).unwrap().is_probe());
+    }
+
+    #[test]
+    fn beside_a_probe_that_takes_long_a_brief_one_asks_and_no_third() {
+        let gate = Gate::default();
+        let failed = Failed { everyones: true, ..FAILED };
+        let minute = PAUSE * 60;
+        gate.failed(gate.enter(PAUSE).unwrap(), failed, PAUSE);
+        let long = gate.enter(minute).unwrap();
+        assert!(!long.is_brief());
+        assert!(gate.enter(minute + ALONE - PAUSE).is_err());
+        let brief = gate.enter(minute + ALONE).unwrap();
+        assert!(brief.is_brief() && brief.is_probe());
+        assert!(gate.enter(minute * 60).is_err(), "two ask already");
+        gate.failed(brief, failed, minute * 60);
+        let brief = gate.enter(minute * 61).unwrap();
+        assert!(brief.is_brief());
+        gate.failed(long, failed, minute * 61);
+        assert!(!gate.enter(minute * 62).unwrap().is_brief());
+        assert!(gate.enter(minute * 65).is_err(), "a long one and a brief one ask");
+        gate.works(brief);
+        assert!(!gate.enter(minute * 65).unwrap().is_probe());
     }
 }

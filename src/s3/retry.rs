@@ -74,8 +74,30 @@ impl Attempts {
         clock: &dyn Clock,
         patience: &Patience,
     ) -> Attempted {
-        let since = *self.since.get_or_insert_with(|| clock.monotonic());
         let least = self.patience.max(patience.least());
+        self.once_for(least, store, object, clock, patience)
+    }
+
+    /// The same, which waits no longer than the first attempt of all does.
+    pub(crate) fn once_briefly(
+        &mut self,
+        store: &dyn PutOnce,
+        object: &PutObject<'_>,
+        clock: &dyn Clock,
+        patience: &Patience,
+    ) -> Attempted {
+        self.once_for(Duration::ZERO, store, object, clock, patience)
+    }
+
+    fn once_for(
+        &mut self,
+        least: Duration,
+        store: &dyn PutOnce,
+        object: &PutObject<'_>,
+        clock: &dyn Clock,
+        patience: &Patience,
+    ) -> Attempted {
+        let since = *self.since.get_or_insert_with(|| clock.monotonic());
         let answer = store.put(&PutObject { patience: least, ..*object });
         patience.heard(&answer);
         self.attempts = self.attempts.saturating_add(1);
