@@ -164,7 +164,7 @@ impl Ledger {
     /// Appends a chunk of all that was read.
     ///
     /// # Errors
-    /// As those of [`Spool::append`]; see [`Ledger::take_repeated`] for [`SpoolError::Reverted`].
+    /// As those of [`Spool::append`]; see `take_repeated` for [`SpoolError::Reverted`].
     pub fn append(&mut self, member: &[u8], stats: ChunkStats) -> Result<(), SpoolError> {
         if self.spool.seals_before_append() {
             self.seal(Spool::seal, &Drops::default())?;
