@@ -494,6 +494,86 @@ fn a_manifest_that_no_key_vouches_for_is_neither_written_nor_gone_by() {
     assert_eq!(text, signed);
 }
 
+/// Compacts both streams up to the end of the second day.
+fn compact_all(logs: &Logs, more: &[&str]) -> Ran {
+    logs.s3log(&[&["compact", "--delete", "--until", "2026-11-24T00:00:00Z"], more].concat())
+}
+
+/// A manifest of the first day, and then blocks of that day, of the day after and of another stream.
+fn of_two_days(signer: &str) -> Logs {
+    let mut logs = Logs::start();
+    logs.signer = Some(Signer::read(Path::new(signer)).unwrap());
+    logs.block("access", "edge-1", 1, 5);
+    assert_eq!(compact(&logs, &["--delete"]).code, 0);
+    logs.now = START + 1_800;
+    logs.block("access", "edge-1", 1, 5);
+    logs.now = START + 86_400;
+    logs.block("access", "edge-1", 1, 5);
+    logs.block("errors", "edge-1", 1, 5);
+    logs
+}
+
+#[test]
+fn a_manifest_that_cannot_be_gone_by_keeps_its_day_and_nothing_else_from_being_compacted() {
+    type Change = fn(&Logs, &str);
+    let cases: [(&str, bool, Change); 4] = [
+        ("the manifest is not signed", true, |_, _| ()),
+        ("the block is signed with another key", true, |logs, other| sign(logs, other)),
+        ("the manifest cannot be used", true, |logs, _| logs.put(&manifest(1), b"{}", &[])),
+        ("the manifest cannot be used", false, |logs, _| logs.put(&manifest(1), b"{}", &[])),
+    ];
+    for (why, asked, change) in cases {
+        let directory = Logs::start();
+        let (secret, public) = pair(&directory, "key");
+        let (other, _) = pair(&directory, "other");
+        let logs = of_two_days(&secret);
+        change(&logs, &other);
+        let keys_of = ["--public-key", &public, "--sign-key", &secret];
+        let keys_of = if asked { &keys_of[..] } else { &[] };
+        let ran = compact_all(&logs, keys_of);
+        assert_eq!(ran.code, 1, "{why}: {ran:?}");
+        let said = format!("{}: {why}", manifest(1));
+        assert!(ran.err.contains(&said), "{why}: {ran:?}");
+        assert!(ran.err.contains("; nothing of its day is compacted"), "{why}: {ran:?}");
+        let kept: Vec<String> = keys(&logs, "varnish/2026/").into_iter().collect();
+        assert_eq!(kept, [logs.blocks[1].key.clone()], "{why}: {ran:?}");
+        assert!(ran.out.contains("errors 2026-11-23T10:00:00Z: 1 block"), "{why}: {ran:?}");
+        assert!(ran.out.contains("; 2 deleted"), "{why}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_manifest_of_a_run_that_did_not_sign_is_gone_by_once_minisign_has_signed_it() {
+    let pairs = Logs::start();
+    let (secret, public) = pair(&pairs, "key");
+    let logs = of_two_days(&secret);
+    let keys_of = ["--public-key", &public, "--sign-key", &secret];
+    assert_eq!(compact_all(&logs, &keys_of).code, 1);
+
+    // What docs/compaction.md says.
+    let file = logs.path("manifest.json");
+    let (text, mut metadata) = logs.get(&manifest(1));
+    std::fs::write(&file, &text).unwrap();
+    let comment = "s3log access manifest 2026-11-22 1";
+    let made = Command::new("minisign")
+        .args(["-S", "-H", "-s", &secret, "-t", comment, "-m"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let made = std::fs::read_to_string(logs.path("manifest.json.minisig")).unwrap();
+    let line = |number: usize| made.lines().nth(number - 1).unwrap().to_owned();
+    metadata.push(("signature".to_owned(), line(2)));
+    metadata.push(("global-signature".to_owned(), line(4)));
+    logs.put(&manifest(1), &text, &metadata);
+
+    let ran = compact_all(&logs, &keys_of);
+    assert_eq!((ran.code, &*ran.err, keys(&logs, "varnish/2026/").len()), (0, "", 0), "{ran:?}");
+    let ran = logs.s3log(&["verify", "--deep", "--public-key", &public]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(logs.s3log(&["cat", "access"]).out.lines().count(), 15);
+}
+
 #[test]
 fn blocks_whose_object_cannot_be_read_are_kept_unless_their_run_or_the_key_of_compact_vouches_for_it()
  {

@@ -72,7 +72,7 @@ impl From<Error> for Stop {
 
 impl Batcher {
     /// Compacts `blocks`, all of one stretch of time and in order. `None` when none of them can be, or
-    /// another run has done it.
+    /// another run has done it. The ledger is one that can be gone by, and may not be so afterwards.
     ///
     /// # Errors
     /// A request that is not about a single block, a temporary file, or a key that is missing.
@@ -236,6 +236,10 @@ impl Batcher {
                 return Ok(Some(Compacted::of(key, sha256, &manifest)));
             }
             *ledger = Ledger::read(source, day, &self.keys)?;
+            if let Some(why) = ledger.unusable() {
+                complaints.say(why);
+                return Ok(None);
+            }
             let blocks = manifest.parts.iter().flat_map(|part| &part.blocks);
             if blocks.clone().any(|block| ledger.names(&block.key)) {
                 complaints.say(&format!(

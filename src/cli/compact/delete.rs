@@ -46,7 +46,7 @@ impl Deleter<'_> {
     /// Deletes what can be deleted of the stretches of the plan; how many blocks it were.
     ///
     /// # Errors
-    /// The listing, or a manifest that cannot be used.
+    /// The listing, or a manifest that cannot be fetched.
     pub(super) fn delete(&self, complaints: &mut Complaints) -> Result<u64, Error> {
         let (source, keys) = (self.source, &self.batcher.keys);
         let signer = self.batcher.signer.as_ref().map(Signer::verifier);
@@ -62,10 +62,16 @@ impl Deleter<'_> {
             let own = |own: &Verifier| loaded.signed(std::slice::from_ref(own)).is_ok();
             let believed =
                 self.written.contains(&loaded.sha256) || signer.as_ref().is_some_and(own);
-            let failed = |problem: String| Error::Block { key: key.clone(), problem };
-            let manifest = loaded.manifest.map_err(|problem| {
-                failed(format!("the manifest cannot be used: {problem}; run s3log verify"))
-            })?;
+            let manifest = match loaded.manifest {
+                Ok(manifest) => manifest,
+                Err(problem) => {
+                    complaints.say(&format!(
+                        "{key}: the manifest cannot be used: {problem}; run s3log verify; none of its blocks is \
+                         deleted"
+                    ));
+                    continue;
+                }
+            };
             let left = self.left(&manifest, &there);
             if left.is_empty() {
                 continue;

@@ -20,6 +20,8 @@ pub(super) struct Ledger {
     next: u32,
     /// SHA-256 of the newest one.
     previous: Option<Digest>,
+    /// A manifest that nobody can go by, and why.
+    unusable: Option<String>,
 }
 
 /// Keys, by the first half of their SHA-256.
@@ -44,25 +46,40 @@ fn short(key: &str) -> [u8; 16] {
 }
 
 impl Ledger {
-    /// Reads all manifests of a day.
+    /// Reads all manifests of a day, up to one that nobody can go by, see [`Ledger::unusable`]: one that is no manifest,
+    /// because what it names could be compacted twice, or one that no key of `keys` has signed, if there are any,
+    /// because what it names may be in no object. Anyone who can write to the bucket can put one there, so it
+    /// is nothing that ends the command.
     ///
     /// # Errors
-    /// One that cannot be fetched or used: what it names could be compacted twice. One that no key of `keys` has
-    /// signed, if there are any: what it names may be in no object.
+    /// The listing, or a manifest that cannot be fetched.
     pub(super) fn read(source: &Source, day: Day, keys: &[Verifier]) -> Result<Self, Error> {
         let listed = manifests(source, (Some(day.start()), day.start()), &Progress::hidden())?;
-        let mut ledger = Self { day, named: Keys::default(), next: 1, previous: None };
+        let (named, previous, unusable) = (Keys::default(), None, None);
+        let mut ledger = Self { day, named, next: 1, previous, unusable };
         for key in listed.manifests.values() {
-            let failed = |problem: String| Error::Block { key: key.clone(), problem };
-            let loaded = read(source, key)?
-                .ok_or_else(|| failed("the manifest was deleted while this command ran".into()))?;
-            loaded.signed(keys).map_err(|not| failed(not.to_string()))?;
-            let manifest = loaded.manifest.map_err(|problem| {
-                failed(format!("the manifest cannot be used: {problem}; run s3log verify"))
-            })?;
-            ledger.add(&manifest, loaded.sha256);
+            let why = match read(source, key)? {
+                None => "the manifest was deleted while this command ran".to_owned(),
+                Some(loaded) => match (loaded.signed(keys), loaded.manifest) {
+                    (Ok(()), Ok(manifest)) => {
+                        ledger.add(&manifest, loaded.sha256);
+                        continue;
+                    }
+                    (Err(not), _) => not.to_string(),
+                    (Ok(()), Err(problem)) => {
+                        format!("the manifest cannot be used: {problem}; run s3log verify")
+                    }
+                },
+            };
+            ledger.unusable = Some(format!("{key}: {why}; nothing of its day is compacted"));
+            break;
         }
         Ok(ledger)
+    }
+
+    /// Why nothing of the day can be compacted: a sentence about a manifest.
+    pub(super) fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     /// Whose manifests these are.

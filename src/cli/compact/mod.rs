@@ -232,8 +232,8 @@ fn may_sign(signer: Option<&Signer>, keys: &[Verifier]) -> Result<(), Error> {
     }
     let Some(signer) = signer else {
         return Err(Error::Usage(
-            "--public-key: it requires a signature of manifests as well, and those that are written would have \
-             none: give --sign-key FILE"
+            "--public-key, or S3LOG_VERIFY_KEY: it requires a signature of manifests as well, and those that are \
+             written would have none: give --sign-key FILE, or no public key"
                 .to_owned(),
         ));
     };
@@ -273,6 +273,10 @@ fn compact(
                 None => Ledger::read(source, day, &batcher.keys)?,
             };
             let known = ledger.insert(known);
+            if let Some(why) = known.unusable() {
+                report.complaints.say(why);
+                continue;
+            }
             let mut left: Vec<FoundBlock<'_>> =
                 blocks.into_iter().filter(|found| !known.names(&found.key)).collect();
             if report.arguments.dry_run {
@@ -288,6 +292,9 @@ fn compact(
                 if let Some(done) = done {
                     written.insert(done.sha256);
                     report.done(source, start, &done)?;
+                }
+                if known.unusable().is_some() {
+                    break;
                 }
             }
         }
