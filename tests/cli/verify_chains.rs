@@ -207,3 +207,32 @@ fn a_gap_at_a_restart_beside_another_varnishd_is_seen() {
         assert_eq!(findings(&ran), 1, "{}", ran.out);
     }
 }
+
+#[test]
+fn a_gap_behind_the_block_that_a_restart_went_on_with_is_seen() {
+    // It has the boot in which it was begun, and records of the next one.
+    for (gone, word) in [(2, "MISSING"), (3, "GAP"), (4, "GAP"), (5, "MISSING")] {
+        let (logs, [mut blocks]) = chains([&[1, 1, 1, 2, 2, 2, 2]]);
+        let boots = [3, 0].map(|at| blocks[at].meta.boot.to_string());
+        let (bytes, mut metadata) = logs.get(&blocks[3].key);
+        logs.delete(&blocks[3].key);
+        blocks[3].key = blocks[3].key.replace(&boots[0], &boots[1]);
+        metadata
+            .iter_mut()
+            .filter(|pair| pair.1 == boots[0])
+            .for_each(|pair| pair.1.clone_from(&boots[1]));
+        logs.put(&blocks[3].key, &bytes, &metadata);
+        delete(&logs, &blocks[..1]);
+        let [asked, time] = since(&blocks[1]);
+        let modes = [&["--allow-expired"][..], &[&asked, &time]];
+        modes.iter().for_each(|mode| {
+            assert_eq!(logs.s3log(&[&["verify", "access"], *mode].concat()).code, 0);
+        });
+        logs.delete(&blocks[gone].key);
+        for mode in modes {
+            let ran = logs.s3log(&[&["verify", "access"], mode].concat());
+            found(&ran, word, &[&format!("edge-1 block {}: ", gone + 1)]);
+            assert_eq!(findings(&ran), 1, "{}", ran.out);
+        }
+    }
+}

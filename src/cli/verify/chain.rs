@@ -85,6 +85,10 @@ struct Walk<'a> {
     chain: Chain,
     head: Member<'a>,
     tail: Member<'a>,
+    /// When the block before the tail was complete, or the tail where it is alone, in ns since 1970. The boot of
+    /// a block is the one in which it was begun, and the next boot goes on with it: only the block before the
+    /// tail was surely complete when a boot that follows began.
+    complete: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -110,7 +114,7 @@ impl<'a> Walk<'a> {
             links: Vec::new(),
             boot_ids: HashSet::new(),
         };
-        let mut walk = Self { chain, head: member, tail: member };
+        let mut walk = Self { chain, head: member, tail: member, complete: meta.last };
         walk.take(member);
         walk
     }
@@ -133,6 +137,7 @@ impl<'a> Walk<'a> {
         chain.last = chain.last.max(meta.last);
         chain.dropped.add(&meta.dropped);
         chain.links.push(Link { number: meta.number, boot: meta.boot, sha256: meta.sha256 });
+        self.complete = self.tail.meta.last;
         self.tail = member;
     }
 
@@ -144,7 +149,7 @@ impl<'a> Walk<'a> {
     /// Whether `member`, of another boot, may follow this chain's tail: a spool is one process's at a time.
     fn may_precede(&self, member: &Member<'_>) -> bool {
         let (tail, meta) = (self.tail.meta, member.meta);
-        tail.first <= meta.first && has_ended(tail.last, meta.boot)
+        tail.boot <= meta.boot && tail.first <= meta.first && has_ended(self.complete, meta.boot)
     }
 
     /// Whether this chain had ended before `after` began, on the same route, and no other process was at work on
