@@ -242,3 +242,35 @@ fn a_route_and_a_spool_that_were_replaced_expire_beside_what_replaced_them() {
         assert_eq!(ran.code, 0, "{ran:?}");
     }
 }
+
+#[test]
+fn the_remembered_end_of_a_chain_that_goes_on_has_not_expired_while_anything_older_is_there() {
+    // The block behind the end is of the same boot, or of the next one.
+    for boot in [2, 3] {
+        let mut logs = Logs::start();
+        let older = logs.block("access", "edge-2", 1, 5);
+        for _ in 0..3 {
+            logs.block("access", "edge-1", 2, 5);
+        }
+        // Begun before the end of the other chain, and complete after it.
+        logs.now -= 8;
+        logs.block("access", "edge-2", 2, 5);
+        assert_eq!(checked(&logs, &[]).code, 0);
+        let before = remembered(&logs);
+        logs.block("access", "edge-1", boot, 5);
+        logs.block("access", "edge-1", boot, 5);
+        let gone = logs.of("edge-1");
+        gone[..3].iter().for_each(|block| logs.delete(&block.key));
+        for _ in 0..2 {
+            let ran = checked(&logs, &["--allow-expired"]);
+            found(&ran, "MISSING", &["edge-1 block 3: an earlier run saw this block"]);
+            assert_eq!(findings(&ran), 1, "{}", ran.out);
+            assert_eq!(remembered(&logs), before);
+        }
+        logs.delete(&older.key);
+        let ran = checked(&logs, &["--allow-expired"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_ne!(remembered(&logs), before);
+        assert_eq!(checked(&logs, &["--allow-expired"]).code, 0);
+    }
+}

@@ -41,6 +41,9 @@ pub(super) struct Chain {
     /// What the first block names as its predecessor.
     #[serde(skip)]
     pub(super) previous: Option<Digest>,
+    /// The end of its oldest block.
+    #[serde(skip)]
+    pub(super) oldest: u64,
     /// Its blocks, by number.
     #[serde(skip)]
     links: Vec<Link>,
@@ -111,6 +114,7 @@ impl<'a> Walk<'a> {
             last: meta.last,
             dropped: Drops::default(),
             previous: meta.previous,
+            oldest: meta.last,
             links: Vec::new(),
             boot_ids: HashSet::new(),
         };
@@ -135,6 +139,7 @@ impl<'a> Walk<'a> {
         chain.stored_bytes = chain.stored_bytes.saturating_add(meta.bytes);
         chain.first = chain.first.min(meta.first);
         chain.last = chain.last.max(meta.last);
+        chain.oldest = chain.oldest.min(meta.last);
         chain.dropped.add(&meta.dropped);
         chain.links.push(Link { number: meta.number, boot: meta.boot, sha256: meta.sha256 });
         self.complete = self.tail.meta.last;

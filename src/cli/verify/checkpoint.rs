@@ -65,7 +65,7 @@ impl Checkpoint {
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
         let hosts = self.ends.entry(stream.to_owned()).or_default();
-        let oldest = chains.iter().map(|chain| chain.first).min().filter(|_| expired);
+        let oldest = chains.iter().map(|chain| chain.oldest).min().filter(|_| expired);
         for (host, ends) in hosts.iter_mut() {
             let theirs: Vec<&Chain> = chains.iter().filter(|chain| chain.host == *host).collect();
             ends.retain(|end| {
@@ -116,7 +116,7 @@ struct Then<'a> {
     host: &'a str,
     end: &'a End,
     theirs: &'a [&'a Chain],
-    /// The oldest record of all that is there, of any host; `None` when nothing expires.
+    /// The end of the oldest block that is there, of any host; `None` when nothing expires.
     oldest: Option<u64>,
 }
 
@@ -158,14 +158,14 @@ impl Then<'_> {
             Some(last) if last > end.number => {
                 let longer = |chain: &&Chain| chain.last_number > end.number;
                 let behind = |chain: &Chain| chain.first_number > end.number;
-                let expired = self.oldest.is_some() && self.own().filter(longer).all(behind);
-                if expired || self.is_told(told) {
+                let expired = || self.own().filter(longer).all(behind) && self.may_have_expired();
+                if self.is_told(told) || expired() {
                     return None;
                 }
                 end.number
             }
             Some(last) => last.saturating_add(1),
-            None if self.oldest.is_some_and(|oldest| oldest > end.last) => {
+            None if self.may_have_expired() => {
                 let text = "the chain that an earlier run saw to its end is gone, and all that is there is newer: it is \
                             taken for expired, and forgotten";
                 return Some(self.say(FindingKind::Note, text, end.number, end.number));
@@ -183,6 +183,11 @@ impl Then<'_> {
         };
         let text = "an earlier run saw this block at the end of the chain; it is gone";
         Some(self.say(FindingKind::Missing, text, first, end.number))
+    }
+
+    /// Whether all that is there is newer: retention deletes the oldest first.
+    fn may_have_expired(&self) -> bool {
+        self.oldest.is_some_and(|oldest| oldest > self.end.last)
     }
 
     /// The chains that have a block of the same boot, which is of one chain.
