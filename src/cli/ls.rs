@@ -26,7 +26,8 @@ use crate::printable::printable;
                   from the listing, which is kept in memory, 256 bytes per block, unless --unsorted \
                   is given. --long also requests the metadata of each block, 16 at a time. Where a host or \
                   the stream has a - in its name, the metadata of one block of each boot is requested, \
-                  to leave out those of another stream with keys of the same shape. Blocks that \
+                  and where it is of another stream with keys of the same shape, that of each block of the boot, \
+                  to leave out those. Blocks that \
                   s3log compact has written into a compacted object are listed as that object, with \
                   their number; --unsorted lists blocks alone."
 )]

@@ -178,14 +178,41 @@ fn ls_shows_the_blocks_beside_one_that_says_to_be_of_another_stream_and_those_th
         }
     }
     logs.put(&own[1], &bytes, &metadata);
+    let beside = vec![own[0].clone(), own[2].clone()];
     let ran = logs.s3log(&["ls", "--json", "access"]);
-    assert_eq!((ran.code, listed(&ran)), (0, own.to_vec()), "{ran:?}");
+    assert_eq!((ran.code, listed(&ran)), (0, beside), "{ran:?}");
 
     // The blocks and the compacted objects may be listed, and nothing be read.
     let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
     let gate = CutOff::answering(2, logs.server.address(), refused);
     let ran = logs.s3log(&["ls", "--json", "access", "--endpoint", &gate.endpoint()]);
     assert_eq!((ran.code, listed(&ran), gate.count()), (0, own.to_vec(), 2), "{ran:?}");
+}
+
+#[test]
+fn ls_shows_blocks_however_many_that_say_to_be_of_another_stream_are_beside_them() {
+    let mut logs = Logs::start();
+    let own = [(); 2].map(|()| logs.block("access", "edge-1", 1, 2).key);
+    let (bytes, mut metadata) = logs.get(&own[0]);
+    for (name, value) in &mut metadata {
+        if name == "stream" {
+            "1-access".clone_into(value);
+        }
+    }
+    // The first page of a listing, and in each order the first, the middle and the last one.
+    let times = (0..1_000).map(|n| format!("T09-{:02}-{:02}Z", n / 60, n % 60));
+    let others = times.chain(["T10-00-05Z".to_owned(), "T11-00-00Z".to_owned()]);
+    for (number, time) in (1_000..).zip(others) {
+        let key = own[0].replace("T10-00-00Z", &time);
+        logs.put(&key.replace("-0000000001.", &format!("-{number:010}.")), &bytes, &metadata);
+    }
+    for form in [&[][..], &["--unsorted"]] {
+        let ran = logs.s3log(&[&["ls", "--json", "access"], form].concat());
+        assert_eq!((ran.code, listed(&ran)), (0, own.to_vec()), "{form:?}: {}", ran.err);
+    }
+    let due = ["compact", "access", "--dry-run", "--until", "2026-11-22T14:00:00Z"];
+    let ran = logs.s3log(&due);
+    assert!(ran.out.contains("access 2026-11-22T10:00:00Z: 2 blocks, "), "{ran:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Blocks of another stream whose keys look like those of ours.
 //!
 //! `web-access` of host `a` and `access` of host `a-web` have keys of one shape; the metadata tells them apart. A boot
-//! is of one stream, so that one block of each is asked, where host or stream has a `-` in its name. Before a boot is left
-//! out its first and its last block are asked as well: an object that somebody has put there hides no others.
+//! is of one stream, so that one block of each is asked, where host or stream has a `-` in its name. Where it says to be of
+//! another, each of the boot is asked: objects that somebody has put there hide no others, however many there are.
 //!
 //! For what is shown of a listing. Who reads the lines or the metadata of each block goes by these.
 
@@ -23,7 +23,7 @@ use crate::s3::Outcome;
 /// A boot of a stream's host, as keys tell it.
 type Boot = (*const Source, Arc<str>, BootId);
 
-/// The boots that were asked about, and whether they are of another stream. Some 100 bytes each.
+/// The boots that were asked about, and whether one of their blocks is of another stream. Some 100 bytes each.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Others {
     known: HashMap<Boot, bool>,
@@ -45,23 +45,18 @@ impl Others {
             }
         }
         let boots: Vec<(Boot, Vec<usize>)> = places.into_iter().collect();
-        let of = |place: Option<&usize>| place.and_then(|place| blocks.get(*place));
-        let middle = boots.iter().filter_map(|(_, all)| of(all.get(all.len() / 2))).collect();
-        let asked = boots.iter().zip(of_others(middle)?);
-        let doubted: Vec<_> = asked.filter(|(_, other)| *other).map(|(boot, _)| boot).collect();
-        let firsts = of_others(doubted.iter().filter_map(|(_, all)| of(all.first())).collect())?;
-        let lasts = of_others(doubted.iter().filter_map(|(_, all)| of(all.last())).collect())?;
-        let all_three = firsts.into_iter().zip(lasts).map(|(first, last)| first && last);
-        let others: HashMap<Boot, bool> =
-            doubted.iter().map(|(boot, _)| boot.clone()).zip(all_three).collect();
-        for (boot, _) in boots {
-            let other = others.get(&boot).copied().unwrap_or(false);
-            self.known.insert(boot, other);
-        }
-        let other = |found: &FoundBlock<'_>| {
+        let middle = |all: &Vec<usize>| all.get(all.len() / 2).and_then(|place| blocks.get(*place));
+        let asked = of_others(boots.iter().filter_map(|(_, all)| middle(all)).collect())?;
+        self.known.extend(boots.into_iter().map(|(boot, _)| boot).zip(asked));
+        let doubted = |found: &FoundBlock<'_>| {
             boot(found).and_then(|boot| self.known.get(&boot).copied()).unwrap_or(false)
         };
-        blocks.retain(|found| !other(found));
+        let doubted: Vec<bool> = blocks.iter().map(doubted).collect();
+        let of_doubted = blocks.iter().zip(&doubted).filter(|(_, doubted)| **doubted);
+        let mut others = of_others(of_doubted.map(|(found, _)| found).collect())?.into_iter();
+        let mut doubted = doubted.into_iter();
+        let mut other = || doubted.next() == Some(true) && others.next() == Some(true);
+        blocks.retain(|_| !other());
         Ok(())
     }
 }
