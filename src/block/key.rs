@@ -13,6 +13,8 @@
 //! Boot and number make the key unique, and a retry uses the same key. The strftime directives are
 //! those of jiff (<https://docs.rs/jiff/latest/jiff/fmt/strtime/>), a superset of POSIX's usual ones.
 
+use std::collections::HashSet;
+
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
@@ -195,6 +197,24 @@ impl Naming {
         (0..=26 * 4).any(|quarters| {
             let there = first.saturating_add(quarters * QUARTER);
             utc.strftime(&self.path, there).is_ok_and(|path| path == folder)
+        })
+    }
+
+    /// Whether a path comes again after another one, as with the same day of another year where it has no year.
+    #[must_use]
+    pub(crate) fn comes_again(&self) -> bool {
+        let utc = NamedZone::utc();
+        // Seconds and minutes of two hours, hours of two days, days of two leap years and more.
+        [(1, 120), (60, 120), (3_600, 48), (86_400, 5 * 366)].into_iter().any(|(step, count)| {
+            let mut seen = HashSet::new();
+            let mut last = None;
+            (0..=count).any(|at| {
+                let time = (1_767_225_600 + at * step) * 1_000_000_000;
+                let path = utc.strftime(&self.path, time).unwrap_or_default();
+                let again = last.as_ref() != Some(&path) && !seen.insert(path.clone());
+                last = Some(path);
+                again
+            })
         })
     }
 

@@ -43,24 +43,29 @@ fn a_block_in_another_folder_is_altered() {
     // The day before, the day after, another year, and folders of no day.
     for folder in ["2026/11/21", "2026/11/23", "2020/01/01", "old", "2026/11/22/old"] {
         for at in [3, 5] {
-            let logs = Logs::usual();
-            let block = &logs.of("edge-1")[at];
-            let to = block.key.replace("2026/11/22/", &format!("{folder}/"));
-            moved(&logs, &block.key, &to);
-            let ran = logs.s3log(&["verify", "access"]);
-            // The first and the last of a folder may be of other settings.
-            if at == 3 || folder == "2020/01/01" {
-                let number = format!("edge-1 block {}: the object is in varnish/{folder}/", at + 1);
-                found(&ran, "ALTERED", &[&number, "varnish/2026/11/22/", &to]);
-                assert_eq!(findings(&ran), 1, "{folder}: {}", ran.out);
-            } else {
-                assert_eq!(ran.code, 0, "{folder}: {ran:?}");
-                assert!(
-                    ran.out.contains("note      access 1 block is not where"),
-                    "{folder}: {}",
-                    ran.out
-                );
-                assert!(ran.out.contains(&to), "{folder}: {}", ran.out);
+            for route in [None, Some(RouteId::new([7; 8]))] {
+                let mut logs = Logs::start();
+                logs.route = route;
+                (0..6).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+                let block = &logs.of("edge-1")[at];
+                let to = block.key.replace("2026/11/22/", &format!("{folder}/"));
+                moved(&logs, &block.key, &to);
+                let ran = logs.s3log(&["verify", "access"]);
+                // The first and the last of a folder may be of other settings.
+                if at == 3 || (folder == "2020/01/01" && route.is_some()) {
+                    let number =
+                        format!("edge-1 block {}: the object is in varnish/{folder}/", at + 1);
+                    found(&ran, "ALTERED", &[&number, "varnish/2026/11/22/", &to]);
+                    assert_eq!(findings(&ran), 1, "{folder}: {}", ran.out);
+                } else {
+                    assert_eq!(ran.code, 0, "{folder}: {ran:?}");
+                    assert!(
+                        ran.out.contains("note      access 1 block is not where"),
+                        "{folder}: {}",
+                        ran.out
+                    );
+                    assert!(ran.out.contains(&to), "{folder}: {}", ran.out);
+                }
             }
         }
     }
@@ -157,6 +162,61 @@ fn a_block_that_lost_or_got_a_suffix_of_encryption_is_altered() {
                 }
                 found(&ran, "ALTERED", &["edge-1 block 3: ", &to]);
             }
+        }
+    }
+}
+
+/// Where a block's folder is with these settings: what `date` prints for its first record, in seconds since 1970.
+fn folder(format: &str, zone: &str, seconds: u64) -> String {
+    let mut date = std::process::Command::new("date");
+    date.env("TZ", zone).args(["-d", &format!("@{seconds}"), &format!("+{format}")]);
+    String::from_utf8(date.output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+/// Blocks in folders of settings that were: one of each day from the first record of `start` on, `hours` apart.
+fn earlier(path: &str, zone: &str, route: Option<RouteId>, blocks: u64, hours: u64) -> Logs {
+    let mut logs = Logs::start();
+    logs.route = route;
+    for at in 0..blocks {
+        logs.now = START + at * hours * 3_600;
+        let block = logs.block("access", "edge-1", 1, 1);
+        let seconds = block.meta.first / 1_000_000_000;
+        let now = folder("varnish/%Y/%m/%d/", "UTC", seconds);
+        moved(&logs, &block.key, &block.key.replace(&now, &folder(path, zone, seconds)));
+    }
+    logs
+}
+
+#[test]
+fn folders_that_come_again_tell_nothing_of_a_block_of_another_zone() {
+    for path in ["varnish/%m/%d/", "varnish/%d/", "varnish/%H/", "varnish/%a/", "varnish/%Y/%I/"] {
+        for route in [None, Some(RouteId::new([7; 8]))] {
+            // Written by the clock of Tokyo, over more than a year.
+            let logs = earlier(path, "Asia/Tokyo", route, 85, 5 * 24 - 5);
+            set(&logs, "path", path);
+            let ran = logs.s3log(&["verify", "access"]);
+            assert_eq!(ran.code, 0, "{path}: {}", ran.out);
+            assert!(ran.out.contains("are not where the settings put them"), "{path}: {}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn a_date_in_another_order_is_no_other_date() {
+    for (path, blocks, hours) in [("varnish/%Y/%d/%m/", 130, 23), ("varnish/%Y/%m/%H/", 90, 7)] {
+        for route in [None, Some(RouteId::new([7; 8]))] {
+            let mut logs = earlier(path, "UTC", route, blocks, hours);
+            let ran = logs.s3log(&["verify", "access"]);
+            assert_eq!(ran.code, 0, "{path}: {}", ran.out);
+            assert!(ran.out.contains("are not where the settings put them"), "{path}: {}", ran.out);
+            // And with as many where the settings put them, of the route that has them.
+            logs.route = route.map(|_| RouteId::new([8; 8]));
+            for day in 1..=blocks {
+                logs.now += 23 * 3_600 + day;
+                logs.block("access", "edge-1", 1, 1);
+            }
+            let ran = logs.s3log(&["verify", "access"]);
+            assert_eq!(ran.code, 0, "{path}: {}", ran.out);
         }
     }
 }

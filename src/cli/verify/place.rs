@@ -4,8 +4,9 @@
 //! `cat`, `tail` and `ls` with a range list the folders of its days, and never look into another. Settings change,
 //! though: blocks that were written with another `path`, `path_timezone` or `timestamp_format` have other names, and are
 //! right where they are. A route has one of each, so that a block whose neighbours on both sides are in the folder that
-//! it should be in was moved. Of the first and the last in a folder, those were moved that are in the folder of a day
-//! which no clock on Earth showed.
+//! it should be in was moved, unless folders come again, as with a path that has no year. Of the first and the last in a
+//! folder, those were moved that are in the folder of a day which no clock on Earth showed, if most blocks of their route
+//! are where the settings put them. Otherwise the settings are not the route's, and day and month may change places.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,12 +14,20 @@ use super::finding::{Finding, FindingKind};
 use crate::block::{KeyParts, Meta, Naming, RouteId};
 use crate::cli::terminal::output::counted;
 
-/// First records of the first and the last block in a folder.
+/// First records of the first and the last block in a folder, of those that it is the folder of.
 type Times = (u64, u64);
+
+/// How many blocks of a route are where the settings put them, and how many are not.
+#[derive(Default)]
+struct Counts {
+    there: u64,
+    elsewhere: u64,
+}
 
 /// What is wrong with the places of blocks, whose keys end as their metadata says.
 pub(super) fn tell(naming: &Naming, blocks: &[(&str, &Meta)]) -> Vec<Finding> {
     let mut used: HashMap<(&str, Option<RouteId>, &str), Times> = HashMap::new();
+    let mut routes: HashMap<(&str, RouteId), Counts> = HashMap::new();
     let mut elsewhere = Vec::new();
     let mut unknown = Unknown::default();
     for &(key, meta) in blocks {
@@ -31,20 +40,33 @@ pub(super) fn tell(naming: &Naming, blocks: &[(&str, &Meta)]) -> Vec<Finding> {
             }
             continue;
         };
-        let times =
-            used.entry((&meta.host, meta.route, folder)).or_insert((meta.first, meta.first));
-        *times = (times.0.min(meta.first), times.1.max(meta.first));
         let own = naming.path_at(meta.first);
-        if folder != own {
+        let is_there = folder == own;
+        if let Some(route) = meta.route {
+            let counts = routes.entry((&meta.host, route)).or_default();
+            *(if is_there { &mut counts.there } else { &mut counts.elsewhere }) += 1;
+        }
+        if is_there {
+            let times =
+                used.entry((&meta.host, meta.route, folder)).or_insert((meta.first, meta.first));
+            *times = (times.0.min(meta.first), times.1.max(meta.first));
+        } else {
             elsewhere.push((key, meta, folder, own));
         }
     }
     let mut findings = renamed(blocks);
+    let comes_again = !elsewhere.is_empty() && naming.comes_again();
     for (key, meta, folder, own) in elsewhere {
-        let around = used
-            .get(&(meta.host.as_str(), meta.route, own.as_str()))
-            .is_some_and(|(first, last)| *first < meta.first && meta.first < *last);
-        if around || (naming.is_path(folder) && !naming.is_path_of(folder, meta.first)) {
+        let around = !comes_again
+            && used
+                .get(&(meta.host.as_str(), meta.route, own.as_str()))
+                .is_some_and(|(first, last)| *first < meta.first && meta.first < *last);
+        let of_settings = || {
+            let counts = meta.route.and_then(|route| routes.get(&(meta.host.as_str(), route)));
+            counts.is_some_and(|counts| counts.there > counts.elsewhere)
+        };
+        let no_clock = || naming.is_path(folder) && !naming.is_path_of(folder, meta.first);
+        if around || (of_settings() && no_clock()) {
             let text = format!(
                 "the object is in {folder}, and its first record is of {own}: it was moved"
             );
