@@ -429,6 +429,33 @@ fn no_block_is_deleted_whose_metadata_is_not_that_of_a_manifest_that_others_have
     assert_eq!(logs.s3log(&["cat", "access"]).out, logs.lines());
 }
 
+#[test]
+fn no_block_is_deleted_on_the_word_of_a_manifest_of_another_time_that_others_have_put_there() {
+    let mut logs = Logs::start();
+    (0..2).for_each(|_| drop(logs.block("access", "edge-1", 1, 5)));
+    plant(&logs, &Planted { lines: &str::to_owned, metadata: &|_| {} });
+    // All of it as of the day before, so that it is due, and who asks for today does not look there.
+    let before = |text: &str| {
+        let today = |hour: u64| ((START + hour * 3_600) * 1_000_000_000).to_string();
+        let yesterday = |hour: u64| ((START + hour * 3_600 - 86_400) * 1_000_000_000).to_string();
+        text.replace("dt=2026-11-22", "dt=2026-11-21")
+            .replace("\"day\":\"2026-11-22\"", "\"day\":\"2026-11-21\"")
+            .replace(&format!("\"since\":{}", today(0)), &format!("\"since\":{}", yesterday(0)))
+            .replace(&format!("\"until\":{}", today(1)), &format!("\"until\":{}", yesterday(1)))
+    };
+    let part = parts(&logs)[0].clone();
+    let (object, metadata) = logs.get(&part);
+    logs.put(&before(&part), &object, &metadata);
+    let text = before(std::str::from_utf8(&logs.get(&manifest(1)).0).unwrap());
+    let sha256 = Digest::of(text.as_bytes()).to_string();
+    logs.put(&before(&manifest(1)), text.as_bytes(), &[("sha256".to_owned(), sha256)]);
+    keys(&logs, FOLDER).iter().for_each(|key| logs.delete(key));
+
+    let ran = logs.s3log(&["compact", "access", "--delete", "--until", "2026-11-22T10:00:00Z"]);
+    assert_eq!((ran.code, keys(&logs, "varnish/2026/").len()), (1, 2), "{ran:?}");
+    assert!(ran.err.contains("which is of another time; 2 blocks are kept"), "{ran:?}");
+}
+
 /// Signs the first manifest as it is.
 fn sign(logs: &Logs, secret: &str) {
     let (bytes, mut metadata) = logs.get(&manifest(1));

@@ -18,11 +18,13 @@ use std::ops::ControlFlow;
 use super::batch::Batcher;
 use super::ledger::Keys;
 use super::lines::{Item, checked};
-use super::plan::Plan;
-use crate::block::{Decoder, Digest, Hasher};
+use super::plan::{Plan, SECOND};
+use crate::block::{Decoder, Digest, Hasher, KeyParts};
 use crate::cli::Error;
 use crate::cli::blocks::{Listing, each, pages, patiently};
-use crate::cli::compacted::{self, Form, Input, Manifest, Part, Place, forms, manifests, read};
+use crate::cli::compacted::{
+    self, Day, Form, Input, Manifest, Part, Place, forms, manifests, read,
+};
 use crate::cli::settings::Source;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::cli::verify::wrong_blocks;
@@ -80,6 +82,15 @@ impl Deleter<'_> {
                 complaints.say(&format!("{key}: {not}; {} blocks are kept", left.len()));
                 continue;
             }
+            let strange = left.iter().find(|block| !believed && !self.is_of(&manifest, block));
+            if let Some(block) = strange {
+                complaints.say(&format!(
+                    "{key}: it names {}, which is of another time; {} blocks are kept",
+                    block.key,
+                    left.len()
+                ));
+                continue;
+            }
             deleted += self.of_manifest(&manifest, &left, believed, complaints);
         }
         Ok(deleted)
@@ -106,6 +117,18 @@ impl Deleter<'_> {
         }
         let blocks = manifest.parts.iter().flat_map(|part| &part.blocks);
         blocks.filter(|block| there.contains(&block.key)).collect()
+    }
+
+    /// Whether a block is of the time of its manifest, and that of its day: readers look for its lines there. The time
+    /// is that of its key or of its metadata, which differ where settings have changed meanwhile.
+    fn is_of(&self, manifest: &Manifest, block: &Input) -> bool {
+        let told = KeyParts::parse(&block.key)
+            .and_then(|parts| self.source.settings.naming.time(&parts))
+            .map(|seconds| seconds.saturating_mul(SECOND));
+        let first = block.meta().ok().map(|meta| meta.first);
+        let stretch = manifest.since..manifest.until;
+        Day::of(manifest.since).text() == manifest.day
+            && [told, first].iter().flatten().any(|time| stretch.contains(time))
     }
 
     fn of_manifest(
