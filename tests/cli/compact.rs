@@ -720,8 +720,9 @@ fn memory_does_not_grow_with_the_size_of_a_parquet_object() {
     let written = peak(&mut logs.command(&[&arguments[..], &PARQUET].concat()));
     let size = |key| std::fs::metadata(logs.server.root().join(BUCKET).join(key)).unwrap().len();
     let sizes: u64 = parts(&logs).into_iter().map(size).sum();
-    let read = peak(&mut logs.command(&["cat", "access"]));
-    let verified = peak(&mut logs.command(&["verify", "access", "--deep"]));
+    // How many objects are read at a time is up to the machine where several may be.
+    let read = peak(&mut logs.command(&["cat", "access", "--jobs", "1"]));
+    let verified = peak(&mut logs.command(&["verify", "access", "--deep", "--jobs", "1"]));
     let [written, read, verified] = [written, read, verified].map(|bytes| bytes >> 20);
     eprintln!("{} MiB in objects; resident {written}, {read} and {verified} MiB", sizes >> 20);
     assert!(sizes > 25 << 20, "{sizes}");
