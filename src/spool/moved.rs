@@ -277,7 +277,8 @@ impl Spool {
     }
 
     /// Seals the block `name` of [`moved_here`] anew, with the number of the open block, which has to be
-    /// empty; `None` when it is not, or when the block was sealed already.
+    /// empty; `None` when it is not, when the block was sealed already, or while what the ring holds is still to be
+    /// set aside ([`Spool::lacks_key`]): the next open block would not know of it.
     ///
     /// # Errors
     /// As those of [`Spool::seal`]; the block stays where it is. [`SpoolError::NoKey`] for one that is
@@ -290,7 +291,7 @@ impl Spool {
         let is_taken = self.taken.iter().any(|taken| taken == name);
         self.heal()?;
         self.forget_gone();
-        if self.state.length > 0 || is_taken {
+        if self.state.length > 0 || is_taken || self.lacks_key() {
             self.state.drops.add(drops);
             return Ok(None);
         }

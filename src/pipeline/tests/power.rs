@@ -903,6 +903,27 @@ fn what_was_logged_after_a_start_that_could_commit_nothing_is_still_to_be_encryp
     lives(SyncPolicy::Block, &encrypted, &actions);
 }
 
+/// A full spool did not take what a start without the key had to set aside, and a block that had come from another
+/// folder was sealed before it: the open block after that one was taken for one that needs no key.
+#[test]
+fn what_is_to_be_set_aside_stays_secret_behind_a_block_that_came() {
+    let actions = [
+        Action::Push(1),
+        Action::Come(1),
+        Action::Push(1),
+        Action::Take,
+        Action::Come(1),
+        Action::Key,
+        Action::Take,
+        Action::Upload(true),
+        Action::Pack(1),
+        Action::Take,
+    ];
+    let room = Some((60, OnSpoolFull::DropNewest));
+    let encrypted = Setup { encrypted: true, room, ..Setup::PLAIN };
+    lives(SyncPolicy::Every(Duration::from_secs(1)), &encrypted, &actions);
+}
+
 /// The kernel dropped a block that it could not write; the commit before, which told of it, found
 /// what was packed next in its place.
 #[test]
