@@ -6,8 +6,8 @@
 //! with a backoff of its own, and whatever is stored opens it. So an outage costs one request in 30
 //! seconds, however many blocks and uploaders wait; and it is the turn of the block that was not tried
 //! for longest, for the oldest may be what fails. A gateway that may only be slow is waited for ever longer,
-//! and one that hung may work again meanwhile: beside an attempt that takes long there is a brief one,
-//! which waits no longer than a first one does.
+//! and one that hung may work again meanwhile: beside an attempt that takes long there is a second one. One of
+//! them is brief, see [`Patience`](crate::s3::Patience).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct State {
     /// Who asks whether it works again, by number, and since when.
     probe: Option<(u64, Duration)>,
     /// Who asks beside a probe that takes long.
-    brief: Option<u64>,
+    second: Option<u64>,
     /// The number of the next probe.
     next: u64,
     /// Goes up with each change of settings: an attempt with those before tells nothing of these.
@@ -55,7 +55,7 @@ impl State {
             until: Duration::ZERO,
             streak: 0,
             probe: None,
-            brief: None,
+            second: None,
             next: 0,
             era: 0,
         }
@@ -71,8 +71,8 @@ impl State {
         if pass.probe.is_some() && self.probe.map(|(number, _)| number) == pass.probe {
             self.probe = None;
         }
-        if pass.probe.is_some() && self.brief == pass.probe {
-            self.brief = None;
+        if pass.probe.is_some() && self.second == pass.probe {
+            self.second = None;
         }
     }
 }
@@ -81,7 +81,6 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pass {
     probe: Option<u64>,
-    brief: bool,
     era: u64,
 }
 
@@ -89,11 +88,6 @@ impl Pass {
     /// Whether it is the only one: then each block has its turn, for the oldest may be what fails.
     pub(super) fn is_probe(&self) -> bool {
         self.probe.is_some()
-    }
-
-    /// Whether it is to wait no longer than a first attempt: another one waits as long as it takes.
-    pub(super) fn is_brief(&self) -> bool {
-        self.brief
     }
 }
 
@@ -125,25 +119,21 @@ impl Gate {
         let mut state = self.state();
         let era = state.era;
         if !state.shut {
-            return Ok(Pass { probe: None, brief: false, era });
+            return Ok(Pass { probe: None, era });
         }
         if now < state.until {
             return Err(state.until);
         }
         let number = state.next;
-        let brief = match state.probe {
-            None => {
-                state.probe = Some((number, now));
-                false
-            }
-            Some((_, since)) if state.brief.is_none() && now >= since.saturating_add(ALONE) => {
-                state.brief = Some(number);
-                true
+        match state.probe {
+            None => state.probe = Some((number, now)),
+            Some((_, since)) if state.second.is_none() && now >= since.saturating_add(ALONE) => {
+                state.second = Some(number);
             }
             Some(_) => return Err(now.saturating_add(PROBED)),
-        };
+        }
         state.next += 1;
-        Ok(Pass { probe: Some(number), brief, era })
+        Ok(Pass { probe: Some(number), era })
     }
 
     /// No attempt was made, or it told nothing of the gateway.
@@ -265,24 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_probe_that_takes_long_a_brief_one_asks_and_no_third() {
+    fn beside_a_probe_that_takes_long_a_second_one_asks_and_no_third() {
         let gate = Gate::default();
         let failed = Failed { everyones: true, ..FAILED };
         let minute = PAUSE * 60;
         gate.failed(gate.enter(PAUSE).unwrap(), failed, PAUSE);
         let long = gate.enter(minute).unwrap();
-        assert!(!long.is_brief());
         assert!(gate.enter(minute + ALONE - PAUSE).is_err());
-        let brief = gate.enter(minute + ALONE).unwrap();
-        assert!(brief.is_brief() && brief.is_probe());
+        let second = gate.enter(minute + ALONE).unwrap();
+        assert!(second.is_probe());
         assert!(gate.enter(minute * 60).is_err(), "two ask already");
-        gate.failed(brief, failed, minute * 60);
-        let brief = gate.enter(minute * 61).unwrap();
-        assert!(brief.is_brief());
+        gate.failed(second, failed, minute * 60);
+        let second = gate.enter(minute * 61).unwrap();
         gate.failed(long, failed, minute * 61);
-        assert!(!gate.enter(minute * 62).unwrap().is_brief());
-        assert!(gate.enter(minute * 65).is_err(), "a long one and a brief one ask");
-        gate.works(brief);
+        assert!(gate.enter(minute * 62).unwrap().is_probe());
+        assert!(gate.enter(minute * 65).is_err(), "two ask again");
+        gate.works(second);
         assert!(!gate.enter(minute * 65).unwrap().is_probe());
     }
 }

@@ -222,11 +222,7 @@ impl Upload<'_> {
             return Some(Duration::ZERO);
         };
         let patience = &self.pipeline.uploads.patience;
-        let attempted = if pass.is_brief() {
-            tried.attempts.once_briefly(bucket, &object, clock, patience)
-        } else {
-            tried.attempts.once(bucket, &object, clock, patience)
-        };
+        let attempted = tried.attempts.once(bucket, &object, clock, patience);
         drop(underway);
         match attempted {
             Attempted::Stored { elapsed, .. } => {

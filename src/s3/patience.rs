@@ -4,6 +4,9 @@
 //! time has the next one wait twice as long, whichever block that is for, and what was waited for an answer
 //! is remembered. Belongs to a gateway, and so outlives the settings and the client.
 //!
+//! One that hung may work again meanwhile. So of those who store at the same time one waits for longer than the
+//! gateway has been seen to need, and the others find out.
+//!
 //! Non-goals: a block's own attempts, see [`Attempts`](super::Attempts); the first wait and the longest, see
 //! [`Options`](super::Options).
 
@@ -27,6 +30,12 @@ struct State {
     proven: Duration,
     /// Objects in a row that were stored in a quarter of `proven`.
     quick: u32,
+    /// Objects that were stored.
+    stored: u64,
+    /// An attempt is under way that waits for longer than `proven`.
+    long: bool,
+    /// The attempt that began last is such a one: the next is not, so that one uploader alone makes both kinds.
+    long_last: bool,
 }
 
 impl Patience {
@@ -35,6 +44,18 @@ impl Patience {
     pub fn least(&self) -> Duration {
         let state = self.state();
         state.doubled.max(state.proven)
+    }
+
+    /// Begins an attempt of one of several uploaders, for an object that is to be waited for at least so long
+    /// for its own part. It waits no longer than is proven while another one does, and after such a one.
+    pub(crate) fn begin(&self, own: Duration) -> Wait<'_> {
+        let mut state = self.state();
+        let wanted = own.max(state.doubled).max(state.proven);
+        let long = wanted > state.proven && !state.long && !state.long_last;
+        state.long |= long;
+        state.long_last = long;
+        let least = if long { wanted } else { state.proven };
+        Wait { patience: self, least, long, stored: state.stored }
     }
 
     /// Takes in what an attempt came to.
@@ -46,6 +67,7 @@ impl Patience {
             Outcome::Stored => {
                 // It answers, and this is how long that takes. What hung did not do so because it is slow.
                 state.doubled = Duration::ZERO;
+                state.stored += 1;
                 state.quick = if twice < state.proven / 2 { state.quick + 1 } else { 0 };
                 // Slow once is not slow for ever, and who hangs would be waited for as long. Not at once: each
                 // halving may cost an object that is sent twice.
@@ -63,6 +85,39 @@ impl Patience {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every update leaves the state whole, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long an attempt that is under way waits. Dropped when it is over.
+pub(crate) struct Wait<'a> {
+    patience: &'a Patience,
+    least: Duration,
+    long: bool,
+    /// Objects that were stored when it began.
+    stored: u64,
+}
+
+impl Wait<'_> {
+    /// The least time that is waited.
+    pub(crate) fn least(&self) -> Duration {
+        self.least
+    }
+
+    /// Takes in what the attempt came to. Where an object was stored after it began, a time-out says only what
+    /// the gateway was like before.
+    pub(crate) fn heard(&self, answer: &Answer) {
+        let outdated = self.patience.state().stored != self.stored;
+        if answer.outcome != Outcome::TimedOut || !outdated {
+            self.patience.heard(answer);
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.long {
+            self.patience.state().long = false;
+        }
     }
 }
 
@@ -115,5 +170,39 @@ mod tests {
             heard(&patience, Outcome::TimedOut, waited);
         }
         assert_eq!(heard(&patience, Outcome::Stored, 1), 2);
+    }
+
+    #[test]
+    fn one_attempt_at_a_time_waits_for_longer_than_is_proven_and_one_uploader_alternates() {
+        let patience = Patience::default();
+        let begin = |own: u32| patience.begin(SECOND * own);
+        heard(&patience, Outcome::Stored, 100);
+        assert_eq!([begin(0), begin(0)].map(|wait| wait.least().as_secs()), [200; 2]);
+        heard(&patience, Outcome::TimedOut, 200);
+        let long = begin(0);
+        assert_eq!(long.least(), SECOND * 400);
+        assert_eq!([begin(0), begin(900)].map(|wait| wait.least().as_secs()), [200; 2]);
+        drop(long);
+        // What the object has shown itself counts as well.
+        assert_eq!([900, 900, 0, 0].map(|own| begin(own).least().as_secs()), [900, 200, 400, 200]);
+    }
+
+    #[test]
+    fn a_time_out_of_an_attempt_that_began_before_an_object_was_stored_teaches_nothing() {
+        let patience = Patience::default();
+        heard(&patience, Outcome::TimedOut, 500);
+        let answer = |outcome, seconds: u32| Answer {
+            silence: SECOND * seconds,
+            ..Answer::local(outcome, "")
+        };
+        let (long, brief) = (patience.begin(Duration::ZERO), patience.begin(Duration::ZERO));
+        brief.heard(&answer(Outcome::Stored, 1));
+        long.heard(&answer(Outcome::TimedOut, 1000));
+        assert_eq!(patience.least(), SECOND * 2);
+        patience.begin(Duration::ZERO).heard(&answer(Outcome::TimedOut, 94));
+        assert_eq!(patience.least(), SECOND * 188);
+        // It is stored all the same, and that is how long it took.
+        long.heard(&answer(Outcome::Stored, 1000));
+        assert_eq!(patience.least(), SECOND * 2000);
     }
 }

@@ -65,8 +65,8 @@ impl Attempts {
         Self { patience: self.patience, ..Self::new(backoff) }
     }
 
-    /// One more attempt, which waits for as long as any before it has shown to be needed: those of the block, or those
-    /// that `patience` has heard of.
+    /// One more attempt. It waits for as long as any before it has shown to be needed, those of the block or those
+    /// that `patience` has heard of; or more briefly, see `Patience::begin`.
     pub fn once(
         &mut self,
         store: &dyn PutOnce,
@@ -74,32 +74,11 @@ impl Attempts {
         clock: &dyn Clock,
         patience: &Patience,
     ) -> Attempted {
-        let least = self.patience.max(patience.least());
-        self.once_for(least, store, object, clock, patience)
-    }
-
-    /// The same, which waits no longer than the first attempt of all does.
-    pub(crate) fn once_briefly(
-        &mut self,
-        store: &dyn PutOnce,
-        object: &PutObject<'_>,
-        clock: &dyn Clock,
-        patience: &Patience,
-    ) -> Attempted {
-        self.once_for(Duration::ZERO, store, object, clock, patience)
-    }
-
-    fn once_for(
-        &mut self,
-        least: Duration,
-        store: &dyn PutOnce,
-        object: &PutObject<'_>,
-        clock: &dyn Clock,
-        patience: &Patience,
-    ) -> Attempted {
         let since = *self.since.get_or_insert_with(|| clock.monotonic());
-        let answer = store.put(&PutObject { patience: least, ..*object });
-        patience.heard(&answer);
+        let wait = patience.begin(self.patience);
+        let answer = store.put(&PutObject { patience: wait.least(), ..*object });
+        wait.heard(&answer);
+        drop(wait);
         self.attempts = self.attempts.saturating_add(1);
         if answer.outcome == Outcome::TimedOut {
             self.patience = self.patience.max(answer.silence.saturating_mul(2));
