@@ -31,12 +31,7 @@ impl Registry {
             .attach(settings, environment)
             .map_err(|error| refusal(error.blames_place(), error.to_string()))?;
         for objection in objections {
-            let text = objection.to_string();
-            let text = text.strip_prefix("s3log: ").unwrap_or(&text);
-            let text = format!(
-                "{text}; the stream starts all the same: correct it and load the VCL again"
-            );
-            environment.events.event(Level::Error, &text);
+            environment.events.event(Level::Error, &objection.told());
         }
         Ok(attachment)
     }

@@ -19,6 +19,35 @@ impl Program {
     /// # Errors
     /// [`FormatError`] says everything that is wrong, each with its place.
     pub fn compile(format: &str, options: &Options, tags: &TagTable) -> Result<Self, FormatError> {
+        Self::compile_for(format, options, tags, false)
+    }
+
+    /// The same for a format that may have worked before: what only a later build refuses is told beside the
+    /// program, which prints it as the build before has.
+    ///
+    /// # Errors
+    /// As for [`Program::compile`].
+    pub fn compile_again(
+        format: &str,
+        options: &Options,
+        tags: &TagTable,
+    ) -> Result<(Self, Option<FormatError>), FormatError> {
+        let refused = match Self::compile(format, options, tags) {
+            Ok(program) => return Ok((program, None)),
+            Err(refused) => refused,
+        };
+        match Self::compile_for(format, options, tags, true) {
+            Ok(program) => Ok((program, Some(refused))),
+            Err(_) => Err(refused),
+        }
+    }
+
+    fn compile_for(
+        format: &str,
+        options: &Options,
+        tags: &TagTable,
+        again: bool,
+    ) -> Result<Self, FormatError> {
         if !(MAX_LINE_MIN..=MAX_LINE_MAX).contains(&options.max_line) {
             return Err(Mistake::whole(format!(
                 "max_line takes {MAX_LINE_MIN} to {MAX_LINE_MAX} bytes, not {}",
@@ -30,7 +59,7 @@ impl Program {
         let zone = options.zone_of().resolve();
         let mut compiler = Compiler {
             builder: Builder::new(format, options.dialect, escape),
-            context: Context { tags, zone: zone.clone(), sample: options.sample },
+            context: Context { tags, zone: zone.clone(), sample: options.sample, again },
             mistakes: Vec::new(),
             unfinished: false,
         };

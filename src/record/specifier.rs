@@ -25,6 +25,8 @@ pub(super) struct Context<'t> {
     pub(super) tags: &'t TagTable,
     pub(super) zone: Option<TimeZone>,
     pub(super) sample: Sample,
+    /// What a build before has taken is no mistake.
+    pub(super) again: bool,
 }
 
 /// A specifier that was compiled.
@@ -209,7 +211,7 @@ impl Specifier<'_, '_> {
             "usec_frac" => Unit::MicrosFraction,
             "" => return self.clock(edge, CLF),
             // It would print itself, in each line.
-            text if apache && !text.contains('%') => {
+            text if apache && !self.context.again && !text.contains('%') => {
                 return self.refuse(
                     "%{...}t takes a format of strftime, sec, msec, usec, msec_frac or usec_frac, \
                      each also behind begin: or end:",

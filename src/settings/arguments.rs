@@ -74,6 +74,14 @@ impl Error {
             Self::Missing { .. } | Self::File { .. } => false,
         }
     }
+
+    /// What an operator is told of it where the stream starts with it all the same.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let text = self.to_string();
+        let text = text.strip_prefix("s3log: ").unwrap_or(&text);
+        format!("{text}; the stream starts all the same: correct it and load the VCL again")
+    }
 }
 
 /// The arguments of one stream.

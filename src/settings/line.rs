@@ -32,6 +32,23 @@ pub fn program(arguments: &Arguments, tags: &TagTable) -> Result<Program, Error>
         .map_err(|error| arguments.problem("format", error))
 }
 
+/// The same for arguments that may have worked before: what only a later build refuses of the format is told
+/// beside the program.
+///
+/// # Errors
+/// As for [`program`].
+pub fn program_again(
+    arguments: &Arguments,
+    tags: &TagTable,
+) -> Result<(Program, Option<Error>), Error> {
+    let options = line(arguments)?;
+    let problem = |error| arguments.problem("format", error);
+    let (program, refused) =
+        Program::compile_again(format(arguments, options.dialect), &options, tags)
+            .map_err(problem)?;
+    Ok((program, refused.map(problem)))
+}
+
 /// Which transactions have a line.
 ///
 /// # Errors

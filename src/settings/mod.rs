@@ -28,7 +28,7 @@ use crate::zone::{Align, NamedZone};
 
 pub use arguments::{Arguments, Error};
 use destination::host;
-pub use line::{format, line, program, sample};
+pub use line::{format, line, program, program_again, sample};
 pub use route::Saved;
 pub(crate) use table::DEFAULT_SPOOL;
 

@@ -45,12 +45,20 @@ impl Stream {
     /// A sentence for the operator.
     pub(super) fn open(arguments: &Arguments) -> Result<Self, String> {
         let text = |error: Error| error.to_string();
-        let program = settings::program(arguments, &TAGS).map_err(text)?;
+        let lenience = super::process::lenience(arguments).map_err(text)?;
+        let (program, objection) = if lenience.again {
+            settings::program_again(arguments, &TAGS).map_err(text)?
+        } else {
+            (settings::program(arguments, &TAGS).map_err(text)?, None)
+        };
         let sample = settings::sample(arguments).map_err(text)?;
         let esi = arguments.flag("esi").map_err(text)?;
         super::process::drain_at_exit();
         let whereto = Arc::new(Whereto::given(arguments));
-        let outlet = super::process::open(arguments, &whereto)?;
+        let outlet = super::process::open(arguments, lenience, &whereto)?;
+        if let Some(objection) = &objection {
+            super::process::object(objection);
+        }
         let reads_response = program.reads_response_headers();
         let reads_reason = program.reads_reason();
         let mask = Watch::new(arguments.stream(), &program, esi);

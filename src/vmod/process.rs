@@ -12,6 +12,7 @@ use super::counters::Publisher;
 use super::events::Varnish;
 use super::identity::Whereto;
 use crate::clock::System;
+use crate::events::Level;
 use crate::pipeline::{
     Attachment, Environment, Observer, Outlet, Outlets, Refusal, Registry, Starter,
 };
@@ -66,20 +67,44 @@ impl Starter for OfVcl {
     }
 }
 
+/// What is done for a stream that cannot be started as its arguments say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lenience {
+    /// Its lines wait until it can be.
+    serve: bool,
+    /// Nobody reads what is refused, and it may have worked before.
+    pub again: bool,
+}
+
+/// What worked before a restart of the cache process must not keep it from starting.
+///
+/// # Errors
+/// The argument cannot be used.
+pub(super) fn lenience(arguments: &Arguments) -> Result<Lenience, settings::Error> {
+    let launch = child::is_starting();
+    let serve = match OnStartFailure::read(arguments)? {
+        Some(chosen) => chosen == OnStartFailure::Serve,
+        None => launch,
+    };
+    Ok(Lenience { serve, again: launch || serve })
+}
+
+/// Tells the operator of an argument that is wrong and that the stream starts with all the same.
+pub(super) fn object(objection: &settings::Error) {
+    PROCESS.environment.events.event(Level::Error, &objection.told());
+}
+
 /// Joins or starts the stream's pipeline, and says whereto as soon as that is known; where the start fails and
 /// the arguments allow it, lines wait until it can be started.
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn open(arguments: &Arguments, whereto: &Arc<Whereto>) -> Result<Outlet, String> {
-    let text = |error: settings::Error| error.to_string();
-    // What worked before a restart of the cache process must not keep it from starting.
-    let launch = child::is_starting();
-    let serve = match OnStartFailure::read(arguments).map_err(text)? {
-        Some(chosen) => chosen == OnStartFailure::Serve,
-        None => launch,
-    };
-    let again = launch || serve;
+pub(super) fn open(
+    arguments: &Arguments,
+    lenience: Lenience,
+    whereto: &Arc<Whereto>,
+) -> Result<Outlet, String> {
+    let Lenience { serve, again } = lenience;
     // A ring of a wrong size fails the load in any case.
     let room = settings::ring(arguments).unwrap_or_default();
     Outlet::open(

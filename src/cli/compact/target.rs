@@ -7,7 +7,7 @@ use crate::block::Codec;
 use crate::cli::Error;
 use crate::cli::columns::Layout;
 use crate::record::TagTable;
-use crate::settings::{Arguments, program};
+use crate::settings::{Arguments, program_again};
 
 /// What objects are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,22 @@ pub(super) fn target(to: To, settings: &Arguments, encrypted: bool) -> Result<Ta
              --format FORMAT, or format in the settings file, as in VCL"
         )));
     }
-    let program = program(settings, &TagTable::varnish_7())?;
+    // The lines are there, as a build before has printed them.
+    let (program, _) = program_again(settings, &TagTable::varnish_7())?;
     let layout = Layout::of(&program).map_err(|problem| settings.problem("format", problem))?;
     Ok(Target::Columns(Arc::new(layout), level))
+}
+
+#[cfg(all(test, feature = "parquet"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_with_a_time_that_only_a_later_build_refuses_become_columns() {
+        let mut arguments = Arguments::new("access");
+        arguments.set("format", Some("%h %{secs}t %s".to_owned()));
+        assert!(target(To::Parquet(1), &arguments, false).is_ok());
+        arguments.set("format", Some("%h %y %s".to_owned()));
+        assert!(target(To::Parquet(1), &arguments, false).is_err());
+    }
 }

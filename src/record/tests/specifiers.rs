@@ -1,10 +1,10 @@
 //! Every specifier in both dialects, over logs as Varnish writes them.
 
 use super::support::{
-    ACCT, Known, Log, apache, backend, client, compile, csa, csa_json, full, line, task,
+    ACCT, Known, Log, apache, backend, client, compile, csa, csa_json, full, line, tags, task,
 };
 use crate::record::task::Connection;
-use crate::record::{Escape, Options, Side, Task};
+use crate::record::{Escape, Options, Program, Side, Task};
 
 /// format, dialect apache, dialect varnishncsa
 const CLIENT: &[(&str, &str, &str)] = &[
@@ -217,6 +217,30 @@ fn an_edge_alone_is_the_common_log_formats_time_of_it_in_apache() {
     }
     // varnishncsa passes them to strftime.
     assert_eq!(line("%{end}t", &csa(), &task), "end");
+}
+
+/// A VCL of a build before must load at a launch.
+#[test]
+fn a_time_without_a_conversion_that_a_build_before_has_taken_prints_itself_and_is_told() {
+    let log = client();
+    let task = task(&log, Side::Client);
+    let again = |format: &str| Program::compile_again(format, &apache(), &tags());
+    for (format, want) in [
+        ("%m %{secs}t", "GET secs"),
+        ("%{end:[UTC]}t %m", "[UTC] GET"),
+        (r#"{"a":"%{x}t","b":"%m"}"#, r#"{"a":"x","b":"GET"}"#),
+    ] {
+        let refused = Program::compile(format, &apache(), &tags()).unwrap_err();
+        let (program, told) = again(format).unwrap();
+        assert_eq!(told, Some(refused), "{format}");
+        let mut line = Vec::new();
+        program.render(&task, &mut line);
+        assert_eq!(String::from_utf8(line).unwrap().trim_end(), want, "{format}");
+    }
+    assert!(again("%m %{%T}t").unwrap().1.is_none());
+    // What no build takes is refused as ever, with everything that is wrong.
+    let refused = again("%{secs}t %y").unwrap_err();
+    assert_eq!(refused, Program::compile("%{secs}t %y", &apache(), &tags()).unwrap_err());
 }
 
 #[test]
