@@ -49,10 +49,11 @@ impl Looks {
         self.change(|looking| *looking = Looking::Yes);
     }
 
-    /// Nothing is left to be looked for. Whether the thread may end, for nobody has asked since it looked.
-    pub(super) fn end(&self) -> bool {
+    /// Nothing is left to be looked for. Whether the thread may end, for nobody has asked since it looked, or the
+    /// pipeline is `closed` and nobody looks any more.
+    pub(super) fn end(&self, closed: bool) -> bool {
         self.change(|looking| {
-            let ends = *looking == Looking::Yes;
+            let ends = closed || *looking == Looking::Yes;
             if ends {
                 *looking = Looking::No;
             }
@@ -78,11 +79,20 @@ mod tests {
         assert!(!looks.ask() && looks.is_asked() && !looks.is_asked());
         looks.begin();
         // While it looks: that one may have missed something.
-        assert!(!looks.ask() && !looks.end());
-        assert!(!looks.ask() && looks.is_asked() && !looks.end());
+        assert!(!looks.ask() && !looks.end(false));
+        assert!(!looks.ask() && looks.is_asked() && !looks.end(false));
         looks.begin();
-        assert!(looks.end() && looks.ask());
+        assert!(looks.end(false) && looks.ask());
         looks.give_up();
         assert!(looks.ask());
+    }
+
+    #[test]
+    fn the_thread_of_a_closed_pipeline_ends_although_a_look_was_asked_for() {
+        let looks = Looks::default();
+        assert!(looks.ask() && !looks.ask());
+        assert!(!looks.end(false) && looks.end(true));
+        assert!(looks.ask() && !looks.ask() && looks.is_asked());
+        assert!(!looks.end(false) && looks.end(true));
     }
 }

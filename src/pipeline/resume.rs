@@ -36,10 +36,13 @@ impl Registry {
             loop {
                 let look = AssertUnwindSafe(|| registry.look_after(wait, &weak, &later, &mut told));
                 match catch_unwind(look) {
-                    Ok(true) if weak.upgrade().is_none_or(|pipeline| pipeline.looks.end()) => {
-                        return;
+                    Ok(true) => {
+                        let Some(pipeline) = weak.upgrade() else { return };
+                        if pipeline.looks.end(pipeline.is_closed()) {
+                            return;
+                        }
+                        wait = later.grace;
                     }
-                    Ok(true) => wait = later.grace,
                     Ok(false) => wait = AGAIN,
                     Err(_) => {
                         let Some(pipeline) = weak.upgrade() else { return };
