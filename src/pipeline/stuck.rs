@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::folder::Folder;
 use crate::{ring, spool};
@@ -18,15 +18,26 @@ struct Stuck {
     stream: String,
     shown: serde_json::Value,
     problem: String,
-    changed: Changed,
+    /// `None` where it is to be read the next time in any case.
+    changed: Option<Changed>,
 }
 
-/// When names came into a folder or left it, and the one in it where others put blocks.
-type Changed = [Option<SystemTime>; 2];
+/// When names came into a folder or left it, and those in it where others put blocks and notes.
+type Changed = [Option<SystemTime>; 3];
+
+/// Times of files go in steps: one that is younger than this may be that of the next change as well.
+const SETTLED: Duration = Duration::from_secs(2);
 
 fn changed(folder: &Path) -> Changed {
     let at = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    [at(folder), at(&folder.join("moved"))]
+    [at(folder), at(&folder.join("moved")), at(&folder.join("ship"))]
+}
+
+/// Whether a change from now on shows in other times than these.
+fn is_settled(changed: &Changed) -> bool {
+    let now = SystemTime::now();
+    let old = |time: &SystemTime| now.duration_since(*time).is_ok_and(|age| age >= SETTLED);
+    changed[0].is_some() && changed.iter().flatten().all(old)
 }
 
 impl StuckRoutes {
@@ -40,13 +51,17 @@ impl StuckRoutes {
         // Before it is read: what changes meanwhile is read the next time.
         let changed = changed(&folder.path);
         let known = self.lock().get(&folder.path).is_some_and(|stuck| {
-            stuck.stream == stream && stuck.problem == problem && stuck.changed == changed
+            stuck.stream == stream && stuck.problem == problem && stuck.changed == Some(changed)
         });
-        if known && changed.iter().any(Option::is_some) {
+        if known {
             return;
         }
-        let ring = ring::glance(&folder.path.join("ring")).ok();
-        let glance = spool::glance(&folder.path).unwrap_or_default();
+        let file = folder.path.join("ring");
+        let (ring, glance) = (ring::glance(&file), spool::glance(&folder.path));
+        // Without a descriptor, say, the numbers are not those of the folder.
+        let read = glance.is_ok() && (ring.is_ok() || file.try_exists().is_ok_and(|there| !there));
+        let (ring, glance) = (ring.ok(), glance.unwrap_or_default());
+        let changed = Some(changed).filter(|changed| read && is_settled(changed));
         let open = ring.and_then(|ring| spool::open_glance(&ring.payload));
         let damaged = glance.damaged(open.as_ref()).blocks;
         let open = open.filter(|open| open.records > 0);
@@ -110,6 +125,15 @@ mod tests {
             stuck.note("access", &Folder::read(root.clone()), problem);
             stuck.of(Some(directory.path()), "access")[0]["records"].as_u64().unwrap()
         };
+        let hour = Duration::from_secs(3_600);
+        let touch = |age: Duration| {
+            let times = std::fs::FileTimes::new().set_modified(SystemTime::now() - age);
+            let names = [root.clone(), root.join("moved"), root.join("ship")];
+            for folder in names.iter().filter(|folder| folder.is_dir()) {
+                std::fs::File::open(folder).unwrap().set_times(times).unwrap();
+            }
+        };
+        touch(2 * hour);
         assert_eq!(records("no key"), 1);
         // Such as changes no name: whoever looks finds another number.
         let sidecar = root.join("0000000001.json");
@@ -119,6 +143,27 @@ mod tests {
         assert_eq!(records("no gateway"), 0);
         std::fs::write(&sidecar, before).unwrap();
         seal(Some(payload));
+        touch(hour);
         assert_eq!(records("no gateway"), 2);
+
+        // A time that is that of the next change, too, and a ring that cannot be read now.
+        let vanish = |vanishes: bool| {
+            let before = std::fs::read(&sidecar).unwrap();
+            std::fs::write(&sidecar, "").unwrap();
+            assert_eq!(records("no gateway") < 2, vanishes);
+            std::fs::write(&sidecar, before).unwrap();
+        };
+        vanish(false);
+        touch(Duration::ZERO);
+        assert_eq!(records("no gateway"), 2);
+        vanish(true);
+        std::fs::write(root.join("ring"), "no ring").unwrap();
+        touch(3 * hour);
+        assert_eq!(records("no gateway"), 2);
+        vanish(true);
+        std::fs::remove_file(root.join("ring")).unwrap();
+        touch(4 * hour);
+        assert_eq!(records("no gateway"), 2);
+        vanish(false);
     }
 }
