@@ -225,7 +225,14 @@ def clock_off(place):
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     try:
-        node.start().load().check()
+        try:
+            node.start()
+        except RuntimeError as why:
+            # With the allocator of some varnishd it asks for the time before it is ready, and ends the process.
+            if "libfaketime" in str(why):
+                raise rig.Skip("this libfaketime and this varnishd do not go together") from None
+            raise
+        node.load().check()
         node.request()
         node.until("an upload", lambda: node.counter("uploaded_records"))
         return node.look().seen
