@@ -53,7 +53,8 @@ impl Tinyproxy {
             return None;
         };
         let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // It listens before it makes its log.
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || !log.exists() {
             assert!(start.elapsed() < Duration::from_secs(120), "tinyproxy does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
