@@ -89,6 +89,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The gateway's `answer` to a request, with what was asked.
+    pub(super) fn gateway(what: impl Into<String>, answer: Answer) -> Self {
+        Self::Gateway { what: what.into(), answer: Box::new(answer) }
+    }
+
     /// What is wrong with the settings of a format that the command was given as `name`: no stream is at fault.
     pub(super) fn of_format(name: &str, error: settings::Error) -> Self {
         match error {

@@ -207,7 +207,7 @@ fn attempt(
             Outcome::NoObject => {
                 Error::Block { key, problem: "deleted while it was being read".to_owned() }
             }
-            _ => Error::Gateway { what: format!("get {key}"), answer: answer.into() },
+            _ => Error::gateway(format!("get {key}"), answer),
         })
     })?;
     let ours = sanitise(first.stream());

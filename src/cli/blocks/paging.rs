@@ -77,9 +77,8 @@ pub(in crate::cli) fn walk(
     let mut paging = Paging::default();
     let mut next: Option<String> = None;
     loop {
-        let page = patiently(|| source.client.list(prefix, next.as_deref())).map_err(|answer| {
-            Error::Gateway { what: format!("list {place}"), answer: answer.into() }
-        })?;
+        let page = patiently(|| source.client.list(prefix, next.as_deref()))
+            .map_err(|answer| Error::gateway(format!("list {place}"), answer))?;
         next = paging.next(&page, &place)?;
         progress.add(page.entries.len() as u64);
         each(page.entries)?;

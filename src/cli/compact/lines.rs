@@ -188,7 +188,7 @@ fn fetch(source: &Source, key: &str, temp: &Path) -> Result<Fetched, Stop> {
     loop {
         let got = patiently(|| source.client.get(key)).map_err(|answer| match answer.outcome {
             Outcome::NoObject => Stop::Item(Item::Gone),
-            _ => failed(Error::Gateway { what: format!("get {key}"), answer: answer.into() }),
+            _ => failed(Error::gateway(format!("get {key}"), answer)),
         })?;
         let mut body = got.body;
         let room = got.len.unwrap_or(0).min(HELD) + 1;

@@ -52,7 +52,7 @@ pub(super) fn part(
         patience: Duration::ZERO,
     };
     put(&source.client, &source.patience, &object)
-        .map_err(|answer| Error::Gateway { what: format!("put {key}"), answer: answer.into() })
+        .map_err(|answer| Error::gateway(format!("put {key}"), answer))
 }
 
 /// Stores a manifest; `false` when another is there under its key.
@@ -65,8 +65,7 @@ pub(super) fn manifest(
     text: &str,
     metadata: &[(String, String)],
 ) -> Result<bool, Error> {
-    let failed =
-        |answer: Answer| Error::Gateway { what: format!("put {key}"), answer: answer.into() };
+    let failed = |answer| Error::gateway(format!("put {key}"), answer);
     let bytes = text.as_bytes();
     if !source.client.options().object.if_none_match {
         // The gateway does not know If-None-Match: two runs at a time are not told apart.

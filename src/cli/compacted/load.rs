@@ -124,9 +124,7 @@ pub(in crate::cli) fn read(source: &Source, key: &str) -> Result<Option<Loaded>,
         let got = match patiently(|| source.client.get(key)) {
             Ok(got) => got,
             Err(answer) if answer.outcome == Outcome::NoObject => return Ok(None),
-            Err(answer) => {
-                return Err(Error::Gateway { what: format!("get {key}"), answer: answer.into() });
-            }
+            Err(answer) => return Err(Error::gateway(format!("get {key}"), answer)),
         };
         let mut bytes = Vec::new();
         let read = got.body.take(BYTES_MAX + 1).read_to_end(&mut bytes);
