@@ -8,6 +8,7 @@
 //! | `select` | the blocks that a range of time and a list of hosts ask for |
 //! | `fetch` | the lines of many blocks, in order |
 //! | `moved` | where the lines of blocks are that compaction has deleted meanwhile |
+//! | `heads` | the metadata of many blocks |
 //! | `others` | blocks of another stream whose keys look like those of ours |
 //! | `parallel` | many requests at a time, and another attempt for those that fail for a moment |
 //! | `keys` | what opens encrypted blocks |
@@ -16,6 +17,7 @@
 
 mod fetch;
 mod folders;
+mod heads;
 mod keys;
 mod list;
 mod moved;
@@ -26,12 +28,11 @@ mod select;
 
 pub(in crate::cli) use self::fetch::{Jobs, lines};
 pub(in crate::cli) use self::folders::fixed;
+pub(in crate::cli) use self::heads::HEADS;
 pub(in crate::cli) use self::keys::{Keys, Opener};
 pub(in crate::cli) use self::list::{FoundBlock, Listing, PROBE, list, none_found, pages};
 pub(in crate::cli) use self::moved::Moved;
 pub(in crate::cli) use self::others::Others;
 pub(in crate::cli) use self::paging::walk;
 pub(in crate::cli) use self::parallel::{Breaks, each, in_order, patiently};
-pub(in crate::cli) use self::select::{
-    HEADS, Range, Told, current, filter, gather, meta, metas, select,
-};
+pub(in crate::cli) use self::select::{Range, Told, current, filter, gather, meta, metas, select};

@@ -7,13 +7,11 @@
 //! For what is shown of a listing. Who reads the lines or the metadata of each block goes by these.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::ptr;
 use std::sync::Arc;
 
+use super::heads::heads;
 use super::list::FoundBlock;
-use super::parallel::{each, patiently};
-use super::select::HEADS;
 use crate::block::{BootId, KeyParts, sanitise};
 use crate::cli::Error;
 use crate::cli::settings::Source;
@@ -73,38 +71,24 @@ fn boot(found: &FoundBlock<'_>) -> Option<Boot> {
 /// Of each block whether its metadata says that it is of another stream, as its key may say as well.
 fn of_others(blocks: Vec<&FoundBlock<'_>>) -> Result<Vec<bool>, Error> {
     let mut others = vec![false; blocks.len()];
-    let mut failed = None;
     let progress = Progress::of(blocks.len() as u64, "metadata");
-    each(
-        &blocks,
-        HEADS,
-        |found| patiently(|| found.source.client.head(&found.key)),
-        |place, answer| {
-            progress.add(1);
-            let Some(found) = blocks.get(place) else { return ControlFlow::Continue(()) };
-            match answer {
-                Ok(head) => {
-                    let stream = head.metadata.iter().find(|(name, _)| name == "stream");
-                    let other = stream.is_some_and(|(_, stream)| {
-                        let parts = KeyParts::parse(&found.key);
-                        *stream != sanitise(found.stream())
-                            && parts.is_some_and(|parts| parts.before_stream(stream).is_some())
-                    });
-                    if let Some(of) = others.get_mut(place) {
-                        *of = other;
-                    }
-                }
-                Err(answer) if matches!(answer.outcome, Outcome::NoObject | Outcome::Refused) => {}
-                Err(answer) => {
-                    failed = Some(Error::Gateway {
-                        what: format!("head {}", found.key),
-                        answer: answer.into(),
-                    });
-                    return ControlFlow::Break(());
-                }
+    heads(&blocks, &progress, |place, answer| {
+        let head = match answer {
+            Ok(head) => head,
+            Err(answer) if matches!(answer.outcome, Outcome::NoObject | Outcome::Refused) => {
+                return Ok(());
             }
-            ControlFlow::Continue(())
-        },
-    );
-    failed.map_or(Ok(others), Err)
+            Err(answer) => return Err(answer),
+        };
+        if let (Some(found), Some(other)) = (blocks.get(place), others.get_mut(place)) {
+            let stream = head.metadata.iter().find(|(name, _)| name == "stream");
+            *other = stream.is_some_and(|(_, stream)| {
+                let parts = KeyParts::parse(&found.key);
+                *stream != sanitise(found.stream())
+                    && parts.is_some_and(|parts| parts.before_stream(stream).is_some())
+            });
+        }
+        Ok(())
+    })?;
+    Ok(others)
 }

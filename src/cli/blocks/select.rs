@@ -10,12 +10,11 @@
 //! still there or not: it is taken once.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::heads::heads;
 use super::list::{self, FoundBlock};
 use super::moved::Moved;
-use super::parallel::{each, patiently};
 use crate::block::{BootId, Meta, MetaError, sanitise};
 use crate::cli::Error;
 use crate::cli::compacted::{self, Place, Within};
@@ -23,9 +22,6 @@ use crate::cli::settings::Source;
 use crate::cli::terminal::when;
 use crate::cli::terminal::{Complaints, Progress};
 use crate::s3::Outcome;
-
-/// Requests for metadata at a time.
-pub(in crate::cli) const HEADS: usize = 16;
 
 const HOUR: u64 = 3_600_000_000_000;
 
@@ -254,48 +250,34 @@ pub(in crate::cli) fn metas<'a>(
         return Ok(Vec::new());
     }
     let mut all = BTreeMap::new();
-    let progress = Progress::of(blocks.len() as u64, "metadata");
-    let mut failed = None;
     let mut gone = Vec::new();
-    each(
-        &*blocks,
-        HEADS,
-        |found| match &found.within {
-            Some(within) => Err(told(within)),
-            None => Ok(patiently(|| found.source.client.head(&found.key))),
-        },
-        |place, answer| {
-            progress.add(1);
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(says) => {
-                    all.insert(place, says);
-                    return ControlFlow::Continue(());
-                }
-            };
-            let says = match answer {
-                Ok(head) => {
-                    meta(&head.metadata).map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m)))
-                }
-                Err(answer) if answer.outcome == Outcome::NoObject => {
-                    gone.push(place);
-                    Told::Gone
-                }
-                Err(answer) => {
-                    let key = blocks.get(place).map_or("", |found| &found.key);
-                    failed =
-                        Some(Error::Gateway { what: format!("head {key}"), answer: answer.into() });
-                    return ControlFlow::Break(());
-                }
-            };
-            all.insert(place, says);
-            ControlFlow::Continue(())
-        },
-    );
-    drop(progress);
-    if let Some(error) = failed {
-        return Err(error);
+    let (mut places, mut asked) = (Vec::new(), Vec::new());
+    for (place, found) in blocks.iter().enumerate() {
+        if let Some(within) = &found.within {
+            all.insert(place, told(within));
+        } else {
+            places.push(place);
+            asked.push(found);
+        }
     }
+    let progress = Progress::of(blocks.len() as u64, "metadata");
+    progress.add(all.len() as u64);
+    heads(&asked, &progress, |at, answer| {
+        let Some(place) = places.get(at).copied() else { return Ok(()) };
+        let says = match answer {
+            Ok(head) => {
+                meta(&head.metadata).map_or_else(Told::Unreadable, |m| Told::Meta(Box::new(m)))
+            }
+            Err(answer) if answer.outcome == Outcome::NoObject => {
+                gone.push(place);
+                Told::Gone
+            }
+            Err(answer) => return Err(answer),
+        };
+        all.insert(place, says);
+        Ok(())
+    })?;
+    drop(progress);
     gone.sort_unstable();
     let asked: Vec<&FoundBlock<'a>> = gone.iter().filter_map(|place| blocks.get(*place)).collect();
     let named = match moved {
