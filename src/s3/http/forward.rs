@@ -102,21 +102,27 @@ type ToProxies =
 fn to_proxies(config: Config) -> ToProxies {
     let chain = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
     Arc::new(move |details| {
-        let details = ConnectionDetails {
-            uri: details.uri,
-            addrs: details.addrs.clone(),
-            config: &config,
-            request_level: false,
-            resolver: details.resolver,
-            now: details.now,
-            timeout: details.timeout,
-            current_time: Arc::clone(&details.current_time),
-            run_connector: Arc::clone(&details.run_connector),
-            register_shutdown: Arc::clone(&details.register_shutdown),
-        };
+        let details =
+            ConnectionDetails { config: &config, request_level: false, ..the_same(details) };
         let made = chain.connect(&details, None)?.ok_or(Error::ConnectionFailed)?;
         Ok(Box::new(Heads::new(made)))
     })
+}
+
+/// A copy, which the type does not give.
+fn the_same<'a>(details: &ConnectionDetails<'a>) -> ConnectionDetails<'a> {
+    ConnectionDetails {
+        uri: details.uri,
+        addrs: details.addrs.clone(),
+        config: details.config,
+        request_level: details.request_level,
+        resolver: details.resolver,
+        now: details.now,
+        timeout: details.timeout,
+        current_time: Arc::clone(&details.current_time),
+        run_connector: Arc::clone(&details.run_connector),
+        register_shutdown: Arc::clone(&details.register_shutdown),
+    }
 }
 
 impl Connections {
@@ -157,16 +163,8 @@ impl Connector for Connections {
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         let details = &ConnectionDetails {
-            uri: details.uri,
-            addrs: details.addrs.clone(),
-            config: details.config,
-            request_level: details.request_level,
-            resolver: details.resolver,
-            now: details.now,
-            timeout: details.timeout,
-            current_time: Arc::clone(&details.current_time),
             run_connector: Arc::clone(&self.to_proxies) as _,
-            register_shutdown: Arc::clone(&details.register_shutdown),
+            ..the_same(details)
         };
         let made = self.inner.connect(details, chained)?;
         Ok(made.map(|inner| -> Self::Out {

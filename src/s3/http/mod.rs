@@ -132,9 +132,8 @@ impl Http {
         // Before they are read: a change in between is seen the next time.
         let stamps = settings.stamps();
         let tls = tls::config(settings)?;
-        let plain = config(settings, tls::plain());
         let config = config(settings, tls.client);
-        let agent = agent(config, &forward, tls.by_file.clone(), plain);
+        let agent = agent(settings, config, &forward, tls.by_file.clone());
         let files = Files { stamps, looked: Instant::now(), failed: false, notice: None };
         let ways = Arc::new(Mutex::new(Ways { agent, by_file: tls.by_file, files }));
         Ok(Self { ways, proxies, forward, settings: Arc::new(settings.clone()) })
@@ -161,13 +160,8 @@ impl Http {
     /// Leaves every kept connection: the next request makes its own.
     pub(super) fn reset(&self) {
         let mut ways = self.ways();
-        ways.agent =
-            agent(ways.agent.config().clone(), &self.forward, ways.by_file.clone(), self.plain());
-    }
-
-    /// The configuration for connections to a proxy.
-    fn plain(&self) -> Config {
-        config(&self.settings, tls::plain())
+        let (config, by_file) = (ways.agent.config().clone(), ways.by_file.clone());
+        ways.agent = agent(&self.settings, config, &self.forward, by_file);
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
@@ -201,7 +195,7 @@ impl Http {
         match read {
             Ok(tls) => {
                 let config = config(&self.settings, tls.client);
-                ways.agent = agent(config, &self.forward, tls.by_file.clone(), self.plain());
+                ways.agent = agent(&self.settings, config, &self.forward, tls.by_file.clone());
                 ways.by_file = tls.by_file;
                 ways.files.notice = None;
             }
@@ -338,13 +332,14 @@ fn config(settings: &HttpSettings, tls: TlsConfig) -> Config {
 }
 
 fn agent(
+    settings: &HttpSettings,
     config: Config,
     forward: &Forward,
     by_file: Option<Arc<ClientConfig>>,
-    plain: Config,
 ) -> Agent {
     let names = Names { forward: forward.clone(), inner: DefaultResolver::default() };
-    let connections = Connections::new(forward.clone(), by_file, plain);
+    let to_proxies = self::config(settings, tls::plain());
+    let connections = Connections::new(forward.clone(), by_file, to_proxies);
     Agent::with_parts(config, connections, names)
 }
 
