@@ -68,12 +68,9 @@ impl State {
 
     /// An attempt is over.
     fn end(&mut self, pass: &Pass) {
-        if pass.probe.is_some() && self.probe.map(|(number, _)| number) == pass.probe {
-            self.probe = None;
-        }
-        if pass.probe.is_some() && self.second == pass.probe {
-            self.second = None;
-        }
+        let Some(number) = pass.probe else { return };
+        self.probe = self.probe.filter(|(probe, _)| *probe != number);
+        self.second = self.second.filter(|second| *second != number);
     }
 }
 

@@ -146,12 +146,16 @@ fn own_names() -> Vec<&'static str> {
     pairs.into_iter().map(|(name, _)| name).chain(["compacted", "object-expires"]).collect()
 }
 
+/// Whether a name of metadata, whose case is nobody's, is one of these.
+fn is_one_of(names: &[&str], name: &str) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
 /// Whether each name is one that can be given here, and is given once.
 fn check_names(arguments: &Arguments) -> Result<(), Error> {
     let own = own_names();
     let metadata = pairs(arguments, "metadata")?;
-    let is_own = |name: &String| own.iter().any(|own| own.eq_ignore_ascii_case(name));
-    if let Some((name, _)) = metadata.iter().find(|(name, _)| is_own(name)) {
+    if let Some((name, _)) = metadata.iter().find(|(name, _)| is_one_of(&own, name)) {
         let takes = format!("other names than {name}, which is the module's: {}", own.join(", "));
         return Err(arguments.bad("metadata", takes));
     }
@@ -176,7 +180,7 @@ fn check_names(arguments: &Arguments) -> Result<(), Error> {
 fn metadata(arguments: &Arguments) -> Result<Vec<(String, String)>, Error> {
     let own = own_names();
     let mut metadata = pairs(arguments, "metadata")?;
-    metadata.retain(|(name, _)| !own.iter().any(|own| own.eq_ignore_ascii_case(name)));
+    metadata.retain(|(name, _)| !is_one_of(&own, name));
     Ok(metadata)
 }
 

@@ -290,14 +290,12 @@ fn no_start(head: Member<'_>, why: &str) -> Finding {
 /// First blocks that are missing and are younger than a chain that is there: they have neither expired, nor are
 /// they older than the range of time that was asked for.
 fn no_expiry(walk: &Walk<'_>, walks: &[Walk<'_>]) -> Option<Finding> {
-    let older = || walks.iter().find(|other| !std::ptr::eq(*other, walk) && other.is_before(walk));
     if walk.head.meta.number <= 1 {
         return None;
     }
-    let text = format!(
-        ", and an older chain, which ends with boot {}, is there",
-        older()?.chain.last_boot
-    );
+    let older = walks.iter().find(|other| !std::ptr::eq(*other, walk) && other.is_before(walk))?;
+    let text =
+        format!(", and an older chain, which ends with boot {}, is there", older.chain.last_boot);
     Some(no_start(walk.head, &text))
 }
 

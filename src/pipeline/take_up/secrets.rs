@@ -22,25 +22,17 @@ pub(in crate::pipeline) fn set_aside(
     if !ledger.spool().lacks_key() {
         return Ok(());
     }
-    let done = hold_all(ledger, packing, waiting, bytes, unix);
+    // What was begun under another codec is not appended to.
+    let packed = ledger.hold().and_then(|()| packing.pack(ledger, bytes, unix, waiting));
+    let done = packed.and_then(|()| {
+        // What is left was damaged since it was counted.
+        *waiting = 0;
+        ledger.hold()
+    });
+    if done.is_ok() {
+        ledger.end_secrecy();
+    }
     // What the disk has lost is in the ring again, and as secret as it was.
     *waiting += ledger.take_repeated().map_or(0, |repeated| repeated.records);
     done
-}
-
-fn hold_all(
-    ledger: &mut Ledger,
-    packing: &mut Packing,
-    waiting: &mut u64,
-    bytes: usize,
-    unix: u64,
-) -> Result<(), SpoolError> {
-    // What was begun under another codec is not appended to.
-    ledger.hold()?;
-    packing.pack(ledger, bytes, unix, waiting)?;
-    // What is left was damaged since it was counted.
-    *waiting = 0;
-    ledger.hold()?;
-    ledger.end_secrecy();
-    Ok(())
 }
