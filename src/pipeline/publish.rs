@@ -97,10 +97,8 @@ mod tests {
     use super::*;
     use crate::block::{BootId, Drops};
     use crate::clock::{Clock, nanoseconds};
-    use crate::pipeline::right::Right;
-    use crate::pipeline::start::{Parts, assemble};
-    use crate::pipeline::tests::given::{Nobody, environment, settings};
-    use crate::pipeline::{Environment, Identity, Target};
+    use crate::pipeline::Environment;
+    use crate::pipeline::tests::given::{environment, pipeline, settings};
     use crate::ring::{Backing, Capacity, Ring};
     use crate::spool::{ChunkStats, Memory, Options, Spool};
 
@@ -123,27 +121,15 @@ mod tests {
     #[test]
     fn the_age_of_the_oldest_of_very_many_blocks_does_not_follow_the_wall_clock() {
         let clock = Arc::new(Wall(AtomicU64::new(1_800_000_000), AtomicU64::new(1000)));
-        let settings = settings(&[]);
         let options = Options::new("access", "node", BootId::new(1_800_000_000, 1));
         let (mut spool, _) = Spool::open(Arc::new(Memory::new()), options, None).unwrap();
         let first = nanoseconds(clock.unix());
         let stats = ChunkStats { records: 1, raw_bytes: 2, first, last: first, cut: 0 };
         spool.append(b"1\n", stats).unwrap();
         spool.seal(&Drops::default()).unwrap();
-        let identity = Identity {
-            stream: "access".to_owned(),
-            label: "access".to_owned(),
-            route: settings.route(),
-            folder: None,
-            fresh: false,
-            keeps: false,
-        };
         let ring = Ring::open(Backing::Memory, Capacity::tiny(1 << 12)).unwrap().ring;
-        let (store, wakers) = (spool.store(), Vec::new());
-        let parts = Parts { right: Right::default(), ring, store, wakers };
-        let target = Arc::new(Target { settings, client: None });
         let environment = Environment { clock: clock.clone(), ..environment() };
-        let pipeline = assemble(target, identity, &environment, Box::new(Nobody), parts);
+        let pipeline = pipeline(settings(&[]), &environment, ring, spool.store());
         // One is begun each second while the first one waits.
         let many = REMEMBERED as u64 + 4;
         for second in 1..=many {

@@ -166,17 +166,23 @@ fn ls_shows_no_block_of_a_stream_whose_name_ends_alike() {
     }
 }
 
-#[test]
-fn ls_shows_the_blocks_beside_one_that_says_to_be_of_another_stream_and_those_that_it_may_not_ask()
-{
-    let mut logs = Logs::start();
-    let own = [(); 3].map(|()| logs.block("access", "edge-1", 1, 2).key);
-    let (bytes, mut metadata) = logs.get(&own[1]);
+/// The block under `key`, with metadata that says to be of another stream whose keys have the same shape.
+fn of_another(logs: &Logs, key: &str) -> (Vec<u8>, Vec<(String, String)>) {
+    let (bytes, mut metadata) = logs.get(key);
     for (name, value) in &mut metadata {
         if name == "stream" {
             "1-access".clone_into(value);
         }
     }
+    (bytes, metadata)
+}
+
+#[test]
+fn ls_shows_the_blocks_beside_one_that_says_to_be_of_another_stream_and_those_that_it_may_not_ask()
+{
+    let mut logs = Logs::start();
+    let own = [(); 3].map(|()| logs.block("access", "edge-1", 1, 2).key);
+    let (bytes, metadata) = of_another(&logs, &own[1]);
     logs.put(&own[1], &bytes, &metadata);
     let beside = vec![own[0].clone(), own[2].clone()];
     let ran = logs.s3log(&["ls", "--json", "access"]);
@@ -193,12 +199,7 @@ fn ls_shows_the_blocks_beside_one_that_says_to_be_of_another_stream_and_those_th
 fn ls_shows_blocks_however_many_that_say_to_be_of_another_stream_are_beside_them() {
     let mut logs = Logs::start();
     let own = [(); 2].map(|()| logs.block("access", "edge-1", 1, 2).key);
-    let (bytes, mut metadata) = logs.get(&own[0]);
-    for (name, value) in &mut metadata {
-        if name == "stream" {
-            "1-access".clone_into(value);
-        }
-    }
+    let (bytes, metadata) = of_another(&logs, &own[0]);
     // The first page of a listing, and in each order the first, the middle and the last one.
     let times = (0..1_000).map(|n| format!("T09-{:02}-{:02}Z", n / 60, n % 60));
     let others = times.chain(["T10-00-05Z".to_owned(), "T11-00-00Z".to_owned()]);

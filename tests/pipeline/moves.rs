@@ -57,18 +57,22 @@ fn only_failure(process: &Process, from: &Folder, to: &Folder) -> (String, Strin
     failure.clone()
 }
 
-#[test]
-fn what_waits_with_a_date_that_has_passed_is_moved_to_a_route_without_it() {
-    let (server, gate, mut process) = (S3Server::start(), Gate::shut(), Process::new());
-    process.environment.grace = Duration::from_secs(3600);
+/// Ten lines wait for a date that has passed, as a process has left them that started before it.
+fn leave_ten_past_their_date(process: &Process, endpoint: &str) {
     let date = ("object_ttl", "2020-01-01T00:00:00Z");
     let passed = [("gateway", "storj"), date, ("exit_timeout", "100ms")];
-    // As a process has left it that started before that date.
-    let settings = Settings::read_again(&process.arguments(&gate.endpoint(), &passed)).unwrap();
+    let settings = Settings::read_again(&process.arguments(endpoint, &passed)).unwrap();
     let holder = process.hold(settings);
     holder.push("old", 0..10);
     drop(holder);
     process.wait_closed();
+}
+
+#[test]
+fn what_waits_with_a_date_that_has_passed_is_moved_to_a_route_without_it() {
+    let (server, gate, mut process) = (S3Server::start(), Gate::shut(), Process::new());
+    process.environment.grace = Duration::from_secs(3600);
+    leave_ten_past_their_date(&process, &gate.endpoint());
     let later = [("gateway", "storj"), SHORT];
     let holder = process.attach(&gate.endpoint(), &later);
     let [from, to] = pair(&process);
@@ -83,13 +87,7 @@ fn what_waits_with_a_date_that_has_passed_is_moved_to_a_route_without_it() {
 #[test]
 fn what_waits_with_a_date_that_has_passed_is_taken_up_and_waits() {
     let (server, process) = (S3Server::start(), Process::new());
-    let date = ("object_ttl", "2020-01-01T00:00:00Z");
-    let passed = [("gateway", "storj"), date, ("exit_timeout", "100ms")];
-    let settings = Settings::read_again(&process.arguments(&server.endpoint(), &passed)).unwrap();
-    let holder = process.hold(settings);
-    holder.push("old", 0..10);
-    drop(holder);
-    process.wait_closed();
+    leave_ten_past_their_date(&process, &server.endpoint());
     let holder = process.attach(&server.endpoint(), &[("gateway", "storj"), SHORT]);
     wait_for("the route", || holder.stat("waiting_routes") == 1);
     let said = |part: &str| process.messages().iter().any(|text| text.contains(part));

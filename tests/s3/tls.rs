@@ -78,6 +78,20 @@ fn certificates() -> tempfile::TempDir {
     directory
 }
 
+/// `openssl s_server` with a certificate of `directory`, for one connection.
+fn s_server(port: u16, directory: &Path, certificate: &str, more: &[&str]) -> Child {
+    Command::new("openssl")
+        .current_dir(directory)
+        .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
+        .args(["-cert", &format!("{certificate}.pem"), "-key", &format!("{certificate}.key")])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// `openssl s_server` for one connection. It answers 200 once it has a request's headers.
 struct Server {
     port: u16,
@@ -92,16 +106,7 @@ impl Server {
     }
 
     fn start_at(port: u16, directory: &Path, certificate: &str, more: &[&str]) -> Self {
-        let mut child = Command::new("openssl")
-            .current_dir(directory)
-            .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
-            .args(["-cert", &format!("{certificate}.pem"), "-key", &format!("{certificate}.key")])
-            .args(more)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = s_server(port, directory, certificate, more);
         let (mut answer, sent) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let request = std::thread::spawn(move || {
             let mut sent = BufReader::new(sent);
@@ -387,16 +392,7 @@ fn certificates_that_are_replaced_are_used_for_the_next_block_and_what_cannot_be
 /// `openssl s_server` as a proxy for one tunnel, to the server at `to`. The port, and what it was asked.
 fn tls_proxy(directory: &Path, more: &[&str], to: u16) -> (u16, std::thread::JoinHandle<String>) {
     let port = free_port();
-    let mut child = Command::new("openssl")
-        .current_dir(directory)
-        .args(["s_server", "-quiet", "-naccept", "1", "-accept", &format!("127.0.0.1:{port}")])
-        .args(["-cert", "server.pem", "-key", "server.key"])
-        .args(more)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = s_server(port, directory, "server", more);
     let (mut down, mut up) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let asked = std::thread::spawn(move || {
         let (mut head, mut byte) = (Vec::new(), [0; 1]);

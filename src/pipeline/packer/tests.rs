@@ -11,11 +11,9 @@ use super::{Packer, Parts};
 use crate::block::{BootId, Decoder};
 use crate::pipeline::ledger::Ledger;
 use crate::pipeline::packing::Packing;
-use crate::pipeline::right::Right;
-use crate::pipeline::start::{self, assemble};
 use crate::pipeline::tests::disk::Disk;
-use crate::pipeline::tests::given::{Nobody, environment, settings};
-use crate::pipeline::{Identity, Pipeline, Target};
+use crate::pipeline::tests::given::{environment, pipeline, settings};
+use crate::pipeline::{Pipeline, Target};
 use crate::ring::{Backing, Capacity, Opened, Ring};
 use crate::settings::Settings;
 use crate::spool::{Options, Spool};
@@ -45,20 +43,9 @@ fn stream(pages: usize, more: &[(&'static str, &str)]) -> Stream {
     let (spool, _) = Spool::open(Arc::new(disk.clone()), options, None).unwrap();
     disk.resize(pages);
     let Opened { ring, reader, .. } = Ring::open(Backing::Memory, Capacity::tiny(1 << 18)).unwrap();
-    let identity = Identity {
-        stream: "access".to_owned(),
-        label: "access".to_owned(),
-        route: settings.route(),
-        folder: None,
-        fresh: false,
-        keeps: false,
-    };
     let packing = Packing::new(settings.codec).unwrap();
-    let target = Arc::new(Target { settings, client: None });
-    let store = spool.store();
-    let parts = start::Parts { right: Right::default(), ring, store, wakers: Vec::new() };
-    let pipeline =
-        Arc::new(assemble(Arc::clone(&target), identity, &environment(), Box::new(Nobody), parts));
+    let pipeline = Arc::new(pipeline(settings, &environment(), ring, spool.store()));
+    let target = pipeline.target().unwrap();
     let ledger = Ledger::new(reader, spool);
     let packer = Packer::new(
         &pipeline,

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use crate::clock::System;
 use crate::events::{Events, Level};
-use crate::pipeline::{Environment, Observer};
+use crate::pipeline::right::Right;
+use crate::pipeline::start::{Parts, assemble};
+use crate::pipeline::{Environment, Identity, Observer, Pipeline, Target};
+use crate::ring::Ring;
 use crate::settings::{Arguments, Settings};
+use crate::spool::SealedBlocks;
 use crate::stats::Stats;
 
 /// Listens to nobody.
@@ -37,4 +41,24 @@ pub(in crate::pipeline) fn environment() -> Environment {
         observer: Arc::new(|_| Box::new(Nobody)),
         grace: Duration::ZERO,
     }
+}
+
+/// A pipeline in memory that nobody holds, and of which no thread runs.
+pub(in crate::pipeline) fn pipeline(
+    settings: Settings,
+    environment: &Environment,
+    ring: Arc<Ring>,
+    store: Arc<SealedBlocks>,
+) -> Pipeline {
+    let identity = Identity {
+        stream: "access".to_owned(),
+        label: "access".to_owned(),
+        route: settings.route(),
+        folder: None,
+        fresh: false,
+        keeps: false,
+    };
+    let parts = Parts { right: Right::default(), ring, store, wakers: Vec::new() };
+    let target = Arc::new(Target { settings, client: None });
+    assemble(target, identity, environment, Box::new(Nobody), parts)
 }

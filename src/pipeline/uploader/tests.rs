@@ -7,9 +7,8 @@ use std::thread;
 use super::*;
 use crate::block::BootId;
 use crate::clock::Clock;
-use crate::pipeline::start::{Parts, assemble};
-use crate::pipeline::tests::given::{self, Nobody};
-use crate::pipeline::{Environment, Identity, Target};
+use crate::pipeline::Environment;
+use crate::pipeline::tests::given;
 use crate::ring::{Backing, Capacity, Ring};
 use crate::s3::Options as S3Options;
 use crate::spool::{ChunkStats, Memory, Options, SealedBlocks, Spool};
@@ -137,22 +136,11 @@ impl Stream {
     fn new(answers: Duration, threads: u64) -> Self {
         let turns = Arc::new(Turns::new(threads));
         let environment = Environment { clock: turns.clone(), ..given::environment() };
-        let settings = given::settings(&[]);
-        let identity = Identity {
-            stream: "access".to_owned(),
-            label: "access".to_owned(),
-            route: settings.route(),
-            folder: None,
-            fresh: false,
-            keeps: false,
-        };
         let store = Arc::new(SealedBlocks::empty(Arc::new(Memory::new())));
         let options = Options::new("access", "node", BootId::new(1, 1));
         let (spool, _) = Spool::open_into(&store, options, None).unwrap();
         let ring = Ring::open(Backing::Memory, Capacity::MIN).unwrap().ring;
-        let parts = Parts { right: Default::default(), ring, store, wakers: Vec::new() };
-        let target = Arc::new(Target { settings, client: None });
-        let pipeline = assemble(target, identity, &environment, Box::new(Nobody), parts);
+        let pipeline = given::pipeline(given::settings(&[]), &environment, ring, store);
         let gateway = Slow {
             turns: turns.clone(),
             answers: Mutex::new(answers),
